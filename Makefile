@@ -1,0 +1,59 @@
+# Every target sets up what it needs: a fresh machine has Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := activities api bench cli inventory migrations tests workflows worker.py
+
+.DEFAULT_GOAL := help
+.PHONY: help up test test-system check format build migrate bench chaos lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+up: $(READY) ## Set up and run the whole product on this machine; Ctrl-C stops it
+	@exec $(BIN)/holdfast up
+
+test: $(READY) ## Run the tests against a real Postgres and a real Temporal server
+	@$(BIN)/python -m pytest
+
+test-system: $(READY) ## Run the tests that need a system package (installs Debian's chromium if it is missing)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	@$(BIN)/python -m pytest tests/system
+
+check: $(READY) ## Check format, lint, types and import rules
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## Format the code and mend what the linter can
+	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet $(SOURCES)
+
+build: $(READY) ## Build the wheel into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+migrate: $(READY) ## Bring the database at DATABASE_URL to the newest schema
+	@$(BIN)/holdfast migrate
+
+bench: $(READY) ## Measure against the engine's floor; writes bench/RESULTS.md and its plot
+	@$(BIN)/python -m bench
+
+chaos: $(READY) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600
+
+lock: $(READY) ## Resolve the dependencies anew into requirements/lock.txt
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --extra up --group dev pyproject.toml -o requirements/lock.txt
+
+clean: ## Remove what was built or installed here; the product's state in .holdfast stays
+	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+
+$(READY): requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

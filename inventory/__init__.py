@@ -1,0 +1,1 @@
+"""The stock itself: settings, engine, tables, write statements and reads, shared by activities, api and cli."""

@@ -1,0 +1,141 @@
+"""Holds: the values that describe one, and the statements that reserve, move its deadline, settle and read it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+
+
+class HoldStatus(StrEnum):
+    """The states of a hold in the database. Only `active` has stock in `held`."""
+
+    ACTIVE = "active"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One item and how many units of it. A hold has one line for an item: the sum of what was asked."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as the database has it. Times are UTC."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    committed_at: datetime | None
+    released_at: datetime | None
+    expired_at: datetime | None
+    reason: str | None
+    reference: str | None
+    payment_session_id: str | None
+    payment_intent_id: str | None
+    request_hash: str | None
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Holds in order, newest first, and where the next page begins (None: this was the last)."""
+
+    holds: tuple[Hold, ...]
+    next_after: tuple[datetime, str] | None
+
+
+_COLUMNS = """
+  h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
+  h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash"
+"""
+
+_LINES = """
+  (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity) ORDER BY l.sku, l."variantKey"), '[]')
+   FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
+"""
+
+_READ = f'SELECT {_COLUMNS}, {_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
+
+_LIST = f"""
+SELECT {_COLUMNS}, {_LINES} FROM "InventoryHold" h
+WHERE h."shopId" = %(shop)s AND (%(status)s::text IS NULL OR h.status = %(status)s)
+  AND (%(before_at)s::timestamptz IS NULL OR (h."createdAt", h.id) < (%(before_at)s, %(before_id)s))
+ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
+"""  # noqa: S608 - constants
+
+_MOVE_DEADLINE = """
+UPDATE "InventoryHold" SET "expiresAt" = %(expires)s, "updatedAt" = now()
+WHERE "shopId" = %(shop)s AND id = %(hold)s AND status = 'active'
+RETURNING id
+"""
+
+
+def hold_from(row: RowMapping) -> Hold:
+    """Translate a row that has the columns of a hold and its lines."""
+    return Hold(
+        hold_id=row["id"],
+        shop_id=row["shopId"],
+        status=HoldStatus(row["status"]),
+        expires_at=row["expiresAt"],
+        created_at=row["createdAt"],
+        updated_at=row["updatedAt"],
+        committed_at=row["committedAt"],
+        released_at=row["releasedAt"],
+        expired_at=row["expiredAt"],
+        reason=row["reason"],
+        reference=row["reference"],
+        payment_session_id=row["paymentSessionId"],
+        payment_intent_id=row["paymentIntentId"],
+        request_hash=row["requestHash"],
+        lines=tuple(Line(sku, variant_key, quantity) for sku, variant_key, quantity in row["lines"]),
+    )
+
+
+async def read_hold(engine: AsyncEngine, shop_id: str, hold_id: str) -> Hold | None:
+    """Return the hold with its lines, or None where there is none."""
+    rows = await fetch(engine, _READ, {"shop": shop_id, "hold": hold_id})
+    return hold_from(rows[0]) if rows else None
+
+
+async def list_holds(
+    engine: AsyncEngine,
+    shop_id: str,
+    *,
+    status: HoldStatus | None = None,
+    limit: int = 100,
+    after: tuple[datetime, str] | None = None,
+) -> Page:
+    """Return the shop's holds, newest first, beginning behind `after`, which is a page's `next_after`."""
+    before_at, before_id = after or (None, None)
+    parameters = {"shop": shop_id, "status": status, "before_at": before_at, "before_id": before_id, "limit": limit + 1}
+    holds = tuple(hold_from(row) for row in await fetch(engine, _LIST, parameters))
+    page = holds[:limit]
+    return Page(page, (page[-1].created_at, page[-1].hold_id) if len(holds) > limit else None)
+
+
+async def move_deadline(engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime) -> bool:
+    """Write the deadline of an active hold. False where the hold has ended, and nothing was written."""
+    return bool(await fetch(engine, _MOVE_DEADLINE, {"shop": shop_id, "hold": hold_id, "expires": expires_at}))
+
+
+def lines_as_arrays(lines: Sequence[Line]) -> dict[str, object]:
+    """Return the lines as the three parallel arrays that the statements unnest."""
+    return {
+        "skus": [line.sku for line in lines],
+        "variants": [line.variant_key for line in lines],
+        "quantities": [line.quantity for line in lines],
+    }

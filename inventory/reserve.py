@@ -1,0 +1,210 @@
+"""Taking stock into a hold: one statement, one round trip, all lines or none."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+from inventory.holds import Hold, Line, hold_from, lines_as_arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a hold is to take, and the moment after which it must not take it any more."""
+
+    shop_id: str
+    hold_id: str
+    lines: tuple[Line, ...]
+    created_at: datetime
+    expires_at: datetime
+    reserve_before: datetime
+    reference: str | None
+    request_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShortItem:
+    """An item of which less is available than was asked for, over all lines. An unknown item has 0 available."""
+
+    sku: str
+    variant_key: str
+    requested: int
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The stock is held by this statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyThere:
+    """The hold exists, in whatever state: an earlier attempt made it, or it ended since."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Not enough stock; nothing was taken. `items` has every short item once."""
+
+    items: tuple[ShortItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTaken:
+    """Another active hold has the reference; nothing was taken."""
+
+    hold_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The caller has gone (`reserve_before` has passed); nothing was taken, now or later."""
+
+
+ReserveOutcome = Reserved | AlreadyThere | Shortage | ReferenceTaken | TooLate
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What one read tells of a request to hold: its own hold, the one with its reference, and what is short."""
+
+    own: Hold | None
+    reference_hold_id: str | None
+    short: tuple[ShortItem, ...]
+    too_late: bool
+
+
+# Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: a CHECK
+# would otherwise judge the stale version of a row, and the unique reference would deadlock with a settle.
+_RESERVE = """
+WITH demand AS MATERIALIZED (
+  SELECT sku, "variantKey", sum(quantity) AS wanted
+  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
+  GROUP BY sku, "variantKey"
+), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.wanted, i.quantity, i.held, i."productId", i."variantAttributes"
+  FROM demand d
+  JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+  WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)
+  ORDER BY i.sku, i."variantKey"
+  FOR NO KEY UPDATE OF i
+), hold AS (
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s
+  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= wanted) v
+  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
+  ON CONFLICT DO NOTHING
+  RETURNING id
+), taken AS (
+  UPDATE "InventoryItem" i
+  SET quantity = l.quantity - l.wanted, held = l.held + l.wanted, "updatedAt" = now()
+  FROM locked l CROSS JOIN hold
+  WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
+), lines AS (
+  INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
+  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.wanted
+  FROM locked l CROSS JOIN hold
+)
+SELECT EXISTS (SELECT FROM hold) AS reserved
+"""
+
+_STANDING = """
+WITH own AS (
+  SELECT h.*, (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity)
+                                        ORDER BY l.sku, l."variantKey"), '[]')
+               FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
+  FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
+), other AS (
+  SELECT id FROM "InventoryHold"
+  WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
+), demand AS (
+  SELECT sku, "variantKey", sum(quantity) AS requested
+  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
+  GROUP BY sku, "variantKey"
+), stock AS (
+  SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available,
+         CASE WHEN %(replace)s THEN coalesce((SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other
+           ON l."holdId" = other.id
+           WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0) ELSE 0 END AS comes_back
+  FROM demand d
+  LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+)
+SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)s AS too_late,
+       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available) ORDER BY sku, "variantKey"),
+                        '[]')
+        FROM stock WHERE available + comes_back < requested) AS short
+FROM (SELECT) AS always LEFT JOIN own ON true
+"""
+
+_NEVER = datetime.max
+
+
+async def reserve(engine: AsyncEngine, wanted: Reservation) -> ReserveOutcome:
+    """Take the stock of every line into a new hold, or say why not. May be repeated: the hold id is the key.
+
+    Raises DatabaseBusyError (nothing was taken) and DatabaseUnavailableError (unknown: ask again).
+    """
+    parameters = {
+        "shop": wanted.shop_id,
+        "hold": wanted.hold_id,
+        "created": wanted.created_at,
+        "expires": wanted.expires_at,
+        "before": wanted.reserve_before,
+        "reference": wanted.reference,
+        "hash": wanted.request_hash,
+        **lines_as_arrays(wanted.lines),
+    }
+    while True:
+        if (await fetch(engine, _RESERVE, parameters))[0]["reserved"]:
+            return Reserved()
+        # A new statement, with a new snapshot: an attempt that ran beside this one may have taken the last unit for
+        # this very hold. When nothing stands in the way any more, the reserve runs again.
+        standing = await read_standing(
+            engine,
+            shop_id=wanted.shop_id,
+            hold_id=wanted.hold_id,
+            lines=wanted.lines,
+            reference=wanted.reference,
+            reserve_before=wanted.reserve_before,
+        )
+        if standing.own is not None:
+            return AlreadyThere(standing.own)
+        if standing.reference_hold_id is not None:
+            return ReferenceTaken(standing.reference_hold_id)
+        if standing.too_late:
+            return TooLate()
+        if standing.short:
+            return Shortage(standing.short)
+
+
+async def read_standing(
+    engine: AsyncEngine,
+    *,
+    shop_id: str,
+    hold_id: str,
+    lines: tuple[Line, ...],
+    reference: str | None = None,
+    replace: bool = False,
+    reserve_before: datetime | None = None,
+) -> Standing:
+    """Read, in one round trip, what stands in the way of a hold. With `replace`, the stock of the hold that has the
+    reference counts as available: it would be given back first.
+    """
+    parameters = {
+        "shop": shop_id,
+        "hold": hold_id,
+        "reference": reference,
+        "replace": replace,
+        "before": reserve_before or _NEVER,
+        **lines_as_arrays(lines),
+    }
+    row = (await fetch(engine, _STANDING, parameters))[0]
+    return Standing(
+        own=hold_from(row) if row["id"] is not None else None,
+        reference_hold_id=row["other_id"],
+        short=tuple(ShortItem(*item) for item in row["short"]),
+        too_late=row["too_late"],
+    )

@@ -1,0 +1,170 @@
+"""What an operator can set: environment variables, read once at start and validated."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+MIN_TTL_SECONDS = 30
+MIN_TOKEN_LENGTH = 32
+TASK_QUEUE = "holdfast"
+
+_PRISMA_PARAMETERS = frozenset({"schema", "pgbouncer", "connection_limit", "pool_timeout", "socket_timeout"})
+_PLACEHOLDER = re.compile(r"your-secure-token|generate-with|<[^>]*>|changeme", re.IGNORECASE)
+
+
+class SettingsError(Exception):
+    """The environment is not one that Holdfast can run with. The message has one line for each variable at fault."""
+
+
+class Mode(StrEnum):
+    """What a new request does. Holds that exist commit, release, extend and expire in either mode."""
+
+    VALIDATE_ONLY = "validate_only"
+    RESERVE_TTL = "reserve_ttl"
+
+
+
+
+def _split_tokens(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """The whole configuration. `Settings.read()` is the way to get one; its errors are for people."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True)
+
+    database_url: SecretStr = Field(alias="DATABASE_URL")
+    backend: str = Field(default="postgres", alias="INVENTORY_BACKEND")
+    mode: Mode = Field(default=Mode.VALIDATE_ONLY, alias="INVENTORY_MODE")
+    max_ttl_seconds: int = Field(default=3600, ge=MIN_TTL_SECONDS, le=86_400, alias="INVENTORY_HOLD_MAX_TTL_SECONDS")
+    """The longest that a hold can live, extensions included, in seconds."""
+    ttl_seconds: int = Field(default=1200, ge=MIN_TTL_SECONDS, alias="INVENTORY_HOLD_TTL_SECONDS")
+    """How long a hold lives when the request does not say, in seconds; MIN_TTL_SECONDS to `max_ttl_seconds`."""
+    bypass: bool = Field(default=False, alias="SKIP_INVENTORY_VALIDATION")
+    authority_tokens: TokenList = Field(default=(), alias="INVENTORY_AUTHORITY_TOKEN")
+    admin_tokens: TokenList = Field(default=(), alias="INVENTORY_ADMIN_TOKEN")
+    lock_timeout_ms: int = Field(default=2000, ge=50, le=4000, alias="INVENTORY_LOCK_TIMEOUT_MS")
+    """How long a statement waits for one row lock before the answer is «busy», in milliseconds."""
+    request_timeout_ms: int = Field(default=5000, ge=500, le=30_000, alias="INVENTORY_REQUEST_TIMEOUT_MS")
+    """How long a request waits for its answer, in milliseconds; also how late a reserve may still take stock."""
+    pool_size: int = Field(default=8, ge=1, le=64, alias="INVENTORY_DATABASE_POOL_SIZE")
+    """Connections to Postgres for each process. More than 16 on one hot row cost throughput."""
+    log_format: str = Field(default="auto", pattern="^(auto|json|text)$", alias="HOLDFAST_LOG_FORMAT")
+    """`json` lines, `text` for people, or `auto`: text on a terminal, json elsewhere."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from the process's environment, or from the mapping given instead of it.
+
+        Raises SettingsError, whose message names every variable at fault and what is allowed.
+        """
+        try:
+            if environment is None:
+                return cls()
+            known = {field.alias for field in cls.model_fields.values()}
+            return cls.model_validate({name: value for name, value in environment.items() if name in known})
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(cls, dict(problem)) for problem in error.errors())) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the name and place are pydantic-settings' own
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment only; a `.env` file is the shell's or the container's to load."""
+        return init_settings, env_settings
+
+    @field_validator("authority_tokens", "admin_tokens", mode="before")
+    @classmethod
+    def _tokens(cls, value: object) -> object:
+        tokens = _split_tokens(value)
+        for token in tokens if isinstance(tokens, tuple) else ():
+            text = token.get_secret_value() if isinstance(token, SecretStr) else str(token)
+            if _PLACEHOLDER.search(text):
+                raise ValueError("is still the checklist's placeholder; make one with: openssl rand -hex 32")
+            if len(text) < MIN_TOKEN_LENGTH:
+                raise ValueError(f"is shorter than {MIN_TOKEN_LENGTH} characters; make one with: openssl rand -hex 32")
+        if isinstance(tokens, tuple) and len(tokens) > 2:  # noqa: PLR2004 - the present one and the next
+            raise ValueError("lists more than two tokens; at most two, comma-separated, while one replaces the other")
+        return tokens
+
+    @field_validator("database_url")
+    @classmethod
+    def _plain_postgres_url(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if not re.match(r"postgres(ql)?://", url):
+            raise ValueError("must be a postgresql:// URL that psql accepts")
+        query = url.partition("?")[2]
+        named = {part.partition("=")[0] for part in query.split("&")}
+        if prisma := sorted(named & _PRISMA_PARAMETERS):
+            raise ValueError(f"has parameters that only Prisma knows: {', '.join(prisma)}; take them out")
+        try:
+            conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            raise ValueError(f"is not a URL that psql accepts: {str(error).strip()}") from None
+        return value
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, value: str) -> str:
+        if value not in ("postgres", "prisma"):
+            raise ValueError("must be postgres (prisma, the earlier implementation's name, is read as postgres)")
+        return value
+
+    @model_validator(mode="after")
+    def _ttl_within_ceiling(self) -> Self:
+        if self.ttl_seconds > self.max_ttl_seconds:
+            raise ValueError(
+                f"INVENTORY_HOLD_TTL_SECONDS: {self.ttl_seconds} is above INVENTORY_HOLD_MAX_TTL_SECONDS "
+                f"({self.max_ttl_seconds}); allowed: {MIN_TTL_SECONDS} to {self.max_ttl_seconds}"
+            )
+        return self
+
+    @property
+    def statement_timeout_ms(self) -> int:
+        """How long Postgres lets one statement run, in milliseconds: one lock wait and the work itself.
+
+        Shorter than the start-to-close time-outs of the activities, so that a killed worker's statement cannot land late.
+        """
+        return self.lock_timeout_ms + 1000
+
+    def require_tokens(self) -> None:
+        """Raise SettingsError when no token is set: an API that anybody may call does not start."""
+        if not (self.authority_tokens or self.admin_tokens):
+            raise SettingsError(
+                "INVENTORY_AUTHORITY_TOKEN, INVENTORY_ADMIN_TOKEN: neither is set, so nobody could be told apart; "
+                "make each with: openssl rand -hex 32"
+            )
+
+
+def _explain(model: type[Settings], problem: dict[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    field = next((f for n, f in model.model_fields.items() if name in (n, f.alias)), None)
+    secret = field is not None and "Secret" in repr(field.annotation)
+    if problem["type"] == "missing":
+        return f"{name}: is not set, and must be"
+    if problem["type"] == "enum":
+        message = f"allowed: {', '.join(mode.value for mode in Mode)}"
+    if problem["type"] == "bool_parsing":
+        message = "allowed: 0, 1"
+    shown = "" if secret else f"{problem['input']!r} is not allowed: " if problem["type"] != "value_error" else ""
+    return f"{name}: {shown}{message[:1].lower()}{message[1:]}"

@@ -1,0 +1,97 @@
+"""Ending a hold: one conditional statement together with its stock, one round trip."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+from inventory.holds import HoldStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The status that the database has, and whether this statement brought it about."""
+
+    status: HoldStatus
+    changed: bool
+    overdue: timedelta
+    """How long after its deadline the hold ended; negative when it ended before."""
+    age: timedelta
+    """From the hold's creation to its end."""
+
+
+# The hold row is locked without a status filter: with one, an ended hold would be answered as it was before the lock.
+_SETTLE = """
+WITH target AS MATERIALIZED (
+  SELECT id, "shopId", status, "expiresAt", "createdAt" FROM "InventoryHold"
+  WHERE "shopId" = %(shop)s AND id = %(hold)s
+  FOR NO KEY UPDATE
+), demand AS MATERIALIZED (
+  SELECT l.sku, l."variantKey", sum(l.quantity) AS n
+  FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
+  WHERE t.status = 'active'
+  GROUP BY l.sku, l."variantKey"
+), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
+  FROM "InventoryItem" i JOIN demand d ON i.sku = d.sku AND i."variantKey" = d."variantKey"
+  WHERE i."shopId" = %(shop)s
+  ORDER BY i.sku, i."variantKey"
+  FOR NO KEY UPDATE OF i
+), ended AS (
+  UPDATE "InventoryHold" h
+  SET status = %(to)s, reason = %(reason)s, "updatedAt" = now(),
+      "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
+      "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
+      "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
+      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId")
+  FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
+  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
+  RETURNING h.id, h.status
+), moved AS (
+  UPDATE "InventoryItem" i
+  SET held = l.held - l.n, quantity = l.quantity + CASE WHEN %(to)s = 'committed' THEN 0 ELSE l.n END,
+      "updatedAt" = now()
+  FROM locked l CROSS JOIN ended e
+  WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
+  RETURNING i.sku, i."variantKey", i.quantity + i.held AS "onHand", l.n
+), ledger AS (
+  INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", "holdId", actor, reason)
+  SELECT %(shop)s, sku, "variantKey", 'commit', -n, "onHand", %(hold)s, %(actor)s, %(reason)s
+  FROM moved WHERE %(to)s = 'committed'
+  RETURNING 1
+)
+SELECT coalesce((SELECT status FROM ended), t.status) AS status, EXISTS (SELECT FROM ended) AS changed,
+       clock_timestamp() - t."expiresAt" AS overdue, clock_timestamp() - t."createdAt" AS age
+FROM target t
+"""
+
+
+async def settle(
+    engine: AsyncEngine,
+    *,
+    shop_id: str,
+    hold_id: str,
+    to: HoldStatus,
+    reason: str | None,
+    actor: str,
+    payment_intent_id: str | None = None,
+) -> Settlement | None:
+    """End an active hold and move its stock, or tell how it has ended already. None where there is no such hold.
+
+    May be repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
+    sqlalchemy's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
+    """
+    parameters = {
+        "shop": shop_id,
+        "hold": hold_id,
+        "to": to,
+        "reason": reason,
+        "actor": actor,
+        "payment": payment_intent_id,
+    }
+    rows = await fetch(engine, _SETTLE, parameters)
+    if not rows:
+        return None
+    row = rows[0]
+    return Settlement(HoldStatus(row["status"]), row["changed"], row["overdue"], row["age"])
