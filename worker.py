@@ -1,1 +1,248 @@
+"""The worker: runs the workflows and their activities, in one process or in several behind one metrics port.
 
+Run it as `python -m worker` (`--processes N`, `--metrics-port P`, each also by the environment). SIGTERM and SIGINT
+stop it gracefully: it takes no more work and finishes what it has begun.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from multiprocessing.process import BaseProcess
+from urllib.request import urlopen
+
+import structlog
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.worker import (
+    PollerBehaviorSimpleMaximum,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+    WorkflowRunner,
+)
+
+from activities.payments import PaymentActivities
+from activities.stock import StockActivities
+from inventory.engine import create_engine
+from inventory.settings import TASK_QUEUE, Settings, SettingsError
+from inventory.telemetry import Telemetry, configure_logging
+from workflows.connection import SHUTDOWN_GRACE, connect
+from workflows.hold import HoldWorkflow
+
+# Measured with `make bench` on two cores; see bench/RESULTS.md and docs/decisions/.
+WORKFLOW_POLLERS = 8
+WORKFLOW_TASK_SLOTS = 100
+ACTIVITY_SLOTS = 64
+CACHED_WORKFLOWS = 20_000
+"""Open holds kept in memory by a process; a hold beyond that is replayed from its history when it is heard of."""
+
+_LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+_HISTOGRAMS = (
+    "temporal_request_latency",
+    "temporal_workflow_task_schedule_to_start_latency",
+    "temporal_workflow_task_execution_latency",
+    "temporal_workflow_task_replay_latency",
+    "temporal_activity_schedule_to_start_latency",
+    "temporal_activity_execution_latency",
+    "temporal_local_activity_execution_latency",
+)
+
+
+def make_worker(
+    client: Client,
+    stock: StockActivities,
+    payments: PaymentActivities,
+    *,
+    task_queue: str = TASK_QUEUE,
+    workflow_runner: WorkflowRunner | None = None,
+    cached_workflows: int = CACHED_WORKFLOWS,
+) -> Worker:
+    """Make the worker of a process.
+
+    Workflows run outside the sandbox unless a runner is given: it costs more than the workflow itself, and the
+    replayed histories in the tests guard determinism. The tests run inside it.
+    """
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[HoldWorkflow],
+        activities=[stock.reserve, stock.move_deadline, stock.settle, payments.report_unclaimed_payment],
+        workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
+        max_cached_workflows=cached_workflows,
+        max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
+        max_concurrent_activities=ACTIVITY_SLOTS,
+        max_concurrent_local_activities=ACTIVITY_SLOTS,
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
+        nonsticky_to_sticky_poll_ratio=0.5,  # every start is non-sticky
+        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+        deployment_config=WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(deployment_name="holdfast", build_id=version("holdfast")),
+            use_worker_versioning=False,
+        ),
+    )
+
+
+async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
+    """Run one worker until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    client = await _connect_patiently(stop, sdk_metrics_port)
+    if client is None:
+        return
+    telemetry = Telemetry()
+    engine = create_engine(settings)
+    log = structlog.get_logger("worker")
+    try:
+        async with make_worker(client, StockActivities(engine, telemetry), PaymentActivities(telemetry)):
+            log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
+            await stop.wait()
+            log.info("worker stops, finishing what it has begun")
+    finally:
+        await engine.dispose()
+
+
+async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int) -> Client | None:
+    runtime = Runtime(
+        telemetry=TelemetryConfig(
+            metrics=PrometheusConfig(
+                bind_address=f"127.0.0.1:{sdk_metrics_port}",
+                counters_total_suffix=True,
+                durations_as_seconds=True,
+                histogram_bucket_overrides=dict.fromkeys(_HISTOGRAMS, _LATENCY_SECONDS),
+            )
+        )
+    )
+    log = structlog.get_logger("worker")
+    while not stop.is_set():
+        try:
+            return await connect(runtime=runtime)
+        except RuntimeError as error:
+            log.warning("Temporal is out of reach, trying again in 2 s", problem=str(error).splitlines()[0])
+        try:
+            await asyncio.wait_for(stop.wait(), timeout=2)
+        except TimeoutError:
+            continue
+    return None
+
+
+class SdkMetrics(Collector):
+    """The metrics that Temporal's SDK serves on a loopback port in each process, with the process as a label."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = ports
+
+    def collect(self) -> Iterator[Metric]:
+        """Fetch and merge what the processes serve; one that is starting or gone is left out."""
+        families: dict[str, Metric] = {}
+        for process, port in enumerate(self._ports):
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
+                    text = answer.read().decode()
+            except OSError:
+                continue
+            for family in text_string_to_metric_families(text):
+                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    merged.add_sample(sample.name, {**sample.labels, "process": str(process)}, sample.value)
+        yield from families.values()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _work(settings: Settings, sdk_metrics_port: int) -> None:
+    configure_logging(settings.log_format)
+    asyncio.run(run_worker(settings, sdk_metrics_port))
+
+
+def _supervise(settings: Settings, processes: int, metrics_port: int) -> int:
+    """Run several worker processes; one that dies is started again, and all stop with this one."""
+    log = structlog.get_logger("worker")
+    context = multiprocessing.get_context("spawn")
+    stopping = False
+
+    with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        ports = [_free_port() for _ in range(processes)]
+
+        def start(index: int) -> BaseProcess:
+            process = context.Process(target=_work, args=(settings, ports[index]), daemon=True)
+            process.start()
+            return process
+
+        children = [start(index) for index in range(processes)]
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            stopping = True
+            for child in children:
+                child.terminate()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        registry.register(SdkMetrics(ports))
+        start_http_server(metrics_port, registry=registry)
+        log.info("worker processes started", processes=processes, metrics_port=metrics_port)
+        while not stopping:
+            multiprocessing.connection.wait([child.sentinel for child in children], timeout=1)
+            for index, child in enumerate(children):
+                if not stopping and child.exitcode is not None:
+                    log.error("a worker process died and is started again", process=index, exit_code=child.exitcode)
+                    children[index] = start(index)
+        for child in children:
+            child.join(SHUTDOWN_GRACE.total_seconds() + 5)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the worker as the command line and the environment say; the exit code is the process's."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description="Run Holdfast's workflows and activities.")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=int(os.environ.get("HOLDFAST_WORKER_PROCESSES", "1")),
+        help="worker processes (HOLDFAST_WORKER_PROCESSES, default 1); workflow tasks are bound to one core each",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=int(os.environ.get("HOLDFAST_WORKER_METRICS_PORT", "9464")),
+        help="where /metrics is served (HOLDFAST_WORKER_METRICS_PORT, default 9464)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings.read()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - logging is not set up yet
+        return 2
+    configure_logging(settings.log_format)
+    if options.processes > 1:
+        return _supervise(settings, options.processes, options.metrics_port)
+    sdk_metrics_port = _free_port()
+    REGISTRY.register(SdkMetrics([sdk_metrics_port]))
+    start_http_server(options.metrics_port)
+    _work(settings, sdk_metrics_port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Effects: what the workflows' ports do for real."""

@@ -1,7 +1,7 @@
 """Taking stock into a hold: one statement, one round trip, all lines or none."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -126,9 +126,10 @@ WITH own AS (
   GROUP BY sku, "variantKey"
 ), stock AS (
   SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available,
-         CASE WHEN %(replace)s THEN coalesce((SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other
-           ON l."holdId" = other.id
-           WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0) ELSE 0 END AS comes_back
+         CASE WHEN %(replace)s THEN coalesce((
+           SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other ON l."holdId" = other.id
+           WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0)
+         ELSE 0 END AS comes_back
   FROM demand d
   LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
 )
@@ -139,7 +140,7 @@ SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)
 FROM (SELECT) AS always LEFT JOIN own ON true
 """
 
-_NEVER = datetime.max
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 async def reserve(engine: AsyncEngine, wanted: Reservation) -> ReserveOutcome:
@@ -190,8 +191,9 @@ async def read_standing(
     replace: bool = False,
     reserve_before: datetime | None = None,
 ) -> Standing:
-    """Read, in one round trip, what stands in the way of a hold. With `replace`, the stock of the hold that has the
-    reference counts as available: it would be given back first.
+    """Read, in one round trip, what stands in the way of a hold.
+
+    With `replace`, the stock of the hold that has the reference counts as available: it would be given back first.
     """
     parameters = {
         "shop": shop_id,

@@ -29,8 +29,6 @@ class Mode(StrEnum):
     RESERVE_TTL = "reserve_ttl"
 
 
-
-
 def _split_tokens(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -140,7 +138,7 @@ class Settings(BaseSettings):
     def statement_timeout_ms(self) -> int:
         """How long Postgres lets one statement run, in milliseconds: one lock wait and the work itself.
 
-        Shorter than the start-to-close time-outs of the activities, so that a killed worker's statement cannot land late.
+        Shorter than the activities' start-to-close time-outs: a killed worker's statement cannot land late.
         """
         return self.lock_timeout_ms + 1000
 

@@ -1,0 +1,1 @@
+"""Deterministic code that Temporal runs and replays: the hold's life, its messages, and the ports to the outside."""

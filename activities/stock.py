@@ -1,0 +1,181 @@
+"""The stock activities: messages in, statements on Postgres, messages out; counted once, after the commit."""
+
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from inventory import holds, reserve
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from inventory.settle import Settlement, settle
+from inventory.telemetry import Telemetry
+from workflows.messages import (
+    Busy,
+    DeadlineRequest,
+    Ended,
+    Held,
+    Line,
+    ReferenceTaken,
+    Reservation,
+    ReserveRequest,
+    SettledStatus,
+    SettleRequest,
+    Shortage,
+    ShortItem,
+    TooLate,
+)
+from workflows.ports import StockPort
+
+_SETTLED: dict[holds.HoldStatus, SettledStatus] = {
+    holds.HoldStatus.COMMITTED: "committed",
+    holds.HoldStatus.RELEASED: "released",
+    holds.HoldStatus.EXPIRED: "expired",
+}
+
+
+class StockActivities(StockPort):
+    """StockPort on Postgres."""
+
+    def __init__(self, engine: AsyncEngine, telemetry: Telemetry) -> None:
+        self._engine = engine
+        self._telemetry = telemetry
+
+    @activity.defn(name="reserve")
+    async def reserve(self, request: ReserveRequest) -> Reservation:
+        """Take the stock of a new hold, or say why not."""
+        wanted = reserve.Reservation(
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            lines=tuple(holds.Line(line.sku, line.variant_key, line.quantity) for line in request.lines),
+            created_at=request.created_at,
+            expires_at=request.expires_at,
+            reserve_before=request.reserve_before,
+            reference=request.reference,
+            request_hash=request.request_hash,
+        )
+        try:
+            with self._telemetry.activities.labels("reserve").time():
+                outcome = await reserve.reserve(self._engine, wanted)
+        except DatabaseBusyError as error:
+            self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
+            if activity.info().attempt == 1 and activity.info().is_local:
+                return Busy()
+            # An earlier attempt may have taken the stock without our hearing of it: «busy» would not be the truth.
+            raise _again("rows not locked in time", "busy") from error
+        except DatabaseUnavailableError as error:
+            raise self._unavailable("reserve", request.shop_id, request.hold_id, error) from error
+        match outcome:
+            case reserve.Reserved():
+                self._telemetry.count(
+                    "inventory_hold_created",
+                    shop_id=request.shop_id,
+                    hold_id=request.hold_id,
+                    expires_at=request.expires_at.isoformat(),
+                )
+                return Held(
+                    status="active",
+                    created_at=request.created_at,
+                    expires_at=request.expires_at,
+                    lines=request.lines,
+                    request_hash=request.request_hash,
+                    reference=request.reference,
+                )
+            case reserve.AlreadyThere(hold):
+                return Held(
+                    status=hold.status.value,
+                    created_at=hold.created_at,
+                    expires_at=hold.expires_at,
+                    lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
+                    request_hash=hold.request_hash,
+                    reference=hold.reference,
+                )
+            case reserve.ReferenceTaken(hold_id):
+                return ReferenceTaken(hold_id)
+            case reserve.Shortage(items):
+                return Shortage([ShortItem(i.sku, i.variant_key, i.requested, i.available) for i in items])
+            case reserve.TooLate():
+                return TooLate()
+
+    @activity.defn(name="move-deadline")
+    async def move_deadline(self, request: DeadlineRequest) -> bool:
+        """Write an active hold's deadline."""
+        try:
+            with self._telemetry.activities.labels("move-deadline").time():
+                moved = await holds.move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at)
+        except DatabaseBusyError as error:
+            raise _again("rows not locked in time", "busy") from error
+        except DatabaseUnavailableError as error:
+            raise self._unavailable("move-deadline", request.shop_id, request.hold_id, error) from error
+        if moved:
+            self._telemetry.count(
+                "inventory_hold_extended",
+                shop_id=request.shop_id,
+                hold_id=request.hold_id,
+                expires_at=request.expires_at.isoformat(),
+            )
+        return moved
+
+    @activity.defn(name="settle")
+    async def settle(self, request: SettleRequest) -> Ended:
+        """End the hold with its stock."""
+        try:
+            with self._telemetry.activities.labels("settle").time():
+                settlement = await settle(
+                    self._engine,
+                    shop_id=request.shop_id,
+                    hold_id=request.hold_id,
+                    to=holds.HoldStatus(request.to),
+                    reason=request.reason,
+                    actor=request.actor,
+                    payment_intent_id=request.payment_id,
+                )
+        except DatabaseBusyError as error:
+            self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
+            raise _again("rows not locked in time", "busy") from error
+        except DatabaseUnavailableError as error:
+            raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
+        except exc.IntegrityError as error:
+            self._telemetry.fail(
+                "inventory_hold_error",
+                shop_id=request.shop_id,
+                hold_id=request.hold_id,
+                activity="settle",
+                problem="the item's held is less than this hold has: the counters have drifted and need a repair",
+                detail=str(error.orig).strip(),
+            )
+            raise _again("the item's held has drifted below what this hold has", "drift") from error
+        if settlement is None:
+            self._telemetry.fail(
+                "inventory_hold_error",
+                shop_id=request.shop_id,
+                hold_id=request.hold_id,
+                activity="settle",
+                problem="the hold's row is gone from the database",
+            )
+            return Ended("missing")
+        if settlement.changed:
+            self._count_end(request, settlement)
+        return Ended(_SETTLED[settlement.status])
+
+    def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
+        self._telemetry.count(
+            f"inventory_hold_{settlement.status}",
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            reason=request.reason,
+            actor=request.actor,
+        )
+        if settlement.status is holds.HoldStatus.EXPIRED:
+            self._telemetry.expiry_lag.observe(max(settlement.overdue.total_seconds(), 0.0))
+        if settlement.status is holds.HoldStatus.COMMITTED:
+            self._telemetry.commit_age.observe(max(settlement.age.total_seconds(), 0.0))
+
+    def _unavailable(self, what: str, shop_id: str, hold_id: str, error: Exception) -> ApplicationError:
+        self._telemetry.fail(
+            "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Postgres: {error}"
+        )
+        return _again(f"Postgres is out of reach: {error}", "unavailable")
+
+
+def _again(message: str, kind: str) -> ApplicationError:
+    return ApplicationError(message, type=kind)

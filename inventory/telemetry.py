@@ -1,0 +1,142 @@
+"""Logs and metrics: JSON lines with a `metric` name, and Prometheus counters of the same names."""
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+_SKU_SERIES_LIMIT = 1000
+_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+_LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0)
+_AGE_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0)
+
+COUNTERS = {
+    "inventory_hold_created": "Holds made",
+    "inventory_hold_committed": "Holds that ended sold",
+    "inventory_hold_released": "Holds that ended given back",
+    "inventory_hold_expired": "Holds that ended at their deadline",
+    "inventory_hold_extended": "Deadlines moved",
+    "inventory_hold_insufficient": "Requests to hold that were refused for want of stock",
+    "inventory_hold_busy": "Statements that did not obtain their row locks in time",
+    "inventory_hold_error": "Requests and activities that failed for another reason than stock or locks",
+    "inventory_late_payment": "Payments that came for a hold which they did not buy",
+    "inventory_bypassed": "Requests answered unseen because SKIP_INVENTORY_VALIDATION is set",
+}
+
+
+class Telemetry:
+    """The metrics and the log of one process. Made once at its start and handed to whoever records.
+
+    Counters count real changes, after they were committed: a repeat that changes nothing counts nothing.
+    """
+
+    def __init__(self) -> None:
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("holdfast")
+        self._counters = {name: Counter(name, text) for name, text in COUNTERS.items()}
+        self._validations = Counter("checkout_inventory_validation", "Validations answered", ["result"])
+        self._rejected = Counter("checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"])
+        self._skus: set[str] = set()
+        self.expiry_lag = Histogram(
+            "inventory_hold_expiry_lag_seconds", "From a hold's deadline to its expiry", buckets=_LAG_BUCKETS
+        )
+        self.commit_age = Histogram(
+            "inventory_hold_commit_age_seconds", "From a hold's creation to its commit", buckets=_AGE_BUCKETS
+        )
+        self.requests = Histogram(
+            "inventory_request_seconds",
+            "From a request's arrival to its answer",
+            ["route", "method", "status"],
+            buckets=_LATENCY_BUCKETS,
+        )
+        self.activities = Histogram(
+            "inventory_activity_seconds", "Time that an activity took", ["activity"], buckets=_LATENCY_BUCKETS
+        )
+
+    def count(self, metric: str, **fields: object) -> None:
+        """Count one occurrence and log it as information."""
+        self._counters[metric].inc()
+        self._log.info(metric, metric=metric, **fields)
+
+    def warn(self, metric: str, **fields: object) -> None:
+        """Count one occurrence and log it as a warning."""
+        self._counters[metric].inc()
+        self._log.warning(metric, metric=metric, **fields)
+
+    def fail(self, metric: str, **fields: object) -> None:
+        """Count one occurrence and log it as an error, for somebody to look at."""
+        self._counters[metric].inc()
+        self._log.error(metric, metric=metric, **fields)
+
+    def validated(self, *, ok: bool, shop_id: str) -> None:
+        """Count and log the answer to a validation."""
+        result = "ok" if ok else "insufficient"
+        self._validations.labels(result).inc()
+        self._log.info(
+            "checkout_inventory_validation", metric="checkout_inventory_validation", result=result, shop_id=shop_id
+        )
+
+    def rejected(self, shop_id: str, items: Iterable[tuple[str, bool]]) -> None:
+        """Count and log a checkout refused for stock: each short item's sku, and whether the item exists.
+
+        Only items that exist become labels, at most 1,000 of them a process: nobody fills the memory with made-up skus.
+        """
+        for sku, exists in items:
+            self._rejected.labels(self._label(sku, exists=exists)).inc()
+            self._log.info("checkout_rejected_stock", metric="checkout_rejected_stock", shop_id=shop_id, sku=sku)
+
+    def _label(self, sku: str, *, exists: bool) -> str:
+        if sku in self._skus:
+            return sku
+        if exists and len(self._skus) < _SKU_SERIES_LIMIT:
+            self._skus.add(sku)
+            return sku
+        return "other"
+
+
+def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:
+    """Write every log record of the process to standard output: JSON lines, or text on a terminal.
+
+    Records of libraries (uvicorn, temporalio, sqlalchemy) pass through the same formatter.
+    """
+    as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(pad_event_to=28)
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, _drop_extra],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([structlog.processors.format_exc_info] if as_json else []),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _drop_extra(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.pop("_record_extra", None)
+    return event

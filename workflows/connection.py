@@ -1,0 +1,29 @@
+"""How a process of ours reaches Temporal. Not deterministic code: no workflow imports this."""
+
+from datetime import timedelta
+
+from temporalio.client import Client, RetryConfig
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
+
+# A caller waits INVENTORY_REQUEST_TIMEOUT_MS at most: what is out of reach for 1.5 s is answered 503 meanwhile.
+_RETRY = RetryConfig(
+    initial_interval_millis=50, multiplier=2.0, max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=6
+)
+
+
+async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+    """Connect as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS* say.
+
+    With `lazy`, the connection is made by the first call. Raises RuntimeError where the server is out of reach.
+    """
+    config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", "localhost:7233")
+    return await Client.connect(
+        **config, data_converter=pydantic_data_converter, lazy=lazy, runtime=runtime, retry_config=_RETRY
+    )
+
+
+SHUTDOWN_GRACE = timedelta(seconds=20)
+"""How long a process that is told to stop may finish what it has begun."""

@@ -1,0 +1,309 @@
+"""HoldWorkflow: one checkout's hold, from its reserve to the one end that it has."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from workflows.messages import (
+    HOLD_EXPIRES_AT,
+    HOLD_EXTEND_LIMIT,
+    HOLD_NOT_ACTIVE,
+    HOLD_STATUS,
+    IDEMPOTENCY_CONFLICT,
+    Cancel,
+    Commit,
+    DeadlineRequest,
+    Ended,
+    EndStatus,
+    Extend,
+    Extended,
+    Held,
+    HoldInput,
+    Payment,
+    PaymentProcessing,
+    Reservation,
+    ReserveRequest,
+    SettledStatus,
+    SettleRequest,
+    Snapshot,
+    UnclaimedPayment,
+)
+from workflows.outcome import Expire, Facts, GiveBack, Sell, Wait, decide
+from workflows.ports import PaymentsPort, StockPort
+
+# Longer than Postgres lets a statement run (lock time-out + 1 s, at most 5 s, after at most 2 s to connect), shorter
+# than the workflow task time-out (10 s): a killed worker's statement has ended before another attempt begins.
+_STATEMENT = timedelta(seconds=8)
+
+ASK_THRICE = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3)
+# What the database has must be known: giving up could leave stock held by nobody.
+UNTIL_KNOWN = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+
+
+@workflow.defn(name="HoldWorkflow")
+class HoldWorkflow:
+    """Holds stock, waits for messages with a durable timer, and ends the hold exactly once."""
+
+    @workflow.init
+    def __init__(self, hold: HoldInput) -> None:
+        """Make the facts at once: an update's handler can run before the first line of `run`."""
+        self._hold = hold
+        self._created_at = workflow.now()
+        self._facts = Facts(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
+        self._heard = 0
+        self._reservation: Reservation | None = None
+        self._written_deadline: datetime | None = None
+        self._extensions: dict[str, Extend] = {}
+        self._answers: dict[str, datetime] = {}
+        self._ending: str | None = None
+        self._ended: EndStatus | None = None
+        self._bought_by: str | None = None
+        self._reported: set[str] = set()
+
+    @workflow.run
+    async def run(self, hold: HoldInput) -> Ended:
+        """Live the hold. A cancel from the Temporal UI is caught here, and only here: it is one more fact."""
+        del hold  # __init__ has it
+        life = asyncio.create_task(self._live())
+        while True:
+            try:
+                return await asyncio.shield(life)
+            except asyncio.CancelledError:
+                self._facts.hear_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
+                self._heard += 1
+
+    async def _live(self) -> Ended:
+        self._show("Taking the stock.")
+        self._reservation = await self._reserve()
+        if not isinstance(self._reservation, Held):
+            ended: EndStatus = "rejected"
+        elif self._reservation.status == "active":
+            self._adopt(self._reservation)
+            ended = await self._wait_and_settle()
+        else:
+            ended = self._reservation.status
+        self._ended = ended
+        workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
+        await self._leave_nothing_unanswered(ended)
+        self._show(f"Ended: {ended}.")
+        return Ended(ended)
+
+    async def _reserve(self) -> Reservation:
+        request = ReserveRequest(
+            shop_id=self._hold.shop_id,
+            hold_id=self._hold.hold_id,
+            lines=self._hold.lines,
+            created_at=self._created_at,
+            expires_at=self._facts.deadline,
+            # From the moment the server took the start, not from this first task: after an outage of the workers
+            # the callers are long gone.
+            reserve_before=workflow.info().workflow_start_time + timedelta(milliseconds=self._hold.request_timeout_ms),
+            reference=self._hold.reference,
+            request_hash=self._hold.request_hash,
+        )
+        self._written_deadline = request.expires_at
+        try:
+            return await workflow.execute_local_activity_method(
+                StockPort.reserve,
+                request,
+                summary="take the stock",
+                start_to_close_timeout=_STATEMENT,
+                retry_policy=ASK_THRICE,
+            )
+        except ActivityError:
+            return await workflow.execute_activity_method(
+                StockPort.reserve,
+                request,
+                summary="find out whether the stock was taken",
+                start_to_close_timeout=_STATEMENT,
+                retry_policy=UNTIL_KNOWN,
+            )
+
+    def _adopt(self, held: Held) -> None:
+        """Go by the row's times: they differ from this run's where the hold is older than the run."""
+        if held.created_at != self._created_at:
+            extended_by = self._facts.deadline - (self._created_at + timedelta(seconds=self._hold.ttl_seconds))
+            self._facts.deadline = held.expires_at + extended_by
+            self._created_at = held.created_at
+            self._written_deadline = held.expires_at
+
+    async def _wait_and_settle(self) -> EndStatus:
+        while True:
+            heard = self._heard
+            match decide(self._facts, workflow.now()):
+                case Sell(actor, reason, payment_id):
+                    status = await self._settle("committed", reason, actor, payment_id)
+                    self._bought_by = payment_id if status == "committed" else None
+                    return status
+                case GiveBack(actor, reason):
+                    return await self._settle("released", reason, actor)
+                case Expire():
+                    return await self._settle("expired", "deadline", "holdfast")
+                case Wait() if self._facts.deadline != self._written_deadline:
+                    await self._write_deadline(self._facts.deadline)
+                case Wait(until):
+                    self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.")
+                    await self._sleep(until, heard)
+                case outcome:
+                    assert_never(outcome)
+
+    async def _sleep(self, until: datetime, heard: int) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: self._heard != heard, timeout=until - workflow.now(), timeout_summary="hold TTL"
+            )
+        except TimeoutError:
+            return  # a time-out decides nothing: `decide` is asked again
+
+    async def _write_deadline(self, deadline: datetime) -> None:
+        self._show("Writing the new deadline.")
+        written = await workflow.execute_local_activity_method(
+            StockPort.move_deadline,
+            DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline),
+            summary="write the new deadline",
+            start_to_close_timeout=_STATEMENT,
+            retry_policy=UNTIL_KNOWN,
+        )
+        self._written_deadline = deadline
+        if written:
+            workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
+        else:  # the row has ended by another hand: settle, which changes nothing then, tells how
+            self._facts.hear_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
+
+    async def _settle(self, to: SettledStatus, reason: str, actor: str, payment_id: str | None = None) -> EndStatus:
+        # From here on the decision is final. A regular activity, so that the decision is in the history before its
+        # effect: with a local one, a message that arrives meanwhile would run this task again and settle otherwise.
+        self._ending = to
+        self._show(f"Ending: {to} ({reason}).")
+        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
+        ended = await workflow.execute_activity_method(
+            StockPort.settle,
+            request,
+            summary=f"settle: {to} ({reason})",
+            start_to_close_timeout=_STATEMENT,
+            retry_policy=UNTIL_KNOWN,
+        )
+        return ended.status
+
+    async def _leave_nothing_unanswered(self, ended: EndStatus) -> None:
+        """Report each payment that did not buy the hold and let the handlers answer, until nothing is left.
+
+        The last look and the return have no await between them: a payment that comes between settle's result and
+        the end of the run is delivered again by the server, and is lost unless somebody looks.
+        """
+        while True:
+            unclaimed = [p for p in self._facts.payments if p != self._bought_by and p not in self._reported]
+            for payment_id in unclaimed:
+                await workflow.execute_activity_method(
+                    PaymentsPort.report_unclaimed_payment,
+                    UnclaimedPayment(self._hold.shop_id, self._hold.hold_id, payment_id, ended),
+                    summary=f"report {payment_id}: it did not buy this hold",
+                    start_to_close_timeout=_STATEMENT,
+                    retry_policy=UNTIL_KNOWN,
+                )
+                self._reported.add(payment_id)
+            if not workflow.all_handlers_finished():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+            elif not unclaimed:
+                return
+
+    def _show(self, what: str) -> None:
+        workflow.set_current_details(what)
+
+    @workflow.signal(description="Stripe: a payment for this hold was made")
+    def payment_succeeded(self, payment: Payment) -> None:
+        """Sell the hold to this payment, or report the payment if the hold has ended otherwise."""
+        self._facts.payments.setdefault(payment.id, payment)
+        self._heard += 1
+
+    @workflow.signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
+    def payment_failed(self, payment: Payment) -> None:
+        """Note a declined attempt. It ends nothing."""
+        del payment
+        self._facts.failed_attempts += 1
+
+    @workflow.signal(description="Stripe: a payment is under way that takes its time")
+    def payment_processing(self, message: PaymentProcessing) -> None:
+        """Wait for the payment as long as its method's grace allows."""
+        self._facts.hear_processing(message, workflow.now())
+        self._heard += 1
+
+    @workflow.signal(description="Give the stock back")
+    def cancel(self, message: Cancel) -> None:
+        """Release the hold, unless it is sold."""
+        self._facts.hear_cancel(message)
+        self._heard += 1
+
+    @workflow.update(description="Wait until the stock is reserved or refused")
+    async def reserved(self) -> Reservation:
+        """Answer how the reserve of this run went."""
+        await workflow.wait_condition(lambda: self._reservation is not None)
+        assert self._reservation is not None  # noqa: S101 - narrows the type
+        return self._reservation
+
+    @workflow.update(description="Sell the hold and wait for its end")
+    async def commit(self, message: Commit) -> Ended:
+        """Sell the hold; answers how it ended, which may be otherwise."""
+        self._facts.commit = self._facts.commit or message
+        self._heard += 1
+        return await self._end()
+
+    @workflow.update(description="Give the stock back and wait for the hold's end")
+    async def release(self, message: Cancel) -> Ended:
+        """Release the hold; answers how it ended, which may be otherwise."""
+        self.cancel(message)
+        return await self._end()
+
+    async def _end(self) -> Ended:
+        await workflow.wait_condition(lambda: self._ended is not None)
+        assert self._ended is not None  # noqa: S101 - narrows the type
+        return Ended(self._ended)
+
+    @workflow.update(description="Move the deadline and wait until it is written")
+    async def extend(self, message: Extend) -> Extended:
+        """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
+        if message.key is not None and message.key in self._extensions:
+            deadline = self._answers[message.key]
+        else:
+            deadline = self._facts.deadline = self._extended_deadline(message)
+            self._heard += 1
+            if message.key is not None:
+                self._extensions[message.key], self._answers[message.key] = message, deadline
+        await workflow.wait_condition(lambda: self._ended is not None or self._is_written(deadline))
+        return Extended(deadline) if self._is_written(deadline) else Extended(deadline, self._ended)
+
+    @extend.validator
+    def _check_extend(self, message: Extend) -> None:
+        if message.key is not None and (earlier := self._extensions.get(message.key)) is not None:
+            if earlier != message:
+                raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
+            return
+        if self._ending or self._ended or self._facts.paid or self._facts.cancel:
+            raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
+        if self._extended_deadline(message) <= self._facts.deadline:
+            raise ApplicationError("the hold lives as long as it can already", type=HOLD_EXTEND_LIMIT)
+
+    def _extended_deadline(self, message: Extend) -> datetime:
+        ceiling = self._created_at + timedelta(seconds=self._hold.max_ttl_seconds)
+        return min(self._facts.deadline + timedelta(seconds=message.ttl_seconds), ceiling)
+
+    def _is_written(self, deadline: datetime) -> bool:
+        reserved = isinstance(self._reservation, Held)
+        return reserved and self._written_deadline is not None and self._written_deadline >= deadline
+
+    @workflow.query(description="What the hold knows and waits for")
+    def snapshot(self) -> Snapshot:
+        """Answer the hold's state as this run knows it."""
+        return Snapshot(
+            hold_id=self._hold.hold_id,
+            shop_id=self._hold.shop_id,
+            status=self._ended or ("active" if isinstance(self._reservation, Held) else "reserving"),
+            expires_at=self._facts.deadline,
+            ending=self._ending,
+            payments=list(self._facts.payments),
+            failed_attempts=self._facts.failed_attempts,
+        )
