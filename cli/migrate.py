@@ -1,0 +1,129 @@
+"""`holdfast migrate`: bring the database to this release's schema, once, however many run it at the same time."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import typer
+from alembic import command as alembic
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import Connection, Engine, create_engine, exc
+from sqlalchemy.pool import NullPool
+
+import migrations
+from inventory.settings import Settings, SettingsError
+from migrations.adoption import AdoptionRefusedError, adopt
+
+TABLE_LOCK_MS = 1500
+"""Less than the 2 s that a checkout waits: a change queued behind a long transaction delays it but refuses none."""
+STATEMENT_MS = 300_000
+"""Long enough for an index on a large table, short enough that a stuck deployment says so."""
+MIGRATION_LOCK_SECONDS = 60.0
+"""How long one `holdfast migrate` waits for another."""
+
+_LOCK_KEY = int.from_bytes(b"holdfast")
+_POLL_SECONDS = 0.1
+
+
+class MigrationError(Exception):
+    """The schema could not be brought up to date. The message is for people and holds no password."""
+
+
+def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) -> list[str]:
+    """Bring the database to this release's schema and return what was done, in lines.
+
+    May be repeated, and run by several at once: one works, the others wait for it. Raises MigrationError; the
+    revisions that were applied before the failing one stay, the failing one left nothing.
+    """
+    engine = _engine(database_url)
+    try:
+        with engine.connect() as connection:
+            _take_migration_lock(connection, wait_seconds)
+            return _bring_up_to_date(connection)
+    except AdoptionRefusedError as error:
+        raise MigrationError(str(error)) from error
+    except exc.DBAPIError as error:
+        raise MigrationError(_explained(error)) from error
+
+
+def migrate_command() -> None:
+    """Bring the database at DATABASE_URL to this release's schema. Safe to repeat and to run by several at once."""
+    try:
+        # Only this one variable is read: a migration job needs no tokens.
+        present = {name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ}
+        lines = migrate(Settings.read(present).database_url.get_secret_value())
+    except (SettingsError, MigrationError) as error:
+        print(f"holdfast migrate: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    for line in lines:
+        print(line)
+
+
+def _engine(database_url: str) -> Engine:
+    try:
+        given = conninfo_to_dict(database_url)
+        limits = f"-c lock_timeout={TABLE_LOCK_MS} -c statement_timeout={STATEMENT_MS} -c timezone=UTC"
+        defaults = {"connect_timeout": "5", "application_name": "holdfast migrate"}
+        info = make_conninfo(
+            database_url,
+            options=f"{given.get('options') or ''} {limits}".strip(),
+            **{name: value for name, value in defaults.items() if name not in given},
+        )
+    except psycopg.ProgrammingError:  # its message repeats the URL, password and all
+        raise MigrationError("the database URL is not one that psql accepts") from None
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool)
+
+
+def _take_migration_lock(connection: Connection, wait_seconds: float) -> None:
+    """Take the lock of the session, which Postgres lets go of when the connection ends, however it ends.
+
+    Asked again and again: a waiting pg_advisory_lock would hold a snapshot that CREATE INDEX CONCURRENTLY waits for.
+    """
+    give_up = time.monotonic() + wait_seconds
+    while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK_KEY})").scalar_one():
+        connection.rollback()
+        if time.monotonic() >= give_up:
+            raise MigrationError(
+                f"another migration has been running for {wait_seconds:g} s; run it again when it is done"
+            )
+        time.sleep(_POLL_SECONDS)
+    connection.commit()
+
+
+def _bring_up_to_date(connection: Connection) -> list[str]:
+    applied: list[str] = []
+    config = Config(attributes={"connection": connection, "applied": applied})
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    context = MigrationContext.configure(connection)
+    current = context.get_current_heads()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if newer := sorted(set(current) - known):
+        return [f"schema is newer than this release (at {', '.join(newer)}); nothing to do"]
+    lines: list[str] = []
+    if not current:
+        first = script.get_revision("0001")
+        lines = adopt(connection, first.module.TABLES, first.module.INDEXES) or []
+        if lines:
+            context.stamp(script, "0001")
+    connection.commit()
+    alembic.upgrade(config, "head")
+    lines.extend(f"applied {revision}: {script.get_revision(revision).doc}" for revision in applied)
+    return lines or [f"already at {script.get_current_head()} (head)"]
+
+
+def _explained(error: exc.DBAPIError) -> str:
+    state = getattr(error.orig, "sqlstate", None)
+    told = " ".join(str(error.orig).split())
+    if state == "55P03":
+        return f"a table was in use for more than {TABLE_LOCK_MS / 1000:g} s; nothing was changed, run it again"
+    if state == "57014":
+        return f"a step took longer than {STATEMENT_MS // 1000} s and was undone"
+    if state is None and isinstance(error.orig, psycopg.OperationalError):
+        return f"the database cannot be reached: {told}"
+    return told
