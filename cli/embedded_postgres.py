@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -78,8 +79,9 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Return when it accepts connections, within a minute. Raises EmbeddedError with one line when it cannot.
 
-        A server that a killed parent left on this folder is stopped first.
+        A server of this object's, or one that a killed parent left on this folder, is stopped first.
         """
+        self.stop()
         binaries = postgres_binaries()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +173,11 @@ class EmbeddedPostgres:
         for process in still:
             process.kill()
         psutil.wait_procs(still, STOP_SECONDS)
+        with suppress(psutil.Error):
+            # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
+            recorded = self._recorded_pid()
+            if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
+                (self._data / "postmaster.pid").unlink()
 
 
 def _environment() -> dict[str, str]:

@@ -72,8 +72,9 @@ class EmbeddedTemporal:
         """Return when the namespace `default` and the search attributes are there, within a minute.
 
         Raises EmbeddedError with one line when it cannot. With a folder, a server that a killed parent left behind is
-        stopped first: two on one SQLite file would spoil it.
+        stopped first: two on one SQLite file would spoil it. So is one of this object's.
         """
+        self.stop()
         command = [str(temporal_binary()), "server", "start-dev", "--ip=127.0.0.1", f"--port={self._port}"]
         command += [*TEMPORAL_FLAGS, "--log-level=error", "--disable-config-file"]
         command += [f"--ui-port={self._ui_port}", "--ui-disable-news-fetch"] if self._ui_port else ["--headless"]

