@@ -114,8 +114,10 @@ class Settings(BaseSettings):
             raise ValueError(f"has parameters that only Prisma knows: {', '.join(prisma)}; take them out")
         try:
             conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            raise ValueError(f"is not a URL that psql accepts: {str(error).strip()}") from None
+        except psycopg.ProgrammingError:  # its message repeats the URL, password and all
+            raise ValueError(
+                "is not a URL that psql accepts; in a password, write what is no letter or digit as %XX"
+            ) from None
         return value
 
     @field_validator("backend")
