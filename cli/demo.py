@@ -1,0 +1,114 @@
+"""The first hold of `holdfast up`: created, paid and shown, on the stock of a shop named `demo`."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+from rich.table import Table
+
+SHOP = "demo"
+_STOCK: tuple[dict[str, object], ...] = (
+    {"sku": "TEE", "variantKey": "size:S", "productId": "tee", "variantAttributes": {"size": "S"}, "onHand": 50},
+    {"sku": "TEE", "variantKey": "size:M", "productId": "tee", "variantAttributes": {"size": "M"}, "onHand": 1000},
+    {"sku": "MUG", "productId": "mug", "onHand": 1000, "lowStockThreshold": 5},
+    {"sku": "POSTER", "productId": "poster", "onHand": 1},
+)
+_LINES: tuple[dict[str, Any], ...] = (
+    {"sku": "TEE", "variantKey": "size:M", "quantity": 1},
+    {"sku": "MUG", "quantity": 2},
+)
+_PATIENCE_SECONDS = 20.0
+_ASK_AGAIN = frozenset({202, 429, 503, 504})
+"""Not refusals: the worker has only just begun, and each request may be repeated as it is."""
+
+
+class DemoError(Exception):
+    """The demo hold did not go as it should. The message says which request got which answer."""
+
+
+class _Shop:
+    def __init__(self, http: httpx.Client, tokens: Mapping[str, str], heed: Callable[[], None]) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._heed = heed
+
+    def stock(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._ask("GET", f"/items?shopId={SHOP}")["items"]
+        return items
+
+    def put_stock(self) -> None:
+        self._ask("PUT", "/items", {"shopId": SHOP, "items": _STOCK}, role="admin")
+
+    def hold(self) -> str | None:
+        reference = f"demo-{time.time_ns()}"
+        answer = self._ask("POST", "/holds", {"shopId": SHOP, "items": _LINES, "reference": reference}, key=reference)
+        return answer.get("holdId")
+
+    def pay(self, hold_id: str) -> None:
+        status = self._ask("POST", f"/holds/{SHOP}/{hold_id}/commit", {})["status"]
+        if status != "committed":
+            raise DemoError(f"paying for the demo hold {hold_id} left it {status}")
+
+    def _ask(
+        self, method: str, path: str, body: object = None, *, role: str = "authority", key: str | None = None
+    ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._tokens[role]}"} | ({"Idempotency-Key": key} if key else {})
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            self._heed()
+            try:
+                answer = self._http.request(method, path, json=body, headers=headers)
+            except httpx.HTTPError as error:
+                raise DemoError(f"{method} {path.partition('?')[0]}: {error or type(error).__name__}") from error
+            if answer.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        if not answer.is_success:
+            raise DemoError(f"{method} {path.partition('?')[0]} was answered {answer.status_code}: {_said(answer)}")
+        told: dict[str, Any] = answer.json()
+        return told
+
+
+def first_hold(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> Table | None:
+    """Hold a shirt and two mugs, pay, and return the stock before, while held and after, as a table.
+
+    Puts the demo stock first if the shop has none. Returns None where requests make no hold (`validate_only`).
+    Raises DemoError; `heed` is called before each request and may raise to give up.
+    """
+    with httpx.Client(base_url=f"{api_url}/api/inventory", timeout=15, trust_env=False) as http:
+        shop = _Shop(http, tokens, heed)
+        if not shop.stock():
+            shop.put_stock()
+        before = shop.stock()
+        hold_id = shop.hold()
+        if hold_id is None:
+            return None
+        held = shop.stock()
+        shop.pay(hold_id)
+        return _table(hold_id, {"before": before, "held": held, "paid": shop.stock()})
+
+
+def _table(hold_id: str, moments: Mapping[str, list[dict[str, Any]]]) -> Table:
+    table = Table(title=f"The first hold: {hold_id}", title_justify="left")
+    for heading in ("", "item"):
+        table.add_column(heading)
+    for heading in ("on hand", "held", "available"):
+        table.add_column(heading, justify="right")
+    names = [(line["sku"], line.get("variantKey", "")) for line in _LINES]
+    for moment, items in moments.items():
+        by_name = {(item["sku"], item["variantKey"]): item for item in items}
+        for position, name in enumerate(names):
+            item = by_name[name]
+            label = moment if position == 0 else ""
+            counts = (str(item["onHand"]), str(item["held"]), str(item["quantity"]))
+            table.add_row(label, " ".join(name).strip(), *counts, end_section=position == len(names) - 1)
+    return table
+
+
+def _said(answer: httpx.Response) -> str:
+    try:
+        told = answer.json()
+        return str(told.get("message") or told)
+    except (ValueError, AttributeError):
+        return answer.text[:200]

@@ -1,0 +1,241 @@
+"""The processes of `holdfast up`: started in the order they need each other, kept running, stopped in reverse."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import httpx
+import psycopg
+
+from cli.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal
+from cli.home import Home
+from cli.interrupt import Interrupt
+from cli.ports import Ports
+from cli.processes import START_SECONDS, Child, stop_recorded
+
+STOP_SECONDS = 25.0
+"""More than the worker and the API allow themselves to finish what they have begun."""
+_RESTARTS = 5
+_RESTART_WINDOW_SECONDS = 60.0
+_DATABASE = "holdfast"
+
+
+class Member(Protocol):
+    """One of the processes."""
+
+    @property
+    def child(self) -> Child:
+        """The process."""
+
+    def launch(self) -> None:
+        """Begin to start it, after its earlier process was stopped."""
+
+    def wait_until_ready(self, heed: Callable[[], None]) -> None:
+        """Wait until it serves; `heed` may raise to give up."""
+
+    def stop(self, seconds: float) -> None:
+        """End it, by force after the seconds."""
+
+
+class _Program:
+    """A process of ours that answers 200 at a URL when it is ready."""
+
+    def __init__(self, child: Child, url: str) -> None:
+        self.child = child
+        self._url = url
+
+    def launch(self) -> None:
+        self.child.stop()
+        self.child.start()
+
+    def wait_until_ready(self, heed: Callable[[], None]) -> None:
+        self.child.wait_until(self._answers, START_SECONDS, heed)
+
+    def stop(self, seconds: float) -> None:
+        self.child.stop(seconds)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(self._url, timeout=5, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+class Stack:
+    """Postgres, Temporal, API and worker on one state folder."""
+
+    def __init__(
+        self,
+        home: Home,
+        ports: Ports,
+        tokens: Mapping[str, str],
+        *,
+        environment: Mapping[str, str],
+        interrupt: Interrupt,
+        say: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self.ports = ports
+        self._tokens = tokens
+        self._interrupt = interrupt
+        self._say = say
+        self.postgres = EmbeddedPostgres(home.folder / "postgres", port=ports.postgres, log=home.logs / "postgres.log")
+        self.temporal = EmbeddedTemporal(
+            home.folder / "temporal", port=ports.temporal, ui_port=ports.temporal_ui, log=home.logs / "temporal.log"
+        )
+        self._environment = {
+            **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
+            "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
+            "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "text",
+            "DATABASE_URL": self.database_url,
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for somebody's cloud is not for this server
+            "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],
+            "INVENTORY_ADMIN_TOKEN": tokens["admin"],
+            "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
+        }
+        self.api_url = f"http://127.0.0.1:{ports.api}"
+        api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
+        worker = self._child("worker", "worker")
+        self._members: dict[str, Member] = {
+            "postgres": self.postgres,
+            "temporal": self.temporal,
+            "api": _Program(api, f"{self.api_url}/readyz"),
+            "worker": _Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
+        }
+        self._migrate = self._child("migrate", "cli.main", "migrate")
+        self._launched: list[Member] = []
+
+    @property
+    def launched(self) -> bool:
+        """Whether anything has been started."""
+        return bool(self._launched)
+
+    @property
+    def mode(self) -> str:
+        """The INVENTORY_MODE of API and worker."""
+        return self._environment["INVENTORY_MODE"]
+
+    @property
+    def request_tokens(self) -> dict[str, str]:
+        """One token for each role: of two, the present one."""
+        return {role: tokens.partition(",")[0].strip() for role, tokens in self._tokens.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The URL of Holdfast's database."""
+        return self.postgres.database_url(_DATABASE)
+
+    def start(self) -> None:
+        """Start all and return when all are ready. Raises EmbeddedError, naming the one that was not."""
+        self._launch("temporal")
+        self._launch("postgres")
+        self._await("postgres")
+        self._create_database()
+        self._migrate.start()
+        self._migrate.wait_until(lambda: self._migrate.exit_code == 0, START_SECONDS, self._watch)
+        self._await("temporal")
+        self._launch("api")
+        self._launch("worker")
+        self._await("api")
+        self._await("worker")
+
+    def description(self) -> dict[str, object]:
+        """Return what `stack.json` says."""
+        return {
+            "apiUrl": self.api_url,
+            "databaseUrl": self.database_url,
+            "temporalAddress": self.temporal.address,
+            "temporalUiUrl": self.temporal.ui_url,
+            "simulatorUrl": None,
+            "authorityToken": self.request_tokens["authority"],
+            "adminToken": self.request_tokens["admin"],
+            "stripeWebhookSecret": None,
+            "pids": {**{name: member.child.pid for name, member in self._members.items()}, "simulator": None},
+        }
+
+    def serve(self) -> None:
+        """Publish `stack.json` and restart what ends, until the interrupt raises.
+
+        Raises EmbeddedError when one ends again and again.
+        """
+        self._home.write_stack(self.description())
+        restarts: dict[str, deque[float]] = {name: deque(maxlen=_RESTARTS) for name in self._members}
+        while True:
+            self._interrupt.wait(0.25)
+            for name, member in self._members.items():
+                if member.child.exit_code is None:
+                    continue
+                earlier = restarts[name]
+                if len(earlier) == _RESTARTS and time.monotonic() - earlier[0] < _RESTART_WINDOW_SECONDS:
+                    member.child.require_alive()
+                earlier.append(time.monotonic())
+                self._say(f"{member.child.name} ended ({member.child.ending}); starting it again")
+                self._restart(member)
+
+    def stop(self) -> None:
+        """Stop all that was started: who serves first, then what they stand on. By force when asked twice."""
+        self._home.remove_stack()
+        self._migrate.stop()
+        for names in (("api", "worker"), ("temporal", "postgres")):
+            members = [self._members[name] for name in names if self._members[name] in self._launched]
+            for member in members:
+                member.child.ask_to_stop()
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(member.child.alive for member in members):
+                if self._interrupt.insisted or time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            for member in members:
+                member.stop(0)
+
+    def _restart(self, member: Member) -> None:
+        try:
+            member.launch()
+            member.wait_until_ready(self._interrupt.heed)
+        except EmbeddedError as error:
+            self._say(str(error))
+            member.stop(0)
+        else:
+            self._home.write_stack(self.description())
+            self._say(f"{member.child.name} runs again (process {member.child.pid})")
+
+    def _child(self, name: str, *module_and_arguments: str) -> Child:
+        return Child(
+            name,
+            [sys.executable, "-m", *module_and_arguments],
+            log=self._home.logs / f"{name}.log",
+            env=self._environment,
+            pid_file=self._home.pids / name,
+        )
+
+    def _launch(self, name: str) -> None:
+        self._interrupt.heed()
+        member = self._members[name]
+        member.launch()
+        self._launched.append(member)
+
+    def _await(self, name: str) -> None:
+        self._members[name].wait_until_ready(self._watch)
+
+    def _watch(self) -> None:
+        self._interrupt.heed()
+        for member in self._launched:
+            member.child.require_alive()
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).rowcount
+            if not found:
+                connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
+
+
+def stop_leftovers(home: Home) -> None:
+    """Stop what a killed `holdfast up` left running on the folder, who serves first."""
+    for name in ("migrate", "api", "worker"):
+        stop_recorded(home.pids / name)
+    EmbeddedTemporal(home.folder / "temporal").stop_leftovers()
+    EmbeddedPostgres(home.folder / "postgres").stop_leftovers()

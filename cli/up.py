@@ -1,0 +1,118 @@
+"""`holdfast up`: the whole product on this machine, from a first hold to Ctrl-C."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cli.demo import SHOP, DemoError, first_hold
+from cli.embedded import EmbeddedError, postgres_binaries, temporal_binary
+from cli.home import Home, opened
+from cli.interrupt import Interrupt, StopRequestedError
+from cli.ports import Ports
+from cli.stack import Stack, stop_leftovers
+
+_TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTORY_ADMIN_TOKEN"}
+
+
+def up(home: Path, *, reset: bool = False) -> int:
+    """Run Postgres, Temporal, API and worker until Ctrl-C or SIGTERM, and return the exit code for the shell.
+
+    State is kept in `home`, made if it is missing; `reset` deletes what is in it first. `stack.json` is there for as
+    long as all of it serves. Whatever stands in the way is said in one line, with 1 as the code.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with Interrupt() as interrupt, opened(home) as state:
+            _run(state, os.environ, interrupt, console, reset=reset)
+    except StopRequestedError:
+        console.print("Stopped.")
+        return 0
+    except (EmbeddedError, OSError) as error:
+        complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+        complaints.print(f"holdfast up: {error}", markup=False)
+        for line in getattr(error, "trail", ()):
+            complaints.print(f"  | {line}", markup=False)
+        return 1
+    return 0
+
+
+def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, console: Console, *, reset: bool) -> None:
+    postgres_binaries()
+    temporal_binary()
+    state.remove_stack()
+    stop_leftovers(state)
+    if reset:
+        state.reset()
+        console.print(f"Emptied {state.folder}.", markup=False)
+    state.prepare()
+    if environment.get("DATABASE_URL"):
+        console.print("DATABASE_URL is set and not used: `holdfast up` runs a Postgres of its own.")
+    tokens = {role: environment.get(name) or state.token(role) for role, name in _TOKEN_VARIABLES.items()}
+    ports = Ports.choose(environment, state.remembered_port())
+    state.remember_port(ports.postgres)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    stack = Stack(state, ports, tokens, environment=environment, interrupt=interrupt, say=say)
+    try:
+        console.print(f"Starting on {state.folder} ...", markup=False)
+        stack.start()
+        _show_first_hold(stack, interrupt, console)
+        _show_urls(stack, state, environment, console)
+        stack.serve()
+    finally:
+        if stack.launched:
+            console.print("Stopping ...")
+        stack.stop()
+
+
+def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> None:
+    try:
+        table = first_hold(stack.api_url, stack.request_tokens, interrupt.heed)
+    except DemoError as error:
+        console.print(f"The first hold was not made: {error}", markup=False)
+        return
+    if table is None:
+        console.print(f"INVENTORY_MODE is {stack.mode}: the first hold was checked against the stock, and not made.")
+    else:
+        console.print(table)
+
+
+def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], console: Console) -> None:
+    psql = "psql" if shutil.which("psql") else _short(postgres_binaries() / "psql")
+    files = {
+        role: f"${name}" if environment.get(name) else str(_short(state.token_file(role)))
+        for role, name in _TOKEN_VARIABLES.items()
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in (
+        ("API", f"{stack.api_url}/docs"),
+        ("Temporal UI", stack.temporal.ui_url),
+        ("Metrics", f"{stack.api_url}/metrics"),
+        ("", f"http://127.0.0.1:{stack.ports.worker_metrics}/metrics"),
+        ("Postgres", f"{psql} {stack.database_url}"),
+        ("Tokens", f"{files['authority']} and {files['admin']}"),
+        ("Logs", str(_short(state.logs))),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    token = f"$(cat {files['authority']})"
+    if environment.get(_TOKEN_VARIABLES["authority"]):
+        token = f"${{{_TOKEN_VARIABLES['authority']}%%,*}}"  # of two, the present one
+    console.print("\nTry it:")
+    for line in (
+        f"curl {stack.api_url}/api/inventory/holds -H 'Content-Type: application/json' \\",
+        f'  -H "Authorization: Bearer {token}" \\',
+        f"""  -d '{{"shopId": "{SHOP}", "items": [{{"sku": "TEE", "variantKey": "size:M", "quantity": 1}}]}}'""",
+    ):
+        console.print(line, markup=False)
+    console.print("\nServing. Ctrl-C stops all of it; what is stored stays.")
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
