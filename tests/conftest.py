@@ -1,0 +1,70 @@
+"""What every test may ask for: a real Postgres, a fresh database on it, the product's own engine."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cli.embedded import EmbeddedPostgres
+from cli.migrate import migrate
+from inventory.engine import create_engine
+from inventory.settings import Settings
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""The tests' data need not survive a crash of the machine."""
+
+_TEMPLATE = "holdfast_template"
+
+
+@contextmanager
+def _database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        yield postgres.database_url(name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server for the whole session. A test that stops a server starts its own."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    with _database(postgres, "template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that nobody connects to, so that it can be copied."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{_TEMPLATE}"')
+    migrate(postgres.database_url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database."""
+    with _database(postgres, migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+    """The product's engine on `database`, with the default settings."""
+    engine = create_engine(Settings.read({"DATABASE_URL": database}))
+    yield engine
+    await engine.dispose()

@@ -1,0 +1,51 @@
+"""What must be true of the stock whenever nothing is under way, whatever has happened before."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+
+_BROKEN = """
+WITH lines AS (
+  SELECT l."shopId", l.sku, l."variantKey", sum(l.quantity) AS active
+  FROM "InventoryHoldItem" l JOIN "InventoryHold" h ON h."shopId" = l."shopId" AND h.id = l."holdId"
+  WHERE h.status = 'active' GROUP BY l."shopId", l.sku, l."variantKey"
+), sums AS (
+  SELECT "shopId", sku, "variantKey", sum(delta) AS moved, (array_agg("onHand" ORDER BY id DESC))[1] AS last_on_hand
+  FROM "InventoryMovement" GROUP BY "shopId", sku, "variantKey"
+), stock AS (
+  SELECT "shopId", sku, "variantKey", i.quantity, i.held, coalesce(active, 0) AS active, coalesce(moved, 0) AS moved,
+         coalesce(last_on_hand, 0) AS last_on_hand
+  FROM "InventoryItem" i
+  FULL JOIN lines USING ("shopId", sku, "variantKey")
+  FULL JOIN sums USING ("shopId", sku, "variantKey")
+)
+SELECT 'stock' AS what, to_jsonb(stock) AS row FROM stock
+WHERE (quantity >= 0 AND held >= 0 AND held = active AND quantity + held = moved AND moved = last_on_hand) IS NOT TRUE
+UNION ALL
+SELECT 'hold', to_jsonb(h) FROM "InventoryHold" h
+WHERE num_nonnulls(h."committedAt", h."releasedAt", h."expiredAt") <> CASE h.status WHEN 'active' THEN 0 ELSE 1 END
+   OR (h.status = 'committed') <> (h."committedAt" IS NOT NULL)
+   OR (h.status = 'released') <> (h."releasedAt" IS NOT NULL)
+   OR (h.status = 'expired') <> (h."expiredAt" IS NOT NULL)
+UNION ALL
+SELECT 'hold without lines', to_jsonb(h) FROM "InventoryHold" h
+WHERE NOT EXISTS (SELECT FROM "InventoryHoldItem" l WHERE l."shopId" = h."shopId" AND l."holdId" = h.id)
+UNION ALL
+SELECT 'commit without movement, or the reverse', jsonb_build_object('hold', coalesce(c."holdId", m."holdId"))
+FROM (SELECT l."shopId", l."holdId", sum(l.quantity) AS n FROM "InventoryHoldItem" l
+      JOIN "InventoryHold" h ON h."shopId" = l."shopId" AND h.id = l."holdId"
+      WHERE h.status = 'committed' GROUP BY l."shopId", l."holdId") c
+FULL JOIN (SELECT "shopId", "holdId", -sum(delta) AS n FROM "InventoryMovement"
+           WHERE kind = 'commit' GROUP BY "shopId", "holdId") m USING ("shopId", "holdId")
+WHERE c.n IS DISTINCT FROM m.n
+"""
+
+
+async def broken_rules(engine: AsyncEngine) -> list[str]:
+    """Return what does not add up, a line each."""
+    return [f"{row['what']}: {row['row']}" for row in await fetch(engine, _BROKEN, {})]
+
+
+async def assert_stock_adds_up(engine: AsyncEngine) -> None:
+    """Check: held = active lines, on hand = movements = last balance, nothing below 0, each hold has one end."""
+    assert await broken_rules(engine) == []

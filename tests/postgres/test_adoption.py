@@ -1,0 +1,234 @@
+"""`holdfast migrate` where the earlier implementation's tables are: taken over, or refused in full."""
+
+import re
+
+import psycopg
+import pytest
+import sqlalchemy
+
+from cli.migrate import MigrationError, migrate
+from inventory.engine import create_engine
+from inventory.holds import HoldStatus
+from inventory.reserve import Reserved, reserve
+from inventory.settings import Settings
+from migrations.catalog import Table, tables_present
+from tests.invariants import assert_stock_adds_up
+from tests.stock import SHOP, end, request
+
+NAMES = ["InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"]
+
+EARLIER = """
+CREATE TABLE "InventoryItem" (
+  "shopId" TEXT NOT NULL, sku TEXT NOT NULL, "productId" TEXT, quantity INTEGER NOT NULL DEFAULT 0,
+  held INTEGER NOT NULL DEFAULT 0, "variantKey" TEXT NOT NULL DEFAULT '', "variantAttributes" JSONB,
+  "createdAt" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" TIMESTAMPTZ(3) NOT NULL,
+  "warehouse" TEXT, CONSTRAINT "InventoryItem_pkey" PRIMARY KEY ("shopId", sku, "variantKey"));
+CREATE TABLE "InventoryHold" (
+  id TEXT NOT NULL, "shopId" TEXT NOT NULL, status TEXT NOT NULL, "expiresAt" TIMESTAMPTZ(3) NOT NULL,
+  "committedAt" TIMESTAMPTZ(3), "releasedAt" TIMESTAMPTZ(3), "expiredAt" TIMESTAMPTZ(3),
+  "createdAt" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" TIMESTAMPTZ(3) NOT NULL,
+  CONSTRAINT "InventoryHold_key" PRIMARY KEY ("shopId", id));
+CREATE INDEX "hold_by_status" ON "InventoryHold" ("shopId", status);
+CREATE TABLE "InventoryHoldItem" (
+  id BIGSERIAL NOT NULL, "holdId" TEXT NOT NULL, "shopId" TEXT NOT NULL, sku TEXT NOT NULL, "productId" VARCHAR,
+  "variantKey" TEXT NOT NULL, "variantAttributes" JSONB, quantity INTEGER NOT NULL,
+  CONSTRAINT "InventoryHoldItem_pkey" PRIMARY KEY (id),
+  CONSTRAINT "InventoryHoldItem_holdId_fkey" FOREIGN KEY ("holdId", "shopId") REFERENCES "InventoryHold" (id, "shopId")
+    ON DELETE CASCADE ON UPDATE CASCADE);
+INSERT INTO "InventoryItem" ("shopId", sku, quantity, held, "updatedAt") VALUES
+  ('shop-1', 'mug', 7, 3, now()), ('shop-1', 'cap', 5, 0, now()), ('shop-1', 'gone', 0, 0, now());
+INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "releasedAt", "updatedAt") VALUES
+  ('open', 'shop-1', 'active', now(), NULL, now()), ('over', 'shop-1', 'released', now(), now(), now());
+INSERT INTO "InventoryHoldItem" ("holdId", "shopId", sku, "variantKey", quantity) VALUES
+  ('open', 'shop-1', 'mug', '', 3), ('over', 'shop-1', 'cap', '', 2);
+"""
+
+# What Prisma makes of a schema that says nothing of types: times without a zone, keys of one column, its own ids.
+PRISMA = """
+CREATE TABLE "InventoryHold" (
+  id TEXT NOT NULL, "shopId" TEXT NOT NULL, status TEXT NOT NULL, "expiresAt" TIMESTAMP(3) NOT NULL,
+  "committedAt" TIMESTAMP(3), "releasedAt" TIMESTAMP(3), "expiredAt" TIMESTAMP(3),
+  "createdAt" TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, "updatedAt" TIMESTAMP(3) NOT NULL,
+  CONSTRAINT "InventoryHold_pkey" PRIMARY KEY (id));
+CREATE TABLE "InventoryHoldItem" (
+  id TEXT NOT NULL, "holdId" TEXT NOT NULL, "shopId" TEXT NOT NULL, sku TEXT NOT NULL, "productId" TEXT NOT NULL,
+  "variantKey" TEXT NOT NULL, "variantAttributes" JSONB NOT NULL, quantity INTEGER NOT NULL,
+  CONSTRAINT "InventoryHoldItem_pkey" PRIMARY KEY (id));
+CREATE INDEX "InventoryHold_shopId_status_idx" ON "InventoryHold" ("shopId", status);
+CREATE INDEX "InventoryHold_expiresAt_idx" ON "InventoryHold" ("expiresAt");
+CREATE INDEX "InventoryHoldItem_holdId_idx" ON "InventoryHoldItem" ("holdId");
+ALTER TABLE "InventoryHoldItem" ADD CONSTRAINT "InventoryHoldItem_holdId_fkey" FOREIGN KEY ("holdId")
+  REFERENCES "InventoryHold" (id) ON DELETE CASCADE ON UPDATE CASCADE;
+INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "committedAt", "createdAt", "updatedAt") VALUES
+  ('paid', 'shop-1', 'committed', '2026-01-01 12:20', '2026-01-01 12:05', '2026-01-01 12:00', '2026-01-01 12:05');
+INSERT INTO "InventoryHoldItem" VALUES ('c1', 'paid', 'shop-1', 'mug', 'p', '', '{}', 1);
+"""
+
+
+def _run(url: str, *statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def _everything(url: str) -> list[tuple[object, ...]]:
+    """Describe all that is in the schema, so that «nothing was changed» can be seen."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT table_name::text, column_name::text, data_type::text, is_nullable::text, column_default::text"
+            " FROM information_schema.columns WHERE table_schema = 'public'"
+            " UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '' FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace"
+            " UNION ALL SELECT tablename, indexname, indexdef, '', '' FROM pg_indexes WHERE schemaname = 'public'"
+            " ORDER BY 1, 2, 3"
+        ).fetchall()
+
+
+async def test_tables_of_the_same_meaning_are_adopted_and_work(empty_database: str, database: str) -> None:
+    _run(empty_database, EARLIER)
+    [first, second] = migrate(empty_database)
+    assert re.fullmatch(
+        r"adopted InventoryHold, InventoryHoldItem, InventoryItem: \d+ changes, 2 opening balances", first
+    )
+    assert second == "1 active holds came with them; no workflow waits for their deadlines"
+    assert migrate(empty_database) == ["already at 0001 (head)"]
+    adopted, made = _described(empty_database), _described(database)
+    assert set(adopted["InventoryItem"].columns) - set(made["InventoryItem"].columns) == {"warehouse"}
+    for name in NAMES:
+        assert adopted[name].constraints == made[name].constraints
+        assert adopted[name].indexes == made[name].indexes
+    engine = create_engine(Settings.read({"DATABASE_URL": empty_database}))
+    await assert_stock_adds_up(engine)
+    assert await reserve(engine, request("new", ("mug", 7), ("cap", 1), reference="order-1")) == Reserved()
+    assert (await end(engine, "open", HoldStatus.COMMITTED)) is not None
+    assert (await end(engine, "new", HoldStatus.RELEASED)) is not None
+    await assert_stock_adds_up(engine)
+    await engine.dispose()
+
+
+def test_a_lost_version_table_is_made_again(database: str) -> None:
+    _run(database, "DROP TABLE alembic_version")
+    before = _everything(database)
+    [line] = migrate(database)
+    assert line.endswith(": 0 changes, 0 opening balances")
+    assert [row for row in _everything(database) if row[0] != "alembic_version"] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (
+            'ALTER TABLE "InventoryHold" ALTER "expiresAt" TYPE timestamp(3)',
+            '"InventoryHold"."expiresAt": found timestamp(3) without time zone, expected timestamp with time zone',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" RENAME quantity TO "onHand"',
+            '"InventoryItem"."quantity": found no such column, expected integer NOT NULL DEFAULT 0',
+        ),
+        (
+            'ALTER TABLE "InventoryHold" DROP "expiresAt"',
+            '"InventoryHold"."expiresAt": found no such column, expected timestamp with time zone NOT NULL',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" ALTER quantity TYPE numeric(10, 2)',
+            '"InventoryItem"."quantity": found numeric(10,2), expected integer',
+        ),
+        (
+            'ALTER TABLE "InventoryHold" ALTER status DROP NOT NULL',
+            '"InventoryHold"."status": found NULL, expected NOT NULL',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" ALTER "productId" SET NOT NULL',
+            '"InventoryItem"."productId": found NOT NULL, expected NULL',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" ALTER "variantKey" SET DEFAULT \'none\'',
+            "\"InventoryItem\".\"variantKey\": found default 'none'::text, expected default ''::text",
+        ),
+        (
+            'ALTER TABLE "InventoryItem" ADD "tenantId" text NOT NULL',
+            '"InventoryItem"."tenantId": found text NOT NULL, expected no column that must be given',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" DROP CONSTRAINT "InventoryItem_pkey", ADD PRIMARY KEY (sku)',
+            '"InventoryItem": found PRIMARY KEY (sku), expected PRIMARY KEY ("shopId", sku, "variantKey")',
+        ),
+        (
+            'ALTER TABLE "InventoryItem" ADD CONSTRAINT "few" CHECK (quantity < 100)',
+            '"InventoryItem" constraint "few": found CHECK ((quantity < 100)), expected no such constraint',
+        ),
+        (
+            'CREATE UNIQUE INDEX "one" ON "InventoryHoldItem" ("holdId")',
+            'index "one": found UNIQUE btree ("holdId"), expected no such index',
+        ),
+        (
+            'CREATE INDEX "InventoryHold_createdAt_idx" ON "InventoryHold" ("updatedAt")',
+            'index "InventoryHold_createdAt_idx": found btree ("updatedAt"), expected btree ("createdAt")',
+        ),
+    ],
+)
+def test_a_difference_is_named_and_nothing_is_changed(empty_database: str, change: str, difference: str) -> None:
+    _run(empty_database, EARLIER, 'DELETE FROM "InventoryItem"', 'DELETE FROM "InventoryHold"', change)
+    before = _everything(empty_database)
+    with pytest.raises(MigrationError) as refused:
+        migrate(empty_database)
+    assert f"\n  {difference}\n" in f"{refused.value}\n"
+    assert "nothing was changed" in str(refused.value)
+    assert _everything(empty_database) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            "UPDATE \"InventoryItem\" SET held = 2 WHERE sku = 'mug'",
+            "shop-1 mug (no variant): held 2, in active holds 3",
+        ),
+        (
+            "UPDATE \"InventoryItem\" SET held = 1 WHERE sku = 'cap'",
+            "shop-1 cap (no variant): held 1, in active holds 0",
+        ),
+        ("DELETE FROM \"InventoryItem\" WHERE sku = 'mug'", "shop-1 mug (no variant): held 0, in active holds 3"),
+        ("UPDATE \"InventoryHold\" SET status = 'pending' WHERE id = 'over'", "InventoryHold_status_check"),
+        ("UPDATE \"InventoryItem\" SET quantity = -1 WHERE sku = 'cap'", "InventoryItem_quantity_check"),
+    ],
+)
+def test_rows_that_break_a_rule_are_named_and_nothing_is_changed(empty_database: str, change: str, told: str) -> None:
+    _run(empty_database, EARLIER, change)
+    before = _everything(empty_database)
+    with pytest.raises(MigrationError) as refused:
+        migrate(empty_database)
+    assert told in str(refused.value)
+    assert _everything(empty_database) == before
+
+
+def test_what_plain_prisma_made_is_refused_with_statements_that_mend_it(empty_database: str) -> None:
+    _run(empty_database, PRISMA)
+    with pytest.raises(MigrationError) as refused:
+        migrate(empty_database)
+    differences, _, mends = str(refused.value).partition("These statements mend")
+    assert '"InventoryHold": found PRIMARY KEY (id), expected PRIMARY KEY ("shopId", id)' in differences
+    assert differences.count("expected timestamp with time zone") == 6
+    _run(empty_database, *mends.splitlines()[1:])
+    assert migrate(empty_database) == ["adopted InventoryHold, InventoryHoldItem: 17 changes, 0 opening balances"]
+    with psycopg.connect(empty_database, options="-c timezone=UTC") as connection:
+        [row] = connection.execute('SELECT "createdAt"::text FROM "InventoryHold" WHERE "shopId" = %s', [SHOP])
+    assert row == ("2026-01-01 12:00:00+00",)
+
+
+def test_a_table_in_use_is_told_and_the_next_run_adopts(empty_database: str) -> None:
+    _run(empty_database, EARLIER)
+    with psycopg.connect(empty_database) as other:
+        other.execute('SELECT FROM "InventoryHold"')
+        with pytest.raises(MigrationError, match=r"in use for more than 1\.5 s; nothing was changed"):
+            migrate(empty_database)
+    assert migrate(empty_database)[0].startswith("adopted")
+
+
+def _described(url: str) -> dict[str, Table]:
+    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with engine.connect() as connection:
+            return tables_present(connection, NAMES)
+    finally:
+        engine.dispose()

@@ -1,0 +1,105 @@
+"""`holdfast migrate` on a fresh database, run again, run by several, and where it cannot."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.migrate import _LOCK_KEY, MigrationError, migrate, migrate_command
+
+APPLIED = ["applied 0001: Items, holds, their lines and the movements of stock."]
+AT_HEAD = ["already at 0001 (head)"]
+TABLES = {"InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"}
+
+
+def _command(database_url: str | None) -> tuple[int, str, str]:
+    app = typer.Typer()
+    app.command("migrate")(migrate_command)
+    result = CliRunner().invoke(app, env={"DATABASE_URL": database_url})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def _tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    return {name for (name,) in rows}
+
+
+def test_a_fresh_database_gets_the_tables_and_a_second_run_says_that_they_are_there(empty_database: str) -> None:
+    assert migrate(empty_database) == APPLIED
+    assert migrate(empty_database) == AT_HEAD
+    assert _tables(empty_database) == {*TABLES, "alembic_version"}
+
+
+def test_ten_at_once_migrate_once(empty_database: str) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        outcomes = list(pool.map(lambda _: migrate(empty_database), range(10)))
+    assert sorted(outcomes) == sorted([APPLIED, *[AT_HEAD] * 9])
+
+
+def test_processes_at_once_migrate_once(empty_database: str) -> None:
+    program = f"from cli.migrate import migrate; print(*migrate({empty_database!r}))"
+    running = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(3)
+    ]
+    printed = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+    assert printed == sorted([*APPLIED, *AT_HEAD * 2])
+
+
+def test_the_wait_for_another_migration_has_an_end(database: str) -> None:
+    with psycopg.connect(database) as other:
+        other.execute(f"SELECT pg_advisory_lock({_LOCK_KEY})")
+        with pytest.raises(MigrationError, match=r"another migration has been running for 0\.2 s"):
+            migrate(database, wait_seconds=0.2)
+
+
+def test_a_failed_revision_leaves_nothing(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        connection.execute('CREATE TABLE shop ("createdAt" timestamptz)')
+        connection.execute('CREATE INDEX "InventoryMovement_shopId_sku_variantKey_id_idx" ON shop ("createdAt")')
+    with pytest.raises(MigrationError, match="already exists"):
+        migrate(empty_database)
+    assert _tables(empty_database) - {"alembic_version"} == {"shop"}
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("DROP TABLE shop")
+    assert migrate(empty_database) == APPLIED
+
+
+def test_an_older_release_leaves_a_newer_schema_alone(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert migrate(database) == ["schema is newer than this release (at 9999); nothing to do"]
+
+
+def test_the_command_prints_what_it_did(empty_database: str) -> None:
+    assert _command(empty_database) == (0, f"{APPLIED[0]}\n", "")
+    assert _command(empty_database) == (0, f"{AT_HEAD[0]}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://holdfast:top-secret@127.0.0.1:1/holdfast", "the database cannot be reached: "),
+        ("postgresql://holdfast:top-secret@127.0.0.1:x/holdfast", "the database cannot be reached: "),
+        ("postgresql://holdfast:top-secret@[::1", "DATABASE_URL: is not a URL that psql accepts"),
+        (None, "DATABASE_URL: is not set"),
+    ],
+)
+def test_a_database_out_of_reach_is_told_in_one_line(url: str | None, said: str) -> None:
+    code, printed, told = _command(url)
+    assert code == 1
+    assert printed == ""
+    assert told.startswith(f"holdfast migrate: {said}")
+    assert told.count("\n") == 1
+    assert "top-secret" not in told
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:top-secret@[::1", "host=x password=top-secret port"])
+def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(MigrationError, match=r"^the database URL is not one that psql accepts$"):
+        migrate(url)

@@ -1,0 +1,67 @@
+"""Stock and requests to hold it, as the tests need them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+from inventory.holds import HoldStatus, Line
+from inventory.reserve import Reservation
+from inventory.settle import Settlement, settle
+
+SHOP = "shop-1"
+
+_PUT = """
+WITH item AS (
+  INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", quantity) VALUES (%(shop)s, %(sku)s, %(variant)s, %(n)s)
+)
+INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", actor)
+VALUES (%(shop)s, %(sku)s, %(variant)s, 'count', %(n)s, %(n)s, 'test')
+"""
+
+_ITEM = (
+    'SELECT quantity, held FROM "InventoryItem" WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(v)s'
+)
+
+
+async def put_item(engine: AsyncEngine, sku: str, on_hand: int, variant: str = "", shop: str = SHOP) -> None:
+    """Make an item that has the units."""
+    await fetch(engine, _PUT, {"shop": shop, "sku": sku, "variant": variant, "n": on_hand})
+
+
+async def stock_of(engine: AsyncEngine, sku: str, variant: str = "", shop: str = SHOP) -> tuple[int, int]:
+    """Return what can be sold of the item and what is held."""
+    rows = await fetch(engine, _ITEM, {"shop": shop, "sku": sku, "v": variant})
+    return rows[0]["quantity"], rows[0]["held"]
+
+
+def request(
+    hold_id: str, *lines: tuple[str, int] | Line, reference: str | None = None, shop: str = SHOP
+) -> Reservation:
+    """Return a request for the lines, (sku, quantity) each, with a deadline in 20 minutes."""
+    now = datetime.now(UTC)
+    return Reservation(
+        shop_id=shop,
+        hold_id=hold_id,
+        lines=tuple(line if isinstance(line, Line) else Line(line[0], "", line[1]) for line in lines),
+        created_at=now,
+        expires_at=now + timedelta(minutes=20),
+        reserve_before=now + timedelta(minutes=1),
+        reference=reference,
+        request_hash=None,
+    )
+
+
+def too_late(wanted: Reservation) -> Reservation:
+    """Return the request as it is once its caller has gone."""
+    return replace(wanted, reserve_before=datetime.now(UTC) - timedelta(seconds=1))
+
+
+async def end(
+    engine: AsyncEngine, hold_id: str, to: HoldStatus, *, shop: str = SHOP, payment: str | None = None
+) -> Settlement | None:
+    """Settle the hold."""
+    return await settle(
+        engine, shop_id=shop, hold_id=hold_id, to=to, reason="test", actor="tester", payment_intent_id=payment
+    )
