@@ -92,7 +92,7 @@ class StockActivities(StockPort):
             case reserve.ReferenceTaken(hold_id):
                 return ReferenceTaken(hold_id)
             case reserve.Shortage(items):
-                return Shortage([ShortItem(i.sku, i.variant_key, i.requested, i.available) for i in items])
+                return Shortage([ShortItem(i.sku, i.variant_key, i.requested, i.available, i.known) for i in items])
             case reserve.TooLate():
                 return TooLate()
 

@@ -1,0 +1,1 @@
+"""FastAPI: routes, schemas, auth, one error mapping, and the only caller of the Temporal client."""

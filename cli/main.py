@@ -7,9 +7,21 @@ from typing import Annotated
 import typer
 
 from cli.migrate import migrate_command
+from cli.serve import serve
 
 app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
 app.command("migrate")(migrate_command)
+
+
+@app.command("api")
+def api_command(
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", envvar="HOLDFAST_API_PORT")] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1)] = 1,
+) -> None:
+    """Serve the HTTP API. Its /metrics covers all its processes."""
+    raise typer.Exit(serve(host, port, workers))
 
 
 @app.command("up")

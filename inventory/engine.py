@@ -68,13 +68,13 @@ async def fetch(engine: AsyncEngine, statement: str, parameters: Mapping[str, ob
         return await _fetch_once(engine, statement, parameters)
     except exc.DBAPIError as error:
         if not error.connection_invalidated:
-            raise translated(error) from error
+            raise translated(error) from error.orig
     except exc.TimeoutError as error:
         raise DatabaseBusyError("every connection of this process is in use") from error
     try:
         return await _fetch_once(engine, statement, parameters)
     except exc.DBAPIError as error:
-        raise translated(error) from error
+        raise translated(error) from error.orig
     except exc.TimeoutError as error:
         raise DatabaseBusyError("every connection of this process is in use") from error
 

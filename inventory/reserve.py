@@ -31,6 +31,8 @@ class ShortItem:
     variant_key: str
     requested: int
     available: int
+    known: bool
+    """Whether the shop has such an item at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ SELECT EXISTS (SELECT FROM hold) AS reserved
 
 _STANDING = """
 WITH own AS (
-  SELECT h.*, (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity)
+  SELECT h.*,
+         (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity)
                                         ORDER BY l.sku, l."variantKey"), '[]')
                FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
   FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
@@ -126,6 +129,7 @@ WITH own AS (
   GROUP BY sku, "variantKey"
 ), stock AS (
   SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available,
+         i.sku IS NOT NULL AS known,
          CASE WHEN %(replace)s THEN coalesce((
            SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other ON l."holdId" = other.id
            WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0)
@@ -134,8 +138,8 @@ WITH own AS (
   LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
 )
 SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)s AS too_late,
-       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available) ORDER BY sku, "variantKey"),
-                        '[]')
+       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available, known)
+                                 ORDER BY sku, "variantKey"), '[]')
         FROM stock WHERE available + comes_back < requested) AS short
 FROM (SELECT) AS always LEFT JOIN own ON true
 """

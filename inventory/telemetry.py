@@ -6,7 +6,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 _SKU_SERIES_LIMIT = 1000
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -33,26 +33,41 @@ class Telemetry:
     Counters count real changes, after they were committed: a repeat that changes nothing counts nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("holdfast")
-        self._counters = {name: Counter(name, text) for name, text in COUNTERS.items()}
-        self._validations = Counter("checkout_inventory_validation", "Validations answered", ["result"])
-        self._rejected = Counter("checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"])
+        self._counters = {name: Counter(name, text, registry=registry) for name, text in COUNTERS.items()}
+        self._validations = Counter(
+            "checkout_inventory_validation", "Validations answered", ["result"], registry=registry
+        )
+        self._rejected = Counter(
+            "checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"], registry=registry
+        )
         self._skus: set[str] = set()
         self.expiry_lag = Histogram(
-            "inventory_hold_expiry_lag_seconds", "From a hold's deadline to its expiry", buckets=_LAG_BUCKETS
+            "inventory_hold_expiry_lag_seconds",
+            "From a hold's deadline to its expiry",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
         )
         self.commit_age = Histogram(
-            "inventory_hold_commit_age_seconds", "From a hold's creation to its commit", buckets=_AGE_BUCKETS
+            "inventory_hold_commit_age_seconds",
+            "From a hold's creation to its commit",
+            buckets=_AGE_BUCKETS,
+            registry=registry,
         )
         self.requests = Histogram(
             "inventory_request_seconds",
             "From a request's arrival to its answer",
             ["route", "method", "status"],
             buckets=_LATENCY_BUCKETS,
+            registry=registry,
         )
         self.activities = Histogram(
-            "inventory_activity_seconds", "Time that an activity took", ["activity"], buckets=_LATENCY_BUCKETS
+            "inventory_activity_seconds",
+            "Time that an activity took",
+            ["activity"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
         )
 
     def count(self, metric: str, **fields: object) -> None:

@@ -77,6 +77,7 @@ class ShortItem:
     variant_key: str
     requested: int
     available: int
+    known: bool = True
 
 
 @dataclass(frozen=True)

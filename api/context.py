@@ -1,0 +1,27 @@
+"""What the routes of a process share: settings, engine, Temporal client, telemetry."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from inventory.settings import Settings
+from inventory.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Made once at start-up, closed at the end."""
+
+    settings: Settings
+    engine: AsyncEngine
+    temporal: Client
+    telemetry: Telemetry
+    task_queue: str
+
+
+def context_of(request: Request) -> Context:
+    """Return the process's context."""
+    context: Context = request.app.state.context
+    return context

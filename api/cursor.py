@@ -1,0 +1,41 @@
+"""Cursors of paged lists: opaque to callers, checked when they come back."""
+
+import base64
+import json
+from datetime import datetime
+
+from api.errors import invalid
+
+
+def encode(*parts: str | datetime) -> str:
+    """Return the place behind which the next page begins."""
+    texts = [part.isoformat() if isinstance(part, datetime) else part for part in parts]
+    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode().rstrip("=")
+
+
+def decode(cursor: str | None) -> tuple[str, str] | None:
+    """Return the two parts of a cursor. Raises the 422 for a text that is none of ours."""
+    if cursor is None:
+        return None
+    try:
+        parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (ValueError, RecursionError):
+        parts = None
+    match parts:
+        case [str(first), str(second)] if first.isprintable() and second.isprintable():
+            return first, second
+    raise invalid("cursor", "is not one that a page's nextCursor gave")
+
+
+def decode_time(cursor: str | None) -> tuple[datetime, str] | None:
+    """Return the two parts of a cursor that begins with a time."""
+    parts = decode(cursor)
+    if parts is None:
+        return None
+    try:
+        at = datetime.fromisoformat(parts[0])
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise invalid("cursor", "is not one that a page's nextCursor gave")
+    return at, parts[1]

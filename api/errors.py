@@ -1,0 +1,181 @@
+"""Every error that the API answers with, in one table, and their one shape: `{error, code?, message, ...}`."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.context import context_of
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+
+BUSY_RETRY_MS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One kind of error: its HTTP status, its cause, and whether asking again can help."""
+
+    status: int
+    cause: str
+    retry: str
+    code: str | None = None
+
+
+class Problem(Enum):
+    """The kinds of errors, by the name that stands in `error`. docs/errors.md lists the same, and a test compares."""
+
+    invalid_json = Refusal(400, "The body is not JSON.", "No; mend the request.")
+    unauthorized = Refusal(401, "No token, or one that is not known.", "No; mend the token.")
+    forbidden = Refusal(
+        403, "The authority token was given where the admin token is needed.", "No; use the admin token."
+    )
+    not_found = Refusal(404, "There is no such route.", "No.")
+    hold_not_found = Refusal(404, "The shop has no hold with this id.", "No.")
+    method_not_allowed = Refusal(405, "The route does not know this method.", "No.")
+    insufficient_stock = Refusal(
+        409,
+        "Less can be sold than was asked for; `items` has every short item with its true figure.",
+        "When there is stock again; the same key is judged anew.",
+        "inventory_insufficient",
+    )
+    hold_exists = Refusal(
+        409,
+        "Another active hold of the shop has this `reference`; `holdId` names it.",
+        'With `"replace": true`, which ends that hold first, or after it ended.',
+    )
+    hold_not_active = Refusal(
+        409, "The hold has ended otherwise than was asked for; `status` says how.", "No; the end is final."
+    )
+    hold_extend_limit = Refusal(
+        409, "The hold already lives as long as it can (INVENTORY_HOLD_MAX_TTL_SECONDS).", "No; make a new hold."
+    )
+    idempotency_conflict = Refusal(
+        409, "The hold id or Idempotency-Key was used before with another body.", "Not with this key."
+    )
+    count_below_held = Refusal(
+        409,
+        "An item was counted lower than what active holds have of it; `items` names each.",
+        "After the holds ended.",
+    )
+    body_too_large = Refusal(413, "The body is over 256 KiB.", "No; send less at once.")
+    invalid_request = Refusal(
+        422, "A field is missing, unknown, of the wrong type or out of range; `fields` names each.", "No; mend it."
+    )
+    inventory_busy = Refusal(
+        429,
+        "The rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS. Nothing was changed.",
+        "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
+    )
+    internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
+    inventory_unavailable = Refusal(
+        503, "Postgres or Temporal is out of reach. It is never a silent yes.", "Yes, with the same key or `holdId`."
+    )
+    inventory_timeout = Refusal(
+        504,
+        "No answer within INVENTORY_REQUEST_TIMEOUT_MS. What was asked may still happen.",
+        "Yes, with the same key or the `holdId` of the answer: it tells what became of it.",
+    )
+
+
+class ApiError(Exception):
+    """An answer other than success. `details` are further fields of the body."""
+
+    def __init__(self, problem: Problem, message: str | None = None, **details: Any) -> None:  # noqa: ANN401 - JSON
+        super().__init__(message or problem.value.cause)
+        self.problem = problem
+        self.message = message or problem.value.cause
+        self.details = details
+
+    def response(self) -> JSONResponse:
+        """Return the error as an answer."""
+        body: dict[str, Any] = {"error": self.problem.name}
+        if self.problem.value.code:
+            body["code"] = self.problem.value.code
+        body |= {"message": self.message, **self.details}
+        headers = {}
+        if self.problem is Problem.inventory_busy:
+            body["retryAfter"] = BUSY_RETRY_MS
+            headers["Retry-After"] = str(-(-BUSY_RETRY_MS // 1000))
+        if self.problem is Problem.unauthorized:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse(body, status_code=self.problem.value.status, headers=headers)
+
+
+def invalid(field: str, message: str) -> ApiError:
+    """Return the 422 for one field."""
+    return ApiError(Problem.invalid_request, f"{field}: {message}", fields=[{"field": field, "message": message}])
+
+
+def _from_validation(error: RequestValidationError) -> ApiError:
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return ApiError(Problem.invalid_json, "The body is not JSON.")
+    fields = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in problems[:20]]
+    return ApiError(
+        Problem.invalid_request, "; ".join(f"{f['field']}: {f['message']}" for f in fields[:3]), fields=fields
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return where a field is as `items[0].sku`, without the part of the request that it is in."""
+    path = ""
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or str(location[0] if location else "body")
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"must match {problem['ctx']['pattern']}"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every failure of the app answer in the one shape, without a stack trace."""
+
+    @app.exception_handler(ApiError)
+    async def _api_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)  # noqa: S101 - narrows the type
+        if error.problem.value.status >= 500:  # noqa: PLR2004
+            context_of(request).telemetry.fail(
+                "inventory_hold_error", problem=error.problem.name, detail=error.message, path=request.url.path
+            )
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return _from_validation(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        known = {
+            400: Problem.invalid_json,
+            404: Problem.not_found,
+            405: Problem.method_not_allowed,
+            413: Problem.body_too_large,
+        }
+        response = ApiError(known.get(error.status_code, Problem.invalid_request)).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(DatabaseBusyError)
+    async def _busy(request: Request, _error: Exception) -> JSONResponse:
+        context_of(request).telemetry.warn("inventory_hold_busy", path=request.url.path)
+        return ApiError(Problem.inventory_busy).response()
+
+    @app.exception_handler(DatabaseUnavailableError)
+    async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+        return await _api_error(request, ApiError(Problem.inventory_unavailable, f"Postgres is out of reach: {error}"))
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        context_of(request).telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
+        return ApiError(Problem.internal_error).response()

@@ -1,0 +1,306 @@
+"""A hold's requests from the caller's side: what is read first, what is joined, what is told when it is too late."""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+from api.context import Context
+from api.errors import ApiError, Problem
+from api.schemas import ShortOut
+from api.workflow_calls import HoldKey, NoRunningWorkflowError, Target, UpdateRefusedError, WorkflowCalls
+from inventory import reserve
+from inventory.holds import Hold, HoldStatus, Line, read_hold
+from inventory.reserve import Standing, read_standing
+from workflows import messages
+from workflows.messages import Cancel, Commit, Extend, HoldInput
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request to hold, in Holdfast's own terms."""
+
+    shop_id: str
+    hold_id: str
+    lines: tuple[Line, ...]
+    ttl_seconds: int
+    reference: str | None
+    replace: bool
+    request_hash: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A hold as it is, and whether this request made it."""
+
+    hold: Hold
+    created: bool
+
+
+def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) -> str:
+    """Return the hold's id: the given one, else the one that the key determines within the shop, else a new one."""
+    if given is not None:
+        return given
+    if idempotency_key is not None:
+        return "h_" + hashlib.sha256(f"{shop_id}\0{idempotency_key}".encode()).hexdigest()[:32]
+    return "h_" + uuid.uuid4().hex
+
+
+def request_hash(route: str, shop_id: str, lines: tuple[Line, ...], ttl_seconds: int | None, ref: str | None) -> str:
+    """Return the digest by which a repeat is told from another request with the same id.
+
+    What was asked for counts, in one order; `replace` does not, it speaks about another hold.
+    """
+    canonical = [route, shop_id, [[line.sku, line.variant_key, line.quantity] for line in lines], ttl_seconds, ref]
+    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()
+
+
+class Lifecycle:
+    """Create, commit, release and extend, each bounded by the request's time-out."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._calls = WorkflowCalls(context.temporal, context.task_queue)
+
+    async def create(self, wanted: Wanted) -> Made:
+        """Hold the stock, or answer the hold that this id made before.
+
+        Raises ApiError for everything else: short, busy, the reference taken, another body, too late, out of reach.
+        """
+        async with self._bounded(wanted.hold_id):
+            standing = await self._look(wanted)
+            if standing.own is not None:
+                return Made(_same_request(standing.own, wanted), created=False)
+            if standing.reference_hold_id is not None:
+                await self._make_way(wanted, standing.reference_hold_id)
+            reservation = await self._calls.reserve(self._input(wanted))
+            return await self._judge(wanted, reservation)
+
+    async def look_only(self, wanted: Wanted) -> Hold | None:
+        """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
+        async with self._bounded(wanted.hold_id):
+            standing = await self._look(wanted)
+            return None if standing.own is None else _same_request(standing.own, wanted)
+
+    async def temporal_is_up(self) -> None:
+        """Raise ApiError 503 unless Temporal serves."""
+        await self._calls.is_up()
+
+    async def _look(self, wanted: Wanted) -> Standing:
+        """Read what stands in the way and refuse what obviously cannot be; the hold's own row comes first."""
+        standing = await read_standing(
+            self._context.engine,
+            shop_id=wanted.shop_id,
+            hold_id=wanted.hold_id,
+            lines=wanted.lines,
+            reference=wanted.reference,
+            replace=wanted.replace,
+        )
+        if standing.own is None:
+            if standing.reference_hold_id is not None and not wanted.replace:
+                raise _hold_exists(standing.reference_hold_id)
+            if standing.short:
+                raise self._insufficient(wanted.shop_id, standing.short)
+        return standing
+
+    async def _make_way(self, wanted: Wanted, old_hold_id: str) -> None:
+        ended = await self._release_and_read(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
+        if ended is not None and ended.status is HoldStatus.COMMITTED:
+            raise _not_active(ended, "The hold with this reference has been paid meanwhile.")
+
+    async def _judge(self, wanted: Wanted, reservation: messages.Reservation) -> Made:
+        match reservation:
+            case messages.Held(status="active") as held:
+                hold = _from_answer(wanted, held)
+                return Made(_same_request(hold, wanted), created=True)
+            case messages.Held():
+                hold = await self._read(wanted.shop_id, wanted.hold_id)
+                return Made(_same_request(hold, wanted), created=False)
+            case messages.Shortage(items):
+                short = tuple(reserve.ShortItem(i.sku, i.variant_key, i.requested, i.available, i.known) for i in items)
+                raise self._insufficient(wanted.shop_id, short)
+            case messages.ReferenceTaken(hold_id):
+                raise _hold_exists(hold_id)
+            case messages.Busy():
+                raise ApiError(Problem.inventory_busy)
+            case messages.TooLate():
+                raise ApiError(Problem.inventory_timeout, holdId=wanted.hold_id)
+
+    async def commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
+        """Sell the hold and answer it, or what became of it instead (ApiError 404, 409)."""
+        async with self._bounded(hold_id):
+            await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
+            return _as_wanted(await self._read(shop_id, hold_id), {HoldStatus.COMMITTED})
+
+    async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
+        """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                hold = await self._release_and_read(shop_id, hold_id, message)
+        except TimeoutError:
+            hold = None
+            async with self._bounded(hold_id):
+                hold = await self._read(shop_id, hold_id)
+        if hold is None:
+            raise ApiError(Problem.hold_not_found)
+        if hold.status is HoldStatus.ACTIVE:
+            return hold, "release"
+        return _as_wanted(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}), None
+
+    async def extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
+        """Move the hold's deadline and answer it (ApiError 404, 409)."""
+        async with self._bounded(hold_id):
+            try:
+                extended = await self._ask(shop_id, hold_id, partial(self._calls.extend, message=message))
+            except UpdateRefusedError as refusal:
+                raise await self._refused(shop_id, hold_id, refusal) from refusal
+            hold = await self._read(shop_id, hold_id)
+            if extended is None or extended.ended is not None:
+                raise _not_active(hold)
+            return hold
+
+    async def _release_and_read(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
+        await self._ask(shop_id, hold_id, partial(self._calls.release, message=message))
+        return await read_hold(self._context.engine, shop_id, hold_id)
+
+    async def _ask(self, shop_id: str, hold_id: str, call: Callable[[Target], Awaitable[Answer]]) -> Answer | None:
+        """Ask the hold's workflow. None where the database has the answer: the hold has ended.
+
+        A hold that is active without a run (it was terminated) goes on in a new one, which hears the message first.
+        Raises ApiError 404 where there is neither run nor row.
+        """
+        with suppress(NoRunningWorkflowError):
+            return await call(HoldKey(shop_id, hold_id))
+        hold = await self._read(shop_id, hold_id)
+        if hold.status is HoldStatus.ACTIVE:
+            with suppress(NoRunningWorkflowError):
+                return await call(self._input_of(hold))
+        return None
+
+    def _input_of(self, hold: Hold) -> HoldInput:
+        return HoldInput(
+            shop_id=hold.shop_id,
+            hold_id=hold.hold_id,
+            lines=[messages.Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
+            ttl_seconds=int((hold.expires_at - hold.created_at).total_seconds()),
+            max_ttl_seconds=self._settings.max_ttl_seconds,
+            request_timeout_ms=self._settings.request_timeout_ms,
+            request_hash=hold.request_hash,
+            reference=hold.reference,
+        )
+
+    async def _refused(self, shop_id: str, hold_id: str, refusal: UpdateRefusedError) -> Exception:
+        match refusal.kind:
+            case messages.HOLD_EXTEND_LIMIT:
+                return ApiError(Problem.hold_extend_limit)
+            case messages.IDEMPOTENCY_CONFLICT:
+                return ApiError(Problem.idempotency_conflict)
+            case messages.HOLD_NOT_ACTIVE:
+                return _not_active(await self._read(shop_id, hold_id))
+        return refusal
+
+    async def _read(self, shop_id: str, hold_id: str) -> Hold:
+        hold = await read_hold(self._context.engine, shop_id, hold_id)
+        if hold is None:
+            raise ApiError(Problem.hold_not_found)
+        return hold
+
+    def _input(self, wanted: Wanted) -> HoldInput:
+        return HoldInput(
+            shop_id=wanted.shop_id,
+            hold_id=wanted.hold_id,
+            lines=[messages.Line(line.sku, line.variant_key, line.quantity) for line in wanted.lines],
+            ttl_seconds=wanted.ttl_seconds,
+            max_ttl_seconds=self._settings.max_ttl_seconds,
+            request_timeout_ms=self._settings.request_timeout_ms,
+            request_hash=wanted.request_hash,
+            reference=wanted.reference,
+        )
+
+    def _insufficient(self, shop_id: str, short: tuple[reserve.ShortItem, ...]) -> ApiError:
+        telemetry = self._context.telemetry
+        telemetry.count("inventory_hold_insufficient", shop_id=shop_id)
+        telemetry.rejected(shop_id, [(item.sku, item.known) for item in short])
+        return insufficient(short)
+
+    @asynccontextmanager
+    async def _bounded(self, hold_id: str) -> AsyncIterator[None]:
+        """Bound the wait. The time-out says nothing of what happened, so the answer names the hold to ask for."""
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                yield
+        except TimeoutError:
+            raise ApiError(Problem.inventory_timeout, holdId=hold_id) from None
+        except ApiError as error:
+            if error.problem is Problem.inventory_unavailable:
+                error.details.setdefault("holdId", hold_id)
+            raise
+
+
+def insufficient(short: tuple[reserve.ShortItem, ...]) -> ApiError:
+    """Return the 409 that names every short item once."""
+    names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in short[:5])
+    return ApiError(
+        Problem.insufficient_stock,
+        f"Not enough stock of {names}{' and others' if len(short) > 5 else ''}.",  # noqa: PLR2004 - a readable sentence
+        items=[
+            ShortOut(
+                sku=item.sku, variantKey=item.variant_key, requested=item.requested, available=item.available
+            ).model_dump(by_alias=True)
+            for item in short
+        ],
+    )
+
+
+def _from_answer(wanted: Wanted, held: messages.Held) -> Hold:
+    return Hold(
+        hold_id=wanted.hold_id,
+        shop_id=wanted.shop_id,
+        status=HoldStatus(held.status),
+        expires_at=held.expires_at,
+        created_at=held.created_at,
+        updated_at=held.created_at,
+        committed_at=None,
+        released_at=None,
+        expired_at=None,
+        reason=None,
+        reference=held.reference,
+        payment_session_id=None,
+        payment_intent_id=None,
+        request_hash=held.request_hash,
+        lines=tuple(Line(line.sku, line.variant_key, line.quantity) for line in held.lines),
+    )
+
+
+def _same_request(hold: Hold, wanted: Wanted) -> Hold:
+    if hold.request_hash != wanted.request_hash:
+        raise ApiError(Problem.idempotency_conflict, holdId=hold.hold_id)
+    return hold
+
+
+def _as_wanted(hold: Hold, allowed: set[HoldStatus]) -> Hold:
+    if hold.status not in allowed:
+        raise _not_active(hold)
+    return hold
+
+
+def _not_active(hold: Hold, message: str | None = None) -> ApiError:
+    return ApiError(
+        Problem.hold_not_active,
+        message or ("The hold is ending." if hold.status is HoldStatus.ACTIVE else f"The hold is {hold.status}."),
+        holdId=hold.hold_id,
+        status=hold.status.value,
+    )
+
+
+def _hold_exists(hold_id: str) -> ApiError:
+    return ApiError(Problem.hold_exists, holdId=hold_id)

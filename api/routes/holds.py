@@ -1,0 +1,192 @@
+"""Holds: make, read, list, commit, release, extend."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from api import cursor
+from api.auth import Authority
+from api.context import context_of
+from api.documentation import CONFLICT, NOT_FOUND, READ_ERRORS, WRITE_ERRORS, examples
+from api.errors import ApiError, Problem, invalid
+from api.lifecycle import Lifecycle, Wanted, hold_id_for, request_hash
+from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldOut, HoldsOut, HoldsQuery, NotHeldOut, ShopId, merged
+from inventory.holds import list_holds, read_hold
+from inventory.settings import MIN_TTL_SECONDS, Mode
+from workflows.messages import Cancel, Commit, Extend
+
+router = APIRouter(prefix="/api/inventory/holds", tags=["holds"])
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="At most 255 characters, within the shop. The same key makes one hold, however often it is sent.",
+    ),
+]
+ShopPath = Annotated[ShopId, Path(alias="shopId")]
+HoldPath = Annotated[HoldId, Path(alias="holdId")]
+_MAX_KEY = 255
+
+
+def lifecycle_of(request: Request) -> Lifecycle:
+    """Return the process's Lifecycle."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    return lifecycle
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isprintable()):
+        raise invalid("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable characters")
+    return key
+
+
+def checked_ttl(asked: int | None, default: int, ceiling: int) -> int:
+    """Return the time to live of a new hold, in seconds. Raises the 422 outside of what is allowed."""
+    if asked is not None and not MIN_TTL_SECONDS <= asked <= ceiling:
+        raise invalid("ttlSeconds", f"must be {MIN_TTL_SECONDS} to {ceiling}")
+    return default if asked is None else asked
+
+
+@router.post(
+    "",
+    summary="Hold stock for a checkout",
+    status_code=201,
+    responses={
+        200: {
+            "model": HoldOut | NotHeldOut,
+            "description": "A repeat: the hold as it is now. Or, in `validate_only` or under bypass, no hold.",
+        },
+        **CONFLICT,
+        **WRITE_ERRORS,
+    },
+    openapi_extra=examples("hold"),
+)
+async def create_hold(
+    request: Request, response: Response, caller: Authority, body: HoldIn, idempotency_key: Key = None
+) -> HoldOut | NotHeldOut:
+    """Take the stock of every line, or of none, until the hold is committed, released or expires.
+
+    Repeated with the same `holdId` or `Idempotency-Key` it answers the hold that was made, ended or not. A refusal is
+    not remembered: the same key is judged anew.
+    """
+    context, lifecycle = context_of(request), lifecycle_of(request)
+    settings = context.settings
+    key = _checked_key(idempotency_key)
+    lines = merged(body.items)
+    ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
+    if settings.bypass:
+        response.status_code = 200
+        context.telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
+        return NotHeldOut(mode=settings.mode, bypassed=True)
+    wanted = Wanted(
+        shop_id=body.shop_id,
+        hold_id=hold_id_for(body.shop_id, body.hold_id, key),
+        lines=lines,
+        ttl_seconds=ttl_seconds,
+        reference=body.reference,
+        replace=body.replace,
+        request_hash=request_hash("holds", body.shop_id, lines, body.ttl_seconds, body.reference),
+        actor=caller.actor,
+    )
+    if settings.mode is Mode.VALIDATE_ONLY:
+        response.status_code = 200
+        made = await lifecycle.look_only(wanted)
+        return HoldOut.of(made) if made is not None else NotHeldOut(mode=settings.mode)
+    outcome = await lifecycle.create(wanted)
+    if not outcome.created:
+        response.status_code = 200
+    return HoldOut.of(outcome.hold)
+
+
+@router.get("", summary="List a shop's holds, newest first", responses=READ_ERRORS)
+async def get_holds(request: Request, _caller: Authority, query: Annotated[HoldsQuery, Query()]) -> HoldsOut:
+    """Read a page of holds; send `nextCursor` as `cursor` for the next."""
+    page = await list_holds(
+        context_of(request).engine,
+        query.shop_id,
+        status=query.status,
+        limit=query.limit,
+        after=cursor.decode_time(query.cursor),
+    )
+    return HoldsOut(
+        holds=[HoldOut.of(hold) for hold in page.holds],
+        nextCursor=cursor.encode(*page.next_after) if page.next_after else None,
+    )
+
+
+@router.get("/{shopId}/{holdId}", summary="Read a hold", responses=NOT_FOUND | READ_ERRORS)
+async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath) -> HoldOut:
+    """Read the hold as the database has it."""
+    hold = await read_hold(context_of(request).engine, shop_id, hold_id)
+    if hold is None:
+        raise ApiError(Problem.hold_not_found)
+    return HoldOut.of(hold)
+
+
+@router.post(
+    "/{shopId}/{holdId}/commit",
+    summary="Sell a hold",
+    responses=NOT_FOUND | CONFLICT | WRITE_ERRORS,
+    openapi_extra=examples("end"),
+)
+async def commit_hold(
+    request: Request, caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: EndIn | None = None
+) -> HoldOut:
+    """End the hold as sold: its stock leaves the house. Repeated, it answers the same."""
+    message = Commit(actor=caller.actor, **_reason(body))
+    return HoldOut.of(await lifecycle_of(request).commit(shop_id, hold_id, message))
+
+
+@router.post(
+    "/{shopId}/{holdId}/release",
+    summary="Give a hold back",
+    responses={
+        202: {"model": HoldOut, "description": "Still ending: the hold is `active`, with `ending: release`."},
+        **NOT_FOUND,
+        **CONFLICT,
+        **WRITE_ERRORS,
+    },
+    openapi_extra=examples("end"),
+)
+async def release_hold(
+    *,
+    request: Request,
+    response: Response,
+    caller: Authority,
+    shop_id: ShopPath,
+    hold_id: HoldPath,
+    body: EndIn | None = None,
+) -> HoldOut:
+    """End the hold and give its stock back, and wait for it. Repeated, or of an expired hold, it answers the same."""
+    message = Cancel(actor=caller.actor, **_reason(body))
+    hold, ending = await lifecycle_of(request).release(shop_id, hold_id, message)
+    if ending is not None:
+        response.status_code = 202
+    return HoldOut.of(hold, ending)
+
+
+@router.post(
+    "/{shopId}/{holdId}/extend",
+    summary="Give a shopper longer",
+    responses=NOT_FOUND | CONFLICT | WRITE_ERRORS,
+    openapi_extra=examples("extend"),
+)
+async def extend_hold(
+    *,
+    request: Request,
+    _caller: Authority,
+    shop_id: ShopPath,
+    hold_id: HoldPath,
+    body: ExtendIn,
+    idempotency_key: Key = None,
+) -> HoldOut:
+    """Move the deadline by `ttlSeconds`, at most to the ceiling from the creation. An ended hold stays ended."""
+    settings = context_of(request).settings
+    ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
+    message = Extend(ttl_seconds=ttl_seconds, key=_checked_key(idempotency_key))
+    return HoldOut.of(await lifecycle_of(request).extend(shop_id, hold_id, message))
+
+
+def _reason(body: EndIn | None) -> dict[str, Any]:
+    return {"reason": body.reason} if body is not None and body.reason is not None else {}

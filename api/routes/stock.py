@@ -1,0 +1,95 @@
+"""Stock: validate a cart, set items by count, list them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from api import cursor
+from api.auth import Admin, Authority
+from api.context import context_of
+from api.documentation import CONFLICT, READ_ERRORS, WRITE_ERRORS, examples
+from api.errors import ApiError, Problem, invalid
+from api.lifecycle import insufficient
+from api.schemas import ItemIn, ItemOut, ItemsIn, ItemsOut, ItemsPageOut, ItemsQuery, ValidateIn, ValidOut, merged
+from inventory.items import KEEP, CountBelowHeldError, ItemCount, count_items, list_items, read_short
+
+router = APIRouter(prefix="/api/inventory", tags=["stock"])
+
+
+@router.post(
+    "/validate",
+    summary="Can this cart be bought now?",
+    responses=CONFLICT | WRITE_ERRORS,
+    openapi_extra=examples("validate"),
+)
+async def validate(request: Request, _caller: Authority, body: ValidateIn) -> ValidOut:
+    """Compare the cart with what can be sold now. Nothing is held; two shoppers may both be told yes."""
+    context = context_of(request)
+    if context.settings.bypass:
+        context.telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
+        return ValidOut(bypassed=True)
+    short = await read_short(context.engine, body.shop_id, merged(body.items))
+    context.telemetry.validated(ok=not short, shop_id=body.shop_id)
+    if short:
+        context.telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])
+        raise insufficient(short)
+    return ValidOut()
+
+
+@router.put(
+    "/items",
+    summary="Set items by count (admin)",
+    responses=CONFLICT | WRITE_ERRORS,
+    openapi_extra=examples("items"),
+)
+async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
+    """Say what is on hand of each item named, all or none; others are left alone, new ones are made.
+
+    What active holds have is never touched: what can be sold becomes `onHand` less `held`.
+    """
+    seen: set[tuple[str, str]] = set()
+    for index, item in enumerate(body.items):
+        if (item.sku, item.variant_key) in seen:
+            raise invalid(f"items[{index}]", "names an item that the request has named before")
+        seen.add((item.sku, item.variant_key))
+    try:
+        items = await count_items(
+            context_of(request).engine, body.shop_id, [_count_of(item) for item in body.items], actor=caller.actor
+        )
+    except CountBelowHeldError as error:
+        raise ApiError(
+            Problem.count_below_held,
+            items=[
+                {"sku": item.sku, "variantKey": item.variant_key, "onHand": item.on_hand, "held": item.held}
+                for item in error.items
+            ],
+        ) from error
+    return ItemsOut(items=[ItemOut.of(item) for item in items])
+
+
+def _count_of(item: ItemIn) -> ItemCount:
+    named = item.model_fields_set
+    return ItemCount(
+        sku=item.sku,
+        variant_key=item.variant_key,
+        on_hand=item.on_hand,
+        product_id=item.product_id if "product_id" in named else KEEP,
+        variant_attributes=item.variant_attributes if "variant_attributes" in named else KEEP,
+        low_stock_threshold=item.low_stock_threshold if "low_stock_threshold" in named else KEEP,
+    )
+
+
+@router.get("/items", summary="List a shop's items", responses=READ_ERRORS)
+async def get_items(request: Request, _caller: Authority, query: Annotated[ItemsQuery, Query()]) -> ItemsPageOut:
+    """Read a page of items by sku and variant; send `nextCursor` as `cursor` for the next."""
+    items, after = await list_items(
+        context_of(request).engine,
+        query.shop_id,
+        sku=query.sku,
+        low_stock=query.low_stock,
+        limit=query.limit,
+        after=cursor.decode(query.cursor),
+    )
+    return ItemsPageOut(
+        items=[ItemOut.of(item) for item in items], nextCursor=cursor.encode(*after) if after is not None else None
+    )

@@ -1,0 +1,98 @@
+"""What operations and load balancers ask: health, liveness, readiness, metrics. None needs a token."""
+
+import asyncio
+import os
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from api.context import Context, context_of
+from api.errors import ApiError
+from api.routes.holds import lifecycle_of
+from api.schemas import CheckOut, HealthOut
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
+from inventory.settings import Mode
+
+router = APIRouter(tags=["system"])
+
+_CHECK_SECONDS = 2.0
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut, "description": "It cannot do its work."}}
+
+
+async def _check_database(context: Context) -> CheckOut:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await fetch(context.engine, 'SELECT FROM "InventoryItem" LIMIT 0', {})
+    except (DatabaseUnavailableError, DatabaseBusyError, TimeoutError):
+        return CheckOut(status="failed", detail="Postgres does not answer.")
+    except Exception:  # noqa: BLE001 - whatever else is wrong, the answer is that the database cannot be used
+        return CheckOut(status="failed", detail="The tables are not there; run: holdfast migrate")
+    return CheckOut(status="ok")
+
+
+async def _check_temporal(request: Request) -> CheckOut:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await lifecycle_of(request).temporal_is_up()
+    except (ApiError, TimeoutError):
+        return CheckOut(status="failed", detail="Temporal does not answer.")
+    return CheckOut(status="ok")
+
+
+async def _health(request: Request) -> HealthOut:
+    context = context_of(request)
+    settings = context.settings
+    database, temporal = await asyncio.gather(_check_database(context), _check_temporal(request))
+    needed = [] if settings.bypass else [database]
+    if settings.mode is Mode.RESERVE_TTL and not settings.bypass:
+        needed.append(temporal)
+    if any(check.status == "failed" for check in needed):
+        status = "unavailable"
+    elif settings.bypass or "failed" in (database.status, temporal.status):
+        status = "degraded"
+    else:
+        status = "ok"
+    return HealthOut.model_validate(
+        {
+            "status": status,
+            "mode": settings.mode,
+            "bypassed": settings.bypass,
+            "version": version("holdfast"),
+            "checks": {"database": database.model_dump(), "temporal": temporal.model_dump()},
+        }
+    )
+
+
+@router.get("/api/inventory/health", summary="How Holdfast is", responses=_UNAVAILABLE)
+async def health(request: Request, response: Response) -> HealthOut:
+    """Tell whether it can do its work: 200 `ok` or `degraded` (it answers, but not as it should run), else 503."""
+    found = await _health(request)
+    if found.status == "unavailable":
+        response.status_code = 503
+    return found
+
+
+@router.get("/readyz", summary="Ready for requests?", responses=_UNAVAILABLE)
+async def readyz(request: Request, response: Response) -> HealthOut:
+    """Tell a load balancer whether to send requests here; the same answer as health."""
+    return await health(request, response)
+
+
+@router.get("/livez", summary="Alive?")
+async def livez() -> JSONResponse:
+    """Answer, which is all that liveness asks."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+def metrics() -> Response:
+    """Serve the metrics of all the API's processes."""
+    registry: CollectorRegistry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

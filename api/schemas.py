@@ -1,0 +1,320 @@
+"""What goes over the wire: JSON in camelCase, unknown fields refused, every bound of the requirements in one place."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from inventory.holds import Hold, HoldStatus, Line
+from inventory.items import Item
+from inventory.settings import MIN_TTL_SECONDS
+
+MAX_LINES = 100
+MAX_ITEMS = 500
+_MAX_QUANTITY = 1_000_000
+_MAX_ON_HAND = 1_000_000_000
+_MAX_ATTRIBUTES = 50
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable characters")
+    return text
+
+
+ShopId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["demo"])]
+HoldId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["h_5f2c9a"])]
+Sku = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable), Field(examples=["TEE"])
+]
+VariantKey = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    AfterValidator(_printable),
+    Field(examples=["size:M"], description="'' for a plain product."),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Reference = Annotated[
+    Text, Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"])
+]
+Reason = Annotated[Text, Field(description="Why, for the records.", examples=["changed their mind"])]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
+OnHand = Annotated[int, Field(strict=True, ge=0, le=_MAX_ON_HAND, examples=[100])]
+Ttl = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=MIN_TTL_SECONDS,
+        le=86_400,
+        description="Seconds; at most INVENTORY_HOLD_MAX_TTL_SECONDS (3600 unless set).",
+        examples=[1200],
+    ),
+]
+AttributeValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+class Model(BaseModel):
+    """The base of all: camelCase outside, snake_case here."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+    )
+
+
+class LineIn(Model):
+    """An item and how many of it."""
+
+    sku: Sku
+    variant_key: VariantKey = ""
+    quantity: Quantity
+
+
+Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
+
+
+class ValidateIn(Model):
+    """A cart to look at."""
+
+    shop_id: ShopId
+    items: Lines
+
+
+class HoldIn(Model):
+    """A cart to hold."""
+
+    shop_id: ShopId
+    items: Lines
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Annotated[
+        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    ] = False
+
+
+class EndIn(Model):
+    """Why a hold is ended."""
+
+    reason: Reason | None = None
+
+
+class ExtendIn(Model):
+    """How much longer, from the present deadline."""
+
+    ttl_seconds: Ttl
+
+
+class ItemIn(Model):
+    """An item's count, and what else is to change. A field left out keeps its value, null clears it."""
+
+    sku: Sku
+    variant_key: VariantKey = ""
+    on_hand: OnHand
+    product_id: Text | None = None
+    variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
+    low_stock_threshold: OnHand | None = None
+
+
+class ItemsIn(Model):
+    """Items to set by count. Items not named are left alone."""
+
+    shop_id: ShopId
+    items: Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class HoldsQuery(Model):
+    """Which holds to list."""
+
+    shop_id: ShopId
+    status: HoldStatus | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
+class ItemsQuery(Model):
+    """Which items to list."""
+
+    shop_id: ShopId
+    sku: Sku | None = None
+    low_stock: bool = False
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
+class LineOut(Model):
+    """An item of a hold; the same item asked for on two lines is one, with the sum."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        """Translate."""
+        return cls(sku=line.sku, variantKey=line.variant_key, quantity=line.quantity)
+
+
+class HoldOut(Model):
+    """A hold. Times are ISO 8601 in UTC."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    expires_at: datetime
+    created_at: datetime
+    items: list[LineOut]
+    reference: str | None
+    committed_at: datetime | None = None
+    released_at: datetime | None = None
+    expired_at: datetime | None = None
+    reason: str | None = None
+    checkout_session_id: str | None = None
+    payment_intent_id: str | None = None
+    ending: Annotated[
+        Literal["release"] | None, Field(description="Set while the hold is still active and its release under way.")
+    ] = None
+
+    @classmethod
+    def of(cls, hold: Hold, ending: Literal["release"] | None = None) -> Self:
+        """Translate."""
+        return cls(
+            holdId=hold.hold_id,
+            shopId=hold.shop_id,
+            status=hold.status,
+            expiresAt=hold.expires_at,
+            createdAt=hold.created_at,
+            items=[LineOut.of(line) for line in hold.lines],
+            reference=hold.reference,
+            committedAt=hold.committed_at,
+            releasedAt=hold.released_at,
+            expiredAt=hold.expired_at,
+            reason=hold.reason,
+            checkoutSessionId=hold.payment_session_id,
+            paymentIntentId=hold.payment_intent_id,
+            ending=ending,
+        )
+
+
+class NotHeldOut(Model):
+    """The answer to a hold that was not asked of the stock: by mode, or because of the bypass."""
+
+    hold_id: None = None
+    mode: str
+    bypassed: bool = False
+
+
+class ValidOut(Model):
+    """The cart can be bought now."""
+
+    ok: Literal[True] = True
+    bypassed: Annotated[bool, Field(description="True: nobody looked, SKIP_INVENTORY_VALIDATION is set.")] = False
+    hold_id: None = None
+
+
+class HoldsOut(Model):
+    """A page of holds, newest first."""
+
+    holds: list[HoldOut]
+    next_cursor: str | None
+
+
+class ItemOut(Model):
+    """An item's stock. `quantity` can be sold now, `held` is in active holds, `onHand` is their sum."""
+
+    shop_id: str
+    sku: str
+    variant_key: str
+    product_id: str | None
+    variant_attributes: dict[str, Any] | None
+    quantity: int
+    held: int
+    on_hand: int
+    low_stock_threshold: int | None
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Translate."""
+        return cls(
+            shopId=item.shop_id,
+            sku=item.sku,
+            variantKey=item.variant_key,
+            productId=item.product_id,
+            variantAttributes=dict(item.variant_attributes) if item.variant_attributes is not None else None,
+            quantity=item.quantity,
+            held=item.held,
+            onHand=item.on_hand,
+            lowStockThreshold=item.low_stock_threshold,
+            updatedAt=item.updated_at,
+        )
+
+
+class ItemsOut(Model):
+    """The items, as they are now."""
+
+    items: list[ItemOut]
+
+
+class ItemsPageOut(Model):
+    """A page of items, by sku and variant."""
+
+    items: list[ItemOut]
+    next_cursor: str | None
+
+
+class CheckOut(Model):
+    """How one thing that Holdfast needs is."""
+
+    status: Literal["ok", "failed", "not needed"]
+    detail: str | None = None
+
+
+class HealthOut(Model):
+    """Whether Holdfast can do its work. `degraded`: it answers, but not as it should run."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    mode: str
+    bypassed: bool
+    version: str
+    checks: dict[str, CheckOut]
+
+
+class FieldProblem(Model):
+    """A field of the request at fault, and what is allowed."""
+
+    field: str
+    message: str
+
+
+class ShortOut(Model):
+    """An item of which less can be sold than was asked for, over all lines."""
+
+    sku: str
+    variant_key: str
+    requested: int
+    available: int
+
+
+class ErrorOut(BaseModel):
+    """The one shape of every error; docs/errors.md lists them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: str
+    code: str | None = None
+    message: str
+
+
+def merged(lines: list[LineIn]) -> tuple[Line, ...]:
+    """Return the demand: the same item on two lines is one line with the sum, in key order."""
+    demand: dict[tuple[str, str], int] = {}
+    for line in lines:
+        key = (line.sku, line.variant_key)
+        demand[key] = demand.get(key, 0) + line.quantity
+    return tuple(Line(sku, variant_key, quantity) for (sku, variant_key), quantity in sorted(demand.items()))

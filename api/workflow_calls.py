@@ -1,0 +1,211 @@
+"""The calls to Temporal, with what it answers when a workflow is closed, closing or gone."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.errors import ApiError, Problem
+from workflows.hold import HoldWorkflow
+from workflows.messages import (
+    HOLD_EXPIRES_AT,
+    HOLD_REFERENCE,
+    HOLD_STATUS,
+    SHOP_ID,
+    Cancel,
+    Commit,
+    Ended,
+    Extend,
+    Extended,
+    HoldInput,
+    Reservation,
+    hold_workflow_id,
+)
+
+_SUMMARY_LENGTH = 180
+_CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
+_AWAY = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.UNKNOWN,
+        RPCStatusCode.INTERNAL,
+    }
+)
+
+
+class NoRunningWorkflowError(Exception):
+    """There is no open run that could answer; the database knows what became of the hold."""
+
+
+class UpdateRefusedError(Exception):
+    """The workflow refused an update; `kind` is the type of its error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class HoldKey:
+    """A hold by its name: a message to it reaches the run there is."""
+
+    shop_id: str
+    hold_id: str
+
+
+Target = HoldKey | HoldInput
+"""Whom a message goes to. With the whole input, a hold that has no open run goes on in a new one."""
+
+
+class WorkflowCalls:
+    """Starts hold workflows and sends them messages. Every method raises ApiError 503 where Temporal is away."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def reserve(self, hold: HoldInput) -> Reservation:
+        """Start the hold's workflow, or join its open run, and wait until the stock is reserved or refused."""
+        while True:
+            try:
+                return cast("Reservation", await self._update("reserved", hold, answers=Reservation))
+            except NoRunningWorkflowError:
+                continue  # a run that was just closing (refused before) gave no answer; the next call starts another
+
+    async def commit(self, to: Target, message: Commit) -> Ended:
+        """Sell the hold. Raises NoRunningWorkflowError where `to` only names the hold and it has no open run."""
+        return cast("Ended", await self._update("commit", to, message, answers=Ended))
+
+    async def release(self, to: Target, message: Cancel) -> Ended:
+        """Give the hold back. Raises NoRunningWorkflowError, as `commit`."""
+        return cast("Ended", await self._update("release", to, message, answers=Ended))
+
+    async def extend(self, to: Target, message: Extend) -> Extended:
+        """Move the hold's deadline. Raises NoRunningWorkflowError, as `commit`, and UpdateRefusedError.
+
+        A key makes the update's id, so that Temporal itself repeats the answer, also when the run has closed since.
+        """
+        update_id = None
+        if message.key is not None:
+            update_id = "extend-" + hashlib.sha256(f"{message.ttl_seconds}:{message.key}".encode()).hexdigest()
+        answer = await self._update("extend", to, message, answers=Extended, update_id=update_id)
+        return cast("Extended", answer)
+
+    async def _update(
+        self,
+        name: str,
+        to: Target,
+        *message: object,
+        answers: Any,  # noqa: ANN401 - a type or a union of types
+        update_id: str | None = None,
+    ) -> object:
+        try:
+            if isinstance(to, HoldInput):
+                return await self._client.execute_update_with_start_workflow(
+                    name,
+                    args=message,
+                    id=update_id,
+                    start_workflow_operation=self._start(to),
+                    result_type=answers,
+                )
+            handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
+            return await handle.execute_update(name, args=message, id=update_id, result_type=answers)
+        except (RPCError, RuntimeError, WorkflowUpdateFailedError) as error:
+            raise _translated(error) from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise TimeoutError from error
+
+    async def is_up(self) -> None:
+        """Raise ApiError 503 unless Temporal serves."""
+        try:
+            if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
+                raise ApiError(Problem.inventory_unavailable, "Temporal does not serve.")
+        except (RPCError, RuntimeError) as error:
+            raise _translated(error) from error
+
+    def _start(self, hold: HoldInput) -> "WithStartWorkflowOperation[HoldWorkflow, Ended]":
+        attributes: list[SearchAttributePair[Any]] = [
+            SearchAttributePair(SHOP_ID, hold.shop_id),
+            SearchAttributePair(HOLD_STATUS, "active"),
+            SearchAttributePair(HOLD_EXPIRES_AT, datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)),
+        ]
+        if hold.reference is not None:
+            attributes.append(SearchAttributePair(HOLD_REFERENCE, hold.reference))
+        return WithStartWorkflowOperation(
+            HoldWorkflow.run,
+            hold,
+            id=hold_workflow_id(hold.shop_id, hold.hold_id),
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            search_attributes=TypedSearchAttributes(attributes),
+            static_summary=_summary(hold),
+            static_details=_details(hold),
+        )
+
+
+def _is_gone(error: Exception) -> bool:
+    """Tell whether the run is unknown, closed, closing under the call, or was terminated under an accepted update."""
+    if isinstance(error, RPCError):
+        return error.status == RPCStatusCode.NOT_FOUND and "Namespace" not in error.message
+    cause = error.__cause__
+    return (
+        isinstance(error, WorkflowUpdateFailedError)
+        and isinstance(cause, ApplicationError)
+        and cause.type == _CLOSED_UNDER_UPDATE
+    )
+
+
+def _translated(error: Exception) -> Exception:
+    """Return what the callers of this module know: gone, refused, or the 503 for a Temporal that is out of reach."""
+    if _is_gone(error):
+        return NoRunningWorkflowError()
+    cause = error.__cause__
+    if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
+        return UpdateRefusedError(cause.type or "", cause.message)
+    away = isinstance(error, RPCError) and (error.status in _AWAY or error.status == RPCStatusCode.NOT_FOUND)
+    if away or isinstance(error, RuntimeError):
+        return ApiError(Problem.inventory_unavailable, "Temporal is out of reach.")
+    return error
+
+
+def _summary(hold: HoldInput) -> str:
+    """Return the line by which a person tells this hold from others in the Temporal UI."""
+    lines = ", ".join(f"{line.quantity} x {_name(line.sku, line.variant_key)}" for line in hold.lines)
+    text = f"{hold.shop_id}: {lines}" + (f" for {hold.reference}" if hold.reference else "")
+    return text if len(text) <= _SUMMARY_LENGTH else text[: _SUMMARY_LENGTH - 1] + "…"
+
+
+def _details(hold: HoldInput) -> str:
+    rows = "\n".join(f"| {_cell(line.sku)} | {_cell(line.variant_key)} | {line.quantity} |" for line in hold.lines)
+    reference = f"- Reference: {_cell(hold.reference)}\n" if hold.reference else ""
+    return (
+        f"- Shop: {hold.shop_id}\n- Hold: {hold.hold_id}\n{reference}- Lives {hold.ttl_seconds} s unless extended, "
+        f"{hold.max_ttl_seconds} s at most\n\n| SKU | Variant | Quantity |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def _name(sku: str, variant_key: str) -> str:
+    return f"{sku} {variant_key}" if variant_key else sku
+
+
+def _cell(text: str) -> str:
+    """Return the text as it is, in a markdown table: no markup of the caller's is rendered."""
+    return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|<>~" else c for c in text)

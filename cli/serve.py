@@ -1,0 +1,33 @@
+"""`holdfast api`: the HTTP API under uvicorn, in one process or several."""
+
+import os
+import sys
+import tempfile
+
+import uvicorn
+
+from inventory.settings import Settings, SettingsError
+from workflows.connection import SHUTDOWN_GRACE
+
+
+def serve(host: str, port: int, workers: int) -> int:
+    """Serve until told to stop, then finish what is under way. Returns the exit code: 2 for wrong settings."""
+    try:
+        Settings.read().require_tokens()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as folder:
+        if workers > 1:  # read by prometheus_client when a serving process imports it
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(
+            "api.app:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(SHUTDOWN_GRACE.total_seconds()),
+        )
+    return 0
