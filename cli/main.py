@@ -1,6 +1,7 @@
 """The `holdfast` command."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,11 @@ def up_command(
     *, reset: Annotated[bool, typer.Option("--reset", help="Delete the state of earlier runs first.")] = False
 ) -> None:
     """Run the whole product on this machine; Ctrl-C stops it. State is kept in HOLDFAST_HOME (.holdfast)."""
-    from cli.up import up  # noqa: PLC0415 - needs the extra `up`, which no other command does
-
+    try:
+        from cli.up import up  # noqa: PLC0415 - needs the extra `up`, which no other command does
+    except ModuleNotFoundError as error:
+        print(f"holdfast up: {error.name} is missing; install it with: pip install 'holdfast[up]'", file=sys.stderr)
+        raise typer.Exit(1) from None
     raise typer.Exit(up(Path(os.environ.get("HOLDFAST_HOME") or ".holdfast"), reset=reset))
 
 

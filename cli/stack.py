@@ -89,7 +89,7 @@ class Stack:
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
             "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
-            "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "text",
+            "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "json",
             "DATABASE_URL": self.database_url,
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for somebody's cloud is not for this server

