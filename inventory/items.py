@@ -9,7 +9,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch, fetch_on, translated
+from inventory.engine import DatabaseBusyError, fetch, fetch_on, translated
 from inventory.holds import Line, lines_as_arrays
 from inventory.reserve import ShortItem
 
@@ -200,7 +200,9 @@ async def count_items(engine: AsyncEngine, shop_id: str, counts: Sequence[ItemCo
                     # Somebody made one of the new items meanwhile: begin again, now it is there to be locked.
                     await transaction.rollback()
     except exc.DBAPIError as error:
-        raise translated(error) from error
+        raise translated(error) from error.orig
+    except exc.TimeoutError as error:
+        raise DatabaseBusyError("every connection of this process is in use") from error
 
 
 async def list_items(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 _SKU_SERIES_LIMIT = 1000
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -34,6 +34,7 @@ class Telemetry:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("holdfast")
         self._counters = {name: Counter(name, text, registry=registry) for name, text in COUNTERS.items()}
         self._validations = Counter(
@@ -124,7 +125,9 @@ def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(pad_event_to=28)
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=32)
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

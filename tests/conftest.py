@@ -8,11 +8,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import EmbeddedPostgres
+from cli.embedded import TEMPORAL_FLAGS, EmbeddedPostgres, temporal_binary
 from cli.migrate import migrate
 from inventory.engine import create_engine
 from inventory.settings import Settings
+from tests.stack import Stack, running_stack
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""
@@ -68,3 +72,25 @@ async def engine(database: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(Settings.read({"DATABASE_URL": database}))
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A client of a real Temporal server, one for the whole session. A test that stops a server starts its own."""
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(temporal_binary()),
+        dev_server_extra_args=list(TEMPORAL_FLAGS),
+        dev_server_log_level="error",
+        data_converter=pydantic_data_converter,
+    )
+    async with environment:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
+            yield environment.client
+
+
+@pytest.fixture
+async def stack(database: str, temporal: Client) -> AsyncIterator[Stack]:
+    """The product: API over HTTP and a sandboxed worker, on a fresh database and the real Temporal."""
+    async with running_stack(database, temporal) as running:
+        yield running

@@ -1,0 +1,168 @@
+"""The product under test, whole: the API over real HTTP, a worker in the sandbox, real Postgres, real Temporal."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from activities.payments import PaymentActivities
+from activities.stock import StockActivities
+from api.app import create_app
+from inventory.engine import create_engine
+from inventory.settings import Settings
+from inventory.telemetry import Telemetry
+from worker import make_worker
+from workflows.hold import HoldWorkflow
+from workflows.messages import Ended, hold_workflow_id
+
+AUTHORITY_TOKEN = "a" * 40
+ADMIN_TOKEN = "b" * 40
+SHOP = "shop-1"
+
+
+@dataclass
+class Stack:
+    """What a test holds of the running product."""
+
+    url: str
+    http: httpx.AsyncClient
+    """With the admin token."""
+    engine: AsyncEngine
+    temporal: Client
+    task_queue: str
+    api_metrics: CollectorRegistry
+    worker_metrics: CollectorRegistry
+    settings: Settings
+    stock: StockActivities
+    payments: PaymentActivities
+
+    async def put(self, on_hand: int, sku: str = "TEE", variant: str = "") -> None:
+        """Set an item's count."""
+        body = {"shopId": SHOP, "items": [{"sku": sku, "variantKey": variant, "onHand": on_hand}]}
+        answer = await self.http.put("/api/inventory/items", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def create(self, *items: tuple[str, int], key: str | None = None, **fields: Any) -> httpx.Response:
+        """Ask for a hold of (sku, quantity) lines; TEE x 1 when none is named."""
+        lines = [{"sku": sku, "quantity": quantity} for sku, quantity in items or (("TEE", 1),)]
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        body = {"shopId": SHOP, "items": lines, **fields}
+        return await self.http.post("/api/inventory/holds", json=body, headers=headers)
+
+    async def made(self, *items: tuple[str, int], **fields: Any) -> dict[str, Any]:
+        """Make a hold and return it."""
+        answer = await self.create(*items, **fields)
+        assert answer.status_code == 201, answer.text
+        hold: dict[str, Any] = answer.json()
+        return hold
+
+    async def post(
+        self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> httpx.Response:
+        """Commit, release or extend a hold."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        return await self.http.post(f"/api/inventory/holds/{SHOP}/{hold_id}/{verb}", json=body, headers=headers)
+
+    async def read(self, hold_id: str) -> dict[str, Any]:
+        """Read a hold."""
+        answer = await self.http.get(f"/api/inventory/holds/{SHOP}/{hold_id}")
+        assert answer.status_code == 200, answer.text
+        hold: dict[str, Any] = answer.json()
+        return hold
+
+    async def stock_of(self, sku: str = "TEE") -> tuple[int, int]:
+        """Return what can be sold of the item and what is held."""
+        answer = await self.http.get("/api/inventory/items", params={"shopId": SHOP, "sku": sku})
+        item = answer.json()["items"][0]
+        return item["quantity"], item["held"]
+
+    def run_of(self, hold_id: str) -> WorkflowHandle[HoldWorkflow, Ended]:
+        """Return the handle of a hold's workflow."""
+        return self.temporal.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(SHOP, hold_id))
+
+    def worker(self) -> Worker:
+        """Make another worker of this stack."""
+        return make_worker(
+            self.temporal,
+            self.stock,
+            self.payments,
+            task_queue=self.task_queue,
+            workflow_runner=SandboxedWorkflowRunner(),
+            cached_workflows=500,
+        )
+
+    def counted(self, metric: str) -> float:
+        """Return a counter's value, API and worker together."""
+        values = [r.get_sample_value(f"{metric}_total") for r in (self.api_metrics, self.worker_metrics)]
+        return sum(value or 0.0 for value in values)
+
+
+def environment(database: str, **changes: str) -> dict[str, str]:
+    """Return the environment of the product under test."""
+    return {
+        "DATABASE_URL": database,
+        "INVENTORY_MODE": "reserve_ttl",
+        "INVENTORY_AUTHORITY_TOKEN": AUTHORITY_TOKEN,
+        "INVENTORY_ADMIN_TOKEN": ADMIN_TOKEN,
+        **changes,
+    }
+
+
+@asynccontextmanager
+async def running_stack(
+    database: str, temporal: Client, *, with_worker: bool = True, **changes: str
+) -> AsyncIterator[Stack]:
+    """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
+    settings = Settings.read(environment(database, **changes))
+    task_queue = f"test-{uuid.uuid4().hex}"
+    api_metrics, worker_metrics = CollectorRegistry(), CollectorRegistry()
+    engine = create_engine(settings)
+    telemetry = Telemetry(worker_metrics)
+    app = create_app(settings, task_queue=task_queue, registry=api_metrics)
+    async with (
+        serving(app) as url,
+        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http,
+    ):
+        stack = Stack(
+            url=url,
+            http=http,
+            engine=engine,
+            temporal=temporal,
+            task_queue=task_queue,
+            api_metrics=api_metrics,
+            worker_metrics=worker_metrics,
+            settings=settings,
+            stock=StockActivities(engine, telemetry),
+            payments=PaymentActivities(telemetry),
+        )
+        async with stack.worker() if with_worker else nullcontext():
+            yield stack
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application on a free port of this machine, in this event loop; yields its URL."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await task
+    listener.close()
