@@ -1,5 +1,6 @@
 """Stock and requests to hold it, as the tests need them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,10 @@ VALUES (%(shop)s, %(sku)s, %(variant)s, 'count', %(n)s, %(n)s, 'test')
 _ITEM = (
     'SELECT quantity, held FROM "InventoryItem" WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(v)s'
 )
+
+_WAITING = """
+SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 async def put_item(engine: AsyncEngine, sku: str, on_hand: int, variant: str = "", shop: str = SHOP) -> None:
@@ -65,3 +70,9 @@ async def end(
     return await settle(
         engine, shop_id=shop, hold_id=hold_id, to=to, reason="test", actor="tester", payment_intent_id=payment
     )
+
+
+async def until_waiting(engine: AsyncEngine, count: int) -> None:
+    """Return when that many sessions of the database wait for a lock."""
+    while (await fetch(engine, _WAITING, {}))[0]["n"] < count:  # noqa: ASYNC110 - Postgres sets no event of ours
+        await asyncio.sleep(0.005)

@@ -1,0 +1,169 @@
+"""Taking stock into a hold: what is promised of one call."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import DatabaseBusyError, fetch, fetch_on
+from inventory.holds import HoldStatus, Line, read_hold
+from inventory.reserve import (
+    AlreadyThere,
+    ReferenceTaken,
+    Reserved,
+    ReserveOutcome,
+    Shortage,
+    TooLate,
+    read_standing,
+    reserve,
+)
+from tests.invariants import assert_stock_adds_up
+from tests.stock import SHOP, end, put_item, request, stock_of, too_late
+
+
+def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:
+    """Return (sku, variant, requested, available) of a shortage's items."""
+    assert isinstance(outcome, Shortage)
+    return [(item.sku, item.variant_key, item.requested, item.available) for item in outcome.items]
+
+
+async def test_a_hold_takes_from_what_can_be_sold_into_what_is_held(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 5)
+    wanted = request("h1", ("mug", 2), reference="order-1")
+    assert await reserve(engine, wanted) == Reserved()
+    assert await stock_of(engine, "mug") == (3, 2)
+    hold = await read_hold(engine, SHOP, "h1")
+    assert hold is not None
+    assert (hold.status, hold.reference, hold.lines) == (HoldStatus.ACTIVE, "order-1", (Line("mug", "", 2),))
+    assert (hold.created_at, hold.expires_at) == (wanted.created_at, wanted.expires_at)
+    await assert_stock_adds_up(engine)
+
+
+async def test_a_line_keeps_what_the_item_is(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 5)
+    await fetch(engine, """UPDATE "InventoryItem" SET "productId" = 'p-1', "variantAttributes" = '{"c": "red"}'""", {})
+    await reserve(engine, request("h1", ("mug", 1)))
+    [row] = await fetch(engine, 'SELECT "productId", "variantAttributes" FROM "InventoryHoldItem"', {})
+    assert (row["productId"], row["variantAttributes"]) == ("p-1", {"c": "red"})
+
+
+async def test_one_short_line_leaves_every_line_alone(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 5)
+    await put_item(engine, "cap", 1)
+    outcome = await reserve(engine, request("h1", ("mug", 2), ("cap", 2), ("ghost", 1)))
+    assert short(outcome) == [("cap", "", 2, 1), ("ghost", "", 1, 0)]
+    assert await stock_of(engine, "mug") == (5, 0)
+    assert await read_hold(engine, SHOP, "h1") is None
+
+
+async def test_the_same_item_on_two_lines_is_one_demand(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 3)
+    assert short(await reserve(engine, request("h1", ("mug", 2), ("mug", 2)))) == [("mug", "", 4, 3)]
+    assert await reserve(engine, request("h2", ("mug", 2), ("mug", 1))) == Reserved()
+    hold = await read_hold(engine, SHOP, "h2")
+    assert hold is not None
+    assert hold.lines == (Line("mug", "", 3),)
+    assert await stock_of(engine, "mug") == (0, 3)
+
+
+async def test_a_sum_beyond_an_integer_is_a_shortage(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 3)
+    most = 2**31 - 1
+    assert short(await reserve(engine, request("h1", ("mug", most), ("mug", most)))) == [("mug", "", 2 * most, 3)]
+
+
+async def test_a_variant_and_another_shop_have_stock_of_their_own(engine: AsyncEngine) -> None:
+    await put_item(engine, "shirt", 1, variant="size:M")
+    await put_item(engine, "shirt", 1, shop="shop-2")
+    assert short(await reserve(engine, request("h1", ("shirt", 1)))) == [("shirt", "", 1, 0)]
+    assert await reserve(engine, request("h1", Line("shirt", "size:M", 1))) == Reserved()
+    assert await reserve(engine, request("h1", ("shirt", 1), shop="shop-2")) == Reserved()
+    assert await stock_of(engine, "shirt", "size:M") == (0, 1)
+    assert await stock_of(engine, "shirt", shop="shop-2") == (0, 1)
+
+
+async def test_a_hundred_lines_are_one_hold(engine: AsyncEngine) -> None:
+    skus = [f"sku-{number:03}" for number in range(100)]
+    for sku in skus:
+        await put_item(engine, sku, 1)
+    assert await reserve(engine, request("h1", *((sku, 1) for sku in reversed(skus)))) == Reserved()
+    await assert_stock_adds_up(engine)
+
+
+@pytest.mark.parametrize("ending", [None, HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED])
+async def test_a_repeat_answers_the_hold_as_it_is_and_takes_nothing(
+    engine: AsyncEngine, ending: HoldStatus | None
+) -> None:
+    await put_item(engine, "mug", 1)
+    wanted = request("h1", ("mug", 1))
+    assert await reserve(engine, wanted) == Reserved()
+    if ending:
+        await end(engine, "h1", ending)
+    before = await stock_of(engine, "mug")
+    for repeated in (wanted, too_late(wanted), replace(wanted, lines=(Line("ghost", "", 9),))):
+        outcome = await reserve(engine, repeated)
+        assert isinstance(outcome, AlreadyThere)
+        assert outcome.hold.status == (ending or HoldStatus.ACTIVE)
+        assert outcome.hold.lines == (Line("mug", "", 1),)
+    assert await stock_of(engine, "mug") == before
+    await assert_stock_adds_up(engine)
+
+
+async def test_a_reference_has_one_active_hold_in_a_shop(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 5)
+    await put_item(engine, "mug", 5, shop="shop-2")
+    assert await reserve(engine, request("h1", ("mug", 1), reference="order-1")) == Reserved()
+    assert await reserve(engine, request("h2", ("mug", 1), reference="order-1")) == ReferenceTaken("h1")
+    assert await reserve(engine, request("h2", ("mug", 9), reference="order-1")) == ReferenceTaken("h1")
+    assert await reserve(engine, request("h2", ("mug", 1), reference="order-1", shop="shop-2")) == Reserved()
+    assert await stock_of(engine, "mug") == (4, 1)
+    await end(engine, "h1", HoldStatus.RELEASED)
+    assert await reserve(engine, request("h2", ("mug", 1), reference="order-1")) == Reserved()
+    await assert_stock_adds_up(engine)
+
+
+async def test_a_caller_that_has_gone_gets_nothing(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 5)
+    assert await reserve(engine, too_late(request("h1", ("mug", 1)))) == TooLate()
+    assert await reserve(engine, too_late(request("h1", ("mug", 9)))) == TooLate()
+    assert await read_hold(engine, SHOP, "h1") is None
+    assert await stock_of(engine, "mug") == (5, 0)
+
+
+async def test_a_refusal_is_not_remembered(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 1)
+    await reserve(engine, request("h1", ("mug", 1)))
+    assert isinstance(await reserve(engine, request("h2", ("mug", 1))), Shortage)
+    await end(engine, "h1", HoldStatus.EXPIRED)
+    assert await reserve(engine, request("h2", ("mug", 1))) == Reserved()
+
+
+async def test_rows_locked_by_another_are_busy_after_the_lock_timeout(
+    engine: AsyncEngine, hurried: AsyncEngine
+) -> None:
+    await put_item(engine, "mug", 5)
+    async with engine.connect() as other:
+        await other.execution_options(isolation_level="READ COMMITTED")
+        await fetch_on(other, 'SELECT FROM "InventoryItem" FOR UPDATE', {})
+        began = time.monotonic()
+        with pytest.raises(DatabaseBusyError):
+            await reserve(hurried, request("h1", ("mug", 1)))
+        assert 0.1 <= time.monotonic() - began < 0.9
+    assert await read_hold(engine, SHOP, "h1") is None
+    assert await stock_of(engine, "mug") == (5, 0)
+    assert await reserve(hurried, request("h1", ("mug", 1))) == Reserved()
+
+
+async def test_a_replacement_counts_what_the_replaced_hold_gives_back(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 3)
+    await reserve(engine, request("h1", ("mug", 2), reference="cart-1"))
+    lines = (Line("mug", "", 3),)
+    plain = await read_standing(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1")
+    assert plain.reference_hold_id == "h1"
+    assert [item.available for item in plain.short] == [1]
+    instead = await read_standing(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1", replace=True)
+    assert instead.short == ()
+    own = await read_standing(engine, shop_id=SHOP, hold_id="h1", lines=lines, reference="cart-1")
+    assert own.own is not None
+    assert own.reference_hold_id is None

@@ -1,0 +1,141 @@
+"""Ending a hold: its stock, its movement, its one ending."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import DatabaseBusyError, fetch, fetch_on
+from inventory.holds import HoldStatus, move_deadline, read_hold
+from inventory.reserve import reserve
+from tests.invariants import assert_stock_adds_up
+from tests.stock import SHOP, end, put_item, request, stock_of
+
+ENDINGS = [HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED]
+
+
+@pytest.fixture
+async def held(engine: AsyncEngine) -> AsyncEngine:
+    """Five mugs and three caps, of which the hold `h1` has two and one."""
+    await put_item(engine, "mug", 5)
+    await put_item(engine, "cap", 3)
+    await reserve(engine, request("h1", ("mug", 2), ("cap", 1)))
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("ending", "mugs", "caps"),
+    [
+        (HoldStatus.COMMITTED, (3, 0), (2, 0)),
+        (HoldStatus.RELEASED, (5, 0), (3, 0)),
+        (HoldStatus.EXPIRED, (5, 0), (3, 0)),
+    ],
+)
+async def test_each_ending_moves_the_stock_and_says_when(
+    held: AsyncEngine, ending: HoldStatus, mugs: tuple[int, int], caps: tuple[int, int]
+) -> None:
+    settled = await end(held, "h1", ending, payment="pi_1")
+    assert settled is not None
+    assert (settled.status, settled.changed) == (ending, True)
+    assert settled.overdue < timedelta(minutes=-19)
+    assert timedelta() <= settled.age < timedelta(minutes=1)
+    assert await stock_of(held, "mug") == mugs
+    assert await stock_of(held, "cap") == caps
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    times = {HoldStatus.COMMITTED: hold.committed_at, HoldStatus.RELEASED: hold.released_at}
+    times[HoldStatus.EXPIRED] = hold.expired_at
+    assert [status for status, at in times.items() if at] == [ending]
+    assert (hold.status, hold.reason, hold.payment_intent_id) == (ending, "test", "pi_1")
+    await assert_stock_adds_up(held)
+
+
+async def test_a_commit_writes_the_movement_with_its_balance(held: AsyncEngine) -> None:
+    await end(held, "h1", HoldStatus.COMMITTED)
+    rows = await fetch(
+        held,
+        'SELECT sku, kind, delta, "onHand", "holdId", actor, reason FROM "InventoryMovement" WHERE "holdId" IS NOT NULL'
+        " ORDER BY sku",
+        {},
+    )
+    assert [list(row.values()) for row in rows] == [
+        ["cap", "commit", -1, 2, "h1", "tester", "test"],
+        ["mug", "commit", -2, 3, "h1", "tester", "test"],
+    ]
+
+
+@pytest.mark.parametrize("ending", [HoldStatus.RELEASED, HoldStatus.EXPIRED])
+async def test_stock_that_comes_back_is_no_movement(held: AsyncEngine, ending: HoldStatus) -> None:
+    await end(held, "h1", ending)
+    assert await fetch(held, 'SELECT FROM "InventoryMovement" WHERE "holdId" IS NOT NULL', {}) == []
+
+
+@pytest.mark.parametrize("first", ENDINGS)
+@pytest.mark.parametrize("second", ENDINGS)
+async def test_a_hold_that_has_ended_answers_how_and_stays_so(
+    held: AsyncEngine, first: HoldStatus, second: HoldStatus
+) -> None:
+    await end(held, "h1", first, payment="pi_1")
+    stock, hold = await stock_of(held, "mug"), await read_hold(held, SHOP, "h1")
+    again = await end(held, "h1", second, payment="pi_2")
+    assert again is not None
+    assert (again.status, again.changed) == (first, False)
+    assert await stock_of(held, "mug") == stock
+    assert await read_hold(held, SHOP, "h1") == hold
+    await assert_stock_adds_up(held)
+
+
+async def test_an_unknown_hold_is_none(held: AsyncEngine) -> None:
+    assert await end(held, "h2", HoldStatus.RELEASED) is None
+    assert await end(held, "h1", HoldStatus.RELEASED, shop="shop-2") is None
+    assert await stock_of(held, "mug") == (3, 2)
+
+
+async def test_a_hold_without_a_new_payment_keeps_the_one_it_has(held: AsyncEngine) -> None:
+    await fetch(held, 'UPDATE "InventoryHold" SET "paymentIntentId" = \'pi_0\'', {})
+    await end(held, "h1", HoldStatus.COMMITTED)
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    assert hold.payment_intent_id == "pi_0"
+
+
+async def test_the_deadline_moves_while_active_and_never_after(held: AsyncEngine) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert await move_deadline(held, SHOP, "h1", later)
+    assert not await move_deadline(held, SHOP, "h2", later)
+    await end(held, "h1", HoldStatus.EXPIRED)
+    assert not await move_deadline(held, SHOP, "h1", later + timedelta(hours=1))
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    assert (hold.status, hold.expires_at) == (HoldStatus.EXPIRED, later)
+
+
+async def test_held_that_has_drifted_is_an_error_and_nothing_changes(held: AsyncEngine) -> None:
+    await fetch(held, "UPDATE \"InventoryItem\" SET held = 1 WHERE sku = 'mug'", {})
+    with pytest.raises(exc.IntegrityError, match="InventoryItem_held_check") as refused:
+        await end(held, "h1", HoldStatus.RELEASED)
+    assert refused.value.__cause__ is not refused.value  # Temporal follows causes to their end
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    assert hold.status is HoldStatus.ACTIVE
+    assert await stock_of(held, "mug") == (3, 1)
+    assert await stock_of(held, "cap") == (2, 1)
+
+
+@pytest.mark.parametrize("table", ["InventoryHold", "InventoryItem"])
+async def test_rows_locked_by_another_are_busy_and_nothing_changes(
+    held: AsyncEngine, hurried: AsyncEngine, table: str
+) -> None:
+    async with held.connect() as other:
+        await other.execution_options(isolation_level="READ COMMITTED")
+        await fetch_on(other, f'SELECT FROM "{table}" FOR UPDATE', {})
+        with pytest.raises(DatabaseBusyError):
+            await end(hurried, "h1", HoldStatus.COMMITTED)
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    assert hold.status is HoldStatus.ACTIVE
+    settled = await end(hurried, "h1", HoldStatus.COMMITTED)
+    assert settled is not None
+    assert settled.changed
+    await assert_stock_adds_up(held)
