@@ -60,7 +60,7 @@ def adopt(connection: Connection, tables: Sequence[str], indexes: Sequence[str])
     active = connection.exec_driver_sql("SELECT count(*) FROM \"InventoryHold\" WHERE status = 'active'").scalar_one()
     lines = [f"adopted {', '.join(present)}: {len(plan.statements)} changes, {balances} opening balances"]
     if active:
-        lines.append(f"{active} active holds came with them; no workflow waits for their deadlines")
+        lines.append(f"active holds adopted with them: {active}; no workflow waits for their deadlines")
     return lines
 
 

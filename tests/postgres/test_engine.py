@@ -39,7 +39,7 @@ async def test_options_of_the_url_stay(database: str) -> None:
 
 
 async def test_a_statement_that_takes_too_long_is_busy(hurried: AsyncEngine) -> None:
-    with pytest.raises(DatabaseBusyError):
+    with pytest.raises(DatabaseBusyError, match="57014"):
         await fetch(hurried, "SELECT pg_sleep(30)", {})
     assert (await fetch(hurried, "SELECT 1 AS one", {}))[0]["one"] == 1
 

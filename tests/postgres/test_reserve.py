@@ -1,6 +1,5 @@
 """Taking stock into a hold: what is promised of one call."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -146,10 +145,8 @@ async def test_rows_locked_by_another_are_busy_after_the_lock_timeout(
     async with engine.connect() as other:
         await other.execution_options(isolation_level="READ COMMITTED")
         await fetch_on(other, 'SELECT FROM "InventoryItem" FOR UPDATE', {})
-        began = time.monotonic()
-        with pytest.raises(DatabaseBusyError):
+        with pytest.raises(DatabaseBusyError, match="55P03"):  # the lock's limit, not the statement's
             await reserve(hurried, request("h1", ("mug", 1)))
-        assert 0.1 <= time.monotonic() - began < 0.9
     assert await read_hold(engine, SHOP, "h1") is None
     assert await stock_of(engine, "mug") == (5, 0)
     assert await reserve(hurried, request("h1", ("mug", 1))) == Reserved()

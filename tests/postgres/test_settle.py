@@ -130,7 +130,7 @@ async def test_rows_locked_by_another_are_busy_and_nothing_changes(
     async with held.connect() as other:
         await other.execution_options(isolation_level="READ COMMITTED")
         await fetch_on(other, f'SELECT FROM "{table}" FOR UPDATE', {})
-        with pytest.raises(DatabaseBusyError):
+        with pytest.raises(DatabaseBusyError, match="55P03"):
             await end(hurried, "h1", HoldStatus.COMMITTED)
     hold = await read_hold(held, SHOP, "h1")
     assert hold is not None
