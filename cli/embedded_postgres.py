@@ -209,4 +209,5 @@ def _unprivileged() -> list[str]:
         )
     user = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     right = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
-    return [setpriv, *user, *right, "--"]
+    # Without the last, access() does not count the right, and initdb asks it about the wheel's own folder.
+    return [setpriv, *user, *right, "--securebits=+no_setuid_fixup", "--"]

@@ -53,5 +53,5 @@ class Interrupt:
         now = time.monotonic()
         if now - self._last > _SAME_PRESS_SECONDS:
             self._presses += 1
-        self._last = now
+            self._last = now
         self._pressed.set()

@@ -5,14 +5,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
-import httpx
 import psycopg
 
 from cli.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal
 from cli.home import Home
 from cli.interrupt import Interrupt
+from cli.member import Member, Program
 from cli.ports import Ports
 from cli.processes import START_SECONDS, Child, stop_recorded
 
@@ -23,45 +22,8 @@ _RESTART_WINDOW_SECONDS = 60.0
 _DATABASE = "holdfast"
 
 
-class Member(Protocol):
-    """One of the processes."""
-
-    @property
-    def child(self) -> Child:
-        """The process."""
-
-    def launch(self) -> None:
-        """Begin to start it, after its earlier process was stopped."""
-
-    def wait_until_ready(self, heed: Callable[[], None]) -> None:
-        """Wait until it serves; `heed` may raise to give up."""
-
-    def stop(self, seconds: float) -> None:
-        """End it, by force after the seconds."""
-
-
-class _Program:
-    """A process of ours that answers 200 at a URL when it is ready."""
-
-    def __init__(self, child: Child, url: str) -> None:
-        self.child = child
-        self._url = url
-
-    def launch(self) -> None:
-        self.child.stop()
-        self.child.start()
-
-    def wait_until_ready(self, heed: Callable[[], None]) -> None:
-        self.child.wait_until(self._answers, START_SECONDS, heed)
-
-    def stop(self, seconds: float) -> None:
-        self.child.stop(seconds)
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(self._url, timeout=5, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+class _AnotherEndedError(Exception):
+    pass
 
 
 class Stack:
@@ -103,8 +65,8 @@ class Stack:
         self._members: dict[str, Member] = {
             "postgres": self.postgres,
             "temporal": self.temporal,
-            "api": _Program(api, f"{self.api_url}/readyz"),
-            "worker": _Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
+            "api": Program(api, f"{self.api_url}/readyz"),
+            "worker": Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
         }
         self._migrate = self._child("migrate", "cli.main", "migrate")
         self._launched: list[Member] = []
@@ -195,13 +157,20 @@ class Stack:
     def _restart(self, member: Member) -> None:
         try:
             member.launch()
-            member.wait_until_ready(self._interrupt.heed)
+            member.wait_until_ready(lambda: self._heed_others(member))
+        except _AnotherEndedError:
+            self._home.write_stack(self.description())  # it may be waiting for just that one
         except EmbeddedError as error:
             self._say(str(error))
             member.stop(0)
         else:
             self._home.write_stack(self.description())
             self._say(f"{member.child.name} runs again (process {member.child.pid})")
+
+    def _heed_others(self, member: Member) -> None:
+        self._interrupt.heed()
+        if any(other.child.exit_code is not None for other in self._members.values() if other is not member):
+            raise _AnotherEndedError
 
     def _child(self, name: str, *module_and_arguments: str) -> Child:
         return Child(

