@@ -73,8 +73,15 @@ class HoldWorkflow:
             try:
                 return await asyncio.shield(life)
             except asyncio.CancelledError:
-                self._facts.hear_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
+                if workflow.cancellation_reason() is None or life.done():
+                    raise  # not asked for from outside: this run leaves the worker's cache
+                self._hear_cancel_from_outside()
                 self._heard += 1
+
+    def _hear_cancel_from_outside(self) -> None:
+        """Note a cancel that Temporal was asked for, which reaches `run` some steps later than a message would."""
+        if workflow.cancellation_reason() is not None:
+            self._facts.hear_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
 
     async def _live(self) -> Ended:
         self._show("Taking the stock.")
@@ -133,6 +140,7 @@ class HoldWorkflow:
 
     async def _wait_and_settle(self) -> EndStatus:
         while True:
+            self._hear_cancel_from_outside()
             heard = self._heard
             match decide(self._facts, workflow.now()):
                 case Sell(actor, reason, payment_id):
@@ -282,7 +290,8 @@ class HoldWorkflow:
             if earlier != message:
                 raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
             return
-        if self._ending or self._ended or self._facts.paid or self._facts.cancel:
+        cancelled = self._facts.cancel is not None or workflow.cancellation_reason() is not None
+        if self._ending or self._ended or self._facts.paid or cancelled:
             raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
         if self._extended_deadline(message) <= self._facts.deadline:
             raise ApplicationError("the hold lives as long as it can already", type=HOLD_EXTEND_LIMIT)

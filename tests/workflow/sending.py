@@ -1,0 +1,126 @@
+"""The messages that a hold can hear, sent so that a test knows when the server has them."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from tests.stack import SHOP, Stack
+from workflows.hold import HoldWorkflow
+from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, Line, Payment, hold_workflow_id
+
+Handle = WorkflowHandle[HoldWorkflow, Ended]
+
+SELLING = ("commit", "payment")
+GIVING_BACK = ("release", "cancel", "ui_cancel")
+MESSAGES = (*SELLING, *GIVING_BACK, "extend", "deadline")
+UPDATES = {"commit": Ended, "release": Ended, "extend": Extended}
+
+
+@dataclass
+class Hold:
+    """A hold of a test, with its handle and the answers that are awaited."""
+
+    hold_id: str
+    handle: Handle
+    answers: dict[str, "asyncio.Task[Any]"] = field(default_factory=dict)
+
+    async def answer(self, message: str) -> Any:
+        """Return an update's answer, or the type of the error with which it was refused or cut off."""
+        try:
+            return await self.answers[message]
+        except WorkflowUpdateFailedError as error:
+            assert isinstance(error.cause, ApplicationError)
+            return error.cause.type
+        except RPCError as error:
+            return error.status
+
+
+async def start_hold(stack: Stack, *, sku: str = "TEE", ttl_seconds: int = 1200, **changes: Any) -> Hold:
+    """Start a hold's workflow past the API, which allows no deadline as near as a test wants."""
+    hold_id = f"h-{uuid.uuid4().hex}"
+    hold = HoldInput(
+        shop_id=SHOP,
+        hold_id=hold_id,
+        lines=[Line(sku, "", 1)],
+        ttl_seconds=ttl_seconds,
+        **{"max_ttl_seconds": 3600, "request_timeout_ms": 60_000, **changes},
+    )
+    handle = await stack.temporal.start_workflow(
+        HoldWorkflow.run,
+        hold,
+        id=hold_workflow_id(SHOP, hold_id),
+        task_queue=stack.task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+    )
+    return Hold(hold_id, handle)
+
+
+async def held(stack: Stack, count: int, **fields: Any) -> list[Hold]:
+    """Start that many holds and wait until all have their stock."""
+    holds = await asyncio.gather(*(start_hold(stack, **fields) for _ in range(count)))
+    await asyncio.gather(*(hold.handle.execute_update("reserved") for hold in holds))
+    return list(holds)
+
+
+async def send(hold: Hold, message: str) -> None:
+    """Send a message and return once the server has it; for the deadline, once its timer has fired."""
+    match message:
+        case "payment":
+            await hold.handle.signal(HoldWorkflow.payment_succeeded, Payment(payment_intent_id="pi_1"))
+        case "cancel":
+            await hold.handle.signal(HoldWorkflow.cancel, Cancel(actor="test"))
+        case "ui_cancel":
+            await hold.handle.cancel()
+        case "deadline":
+            await until(hold.handle, EventType.EVENT_TYPE_TIMER_FIRED)
+        case _:
+            await _send_update(hold, message)
+
+
+async def _send_update(hold: Hold, message: str) -> None:
+    argument = {"commit": Commit("test"), "release": Cancel("test"), "extend": Extend(60)}[message]
+    update_id = str(uuid.uuid4())
+    task = hold.answers[message] = asyncio.create_task(
+        hold.handle.execute_update(message, argument, id=update_id, result_type=UPDATES[message])
+    )
+    execution = WorkflowExecution(workflow_id=hold.handle.id)
+    poll = PollWorkflowExecutionUpdateRequest(
+        namespace="default", update_ref=UpdateRef(workflow_execution=execution, update_id=update_id)
+    )
+    while not task.done():
+        try:
+            await hold.handle._client.workflow_service.poll_workflow_execution_update(poll)
+        except RPCError as error:
+            assert error.status == RPCStatusCode.NOT_FOUND
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
+async def until(handle: Handle, event: "EventType.ValueType", where: Callable[[Any], bool] = lambda _: True) -> None:
+    """Return when the run's history has such an event."""
+    async for found in handle.fetch_history_events(wait_new_event=True):
+        if found.event_type == event and where(found):
+            return
+
+
+async def until_settling(hold: Hold) -> None:
+    """Return when the decision is in the history: settle is scheduled."""
+    await until(
+        hold.handle,
+        EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+        lambda e: e.activity_task_scheduled_event_attributes.activity_type.name == "settle",
+    )
