@@ -1,0 +1,133 @@
+"""The engine's floor: an empty workflow behind the same kind of app, with no stock, no SQL and no tokens.
+
+Create is one update-with-start, commit one update that ends the run; the workflow has a durable timer and nothing
+else. Run as `python -m bench.floor api PORT` and `python -m bench.floor worker`.
+"""
+
+import asyncio
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import uvicorn
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.client import WithStartWorkflowOperation
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
+
+import worker as product
+from workflows.connection import SHUTDOWN_GRACE, connect
+
+TASK_QUEUE = "floor"
+
+
+class Wanted(BaseModel):
+    ttl_seconds: int = 1200
+
+
+class Made(BaseModel):
+    id: str
+    status: str
+
+
+@workflow.defn
+class EmptyWorkflow:
+    @workflow.init
+    def __init__(self, ttl_seconds: int) -> None:
+        del ttl_seconds
+        self._ended = False
+
+    @workflow.run
+    async def run(self, ttl_seconds: int) -> str:
+        try:
+            await workflow.wait_condition(lambda: self._ended, timeout=timedelta(seconds=ttl_seconds))
+        except TimeoutError:
+            return "expired"
+        return "committed"
+
+    @workflow.update
+    async def started(self) -> str:
+        return "active"
+
+    @workflow.update
+    async def commit(self) -> str:
+        self._ended = True
+        return "committed"
+
+
+def create_app() -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.client = await connect(lazy=True)
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/holds", status_code=201)
+    async def create(request: Request, wanted: Wanted) -> Made:
+        workflow_id = f"floor:{uuid.uuid4().hex}"
+        status = await request.app.state.client.execute_update_with_start_workflow(
+            EmptyWorkflow.started,
+            start_workflow_operation=WithStartWorkflowOperation(
+                EmptyWorkflow.run,
+                wanted.ttl_seconds,
+                id=workflow_id,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            ),
+        )
+        return Made(id=workflow_id, status=status)
+
+    @app.post("/holds/{workflow_id}/commit")
+    async def commit(request: Request, workflow_id: str) -> Made:
+        handle = request.app.state.client.get_workflow_handle(workflow_id)
+        return Made(id=workflow_id, status=await handle.execute_update(EmptyWorkflow.commit))
+
+    return app
+
+
+async def work() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # The options of the product's worker.
+    async with Worker(
+        await connect(),
+        task_queue=TASK_QUEUE,
+        workflows=[EmptyWorkflow],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_cached_workflows=product.CACHED_WORKFLOWS,
+        max_concurrent_workflow_tasks=product.WORKFLOW_TASK_SLOTS,
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(product.WORKFLOW_POLLERS),
+        nonsticky_to_sticky_poll_ratio=0.5,
+        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+    ):
+        print("worker polls", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["api", port]:
+            uvicorn.run(
+                "bench.floor:create_app",
+                factory=True,
+                host="127.0.0.1",
+                port=int(port),
+                log_config=None,
+                access_log=False,
+            )
+        case ["worker"]:
+            asyncio.run(work())
+        case _:
+            sys.exit("python -m bench.floor api PORT | worker")
+
+
+if __name__ == "__main__":
+    main()

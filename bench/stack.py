@@ -1,0 +1,161 @@
+"""What is measured, each on its own: Postgres, Temporal, the product's API and worker, the floor's, the load."""
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import psycopg
+
+from bench.load import ITEMS, SHOP, Job, Result
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from cli.migrate import migrate
+from cli.processes import Child, free_port
+from inventory.engine import create_engine
+from inventory.items import ItemCount, count_items
+from inventory.settings import Settings
+
+_PLENTY = 1_000_000
+_READY_SECONDS = 60.0
+
+
+class App:
+    """An API and its worker, a process each."""
+
+    def __init__(self, name: str, api: list[str], worker: list[str], env: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.token = env.get("INVENTORY_AUTHORITY_TOKEN", "")
+        self.port = free_port()
+        python = [sys.executable, "-m"]
+        api = [part.replace("PORT", str(self.port)) for part in api]
+        self.api = Child(f"{name} api", [*python, *api], log=folder / f"{name}-api.log", env=env)
+        self.worker = Child(f"{name} worker", [*python, *worker], log=folder / f"{name}-worker.log", env=env)
+
+    def start(self) -> None:
+        for child in (self.api, self.worker):
+            child.start()
+        self.api.wait_until(self._listens, _READY_SECONDS)
+        self.worker.wait_until(lambda: "worker polls" in self.worker.output(), _READY_SECONDS)
+
+    def stop(self) -> None:
+        for child in (self.api, self.worker):
+            child.ask_to_stop()
+        for child in (self.api, self.worker):
+            child.stop()
+
+    def _listens(self) -> bool:
+        async def connect() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.close()
+
+        try:
+            asyncio.run(connect())
+        except OSError:
+            return False
+        return True
+
+
+class Load:
+    """The load generator's process."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, job: Job) -> Result:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator ended")
+        return Result(**json.loads(line))
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+class Bench:
+    """All of it, running. Make one with `running`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.postgres = EmbeddedPostgres(folder / "postgres")
+        self.temporal = EmbeddedTemporal(folder / "temporal")
+        self.database_url = self.postgres.database_url("holdfast")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INVENTORY_"))}
+        env |= {
+            "DATABASE_URL": self.database_url,
+            "INVENTORY_MODE": "reserve_ttl",
+            "INVENTORY_AUTHORITY_TOKEN": secrets.token_hex(32),
+            "HOLDFAST_LOG_FORMAT": "json",
+            "HOLDFAST_WORKER_METRICS_PORT": str(free_port()),
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+        }
+        self.product = App("product", ["cli.main", "api", "--port", "PORT"], ["worker"], env, folder)
+        self.floor = App("floor", ["bench.floor", "api", "PORT"], ["bench.floor", "worker"], env, folder)
+        self.settings = Settings.read(env)
+
+    def pids(self, app: App) -> dict[str, int]:
+        return {
+            "postgres": self.postgres.pid,
+            "temporal": self.temporal.pid,
+            "api": app.api.pid,
+            "worker": app.worker.pid,
+        }
+
+    def create_database(self) -> None:
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE holdfast")
+        migrate(self.database_url)
+        asyncio.run(self._stock())
+
+    async def _stock(self) -> None:
+        engine = create_engine(self.settings)
+        counts = [ItemCount(f"SKU-{number:04}", "", _PLENTY) for number in range(ITEMS)]
+        await count_items(engine, SHOP, counts, actor="bench")
+        await engine.dispose()
+
+    def audit(self) -> int:
+        """Return how many items do not add up: held and the sum of active lines, on hand and the last movement."""
+        with psycopg.connect(self.database_url) as connection:
+            row = connection.execute(_AUDIT, {"shop": SHOP}).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+_AUDIT = """
+SELECT count(*) FROM "InventoryItem" i
+WHERE "shopId" = %(shop)s AND (
+  held <> (SELECT coalesce(sum(l.quantity), 0) FROM "InventoryHoldItem" l
+           JOIN "InventoryHold" h ON h."shopId" = l."shopId" AND h.id = l."holdId" AND h.status = 'active'
+           WHERE l."shopId" = i."shopId" AND l.sku = i.sku AND l."variantKey" = i."variantKey")
+  OR quantity + held <> (SELECT sum(m.delta) FROM "InventoryMovement" m
+           WHERE m."shopId" = i."shopId" AND m.sku = i.sku AND m."variantKey" = i."variantKey"))
+"""
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
+    """Run all of it on the folder until the block ends."""
+    with ExitStack() as stack:
+        bench = Bench(folder)
+        for server in (bench.postgres, bench.temporal):
+            stack.callback(server.stop)
+            server.start()
+        bench.create_database()
+        for app in (bench.product, bench.floor):
+            stack.callback(app.stop)
+            app.start()
+        load = Load()
+        stack.callback(load.stop)
+        yield bench, load
