@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from cli.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port
+from cli.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port, wait_until_gone
 
 _NOBODY = 65534
 _SETTINGS = {"max_connections": "200", "shared_buffers": "128MB", "synchronous_commit": "on"}
@@ -138,10 +138,11 @@ class EmbeddedPostgres:
                     left.append(process)
             except psutil.Error:
                 continue
-        _, still = psutil.wait_procs(left, STOP_SECONDS)
-        for process in still:
-            process.kill()
-        psutil.wait_procs(still, STOP_SECONDS)
+        if not wait_until_gone(left):
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            wait_until_gone(left)
         with suppress(psutil.Error):
             # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
             recorded = self._recorded_pid()

@@ -178,11 +178,30 @@ def stop_recorded(pid_file: Path, stop_signal: signal.Signals = signal.SIGTERM) 
         process = psutil.Process(int(pid))
         if process.create_time() == float(created):
             process.send_signal(stop_signal)
-            _, still = psutil.wait_procs([process], STOP_SECONDS)
-            for one in still:
-                _kill_group(one.pid)
-            psutil.wait_procs(still, STOP_SECONDS)
+            if not wait_until_gone([process]):
+                _kill_group(process.pid)
+                wait_until_gone([process])
     pid_file.unlink(missing_ok=True)
+
+
+def wait_until_gone(processes: Sequence[psutil.Process]) -> bool:
+    """Wait until they have ended, 10 s at most, and return whether they have.
+
+    A zombie has: in a container without an init, nobody ever reaps what a killed parent left.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_runs(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _kill_group(pid: int) -> None:
