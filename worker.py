@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
 from urllib.request import urlopen
@@ -86,6 +87,8 @@ def make_worker(
         max_concurrent_local_activities=ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
         nonsticky_to_sticky_poll_ratio=0.5,  # every start is non-sticky
+        # After a worker died its holds go to another one after this time: callers wait 5 s at most.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
         deployment_config=WorkerDeploymentConfig(
             version=WorkerDeploymentVersion(deployment_name="holdfast", build_id=version("holdfast")),
@@ -100,6 +103,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _stop_with_the_supervisor(loop, stop)
     client = await _connect_patiently(stop, sdk_metrics_port)
     if client is None:
         return
@@ -113,6 +117,19 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
             log.info("worker stops, finishing what it has begun")
     finally:
         await engine.dispose()
+
+
+def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop when the supervisor ends: one that is killed outright cannot tell its processes to."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def ended() -> None:
+        loop.remove_reader(supervisor.sentinel)
+        stop.set()
+
+    loop.add_reader(supervisor.sentinel, ended)
 
 
 async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int) -> Client | None:
