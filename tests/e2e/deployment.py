@@ -1,0 +1,232 @@
+"""The product as it runs in production: processes of its own, any of which a test can kill."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from api.workflow_calls import WorkflowCalls
+from cli.embedded import EmbeddedPostgres
+from cli.processes import START_SECONDS, Child, free_port
+from inventory.engine import create_engine, fetch
+from inventory.settings import TASK_QUEUE, Settings
+from tests.stack import ADMIN_TOKEN, SHOP, environment
+from workflows.hold import HoldWorkflow
+from workflows.messages import Ended, HoldInput, Line, hold_workflow_id
+
+UNSYNCED = {"fsync": "off"}
+"""A Postgres that is killed keeps what it has acknowledged; only a crash of the machine would lose it."""
+
+RECOVERY_SECONDS = 45.0
+"""Two time-outs of a task that died with its worker (10 s each), the longest pause between two attempts, and room."""
+
+_OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "SKIP_INVENTORY", "PROMETHEUS_")
+
+
+class Deployment:
+    """API and worker processes on a Postgres and a Temporal that the test has started itself."""
+
+    def __init__(self, folder: Path, database: str, temporal_address: str, **changes: str) -> None:
+        self.database = database
+        self.temporal_address = temporal_address
+        self._folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+            **environment(database, **changes),
+            "TEMPORAL_ADDRESS": temporal_address,
+            "TEMPORAL_CONFIG_FILE": os.devnull,
+            "HOLDFAST_LOG_FORMAT": "json",
+        }
+        self._port = free_port()
+        self._started: list[Child] = []
+        self.api = self._child("api", "cli.main", "api", "--port", str(self._port))
+        self.http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self._port}",
+            headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
+            timeout=30,
+            trust_env=False,
+        )
+        self.engine: AsyncEngine = create_engine(Settings.read(environment(database)))
+        self.temporal: Client
+
+    async def connect(self) -> None:
+        """Connect the test itself to Temporal."""
+        self.temporal = await Client.connect(self.temporal_address, data_converter=pydantic_data_converter)
+
+    async def start_api(self) -> None:
+        """Start the API, in the place of one that ended, and return when it answers."""
+        await asyncio.to_thread(self.api.stop, 0)
+        self.api.start()
+        await self._until_ready(self.api, lambda: _answers(self._port))
+
+    async def start_worker(self, *, database: str | None = None, processes: int = 1) -> Child:
+        """Start a worker and return when all its processes poll. It reaches Postgres at `database`."""
+        changes = {"DATABASE_URL": database} if database is not None else {}
+        arguments = ("--processes", str(processes), "--metrics-port", str(free_port()))
+        worker = self._child(f"worker-{len(self._started)}", "worker", *arguments, **changes)
+        worker.start()
+        await self._until_ready(worker, lambda: worker.output().count("worker polls") == processes)
+        return worker
+
+    async def close(self) -> None:
+        """Stop all that was started."""
+        await self.http.aclose()
+        await self.engine.dispose()
+        for child in self._started:
+            await asyncio.to_thread(child.stop, 0)
+
+    async def put(self, sku: str, on_hand: int) -> None:
+        """Set an item's count."""
+        body = {"shopId": SHOP, "items": [{"sku": sku, "onHand": on_hand}]}
+        answer = await self.http.put("/api/inventory/items", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def create(self, hold_id: str, sku: str, quantity: int = 1, **fields: object) -> httpx.Response:
+        """Ask for a hold of one line."""
+        body = {"shopId": SHOP, "holdId": hold_id, "items": [{"sku": sku, "quantity": quantity}], **fields}
+        return await self.http.post("/api/inventory/holds", json=body)
+
+    async def made(self, hold_id: str, sku: str, quantity: int = 1, **fields: object) -> dict[str, Any]:
+        """Make a hold of one line and return it."""
+        answer = await self.create(hold_id, sku, quantity, **fields)
+        assert answer.status_code == 201, answer.text
+        hold: dict[str, Any] = answer.json()
+        return hold
+
+    async def made_for(self, seconds: int, hold_id: str, sku: str, quantity: int = 1) -> None:
+        """Make a hold that lives shorter than the API lets anybody ask for."""
+        hold = HoldInput(
+            shop_id=SHOP,
+            hold_id=hold_id,
+            lines=[Line(sku, "", quantity)],
+            ttl_seconds=seconds,
+            max_ttl_seconds=3600,
+            request_timeout_ms=5000,
+        )
+        await WorkflowCalls(self.temporal, TASK_QUEUE).reserve(hold)
+
+    async def post(self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        """Commit, release or extend a hold."""
+        return await self.http.post(f"/api/inventory/holds/{SHOP}/{hold_id}/{verb}", json=body)
+
+    async def answered(self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask as `post` does, and again for as long as the answer is not known, and return the hold."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while True:
+                answer = await self.post(hold_id, verb, body)
+                if answer.status_code == 200:
+                    hold: dict[str, Any] = answer.json()
+                    return hold
+                assert answer.status_code in (202, 429, 503, 504), answer.text
+                await asyncio.sleep(0.1)
+
+    async def row(self, hold_id: str) -> dict[str, Any] | None:
+        """Return the hold's row with the number of movements that name it, or None."""
+        rows = await fetch(self.engine, _ROW, {"shop": SHOP, "hold": hold_id})
+        return dict(rows[0]) if rows else None
+
+    async def status(self, hold_id: str) -> str | None:
+        """Return the hold's status as the database has it."""
+        row = await self.row(hold_id)
+        return None if row is None else str(row["status"])
+
+    async def waiting(self) -> int:
+        """Return how many sessions wait for a lock."""
+        rows = await fetch(self.engine, _WAITING, {})
+        return int(rows[0]["n"])
+
+    def run_of(self, hold_id: str) -> WorkflowHandle[HoldWorkflow, Ended]:
+        """Return the handle of a hold's workflow."""
+        return self.temporal.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(SHOP, hold_id))
+
+    async def end_of(self, hold_id: str) -> str:
+        """Wait until the hold's workflow has ended, and return how."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            return (await self.run_of(hold_id).result()).status
+
+    def _child(self, name: str, *module_and_arguments: str, **changes: str) -> Child:
+        child = Child(
+            name,
+            [sys.executable, "-m", *module_and_arguments],
+            log=self._folder / f"{name}.log",
+            env={**self._environment, **changes},
+        )
+        self._started.append(child)
+        return child
+
+    async def _until_ready(self, child: Child, ready: Callable[[], bool]) -> None:
+        await asyncio.to_thread(child.wait_until, ready, START_SECONDS)
+
+
+_WAITING = """
+SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+_ROW = """
+SELECT h.*, (SELECT count(*) FROM "InventoryMovement" m WHERE m."shopId" = h."shopId" AND m."holdId" = h.id) AS moves
+FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
+"""
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@asynccontextmanager
+async def deployed(folder: Path, database: str, temporal_address: str, **changes: str) -> AsyncIterator[Deployment]:
+    """Yield a deployment whose API serves and which has no worker yet."""
+    deployment = Deployment(folder, database, temporal_address, **changes)
+    try:
+        await deployment.connect()
+        await deployment.start_api()
+        yield deployment
+    finally:
+        await deployment.close()
+
+
+@contextmanager
+def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Yield the URL of a fresh database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        yield postgres.database_url(name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def kill(child: Child) -> None:
+    """End a process at this very moment, and all of its own."""
+    os.killpg(child.pid, signal.SIGKILL)
+    child.stop(0)
+
+
+def worker_processes(supervisor: Child) -> list[psutil.Process]:
+    """Return the processes that `python -m worker --processes N` has started to do the work."""
+    children = psutil.Process(supervisor.pid).children()
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+async def until(
+    condition: Callable[[], Awaitable[object]], what: str, seconds: float = RECOVERY_SECONDS, pause: float = 0.02
+) -> None:
+    """Return when the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(pause)

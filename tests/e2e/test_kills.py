@@ -1,0 +1,227 @@
+"""A worker killed between what Postgres committed and what Temporal recorded: the next one tells the same story.
+
+One kill ends one worker in the midst of nine holds, each at another point; a test for each looks at what came of it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from tests.e2e.deployment import Deployment, kill, until
+from tests.e2e.wire import wire_to
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP
+from tests.stock import stock_of, until_waiting
+
+SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
+"""Holds whose settle was committed, and how."""
+HOLDS = ("taken", "brief", *SETTLED, "extended", "late", "refused", "sold-late")
+"""Each has an item of its own by the same name: 10 on hand, of which it takes 3."""
+BRIEF = timedelta(seconds=14)
+"""A life that ends soon after the next worker finds the hold (10 s), and long before such a time begins anew."""
+
+
+@dataclass
+class Aftermath:
+    """What was asked of the worker that was killed, and how the holds were at that moment."""
+
+    deployment: Deployment
+    asked: dict[str, asyncio.Task[httpx.Response]]
+    rows: dict[str, dict[str, Any] | None]
+
+    async def stock_of(self, hold_id: str) -> tuple[int, int]:
+        return await stock_of(self.deployment.engine, hold_id)
+
+
+@asynccontextmanager
+async def locked(database: str, *skus: str) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+    """Hold the items' row locks; yields what gives them back."""
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        await connection.execute('SELECT FROM "InventoryItem" WHERE sku = ANY(%s) FOR UPDATE', [list(skus)])
+        yield connection.rollback
+
+
+@pytest.fixture(scope="module")
+async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
+    """Kill the worker when every hold is at its point, and start the next."""
+    for hold_id in HOLDS:
+        await deployment.put(hold_id, 10)
+    asked: dict[str, asyncio.Task[httpx.Response]] = {}
+
+    def ask(hold_id: str, request: Coroutine[Any, Any, httpx.Response]) -> None:
+        asked[hold_id] = asyncio.create_task(request)
+
+    async with wire_to(deployment.database) as wire:
+        doomed = await deployment.start_worker(database=wire.url)
+        await asyncio.gather(
+            deployment.made_for(2, "lapsed", "lapsed", 3),
+            *(deployment.made(hold_id, hold_id, 3) for hold_id in ("sold", "returned", "extended", "sold-late")),
+        )
+        first = await deployment.row("extended")
+        assert first is not None
+        for hold_id in ("taken", "brief", "extended", *SETTLED):
+            wire.withhold(hold_id)
+        ask("taken", deployment.create("taken", "taken", 3))
+        brief = asyncio.create_task(deployment.made_for(int(BRIEF.total_seconds()), "brief", "brief", 3))
+        ask("sold", deployment.post("sold", "commit"))
+        ask("returned", deployment.post("returned", "release"))
+        ask("extended", deployment.post("extended", "extend", {"ttlSeconds": 600}))
+
+        async def all_committed() -> bool:
+            rows = [await deployment.row(hold_id) for hold_id in ("taken", "brief", "extended")]
+            return (
+                all(rows)
+                and rows[-1] is not None
+                and rows[-1]["expiresAt"] > first["expiresAt"]
+                and [await deployment.status(hold_id) for hold_id in SETTLED] == list(SETTLED.values())
+            )
+
+        await until(all_committed, "Postgres has committed every statement whose answer is withheld", 8)
+        async with locked(deployment.database, "late", "sold-late") as unlock, locked(deployment.database, "refused"):
+            ask("late", deployment.create("late", "late", 3))
+            ask("refused", deployment.create("refused", "refused", 3))
+            ask("sold-late", deployment.post("sold-late", "commit"))
+            await until_waiting(deployment.engine, 3)
+            kill(doomed)
+            await unlock()
+
+            async def none_waits() -> bool:
+                return await deployment.waiting() == 0
+
+            await until(none_waits, "Postgres gives up the reserve that never got its lock", 10)
+        rows = {hold_id: await deployment.row(hold_id) for hold_id in HOLDS}
+    await deployment.start_worker()
+    yield Aftermath(deployment, asked, rows)
+    await asyncio.gather(brief, *asked.values(), return_exceptions=True)
+
+
+async def settles_begun(deployment: Deployment, hold_id: str) -> int:
+    """Return how often Temporal handed out the hold's settle until it was recorded."""
+    history = await deployment.run_of(hold_id).fetch_history()
+    (attempt,) = (
+        event.activity_task_started_event_attributes.attempt
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    )
+    return attempt
+
+
+async def task_was_lost(deployment: Deployment, hold_id: str) -> bool:
+    """Tell whether a workflow task of the hold's died with its worker."""
+    history = await deployment.run_of(hold_id).fetch_history()
+    return any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT for event in history.events)
+
+
+async def sell(deployment: Deployment, hold_id: str) -> None:
+    """Commit a hold through the next worker."""
+    await deployment.answered(hold_id, "commit")
+    assert await deployment.end_of(hold_id) == "committed"
+
+
+async def test_stock_that_a_killed_worker_took_is_found_and_sold_once(aftermath: Aftermath) -> None:
+    told = await aftermath.asked["taken"]
+    assert (told.status_code, told.json()["error"], told.json()["holdId"]) == (504, "inventory_timeout", "taken")
+
+    again = await aftermath.deployment.create("taken", "taken", 3)
+
+    assert (again.status_code, again.json()["status"]) == (200, "active")
+    assert await aftermath.stock_of("taken") == (7, 3)
+    await sell(aftermath.deployment, "taken")
+    assert await aftermath.stock_of("taken") == (7, 0)
+    assert await task_was_lost(aftermath.deployment, "taken")
+
+
+async def test_a_hold_found_by_the_next_worker_ends_at_its_first_deadline(aftermath: Aftermath) -> None:
+    taken = aftermath.rows["brief"]
+    assert taken is not None
+
+    assert await aftermath.deployment.end_of("brief") == "expired"
+
+    row = await aftermath.deployment.row("brief")
+    assert row is not None
+    assert row["expiresAt"] == taken["expiresAt"] == row["createdAt"] + BRIEF
+    assert timedelta() <= row["expiredAt"] - row["expiresAt"] < timedelta(seconds=8)
+    assert await task_was_lost(aftermath.deployment, "brief")
+    assert await aftermath.stock_of("brief") == (10, 0)
+
+
+@pytest.mark.parametrize(("hold_id", "status"), SETTLED.items())
+async def test_an_end_that_was_committed_and_not_recorded_is_told_and_not_repeated(
+    aftermath: Aftermath, hold_id: str, status: str
+) -> None:
+    assert await aftermath.deployment.end_of(hold_id) == status
+
+    assert await aftermath.deployment.row(hold_id) == aftermath.rows[hold_id]
+    assert await settles_begun(aftermath.deployment, hold_id) == 2
+    row = await aftermath.deployment.row(hold_id)
+    assert row is not None
+    assert row["moves"] == (1 if status == "committed" else 0)
+    assert await aftermath.stock_of(hold_id) == ((7, 0) if status == "committed" else (10, 0))
+
+
+@pytest.mark.parametrize(("hold_id", "verb", "first"), [("sold", "commit", 504), ("returned", "release", 200)])
+async def test_who_asked_for_that_end_hears_of_it(aftermath: Aftermath, hold_id: str, verb: str, first: int) -> None:
+    """A commit is not known before the workflow tells it; a release reads the row at the end of its time."""
+    assert (await aftermath.asked[hold_id]).status_code == first
+    again = await aftermath.deployment.answered(hold_id, verb)
+    assert again["status"] == SETTLED[hold_id]
+
+
+async def test_an_extension_that_was_written_and_not_recorded_counts_once(aftermath: Aftermath) -> None:
+    written = aftermath.rows["extended"]
+    assert written is not None
+    assert written["expiresAt"] == written["createdAt"] + timedelta(seconds=1200 + 600)
+
+    snapshot = await aftermath.deployment.run_of("extended").query("snapshot", result_type=dict)
+
+    assert snapshot["expires_at"] == written["expiresAt"].isoformat().replace("+00:00", "Z")
+    await sell(aftermath.deployment, "extended")
+    row = await aftermath.deployment.row("extended")
+    assert row is not None
+    assert row["expiresAt"] == written["expiresAt"]
+    assert await aftermath.stock_of("extended") == (7, 0)
+
+
+async def test_a_reserve_that_outlived_its_worker_is_found(aftermath: Aftermath) -> None:
+    assert aftermath.rows["late"] is not None
+    again = await aftermath.deployment.create("late", "late", 3)
+    assert (again.status_code, again.json()["status"]) == (200, "active")
+    await sell(aftermath.deployment, "late")
+    assert await aftermath.stock_of("late") == (7, 0)
+
+
+async def test_a_reserve_that_died_with_its_worker_takes_nothing_later(aftermath: Aftermath) -> None:
+    assert aftermath.rows["refused"] is None
+
+    assert await aftermath.deployment.end_of("refused") == "rejected"
+
+    assert await aftermath.deployment.row("refused") is None
+    assert await aftermath.stock_of("refused") == (10, 0)
+    again = await aftermath.deployment.made("refused", "refused", 3)
+    assert again["status"] == "active"
+
+
+async def test_a_sale_that_outlived_its_worker_is_made_once(aftermath: Aftermath) -> None:
+    assert await aftermath.deployment.end_of("sold-late") == "committed"
+    row = await aftermath.deployment.row("sold-late")
+    assert row is not None
+    assert row["moves"] == 1
+    assert await aftermath.stock_of("sold-late") == (7, 0)
+
+
+async def test_after_the_kill_no_stock_is_held_by_nobody(aftermath: Aftermath) -> None:
+    deployment = aftermath.deployment
+    await assert_stock_adds_up(deployment.engine)
+    active = await deployment.http.get("/api/inventory/holds", params={"shopId": SHOP, "status": "active"})
+    for hold in active.json()["holds"]:
+        status = (await deployment.run_of(hold["holdId"]).describe()).status
+        assert status is not None
+        assert status.name == "RUNNING"

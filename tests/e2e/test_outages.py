@@ -1,0 +1,201 @@
+"""Postgres, Temporal, the API or every worker away for a while and back: no hold is lost, none ends twice."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from cli.migrate import migrate
+from cli.processes import Child
+from tests.e2e.deployment import UNSYNCED, Deployment, deployed, kill, until
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP
+from tests.stock import stock_of
+from workflows.messages import Payment
+
+
+@dataclass
+class House:
+    """The whole product on servers of its own. Each test leaves all of it running."""
+
+    postgres: EmbeddedPostgres
+    temporal: EmbeddedTemporal
+    deployment: Deployment
+    worker: Child
+
+    async def passed_deadline(self, hold_id: str) -> None:
+        """Wait until the hold's time is over, by the database's clock."""
+        row = await self.deployment.row(hold_id)
+        assert row is not None
+        rest = "SELECT extract(epoch FROM %s - clock_timestamp())"
+        async with await psycopg.AsyncConnection.connect(self.postgres.url) as connection:
+            cursor = await connection.execute(rest, [row["expiresAt"]])
+            found = await cursor.fetchone()
+        assert found is not None
+        await asyncio.sleep(max(float(found[0]), 0))
+
+    async def extended(self, hold_id: str, life: timedelta) -> bool:
+        """Tell whether the hold's row says that it lives that long."""
+        row = await self.deployment.row(hold_id)
+        return row is not None and row["expiresAt"] == row["createdAt"] + life
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedPostgres, EmbeddedTemporal]]:
+    """Yield a Postgres and a Temporal that keep what they know on disk."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
+    temporal = EmbeddedTemporal(folder / "temporal", ui=False)
+    try:
+        postgres.start()
+        migrate(postgres.url)
+        temporal.start()
+        yield postgres, temporal
+    finally:
+        temporal.stop(0)
+        postgres.stop(0)
+
+
+@pytest.fixture(scope="module")
+async def house(
+    servers: tuple[EmbeddedPostgres, EmbeddedTemporal], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    postgres, temporal = servers
+    async with deployed(tmp_path_factory.mktemp("outages"), postgres.url, temporal.address) as deployment:
+        yield House(postgres, temporal, deployment, await deployment.start_worker())
+
+
+async def health(deployment: Deployment) -> int:
+    return (await deployment.http.get("/api/inventory/health")).status_code
+
+
+async def valid(deployment: Deployment, sku: str) -> int:
+    body = {"shopId": SHOP, "items": [{"sku": sku, "quantity": 1}]}
+    return (await deployment.http.post("/api/inventory/validate", json=body)).status_code
+
+
+@pytest.mark.parametrize("kill_it", [False, True], ids=["stopped", "killed"])
+async def test_holds_outlive_postgres(house: House, kill_it: bool) -> None:
+    sku = f"TEE-{kill_it}"
+    deployment = house.deployment
+    await deployment.put(sku, 20)
+    kept, sold, paid, both, returned, lapsed, fresh = (
+        f"{name}-{kill_it}" for name in ("kept", "sold", "paid", "both", "returned", "lapsed", "fresh")
+    )
+    for hold_id in (kept, sold, paid, both, returned):
+        await deployment.made(hold_id, sku)
+    await deployment.made_for(2, lapsed, sku)
+
+    house.postgres.stop(0 if kill_it else 10)
+    refused = await deployment.create(fresh, sku)
+    assert (refused.status_code, refused.json()["error"]) == (503, "inventory_unavailable")
+    assert await valid(deployment, sku) == 503
+    assert await health(deployment) == 503
+    await deployment.run_of(paid).signal("payment_succeeded", Payment(payment_intent_id="pi_1"))
+    unknown = await asyncio.gather(
+        deployment.post(sold, "commit"),
+        deployment.post(returned, "release"),
+        deployment.post(kept, "extend", {"ttlSeconds": 300}),
+        deployment.post(both, "extend", {"ttlSeconds": 300}),
+        deployment.post(both, "commit"),
+    )
+    assert {answer.status_code for answer in unknown} <= {503, 504}
+    await asyncio.to_thread(house.postgres.start)
+
+    ends = {sold: "committed", paid: "committed", both: "committed", returned: "released", lapsed: "expired"}
+    for hold_id, status in ends.items():
+        assert await deployment.end_of(hold_id) == status
+        assert await deployment.status(hold_id) == status
+    await until(lambda: house.extended(kept, timedelta(seconds=1500)), "the extension is written")
+    assert (await deployment.made(fresh, sku))["status"] == "active"
+    assert await stock_of(deployment.engine, sku) == (15, 2)
+    for hold_id in (kept, fresh):
+        assert (await deployment.answered(hold_id, "commit"))["status"] == "committed"
+    assert await stock_of(deployment.engine, sku) == (15, 0)
+    assert await health(deployment) == 200
+    await assert_stock_adds_up(deployment.engine)
+
+
+async def test_without_postgres_the_refusal_names_the_hold_to_ask_for_again(house: House) -> None:
+    house.postgres.stop()
+    refused = await house.deployment.create("p-new", "TEE")
+    await asyncio.to_thread(house.postgres.start)
+    assert (refused.status_code, refused.json().get("holdId")) == (503, "p-new")
+
+
+async def test_holds_outlive_a_killed_temporal_and_their_timers_fire(house: House) -> None:
+    deployment = house.deployment
+    await deployment.put("MUG", 10)
+    await deployment.made("m-sold", "MUG")
+    await deployment.made_for(2, "m-lapsed-meanwhile", "MUG")
+    await deployment.made_for(8, "m-lapsed-later", "MUG")
+
+    os.kill(house.temporal.pid, signal.SIGKILL)
+    assert await valid(deployment, "MUG") == 200
+    refused = await deployment.create("m-new", "MUG")
+    assert (refused.status_code, refused.json()["error"]) == (503, "inventory_unavailable")
+    assert (await deployment.post("m-sold", "commit")).status_code in (503, 504)
+    assert (await deployment.http.get(f"/api/inventory/holds/{SHOP}/m-sold")).json()["status"] == "active"
+    assert await health(deployment) == 503
+    await house.passed_deadline("m-lapsed-meanwhile")
+    assert await deployment.status("m-lapsed-meanwhile") == "active"
+    await asyncio.to_thread(house.temporal.start)
+
+    assert (await deployment.answered("m-sold", "commit"))["status"] == "committed"
+    for hold_id in ("m-lapsed-meanwhile", "m-lapsed-later"):
+        assert await deployment.end_of(hold_id) == "expired"
+        assert await deployment.status(hold_id) == "expired"
+    assert await stock_of(deployment.engine, "MUG") == (9, 0)
+    made = await deployment.create("m-new", "MUG")
+    assert made.status_code == 201
+    assert await health(deployment) == 200
+    await assert_stock_adds_up(deployment.engine)
+
+
+async def test_holds_outlive_a_killed_api(house: House) -> None:
+    deployment = house.deployment
+    await deployment.put("CAP", 10)
+    await deployment.made("c-sold", "CAP")
+    await deployment.made_for(2, "c-lapsed", "CAP")
+
+    kill(deployment.api)
+    assert await deployment.end_of("c-lapsed") == "expired"
+    await deployment.start_api()
+
+    assert (await deployment.answered("c-sold", "commit"))["status"] == "committed"
+    assert await stock_of(deployment.engine, "CAP") == (9, 0)
+    await assert_stock_adds_up(deployment.engine)
+
+
+async def test_without_a_worker_nothing_is_taken_and_what_is_due_ends_once_there_is_one(house: House) -> None:
+    deployment = house.deployment
+    await deployment.put("BAG", 10)
+    await deployment.made("b-sold", "BAG")
+    await deployment.made("b-kept", "BAG")
+    await deployment.made_for(3, "b-lapsed", "BAG")
+
+    kill(house.worker)
+    commit = asyncio.create_task(deployment.post("b-sold", "commit"))
+    unanswered = await deployment.create("b-new", "BAG")
+    assert (unanswered.status_code, unanswered.json()["error"]) == (504, "inventory_timeout")
+    assert unanswered.json()["holdId"] == "b-new"
+    assert (await commit).status_code == 504
+    await house.passed_deadline("b-lapsed")
+    assert await stock_of(deployment.engine, "BAG") == (7, 3)
+    house.worker = await deployment.start_worker()
+
+    assert await deployment.end_of("b-new") == "rejected"  # its caller has gone
+    assert await deployment.row("b-new") is None
+    assert await deployment.end_of("b-lapsed") == "expired"
+    assert await deployment.end_of("b-sold") == "committed"
+    assert await stock_of(deployment.engine, "BAG") == (8, 1)
+    assert (await deployment.made("b-new", "BAG"))["status"] == "active"
+    assert (await deployment.answered("b-kept", "release"))["status"] == "released"
+    await assert_stock_adds_up(deployment.engine)
