@@ -4,15 +4,14 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.update.v1 import UpdateRef
 from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import WithStartWorkflowOperation, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -47,25 +46,40 @@ class Hold:
             return error.status
 
 
-async def start_hold(stack: Stack, *, sku: str = "TEE", ttl_seconds: int = 1200, **changes: Any) -> Hold:
-    """Start a hold's workflow past the API, which allows no deadline as near as a test wants."""
-    hold_id = f"h-{uuid.uuid4().hex}"
-    hold = HoldInput(
+def hold_input(*, sku: str = "TEE", ttl_seconds: int = 1200, **changes: Any) -> HoldInput:
+    """Return a hold to make, past the API, which allows no deadline as near as a test wants."""
+    return HoldInput(
         shop_id=SHOP,
-        hold_id=hold_id,
+        hold_id=f"h-{uuid.uuid4().hex}",
         lines=[Line(sku, "", 1)],
         ttl_seconds=ttl_seconds,
         **{"max_ttl_seconds": 3600, "request_timeout_ms": 60_000, **changes},
     )
+
+
+async def start_hold(stack: Stack, **fields: Any) -> Hold:
+    """Start a hold's workflow, without waiting for its first task."""
+    hold = hold_input(**fields)
     handle = await stack.temporal.start_workflow(
+        HoldWorkflow.run, hold, id=hold_workflow_id(SHOP, hold.hold_id), task_queue=stack.task_queue
+    )
+    return Hold(hold.hold_id, handle)
+
+
+async def start_and_ask(stack: Stack, update: str, *message: Any, answers: Any, **fields: Any) -> tuple[Hold, Any]:
+    """Start a hold's workflow with an update that its first task hears, and return the update's answer."""
+    hold = hold_input(**fields)
+    start = WithStartWorkflowOperation(
         HoldWorkflow.run,
         hold,
-        id=hold_workflow_id(SHOP, hold_id),
+        id=hold_workflow_id(SHOP, hold.hold_id),
         task_queue=stack.task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
     )
-    return Hold(hold_id, handle)
+    answer = await stack.temporal.execute_update_with_start_workflow(
+        update, args=message, start_workflow_operation=start, result_type=answers
+    )
+    return Hold(hold.hold_id, stack.run_of(hold.hold_id)), answer
 
 
 async def held(stack: Stack, count: int, **fields: Any) -> list[Hold]:

@@ -1,8 +1,8 @@
 """Opposite messages to one hold: in one workflow task, while it settles, and after it settled."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import permutations
 
 import psycopg
@@ -100,6 +100,8 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack,
         idle.temporal,
         task_queue=idle.task_queue,
         workflows=[HoldWorkflow],
+        activities=[idle.stock.reserve, idle.stock.move_deadline],
+        no_remote_activities=True,
         workflow_runner=SandboxedWorkflowRunner(),
     )
     acting = Worker(
