@@ -46,6 +46,7 @@ class Stack:
     settings: Settings
     stock: StockActivities
     payments: PaymentActivities
+    cached_workflows: int
 
     async def put(self, on_hand: int, sku: str = "TEE", variant: str = "") -> None:
         """Set an item's count."""
@@ -99,7 +100,7 @@ class Stack:
             self.payments,
             task_queue=self.task_queue,
             workflow_runner=SandboxedWorkflowRunner(),
-            cached_workflows=500,
+            cached_workflows=self.cached_workflows,
         )
 
     def counted(self, metric: str) -> float:
@@ -121,7 +122,7 @@ def environment(database: str, **changes: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_stack(
-    database: str, temporal: Client, *, with_worker: bool = True, **changes: str
+    database: str, temporal: Client, *, with_worker: bool = True, cached_workflows: int = 500, **changes: str
 ) -> AsyncIterator[Stack]:
     """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
     settings = Settings.read(environment(database, **changes))
@@ -145,6 +146,7 @@ async def running_stack(
             settings=settings,
             stock=StockActivities(engine, telemetry),
             payments=PaymentActivities(telemetry),
+            cached_workflows=cached_workflows,
         )
         async with stack.worker() if with_worker else nullcontext():
             yield stack

@@ -8,6 +8,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from workflows.extensions import Extensions
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
@@ -57,8 +58,7 @@ class HoldWorkflow:
         self._heard = 0
         self._reservation: Reservation | None = None
         self._written_deadline: datetime | None = None
-        self._extensions: dict[str, Extend] = {}
-        self._answers: dict[str, datetime] = {}
+        self._extensions = Extensions()
         self._ending: str | None = None
         self._ended: EndStatus | None = None
         self._bought_by: str | None = None
@@ -132,15 +132,20 @@ class HoldWorkflow:
 
     def _adopt(self, held: Held) -> None:
         """Go by the row's times: they differ from this run's where the hold is older than the run."""
-        if held.created_at != self._created_at:
-            extended_by = self._facts.deadline - (self._created_at + timedelta(seconds=self._hold.ttl_seconds))
-            self._facts.deadline = held.expires_at + extended_by
-            self._created_at = held.created_at
-            self._written_deadline = held.expires_at
+        self._created_at = held.created_at
+        self._written_deadline = held.expires_at
+        self._facts.deadline = max([held.expires_at, *self._facts.processing.values()])
+
+    @property
+    def _ceiling(self) -> datetime:
+        return self._created_at + timedelta(seconds=self._hold.max_ttl_seconds)
 
     async def _wait_and_settle(self) -> EndStatus:
         while True:
             self._hear_cancel_from_outside()
+            if not self._facts.paid and self._facts.cancel is None:
+                # Not before: a run that goes on with an older hold knows its deadline only from the row.
+                self._facts.deadline = self._extensions.take_up(self._facts.deadline, self._ceiling)
             heard = self._heard
             match decide(self._facts, workflow.now()):
                 case Sell(actor, reason, payment_id):
@@ -274,35 +279,28 @@ class HoldWorkflow:
     @workflow.update(description="Move the deadline and wait until it is written")
     async def extend(self, message: Extend) -> Extended:
         """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
-        if message.key is not None and message.key in self._extensions:
-            deadline = self._answers[message.key]
-        else:
-            deadline = self._facts.deadline = self._extended_deadline(message)
-            self._heard += 1
-            if message.key is not None:
-                self._extensions[message.key], self._answers[message.key] = message, deadline
-        await workflow.wait_condition(lambda: self._ended is not None or self._is_written(deadline))
-        return Extended(deadline) if self._is_written(deadline) else Extended(deadline, self._ended)
+        extension = self._extensions.hear(message)
+        self._heard += 1
+        await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
+        if self._is_written(extension.deadline):
+            return Extended(extension.deadline or self._facts.deadline)
+        return Extended(self._facts.deadline, self._ended)
 
     @extend.validator
     def _check_extend(self, message: Extend) -> None:
-        if message.key is not None and (earlier := self._extensions.get(message.key)) is not None:
-            if earlier != message:
+        earlier = self._extensions.with_key(message.key)
+        if earlier is not None:
+            if earlier.asked != message:
                 raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
             return
         cancelled = self._facts.cancel is not None or workflow.cancellation_reason() is not None
         if self._ending or self._ended or self._facts.paid or cancelled:
             raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
-        if self._extended_deadline(message) <= self._facts.deadline:
+        if not self._extensions.would_gain(message, self._facts.deadline, self._ceiling):
             raise ApplicationError("the hold lives as long as it can already", type=HOLD_EXTEND_LIMIT)
 
-    def _extended_deadline(self, message: Extend) -> datetime:
-        ceiling = self._created_at + timedelta(seconds=self._hold.max_ttl_seconds)
-        return min(self._facts.deadline + timedelta(seconds=message.ttl_seconds), ceiling)
-
-    def _is_written(self, deadline: datetime) -> bool:
-        reserved = isinstance(self._reservation, Held)
-        return reserved and self._written_deadline is not None and self._written_deadline >= deadline
+    def _is_written(self, deadline: datetime | None) -> bool:
+        return deadline is not None and self._written_deadline is not None and self._written_deadline >= deadline
 
     @workflow.query(description="What the hold knows and waits for")
     def snapshot(self) -> Snapshot:
