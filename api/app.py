@@ -46,7 +46,13 @@ def create_app(
         finally:
             await engine.dispose()
 
-    app = FastAPI(title="Holdfast", version=version("holdfast"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Holdfast",
+        version=version("holdfast"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
     app.include_router(holds.router)
     app.include_router(stock.router)
     app.include_router(system.router)

@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.context import context_of
+from api.wording import UNREADABLE, field_problems, not_json
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
 
-BUSY_RETRY_MS = 250
+RETRY_MS = {429: 250, 503: 1000, 504: 1000}
+"""When to ask again, by status, in milliseconds: locks are held for moments, what is out of reach comes back later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,9 @@ class ApiError(Exception):
             body["code"] = self.problem.value.code
         body |= {"message": self.message, **self.details}
         headers = {}
-        if self.problem is Problem.inventory_busy:
-            body["retryAfter"] = BUSY_RETRY_MS
-            headers["Retry-After"] = str(-(-BUSY_RETRY_MS // 1000))
+        if (retry_ms := RETRY_MS.get(self.problem.value.status)) is not None:
+            body["retryAfter"] = retry_ms
+            headers["Retry-After"] = str(-(-retry_ms // 1000))
         if self.problem is Problem.unauthorized:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(body, status_code=self.problem.value.status, headers=headers)
@@ -110,32 +112,6 @@ def invalid(field: str, message: str) -> ApiError:
     return ApiError(Problem.invalid_request, f"{field}: {message}", fields=[{"field": field, "message": message}])
 
 
-def _from_validation(error: RequestValidationError) -> ApiError:
-    problems = error.errors()
-    if any(problem["type"] == "json_invalid" for problem in problems):
-        return ApiError(Problem.invalid_json, "The body is not JSON.")
-    fields = [{"field": _path(problem["loc"]), "message": _sentence(problem)} for problem in problems[:20]]
-    return ApiError(
-        Problem.invalid_request, "; ".join(f"{f['field']}: {f['message']}" for f in fields[:3]), fields=fields
-    )
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return where a field is as `items[0].sku`, without the part of the request that it is in."""
-    path = ""
-    for part in location[1:]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or str(location[0] if location else "body")
-
-
-def _sentence(problem: dict[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "is not a field of this request"
-    if problem["type"] == "string_pattern_mismatch":
-        return f"must match {problem['ctx']['pattern']}"
-    return str(problem["msg"]).removeprefix("Value error, ")
-
-
 def install_error_handlers(app: FastAPI) -> None:
     """Make every failure of the app answer in the one shape, without a stack trace."""
 
@@ -144,14 +120,22 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ApiError)  # noqa: S101 - narrows the type
         if error.problem.value.status >= 500:  # noqa: PLR2004
             context_of(request).telemetry.fail(
-                "inventory_hold_error", problem=error.problem.name, detail=error.message, path=request.url.path
+                "inventory_hold_error",
+                problem=error.problem.name,
+                detail=f"{error.message} {error.__cause__ or ''}".strip(),
+                path=request.url.path,
             )
         return error.response()
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    async def _invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        return _from_validation(error).response()
+        problems = error.errors()
+        if (broken := not_json(problems)) is not None:
+            return ApiError(Problem.invalid_json, broken).response()
+        fields = field_problems(problems, content_type=request.headers.get("content-type"))
+        message = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
+        return ApiError(Problem.invalid_request, message, fields=fields).response()
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: Exception) -> JSONResponse:
@@ -162,7 +146,8 @@ def install_error_handlers(app: FastAPI) -> None:
             405: Problem.method_not_allowed,
             413: Problem.body_too_large,
         }
-        response = ApiError(known.get(error.status_code, Problem.invalid_request)).response()
+        problem = known.get(error.status_code, Problem.invalid_request)
+        response = ApiError(problem, UNREADABLE if problem is Problem.invalid_json else None).response()
         response.headers.update(error.headers or {})
         return response
 
@@ -173,7 +158,10 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(DatabaseUnavailableError)
     async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-        return await _api_error(request, ApiError(Problem.inventory_unavailable, f"Postgres is out of reach: {error}"))
+        # Its text names hosts and users: that is for the log.
+        away = ApiError(Problem.inventory_unavailable, "Postgres is out of reach.")
+        away.__cause__ = error
+        return await _api_error(request, away)
 
     @app.exception_handler(Exception)
     async def _unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -1,15 +1,12 @@
 """A hold's requests from the caller's side: what is read first, what is joined, what is told when it is too late."""
 
-import asyncio
-import hashlib
-import json
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
+from api.bounds import bounded, within
 from api.context import Context
 from api.errors import ApiError, Problem
 from api.schemas import ShortOut
@@ -21,6 +18,9 @@ from workflows import messages
 from workflows.messages import Cancel, Commit, Extend, HoldInput
 
 Answer = TypeVar("Answer")
+
+_TO_LEAVE_WORD_SECONDS = 1.0
+"""Of a release's time, what is kept to leave word with the workflow and read the hold when its end takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +45,6 @@ class Made:
     created: bool
 
 
-def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) -> str:
-    """Return the hold's id: the given one, else the one that the key determines within the shop, else a new one."""
-    if given is not None:
-        return given
-    if idempotency_key is not None:
-        return "h_" + hashlib.sha256(f"{shop_id}\0{idempotency_key}".encode()).hexdigest()[:32]
-    return "h_" + uuid.uuid4().hex
-
-
-def request_hash(route: str, shop_id: str, lines: tuple[Line, ...], ttl_seconds: int | None, ref: str | None) -> str:
-    """Return the digest by which a repeat is told from another request with the same id.
-
-    What was asked for counts, in one order; `replace` does not, it speaks about another hold.
-    """
-    canonical = [route, shop_id, [[line.sku, line.variant_key, line.quantity] for line in lines], ttl_seconds, ref]
-    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()
-
-
 class Lifecycle:
     """Create, commit, release and extend, each bounded by the request's time-out."""
 
@@ -76,20 +58,21 @@ class Lifecycle:
 
         Raises ApiError for everything else: short, busy, the reference taken, another body, too late, out of reach.
         """
-        async with self._bounded(wanted.hold_id):
-            standing = await self._look(wanted)
-            if standing.own is not None:
-                return Made(_same_request(standing.own, wanted), created=False)
-            if standing.reference_hold_id is not None:
-                await self._make_way(wanted, standing.reference_hold_id)
-            reservation = await self._calls.reserve(self._input(wanted))
-            return await self._judge(wanted, reservation)
+        return await bounded(self._context, self._create(wanted), hold_id=wanted.hold_id)
+
+    async def _create(self, wanted: Wanted) -> Made:
+        standing = await self._look(wanted)
+        if standing.own is not None:
+            return Made(_same_request(standing.own, wanted), created=False)
+        if standing.reference_hold_id is not None:
+            await self._make_way(wanted, standing.reference_hold_id)
+        reservation = await self._calls.reserve(self._input(wanted))
+        return await self._judge(wanted, reservation)
 
     async def look_only(self, wanted: Wanted) -> Hold | None:
         """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
-        async with self._bounded(wanted.hold_id):
-            standing = await self._look(wanted)
-            return None if standing.own is None else _same_request(standing.own, wanted)
+        standing = await bounded(self._context, self._look(wanted), hold_id=wanted.hold_id)
+        return None if standing.own is None else _same_request(standing.own, wanted)
 
     async def temporal_is_up(self) -> None:
         """Raise ApiError 503 unless Temporal serves."""
@@ -137,19 +120,27 @@ class Lifecycle:
 
     async def commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
         """Sell the hold and answer it, or what became of it instead (ApiError 404, 409)."""
-        async with self._bounded(hold_id):
-            await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
-            return _as_wanted(await self._read(shop_id, hold_id), {HoldStatus.COMMITTED})
+        return await bounded(self._context, self._commit(shop_id, hold_id, message), hold_id=hold_id)
+
+    async def _commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
+        await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
+        return _as_wanted(await self._read(shop_id, hold_id), {HoldStatus.COMMITTED})
 
     async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
         """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
+        return await bounded(self._context, self._release(shop_id, hold_id, message), hold_id=hold_id)
+
+    async def _release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
+        seconds = self._settings.request_timeout_ms / 1000
+        patience = seconds - min(_TO_LEAVE_WORD_SECONDS, seconds / 2)
         try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                hold = await self._release_and_read(shop_id, hold_id, message)
+            hold = await within(patience, self._release_and_read(shop_id, hold_id, message))
         except TimeoutError:
-            hold = None
-            async with self._bounded(hold_id):
-                hold = await self._read(shop_id, hold_id)
+            with suppress(NoRunningWorkflowError):
+                await self._calls.cancel(HoldKey(shop_id, hold_id), message)
+            hold = await read_hold(self._context.engine, shop_id, hold_id)
+            if hold is None:  # a run that has not reserved yet: it will not, or will give back at once
+                raise
         if hold is None:
             raise ApiError(Problem.hold_not_found)
         if hold.status is HoldStatus.ACTIVE:
@@ -158,15 +149,17 @@ class Lifecycle:
 
     async def extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
         """Move the hold's deadline and answer it (ApiError 404, 409)."""
-        async with self._bounded(hold_id):
-            try:
-                extended = await self._ask(shop_id, hold_id, partial(self._calls.extend, message=message))
-            except UpdateRefusedError as refusal:
-                raise await self._refused(shop_id, hold_id, refusal) from refusal
-            hold = await self._read(shop_id, hold_id)
-            if extended is None or extended.ended is not None:
-                raise _not_active(hold)
-            return hold
+        return await bounded(self._context, self._extend(shop_id, hold_id, message), hold_id=hold_id)
+
+    async def _extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
+        try:
+            extended = await self._ask(shop_id, hold_id, partial(self._calls.extend, message=message))
+        except UpdateRefusedError as refusal:
+            raise await self._refused(shop_id, hold_id, refusal) from refusal
+        hold = await self._read(shop_id, hold_id)
+        if extended is None or extended.ended is not None:
+            raise _not_active(hold)
+        return replace(hold, expires_at=extended.expires_at)  # the same key, the same answer, whatever came since
 
     async def _release_and_read(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
         await self._ask(shop_id, hold_id, partial(self._calls.release, message=message))
@@ -231,19 +224,6 @@ class Lifecycle:
         telemetry.count("inventory_hold_insufficient", shop_id=shop_id)
         telemetry.rejected(shop_id, [(item.sku, item.known) for item in short])
         return insufficient(short)
-
-    @asynccontextmanager
-    async def _bounded(self, hold_id: str) -> AsyncIterator[None]:
-        """Bound the wait. The time-out says nothing of what happened, so the answer names the hold to ask for."""
-        try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
-                yield
-        except TimeoutError:
-            raise ApiError(Problem.inventory_timeout, holdId=hold_id) from None
-        except ApiError as error:
-            if error.problem is Problem.inventory_unavailable:
-                error.details.setdefault("holdId", hold_id)
-            raise
 
 
 def insufficient(short: tuple[reserve.ShortItem, ...]) -> ApiError:

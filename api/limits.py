@@ -9,6 +9,7 @@ from api.errors import ApiError, Problem
 from inventory.telemetry import Telemetry
 
 MAX_BODY_BYTES = 256 * 1024
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 class BodyLimit:
@@ -65,4 +66,5 @@ class Timing:
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "unknown")
-            self._telemetry.requests.labels(path, scope["method"], str(status)).observe(time.perf_counter() - began)
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers make up no series
+            self._telemetry.requests.labels(path, method, str(status)).observe(time.perf_counter() - began)

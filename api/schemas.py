@@ -268,6 +268,12 @@ class ItemsPageOut(Model):
     next_cursor: str | None
 
 
+class AliveOut(Model):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
 class CheckOut(Model):
     """How one thing that Holdfast needs is."""
 

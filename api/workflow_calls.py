@@ -1,6 +1,9 @@
 """The calls to Temporal, with what it answers when a workflow is closed, closing or gone."""
 
+import asyncio
 import hashlib
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -39,15 +42,8 @@ from workflows.messages import (
 
 _SUMMARY_LENGTH = 180
 _CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
-_AWAY = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-        RPCStatusCode.UNKNOWN,
-        RPCStatusCode.INTERNAL,
-    }
-)
+_SEARCH_ATTRIBUTE_BYTES = 2048
+"""What Temporal takes as the value of one, as JSON."""
 
 
 class NoRunningWorkflowError(Exception):
@@ -97,6 +93,17 @@ class WorkflowCalls:
         """Give the hold back. Raises NoRunningWorkflowError, as `commit`."""
         return cast("Ended", await self._update("release", to, message, answers=Ended))
 
+    async def cancel(self, to: HoldKey, message: Cancel) -> None:
+        """Leave word that the hold is to be given back. Raises NoRunningWorkflowError where it has no open run.
+
+        It is in the run's history when this returns; an update is not before a worker has taken it.
+        """
+        handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
+        try:
+            await handle.signal(HoldWorkflow.cancel, message)
+        except (RPCError, RuntimeError) as error:
+            raise _translated(error) from error
+
     async def extend(self, to: Target, message: Extend) -> Extended:
         """Move the hold's deadline. Raises NoRunningWorkflowError, as `commit`, and UpdateRefusedError.
 
@@ -116,20 +123,20 @@ class WorkflowCalls:
         answers: Any,  # noqa: ANN401 - a type or a union of types
         update_id: str | None = None,
     ) -> object:
+        start = self._start(to) if isinstance(to, HoldInput) else None
         try:
-            if isinstance(to, HoldInput):
+            if start is not None:
                 return await self._client.execute_update_with_start_workflow(
-                    name,
-                    args=message,
-                    id=update_id,
-                    start_workflow_operation=self._start(to),
-                    result_type=answers,
+                    name, args=message, id=update_id, start_workflow_operation=start, result_type=answers
                 )
+            assert isinstance(to, HoldKey)  # noqa: S101 - narrows the type
             handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
             return await handle.execute_update(name, args=message, id=update_id, result_type=answers)
         except (RPCError, RuntimeError, WorkflowUpdateFailedError) as error:
+            await _look_at(start, error)
             raise _translated(error) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            await _look_at(start, error)
             raise TimeoutError from error
 
     async def is_up(self) -> None:
@@ -147,7 +154,7 @@ class WorkflowCalls:
             SearchAttributePair(HOLD_EXPIRES_AT, datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)),
         ]
         if hold.reference is not None:
-            attributes.append(SearchAttributePair(HOLD_REFERENCE, hold.reference))
+            attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
         return WithStartWorkflowOperation(
             HoldWorkflow.run,
             hold,
@@ -159,6 +166,13 @@ class WorkflowCalls:
             static_summary=_summary(hold),
             static_details=_details(hold),
         )
+
+
+async def _look_at(start: "WithStartWorkflowOperation[HoldWorkflow, Ended] | None", error: Exception) -> None:
+    """Look at the failed start's future, or asyncio logs a trace for each: «exception was never retrieved»."""
+    if start is not None and isinstance(error, (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError)):
+        with suppress(Exception, asyncio.CancelledError):  # it is done: this does not wait
+            await start.workflow_handle()
 
 
 def _is_gone(error: Exception) -> bool:
@@ -180,8 +194,9 @@ def _translated(error: Exception) -> Exception:
     cause = error.__cause__
     if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
         return UpdateRefusedError(cause.type or "", cause.message)
-    away = isinstance(error, RPCError) and (error.status in _AWAY or error.status == RPCStatusCode.NOT_FOUND)
-    if away or isinstance(error, RuntimeError):
+    # Whatever keeps Temporal from serving us is «unavailable», an expired key and a missing namespace too.
+    ours = isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT
+    if isinstance(error, (RPCError, RuntimeError)) and not ours:
         return ApiError(Problem.inventory_unavailable, "Temporal is out of reach.")
     return error
 
@@ -200,6 +215,13 @@ def _details(hold: HoldInput) -> str:
         f"- Shop: {hold.shop_id}\n- Hold: {hold.hold_id}\n{reference}- Lives {hold.ttl_seconds} s unless extended, "
         f"{hold.max_ttl_seconds} s at most\n\n| SKU | Variant | Quantity |\n|---|---|---|\n{rows}\n"
     )
+
+
+def _searchable(reference: str) -> str:
+    """Return the reference, or of one that is too long for a search attribute the beginning."""
+    while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
+        reference = reference[:-10]
+    return reference
 
 
 def _name(sku: str, variant_key: str) -> str:

@@ -3,30 +3,34 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import StringConstraints
 
 from api import cursor
-from api.auth import Authority
+from api.auth import Authority, KnownCallersRoute
+from api.bounds import bounded
 from api.context import context_of
 from api.documentation import CONFLICT, NOT_FOUND, READ_ERRORS, WRITE_ERRORS, examples
 from api.errors import ApiError, Problem, invalid
-from api.lifecycle import Lifecycle, Wanted, hold_id_for, request_hash
+from api.identity import hold_id_for, request_hash
+from api.lifecycle import Lifecycle, Wanted
 from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldOut, HoldsOut, HoldsQuery, NotHeldOut, ShopId, merged
 from inventory.holds import list_holds, read_hold
 from inventory.settings import MIN_TTL_SECONDS, Mode
 from workflows.messages import Cancel, Commit, Extend
 
-router = APIRouter(prefix="/api/inventory/holds", tags=["holds"])
+router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
 
+_MAX_KEY = 255
 Key = Annotated[
-    str | None,
+    Annotated[str, StringConstraints(min_length=1, max_length=_MAX_KEY)] | None,
     Header(
         alias="Idempotency-Key",
-        description="At most 255 characters, within the shop. The same key makes one hold, however often it is sent.",
+        description="Counts within the shop. The same key makes one hold, or moves the deadline once, "
+        "however often it is sent.",
     ),
 ]
 ShopPath = Annotated[ShopId, Path(alias="shopId")]
 HoldPath = Annotated[HoldId, Path(alias="holdId")]
-_MAX_KEY = 255
 
 
 def lifecycle_of(request: Request) -> Lifecycle:
@@ -36,8 +40,8 @@ def lifecycle_of(request: Request) -> Lifecycle:
 
 
 def _checked_key(key: str | None) -> str | None:
-    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isprintable()):
-        raise invalid("Idempotency-Key", f"must be 1 to {_MAX_KEY} printable characters")
+    if key is not None and not key.isprintable():
+        raise invalid("Idempotency-Key", "must be printable characters")
     return key
 
 
@@ -102,12 +106,10 @@ async def create_hold(
 @router.get("", summary="List a shop's holds, newest first", responses=READ_ERRORS)
 async def get_holds(request: Request, _caller: Authority, query: Annotated[HoldsQuery, Query()]) -> HoldsOut:
     """Read a page of holds; send `nextCursor` as `cursor` for the next."""
-    page = await list_holds(
-        context_of(request).engine,
-        query.shop_id,
-        status=query.status,
-        limit=query.limit,
-        after=cursor.decode_time(query.cursor),
+    context = context_of(request)
+    after = cursor.decode_time(query.cursor)
+    page = await bounded(
+        context, list_holds(context.engine, query.shop_id, status=query.status, limit=query.limit, after=after)
     )
     return HoldsOut(
         holds=[HoldOut.of(hold) for hold in page.holds],
@@ -118,7 +120,8 @@ async def get_holds(request: Request, _caller: Authority, query: Annotated[Holds
 @router.get("/{shopId}/{holdId}", summary="Read a hold", responses=NOT_FOUND | READ_ERRORS)
 async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath) -> HoldOut:
     """Read the hold as the database has it."""
-    hold = await read_hold(context_of(request).engine, shop_id, hold_id)
+    context = context_of(request)
+    hold = await bounded(context, read_hold(context.engine, shop_id, hold_id), hold_id=hold_id)
     if hold is None:
         raise ApiError(Problem.hold_not_found)
     return HoldOut.of(hold)

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from api import cursor
-from api.auth import Admin, Authority
+from api.auth import Admin, Authority, KnownCallersRoute
+from api.bounds import bounded
 from api.context import context_of
 from api.documentation import CONFLICT, READ_ERRORS, WRITE_ERRORS, examples
 from api.errors import ApiError, Problem, invalid
@@ -13,7 +14,7 @@ from api.lifecycle import insufficient
 from api.schemas import ItemIn, ItemOut, ItemsIn, ItemsOut, ItemsPageOut, ItemsQuery, ValidateIn, ValidOut, merged
 from inventory.items import KEEP, CountBelowHeldError, ItemCount, count_items, list_items, read_short
 
-router = APIRouter(prefix="/api/inventory", tags=["stock"])
+router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
 
 @router.post(
@@ -28,7 +29,7 @@ async def validate(request: Request, _caller: Authority, body: ValidateIn) -> Va
     if context.settings.bypass:
         context.telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
         return ValidOut(bypassed=True)
-    short = await read_short(context.engine, body.shop_id, merged(body.items))
+    short = await bounded(context, read_short(context.engine, body.shop_id, merged(body.items)))
     context.telemetry.validated(ok=not short, shop_id=body.shop_id)
     if short:
         context.telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])
@@ -52,10 +53,10 @@ async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
         if (item.sku, item.variant_key) in seen:
             raise invalid(f"items[{index}]", "names an item that the request has named before")
         seen.add((item.sku, item.variant_key))
+    context = context_of(request)
+    counts = [_count_of(item) for item in body.items]
     try:
-        items = await count_items(
-            context_of(request).engine, body.shop_id, [_count_of(item) for item in body.items], actor=caller.actor
-        )
+        items = await bounded(context, count_items(context.engine, body.shop_id, counts, actor=caller.actor))
     except CountBelowHeldError as error:
         raise ApiError(
             Problem.count_below_held,
@@ -82,13 +83,17 @@ def _count_of(item: ItemIn) -> ItemCount:
 @router.get("/items", summary="List a shop's items", responses=READ_ERRORS)
 async def get_items(request: Request, _caller: Authority, query: Annotated[ItemsQuery, Query()]) -> ItemsPageOut:
     """Read a page of items by sku and variant; send `nextCursor` as `cursor` for the next."""
-    items, after = await list_items(
-        context_of(request).engine,
-        query.shop_id,
-        sku=query.sku,
-        low_stock=query.low_stock,
-        limit=query.limit,
-        after=cursor.decode(query.cursor),
+    context = context_of(request)
+    items, after = await bounded(
+        context,
+        list_items(
+            context.engine,
+            query.shop_id,
+            sku=query.sku,
+            low_stock=query.low_stock,
+            limit=query.limit,
+            after=cursor.decode(query.cursor),
+        ),
     )
     return ItemsPageOut(
         items=[ItemOut.of(item) for item in items], nextCursor=cursor.encode(*after) if after is not None else None

@@ -6,14 +6,15 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.bounds import within
 from api.context import Context, context_of
 from api.errors import ApiError
 from api.routes.holds import lifecycle_of
-from api.schemas import CheckOut, HealthOut
+from api.schemas import AliveOut, CheckOut, HealthOut
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
 from inventory.settings import Mode
 
@@ -25,8 +26,7 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut, "desc
 
 async def _check_database(context: Context) -> CheckOut:
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
-            await fetch(context.engine, 'SELECT FROM "InventoryItem" LIMIT 0', {})
+        await within(_CHECK_SECONDS, fetch(context.engine, 'SELECT FROM "InventoryItem" LIMIT 0', {}))
     except (DatabaseUnavailableError, DatabaseBusyError, TimeoutError):
         return CheckOut(status="failed", detail="Postgres does not answer.")
     except Exception:  # noqa: BLE001 - whatever else is wrong, the answer is that the database cannot be used
@@ -36,8 +36,7 @@ async def _check_database(context: Context) -> CheckOut:
 
 async def _check_temporal(request: Request) -> CheckOut:
     try:
-        async with asyncio.timeout(_CHECK_SECONDS):
-            await lifecycle_of(request).temporal_is_up()
+        await within(_CHECK_SECONDS, lifecycle_of(request).temporal_is_up())
     except (ApiError, TimeoutError):
         return CheckOut(status="failed", detail="Temporal does not answer.")
     return CheckOut(status="ok")
@@ -83,15 +82,15 @@ async def readyz(request: Request, response: Response) -> HealthOut:
 
 
 @router.get("/livez", summary="Alive?")
-async def livez() -> JSONResponse:
+async def livez() -> AliveOut:
     """Answer, which is all that liveness asks."""
-    return JSONResponse({"status": "ok"})
+    return AliveOut()
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
-def metrics() -> Response:
+def metrics(request: Request) -> Response:
     """Serve the metrics of all the API's processes."""
-    registry: CollectorRegistry = REGISTRY
+    registry = context_of(request).telemetry.registry
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

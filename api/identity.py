@@ -1,0 +1,25 @@
+"""By what a hold is known: its id, and the digest of what was asked for."""
+
+import hashlib
+import json
+import uuid
+
+from inventory.holds import Line
+
+
+def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) -> str:
+    """Return the hold's id: the given one, else the one that the key determines within the shop, else a new one."""
+    if given is not None:
+        return given
+    if idempotency_key is not None:
+        return "h_" + hashlib.sha256(f"{shop_id}\0{idempotency_key}".encode()).hexdigest()[:32]
+    return "h_" + uuid.uuid4().hex
+
+
+def request_hash(route: str, shop_id: str, lines: tuple[Line, ...], ttl_seconds: int | None, ref: str | None) -> str:
+    """Return the digest by which a repeat is told from another request with the same id.
+
+    What was asked for counts, in one order; `replace` does not, it speaks about another hold.
+    """
+    canonical = [route, shop_id, [[line.sku, line.variant_key, line.quantity] for line in lines], ttl_seconds, ref]
+    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""What is wrong with a request, in words for whoever wrote it: the field, and what is allowed there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+UNREADABLE = (
+    "The body cannot be read as JSON: it is not UTF-8, is nested too deeply, or has a number of thousands of digits."
+)
+
+_MOST_FIELDS = 20
+_LONGEST_PATH = 120
+_NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+_SENTENCES = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of this request",
+    "string_type": "must be a text",
+    "string_unicode": "must be a text of whole Unicode characters",
+    "string_too_long": "must be at most {max_length} characters long",
+    "string_too_short": "must not be empty",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_long": "must have at most {max_length} entries, and has {actual_length}",
+    "too_short": "must have at least {min_length} entry",
+    "enum": "must be {expected}",
+}
+
+
+def not_json(problems: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what keeps the body from being JSON, and where, or None where it is JSON."""
+    for problem in problems:
+        if problem["type"] == "json_invalid":
+            return f"The body is not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}."
+    return None
+
+
+def field_problems(problems: Sequence[Mapping[str, Any]], *, content_type: str | None) -> list[dict[str, str]]:
+    """Return each field at fault with what is allowed there; of very many, the first."""
+    return [_field_problem(problem, content_type) for problem in problems[:_MOST_FIELDS]]
+
+
+def _field_problem(problem: Mapping[str, Any], content_type: str | None) -> dict[str, str]:
+    location = tuple(problem["loc"])
+    if location == ("body",) and isinstance(problem.get("input"), bytes):  # sent, and not taken for JSON
+        sent = f"not {content_type[:_LONGEST_PATH]!r}" if content_type else "and was not sent"
+        return {"field": "Content-Type", "message": f"must be application/json, {sent}"}
+    return {"field": _path(location), "message": _sentence(problem)}
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return where a field is as `items[0].sku`, without the part of the request that it is in."""
+    path = ""
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    path = path or str(location[0] if location else "body")
+    return path if len(path) <= _LONGEST_PATH else path[: _LONGEST_PATH - 1] + "…"
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    context = problem.get("ctx") or {}
+    if problem["type"] == "string_pattern_mismatch" and context["pattern"] == _NAME_PATTERN:
+        return "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit"
+    if (sentence := _SENTENCES.get(problem["type"])) is not None:
+        return sentence.format(**context)
+    return str(problem["msg"]).removeprefix("Value error, ")
