@@ -34,6 +34,7 @@ class Telemetry:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("holdfast")
         self._counters = {name: Counter(name, text, registry=registry) for name, text in COUNTERS.items()}
