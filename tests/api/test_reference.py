@@ -1,0 +1,99 @@
+"""A shopper's second attempt: at most one active hold for a cart, and `replace`."""
+
+import asyncio
+
+from tests.api.asking import fresh, locked, refused, until_heard
+from tests.invariants import assert_stock_adds_up
+from tests.stack import Stack
+
+
+async def test_a_second_hold_for_the_same_cart_is_refused_with_the_first_one_s_id(stack: Stack) -> None:
+    await stack.put(5)
+    hold = await stack.made(reference="cart")
+    body = refused(await stack.create(reference="cart"), 409, "hold_exists")
+    assert body["holdId"] == hold["holdId"]
+    assert await stack.stock_of() == (4, 1)
+
+
+async def test_two_attempts_for_one_cart_at_once_make_one_hold(stack: Stack) -> None:
+    await stack.put(5)
+    answers = await asyncio.gather(*(stack.create(reference="cart") for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    made = next(answer for answer in answers if answer.status_code == 201).json()["holdId"]
+    for answer in answers:
+        if answer.status_code == 409:
+            assert refused(answer, 409, "hold_exists")["holdId"] == made
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_once_the_first_hold_has_ended_the_cart_is_free(stack: Stack) -> None:
+    await stack.put(5)
+    for verb in ("commit", "release"):
+        hold = await stack.made(reference="cart")
+        await stack.post(hold["holdId"], verb)
+    assert (await stack.create(reference="cart")).status_code == 201
+
+
+async def test_replace_ends_the_old_hold_and_makes_the_new_one(stack: Stack) -> None:
+    await stack.put(5)
+    old = await stack.made(("TEE", 2), reference="cart")
+    new = await stack.made(("TEE", 4), reference="cart", replace=True)
+    ended = await stack.read(old["holdId"])
+    assert (ended["status"], ended["reason"]) == ("released", "replaced")
+    assert new["holdId"] != old["holdId"]
+    assert await stack.stock_of() == (1, 4)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_shopper_who_holds_the_last_unit_can_replace_it(stack: Stack) -> None:
+    await stack.put(1)
+    await stack.made(reference="cart")
+    new = await stack.made(reference="cart", replace=True)
+    assert new["status"] == "active"
+    assert await stack.stock_of() == (0, 1)
+
+
+async def test_a_new_cart_that_cannot_be_met_leaves_the_old_hold_alone(stack: Stack) -> None:
+    await stack.put(5)
+    old = await stack.made(("TEE", 2), reference="cart")
+    body = refused(await stack.create(("TEE", 6), reference="cart", replace=True), 409, "insufficient_stock")
+    assert body["items"][0]["requested"] == 6
+    assert (await stack.read(old["holdId"]))["status"] == "active"
+    assert await stack.stock_of() == (3, 2)
+
+
+async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack) -> None:
+    await stack.put(5)
+    old = await stack.made(reference="cart")
+    async with asyncio.TaskGroup() as group, locked(stack):  # the sale is decided and cannot be written yet
+        sale = group.create_task(stack.post(old["holdId"], "commit"))
+        await until_heard(stack, old["holdId"], updates=2)  # `reserved` and `commit`
+        replacing = group.create_task(stack.create(reference="cart", replace=True))
+        await until_heard(stack, old["holdId"], updates=3)
+    assert sale.result().status_code == 200
+    body = refused(replacing.result(), 409, "hold_not_active")
+    assert (body["status"], body["holdId"]) == ("committed", old["holdId"])
+
+
+async def test_replace_repeated_with_its_key_answers_the_new_hold(stack: Stack) -> None:
+    key = fresh()
+    await stack.put(5)
+    await stack.made(reference="cart")
+    first = await stack.create(reference="cart", replace=True, key=key)
+    again = await stack.create(reference="cart", replace=True, key=key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert await stack.stock_of() == (4, 1)
+
+
+async def test_replace_without_an_old_hold_just_holds(stack: Stack) -> None:
+    await stack.put(5)
+    assert (await stack.create(reference="cart", replace=True)).status_code == 201
+
+
+async def test_the_same_reference_in_another_shop_is_another_cart(stack: Stack) -> None:
+    await stack.put(5)
+    await stack.made(reference="cart")
+    items = {"shopId": "shop-2", "items": [{"sku": "TEE", "onHand": 1}]}
+    await stack.http.put("/api/inventory/items", json=items)
+    assert (await stack.create(shopId="shop-2", reference="cart")).status_code == 201

@@ -1,0 +1,38 @@
+"""Many buyers at once."""
+
+import asyncio
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from tests.api.asking import fresh, refused
+from tests.invariants import assert_stock_adds_up
+from tests.stack import Stack, running_stack
+
+
+async def persistent(stack: Stack, buyer: str) -> httpx.Response:
+    """Ask as a checkout does: again with the same key while the answer is «busy»."""
+    while True:
+        answer = await stack.create(key=buyer)
+        if answer.status_code != 429:
+            return answer
+
+
+@pytest.mark.timeout(240)
+async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temporal: Client) -> None:
+    patience = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
+    async with running_stack(database, temporal, **patience) as stack:
+        await stack.put(10)
+        answers = await asyncio.gather(*(persistent(stack, fresh("buyer")) for _ in range(200)))
+
+        made = [answer.json()["holdId"] for answer in answers if answer.status_code == 201]
+        assert len(set(made)) == len(made) == 10
+        for answer in answers:
+            if answer.status_code != 201:
+                short = refused(answer, 409, "insufficient_stock")["items"]
+                assert short == [{"sku": "TEE", "variantKey": "", "requested": 1, "available": 0}]
+        assert await stack.stock_of() == (0, 10)
+        assert stack.counted("inventory_hold_created") == 10
+        assert stack.counted("inventory_hold_insufficient") == 190
+        await assert_stock_adds_up(stack.engine)
