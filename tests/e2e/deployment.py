@@ -7,7 +7,8 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.workflow_calls import WorkflowCalls
-from cli.embedded import EmbeddedPostgres
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from cli.migrate import migrate
 from cli.processes import START_SECONDS, Child, free_port
 from inventory.engine import create_engine, fetch
 from inventory.settings import TASK_QUEUE, Settings
@@ -133,6 +135,11 @@ class Deployment:
                 assert answer.status_code in (202, 429, 503, 504), answer.text
                 await asyncio.sleep(0.1)
 
+    async def passed_deadline(self, hold_id: str) -> None:
+        """Wait until the hold's time is over, by the database's clock."""
+        rest = await fetch(self.engine, _REST, {"shop": SHOP, "hold": hold_id})
+        await asyncio.sleep(max(float(rest[0]["seconds"]), 0))
+
     async def row(self, hold_id: str) -> dict[str, Any] | None:
         """Return the hold's row with the number of movements that name it, or None."""
         rows = await fetch(self.engine, _ROW, {"shop": SHOP, "hold": hold_id})
@@ -175,6 +182,11 @@ _WAITING = """
 SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
+_REST = """
+SELECT extract(epoch FROM "expiresAt" - clock_timestamp()) AS seconds
+FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
+"""
+
 _ROW = """
 SELECT h.*, (SELECT count(*) FROM "InventoryMovement" m WHERE m."shopId" = h."shopId" AND m."holdId" = h.id) AS moves
 FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
@@ -200,6 +212,32 @@ async def deployed(folder: Path, database: str, temporal_address: str, **changes
         await deployment.close()
 
 
+@dataclass
+class House:
+    """The whole product on a Postgres and a Temporal of its own, which keep what they know on disk."""
+
+    postgres: EmbeddedPostgres
+    temporal: EmbeddedTemporal
+    deployment: Deployment
+    worker: Child
+
+
+@asynccontextmanager
+async def house_in(folder: Path, *, processes: int = 1) -> AsyncIterator[House]:
+    """Yield a house whose every part runs, and stop whatever runs of it afterwards."""
+    postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
+    temporal = EmbeddedTemporal(folder / "temporal", ui=False)
+    try:
+        await asyncio.to_thread(postgres.start)
+        migrate(postgres.url)
+        await asyncio.to_thread(temporal.start)
+        async with deployed(folder, postgres.url, temporal.address) as deployment:
+            yield House(postgres, temporal, deployment, await deployment.start_worker(processes=processes))
+    finally:
+        temporal.stop(0)
+        postgres.stop(0)
+
+
 @contextmanager
 def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """Yield the URL of a fresh database."""
@@ -212,14 +250,40 @@ def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
 
 def kill(child: Child) -> None:
     """End a process at this very moment, and all of its own."""
-    os.killpg(child.pid, signal.SIGKILL)
     child.stop(0)
+
+
+def kill_alone(child: Child) -> None:
+    """End a process at this very moment, and leave its own to themselves."""
+    with suppress(ProcessLookupError):
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def freeze(child: Child) -> Callable[[], None]:
+    """Halt a process and its own where they are, connections open; returns what lets them go on."""
+    try:
+        process = psutil.Process(child.pid)
+        frozen = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        frozen = []
+
+    def thaw() -> None:
+        for one in frozen:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+
+    for one in frozen:
+        with suppress(psutil.NoSuchProcess):
+            one.suspend()
+    return thaw
 
 
 def worker_processes(supervisor: Child) -> list[psutil.Process]:
     """Return the processes that `python -m worker --processes N` has started to do the work."""
-    children = psutil.Process(supervisor.pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    with suppress(psutil.NoSuchProcess):
+        children = psutil.Process(supervisor.pid).children()
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return []
 
 
 async def until(

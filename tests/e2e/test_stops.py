@@ -1,15 +1,13 @@
 """A worker told to stop finishes what it has begun; one that loses a process, or its supervisor, loses no hold."""
 
 import asyncio
-import os
-import signal
 
 import psutil
 import pytest
 from temporalio.api.enums.v1 import EventType
 
 from cli.processes import Child
-from tests.e2e.deployment import Deployment, kill, until, worker_processes
+from tests.e2e.deployment import Deployment, kill, kill_alone, until, worker_processes
 from tests.e2e.test_kills import locked
 from tests.invariants import assert_stock_adds_up
 from tests.stock import stock_of, until_waiting
@@ -83,7 +81,7 @@ async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment
     workers = worker_processes(supervisor)
     assert len(workers) == 2
 
-    os.kill(supervisor.pid, signal.SIGKILL)
+    kill_alone(supervisor)
 
     gone, still = await asyncio.to_thread(psutil.wait_procs, workers, 30)
     assert (len(gone), still) == (2, [])

@@ -1,0 +1,114 @@
+"""Shoppers who hold, extend, buy, give back and walk away over HTTP, and remember what they were told."""
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+ITEMS = {"TEE": 5000, "MUG": 5000, "RARE": 6}
+"""What the shop has of each. RARE is fought over."""
+SHORTEST_LIFE = 30
+_UNKNOWN = frozenset({202, 429, 503, 504})
+_PATIENCE = 12
+
+
+@dataclass
+class Told:
+    """What the shoppers have been told, which must turn out true."""
+
+    lines: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The holds that were acknowledged, with their lines."""
+    ends: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """How a hold has ended, in each answer that said so."""
+    answers: Counter[str] = field(default_factory=Counter)
+    offences: list[str] = field(default_factory=list)
+    """Answers that nobody should ever get."""
+
+
+class Shopper:
+    """One of them. What it wants follows from the dice alone."""
+
+    def __init__(self, http: httpx.AsyncClient, shop: str, name: str, dice: Random, told: Told) -> None:
+        self._http = http
+        self._shop = shop
+        self._name = name
+        self._dice = dice
+        self._told = told
+
+    async def shop(self, closing: asyncio.Event) -> None:
+        """Go through one checkout after another until closing time."""
+        visit = 0
+        while not closing.is_set():
+            visit += 1
+            await asyncio.sleep(self._dice.uniform(0.0, 0.3))
+            hold_id = await self._hold(f"{self._name}-{visit}")
+            if hold_id is not None:
+                await self._decide(hold_id)
+
+    async def _hold(self, key: str) -> str | None:
+        """Make a hold and return its id; None when there is none or it is not known whether there is."""
+        skus = self._dice.sample(sorted(ITEMS), self._dice.choice((1, 2)))
+        lines = {sku: self._dice.randint(1, 2) for sku in skus}
+        body: dict[str, Any] = {
+            "shopId": self._shop,
+            "items": [{"sku": sku, "quantity": quantity} for sku, quantity in lines.items()],
+            "ttlSeconds": SHORTEST_LIFE,
+        }
+        if self._dice.random() < 0.5:  # one cart of its own: an earlier, forgotten hold gives way
+            body |= {"reference": f"cart-{self._name}", "replace": True}
+        answer = await self._ask("/holds", body, patience=self._dice.choice((1, 4, _PATIENCE)), key=key)
+        if answer is None or answer.status_code == 409:
+            return None
+        hold_id = str(answer.json()["holdId"])
+        self._told.lines[hold_id] = lines
+        self._note(hold_id, answer.json()["status"])
+        return hold_id
+
+    async def _decide(self, hold_id: str) -> None:
+        await asyncio.sleep(self._dice.uniform(0.0, 0.5))
+        rare = "RARE" in self._told.lines[hold_id]
+        match self._dice.choices(
+            ("buy", "give back", "extend and buy", "both at once", "walk away"), (2 if rare else 8, 5, 4, 2, 3)
+        )[0]:
+            case "buy":
+                await self._end(hold_id, "commit")
+            case "give back":
+                await self._end(hold_id, "release")
+            case "extend and buy":
+                await self._extend(hold_id)
+                await self._end(hold_id, self._dice.choice(("commit", "release")))
+            case "both at once":
+                await asyncio.gather(self._end(hold_id, "commit"), self._end(hold_id, "release"))
+
+    async def _end(self, hold_id: str, verb: str) -> None:
+        answer = await self._ask(f"/holds/{self._shop}/{hold_id}/{verb}", None, patience=_PATIENCE)
+        if answer is not None:
+            self._note(hold_id, answer.json()["status"])
+
+    async def _extend(self, hold_id: str) -> None:
+        await self._ask(f"/holds/{self._shop}/{hold_id}/extend", {"ttlSeconds": SHORTEST_LIFE}, patience=1)
+
+    def _note(self, hold_id: str, status: str) -> None:
+        if status != "active":
+            self._told.ends[hold_id].add(status)
+
+    async def _ask(self, path: str, body: object, *, patience: int, key: str | None = None) -> httpx.Response | None:
+        """Ask until there is an answer that says what is; None when patience ends first."""
+        headers = {"Idempotency-Key": key} if key else {}
+        for _ in range(patience):
+            try:
+                answer = await self._http.post(f"/api/inventory{path}", json=body, headers=headers)
+            except httpx.TransportError:
+                self._told.answers["none"] += 1
+            else:
+                self._told.answers[str(answer.status_code)] += 1
+                if answer.status_code in (200, 201, 409):
+                    return answer
+                if answer.status_code not in _UNKNOWN:
+                    self._told.offences.append(f"{path}: {answer.status_code} {answer.text}")
+                    return None
+            await asyncio.sleep(self._dice.uniform(0.1, 0.6))
+        return None
