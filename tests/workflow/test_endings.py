@@ -245,6 +245,6 @@ async def test_an_extend_while_the_run_still_counts_down_moves_the_search_attrib
 async def test_an_extension_that_gains_nothing_is_refused_by_the_workflow_itself(stack: Stack) -> None:
     (hold,) = await held(stack, 1, ttl_seconds=1200, max_ttl_seconds=1200)
     with pytest.raises(WorkflowUpdateFailedError) as refused:
-        await hold.handle.execute_update(HoldWorkflow.extend, Extend(60))
+        await hold.handle.execute_update("extend", Extend(60))
     assert getattr(refused.value.cause, "type", None) == "hold_extend_limit"
     await send(hold, "cancel")

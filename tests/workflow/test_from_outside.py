@@ -16,7 +16,9 @@ from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Ended, Payment
 
 
-@pytest.mark.parametrize(("verb", "status", "stock"), [("commit", "committed", (9, 0)), ("release", "released", (10, 0))])
+@pytest.mark.parametrize(
+    ("verb", "status", "stock"), [("commit", "committed", (9, 0)), ("release", "released", (10, 0))]
+)
 async def test_a_message_to_a_terminated_hold_ends_it_all_the_same(
     stack: Stack, verb: str, status: str, stock: tuple[int, int]
 ) -> None:
@@ -58,7 +60,7 @@ async def test_a_payment_beats_the_deadline_that_passed_while_no_run_was_there(s
 async def now(stack: Stack) -> str:
     """Return Postgres's time as the API writes times."""
     async with stack.engine.connect() as connection:
-        found = await connection.exec_driver_sql("SELECT to_char(now(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+        found = await connection.exec_driver_sql('SELECT to_char(now(), \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')')
         return str(found.scalar_one())
 
 
@@ -98,7 +100,7 @@ async def reset(stack: Stack, run: Handle, *, event_id: int) -> None:
     )
 
 
-async def test_a_hold_terminated_while_it_settles_tells_the_callers_the_truth(stack: Stack, database: str) -> None:
+async def test_a_hold_terminated_while_it_settles_tells_the_callers_the_truth(stack: Stack) -> None:
     hold = await stack.made()
     async with stack.engine.connect() as connection:
         await connection.execution_options(isolation_level="READ COMMITTED")

@@ -52,8 +52,8 @@ async def made_and_left(stack: Stack, pairs: list[tuple[str, str]]) -> list[tupl
 
 async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack) -> None:
     cases = await made_and_left(idle, PAIRS)
-    for position in (1, 2):
-        await asyncio.gather(*(send(case[0], case[position]) for case in cases))
+    await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
+    await asyncio.gather(*(send(hold, second) for hold, _, second in cases))
 
     async with idle.worker():
         for hold, first, second in cases:
@@ -93,7 +93,7 @@ async def test_while_it_settles_the_first_message_wins(idle: Stack, database: st
         await assert_first_won(idle, cases)
 
 
-async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack, database: str) -> None:
+async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack) -> None:
     """A worker for activities only lets the result come in while no workflow task can be done."""
     cases = await made_and_left(idle, ENDING_PAIRS)
     deciding = Worker(

@@ -1,0 +1,78 @@
+"""Whatever is said to holds, in whatever order and however much at once: the stock adds up and a hold ends once."""
+
+import asyncio
+import os
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.service import RPCError
+
+from tests.invariants import assert_stock_adds_up
+from tests.stack import Stack
+from tests.workflow.sending import Hold, held
+from workflows.messages import Cancel, Commit, Ended, Extend, Extended, Payment, PaymentProcessing
+
+MESSAGES = ("commit", "release", "extend", "payment", "other payment", "processing", "cancel", "ui cancel", "failed")
+SCRIPTS = st.lists(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=6), min_size=2, max_size=10)
+
+
+async def say(hold: Hold, message: str) -> str | None:
+    """Send one message; returns the status that it told, None where it told none or the hold had ended before."""
+    run = hold.handle
+    signals: dict[str, tuple[str, object]] = {
+        "payment": ("payment_succeeded", Payment("pi_1")),
+        "other payment": ("payment_succeeded", Payment("pi_2")),
+        "processing": ("payment_processing", PaymentProcessing(Payment("pi_3"), 60)),
+        "failed": ("payment_failed", Payment("pi_3")),
+        "cancel": ("cancel", Cancel("test")),
+    }
+    updates: dict[str, tuple[object, type]] = {
+        "commit": (Commit("test"), Ended),
+        "release": (Cancel("test"), Ended),
+        "extend": (Extend(60), Extended),
+    }
+    try:
+        if message in signals:
+            await run.signal(*signals[message])
+        elif message in updates:
+            argument, answers = updates[message]
+            answer = await run.execute_update(message, argument, result_type=answers)
+            return answer.status if isinstance(answer, Ended) else answer.ended
+        else:
+            await run.cancel()
+    except (RPCError, WorkflowUpdateFailedError):
+        return None
+    return None
+
+
+async def test_any_messages_in_any_order_end_each_hold_once(stack: Stack) -> None:
+    await stack.put(1000)
+
+    async def play(hold: Hold, script: list[str]) -> None:
+        told = set(await asyncio.gather(*(say(hold, message) for message in [*script, "commit"])))
+        ended = await hold.handle.result()
+        row = await stack.read(hold.hold_id)
+        assert ended == Ended(row["status"])
+        assert told <= {row["status"], None}, script
+        if not {"release", "cancel", "ui cancel"} & set(script):
+            assert row["status"] == "committed", script
+
+    async def one_example(scripts: list[list[str]]) -> None:
+        holds = await held(stack, len(scripts))
+        await asyncio.gather(*(play(hold, script) for hold, script in zip(holds, scripts, strict=True)))
+        await assert_stock_adds_up(stack.engine)
+
+    loop = asyncio.get_running_loop()
+
+    @settings(
+        max_examples=int(os.environ.get("HOLDFAST_PROPERTY_EXAMPLES", "12")),
+        deadline=None,
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(scripts=SCRIPTS)
+    def examples(scripts: list[list[str]]) -> None:
+        asyncio.run_coroutine_threadsafe(one_example(scripts), loop).result()
+
+    await asyncio.to_thread(examples)
