@@ -8,6 +8,7 @@ import pytest
 
 from cli.embedded import EmbeddedPostgres
 from tests.e2e.deployment import Deployment, House, freeze, house_in, kill, until
+from tests.e2e.wire import Wire, wire_to
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP
 from tests.stock import stock_of
@@ -174,4 +175,59 @@ async def test_without_a_worker_nothing_is_taken_and_what_is_due_ends_once_there
     assert await stock_of(deployment.engine, "BAG") == (8, 1)
     assert (await deployment.made("b-new", "BAG"))["status"] == "active"
     assert (await deployment.answered("b-kept", "release"))["status"] == "released"
+    await assert_stock_adds_up(deployment.engine)
+
+
+@pytest.fixture
+async def wire(house: House) -> AsyncIterator[Wire]:
+    """A way to Postgres for the worker alone; the API has its own."""
+    kill(house.worker)
+    async with wire_to(house.postgres.url) as wire:
+        house.worker = await house.deployment.start_worker(database=wire.url)
+        yield wire
+        kill(house.worker)
+    house.worker = await house.deployment.start_worker()
+
+
+async def reserve_failed(house: House, hold_id: str) -> None:
+    """Wait until the worker has given up the first, local way to ask for the stock."""
+
+    async def thrice() -> bool:
+        failed = [line for line in house.worker.output().splitlines() if "inventory_hold_error" in line]
+        return sum(f'"hold_id": "{hold_id}"' in line for line in failed) > 3
+
+    await until(thrice, "the reserve has failed three times, and once more as an activity of its own")
+
+
+async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(house: House, wire: Wire) -> None:
+    deployment = house.deployment
+    await deployment.put("PEN", 10)
+    wire.sever("w-lost")
+    create = asyncio.create_task(deployment.create("w-lost", "PEN", 3))
+    await reserve_failed(house, "w-lost")
+    assert await stock_of(deployment.engine, "PEN") == (7, 3)
+    wire.mend()
+
+    assert (await create).status_code == 201
+    assert (await deployment.answered("w-lost", "release"))["status"] == "released"
+    assert await deployment.end_of("w-lost") == "released"
+    assert await stock_of(deployment.engine, "PEN") == (10, 0)
+    await assert_stock_adds_up(deployment.engine)
+
+
+async def test_a_reserve_that_nobody_could_ask_for_is_judged_once_it_can_be(house: House, wire: Wire) -> None:
+    deployment = house.deployment
+    await deployment.put("INK", 10)
+    wire.cut()
+    create = asyncio.create_task(deployment.create("w-soon", "INK", 3))
+    await reserve_failed(house, "w-soon")
+    wire.mend()
+    assert (await create).status_code == 201
+
+    wire.cut()
+    assert (await deployment.create("w-never", "INK", 3)).status_code == 504
+    wire.mend()
+    assert await deployment.end_of("w-never") == "rejected"  # its caller has gone
+    assert await stock_of(deployment.engine, "INK") == (7, 3)
+    assert (await deployment.made("w-never", "INK", 3))["status"] == "active"
     await assert_stock_adds_up(deployment.engine)

@@ -1,8 +1,9 @@
-"""A way to Postgres on which the answer to a statement can be lost, while the statement itself arrives."""
+"""A way to Postgres that can be cut, or lose the answer to a statement while the statement itself arrives."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -10,12 +11,14 @@ _CHUNK = 65_536
 
 
 class Wire:
-    """Carries bytes both ways until told to withhold the answers to the statements that name a hold."""
+    """Carries bytes both ways until told otherwise."""
 
     def __init__(self, database: str) -> None:
         target = conninfo_to_dict(database)
         self._host, self._port, self._name = str(target["host"]), int(target["port"] or 0), target["dbname"]
         self._withheld: set[bytes] = set()
+        self._severed: set[bytes] = set()
+        self._is_cut = False
         self._connections: set[asyncio.Task[None]] = set()
         self._listening_on = 0
 
@@ -27,6 +30,22 @@ class Wire:
     def withhold(self, hold_id: str) -> None:
         """From now on, a connection that has carried a statement about this hold brings nothing back."""
         self._withheld.add(hold_id.encode())
+
+    def sever(self, hold_id: str) -> None:
+        """From now on, a connection that has carried a statement about this hold breaks in place of the answer."""
+        self._severed.add(hold_id.encode())
+
+    def cut(self) -> None:
+        """Break every connection, and let none be made."""
+        self._is_cut = True
+        for connection in self._connections:
+            connection.cancel()
+
+    def mend(self) -> None:
+        """Carry everything again, on new connections."""
+        self._withheld.clear()
+        self._severed.clear()
+        self._is_cut = False
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -48,15 +67,16 @@ class Wire:
         to_server: asyncio.StreamWriter | None = None
         pumps: list[asyncio.Task[None]] = []
         try:
-            from_server, to_server = await asyncio.open_connection(self._host, self._port)
-            silent = asyncio.Event()
-            pumps = [
-                asyncio.create_task(self._carry_statements(reader, to_server, silent)),
-                asyncio.create_task(_carry_answers(from_server, writer, silent)),
-            ]
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if not self._is_cut:
+                from_server, to_server = await asyncio.open_connection(self._host, self._port)
+                fate = _Fate()
+                pumps = [
+                    asyncio.create_task(self._carry_statements(reader, to_server, fate)),
+                    asyncio.create_task(_carry_answers(from_server, writer, fate)),
+                ]
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         except (OSError, asyncio.CancelledError):
-            pass  # one of the two ends is gone, or the test is over
+            pass  # one of the two ends is gone, the wire was cut, or the test is over
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -67,21 +87,28 @@ class Wire:
             self._connections.discard(task)
 
     async def _carry_statements(
-        self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, silent: asyncio.Event
+        self, reader: asyncio.StreamReader, to_server: asyncio.StreamWriter, fate: "_Fate"
     ) -> None:
         while chunk := await reader.read(_CHUNK):
-            if any(hold_id in chunk for hold_id in self._withheld):
-                silent.set()
+            fate.withheld |= any(hold_id in chunk for hold_id in self._withheld)
+            fate.severed |= any(hold_id in chunk for hold_id in self._severed)
             to_server.write(chunk)
             await to_server.drain()
 
 
-async def _carry_answers(
-    from_server: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: asyncio.Event
-) -> None:
+@dataclass
+class _Fate:
+    """What becomes of a connection's answers."""
+
+    withheld: bool = False
+    severed: bool = False
+
+
+async def _carry_answers(from_server: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate) -> None:
+    # Postgres answers once it has committed.
     with suppress(ConnectionError):
-        while chunk := await from_server.read(_CHUNK):
-            if not silent.is_set():
+        while (chunk := await from_server.read(_CHUNK)) and not fate.severed:
+            if not fate.withheld:
                 writer.write(chunk)
                 await writer.drain()
 
