@@ -74,5 +74,5 @@ async def end(
 
 async def until_waiting(engine: AsyncEngine, count: int) -> None:
     """Return when that many sessions of the database wait for a lock."""
-    while (await fetch(engine, _WAITING, {}))[0]["n"] < count:  # noqa: ASYNC110 - Postgres sets no event of ours
+    while (await fetch(engine, _WAITING, {}))[0]["n"] < count:
         await asyncio.sleep(0.005)

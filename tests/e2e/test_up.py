@@ -111,7 +111,7 @@ class Up:
         if self.process is not None and not self.ended:
             self.signal(signal.SIGINT)
 
-    def ask(self, method: str, path: str, body: object = None, *, role: str = "authority") -> Any:  # noqa: ANN401
+    def ask(self, method: str, path: str, body: object = None, *, role: str = "authority") -> Any:
         answer = self.asked(method, path, body, role=role)
         assert answer.is_success, answer.text
         return answer.json()
