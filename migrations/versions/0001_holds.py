@@ -82,16 +82,16 @@ INDEXES = (
     'CREATE INDEX "InventoryHold_shopId_status_idx" ON "InventoryHold" ("shopId", status)',
     'CREATE INDEX "InventoryHold_expiresAt_active_idx" ON "InventoryHold" ("expiresAt") WHERE status = \'active\'',
     'CREATE INDEX "InventoryHold_createdAt_idx" ON "InventoryHold" ("createdAt")',
-    """
-    CREATE UNIQUE INDEX "InventoryHold_shopId_reference_active_key" ON "InventoryHold" ("shopId", reference)
-    WHERE status = 'active'
-    """,
+    (
+        'CREATE UNIQUE INDEX "InventoryHold_shopId_reference_active_key" ON "InventoryHold" ("shopId", reference)'
+        " WHERE status = 'active'"
+    ),
     'CREATE INDEX "InventoryHoldItem_holdId_idx" ON "InventoryHoldItem" ("holdId")',
     'CREATE INDEX "InventoryHoldItem_shopId_sku_variantKey_idx" ON "InventoryHoldItem" ("shopId", sku, "variantKey")',
-    """
-    CREATE INDEX "InventoryMovement_shopId_sku_variantKey_id_idx"
-    ON "InventoryMovement" ("shopId", sku, "variantKey", id)
-    """,
+    (
+        'CREATE INDEX "InventoryMovement_shopId_sku_variantKey_id_idx" ON "InventoryMovement"'
+        ' ("shopId", sku, "variantKey", id)'
+    ),
 )
 
 
