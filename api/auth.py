@@ -67,7 +67,7 @@ def _caller(
     _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     x_actor: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=_ACTOR_LENGTH)] | None,
-        Header(description="Who did it, for the records. Default: the token's role."),
+        Header(alias="X-Actor", description="Who did it, for the records. Default: the token's role."),
     ] = None,
 ) -> Caller:
     role = _role(request)
