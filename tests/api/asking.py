@@ -86,7 +86,7 @@ def fresh(prefix: str = "k") -> str:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return when the condition is true; the test's time-out bounds it."""
-    while not await condition():  # noqa: ASYNC110 - what is asked sets no event of ours
+    while not await condition():
         await asyncio.sleep(0.01)
 
 

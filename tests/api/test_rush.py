@@ -21,8 +21,9 @@ async def persistent(stack: Stack, buyer: str) -> httpx.Response:
 
 @pytest.mark.timeout(240)
 async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temporal: Client) -> None:
-    patience = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
-    async with running_stack(database, temporal, **patience) as stack:
+    async with running_stack(
+        database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="30000", INVENTORY_LOCK_TIMEOUT_MS="4000"
+    ) as stack:
         await stack.put(10)
         answers = await asyncio.gather(*(persistent(stack, fresh("buyer")) for _ in range(200)))
 

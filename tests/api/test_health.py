@@ -1,0 +1,53 @@
+"""Health, liveness and readiness."""
+
+import asyncio
+import time
+
+import psycopg
+
+from tests.api.asking import HEALTH, neighbour
+from tests.stack import Stack
+
+
+async def test_all_is_well(stack: Stack) -> None:
+    answer = await stack.http.get(HEALTH)
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["status"], body["mode"], body["bypassed"]) == ("ok", "reserve_ttl", False)
+    assert {name: check["status"] for name, check in body["checks"].items()} == {"database": "ok", "temporal": "ok"}
+
+
+async def test_without_postgres_it_is_unavailable_and_alive(stack: Stack) -> None:
+    async with neighbour(stack, DATABASE_URL="postgresql://ann:pa55word@127.0.0.1:9/shop") as http:
+        for url in (HEALTH, "/readyz"):
+            answer = await http.get(url)
+            assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+            assert answer.json()["checks"]["database"]["detail"] == "Postgres does not answer."
+            assert "pa55word" not in answer.text
+        assert (await http.get("/livez")).json() == {"status": "ok"}
+
+
+async def test_without_the_tables_it_says_what_to_run(stack: Stack, empty_database: str) -> None:
+    async with neighbour(stack, DATABASE_URL=empty_database) as http:
+        answer = await http.get(HEALTH)
+    assert answer.status_code == 503
+    assert "holdfast migrate" in answer.json()["checks"]["database"]["detail"]
+
+
+async def test_a_postgres_that_accepts_and_says_nothing_does_not_keep_health_waiting(stack: Stack) -> None:
+    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with neighbour(stack, DATABASE_URL=f"postgresql://ann@127.0.0.1:{port}/shop?connect_timeout=30") as http:
+        began = time.monotonic()
+        answer = await http.get(HEALTH)
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert time.monotonic() - began < 4
+    silent.close()
+
+
+async def test_a_locked_table_does_not_make_it_unavailable(stack: Stack) -> None:
+    await stack.put(1)
+    url = stack.settings.database_url.get_secret_value()
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute('SELECT FROM "InventoryItem" FOR UPDATE')
+        assert (await stack.http.get(HEALTH)).json()["status"] == "ok"

@@ -1,0 +1,149 @@
+"""The counters count once for each real change; /metrics covers every process."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from temporalio.client import Client
+
+from cli.processes import free_port
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused, until
+from tests.stack import SHOP, Stack, environment, running_stack
+
+CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
+COUNTERS = ["created", "committed", "released", "expired", "extended", "insufficient", "busy", "error"]
+
+
+def counts(stack: Stack) -> dict[str, float]:
+    """Return the counters that are not 0."""
+    found = {name: stack.counted(f"inventory_hold_{name}") for name in COUNTERS}
+    return {name: value for name, value in found.items() if value}
+
+
+async def test_each_change_counts_once_and_its_repeats_count_nothing(stack: Stack) -> None:
+    await stack.put(9)
+    key, extension = fresh(), fresh()
+    for _ in range(3):
+        sold = (await stack.create(key=key)).json()["holdId"]
+        await stack.post(sold, "extend", {"ttlSeconds": 60}, key=extension)
+    given_back = (await stack.made())["holdId"]
+    gone = (await expired(stack, fresh("gone")))["holdId"]
+    for _ in range(3):
+        await stack.post(sold, "commit")
+        await stack.post(given_back, "release")
+        await stack.post(gone, "release")
+        refused(await stack.post(gone, "commit"), 409, "hold_not_active")
+    assert counts(stack) == {"created": 3, "committed": 1, "released": 1, "expired": 1, "extended": 1}
+
+
+async def test_a_shortage_counts_once_whoever_found_it(stack: Stack) -> None:
+    await stack.put(2)
+    refused(await stack.create(("TEE", 3)), 409, "insufficient_stock")
+    answers = await asyncio.gather(*(stack.create() for _ in range(5)))
+    short = sum(answer.status_code == 409 for answer in answers)
+    assert counts(stack) == {"created": 2, "insufficient": 1 + short}
+
+
+async def test_rejected_stock_is_labelled_by_sku_only_where_the_item_exists(stack: Stack) -> None:
+    await stack.put(1)
+    await stack.create(("TEE", 2), ("made-up", 1))
+    await stack.http.post(VALIDATE, json={"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 5}]})
+    rejected = {
+        sku: stack.api_metrics.get_sample_value("checkout_rejected_stock_total", {"sku": sku})
+        for sku in ("TEE", "other", "made-up")
+    }
+    assert rejected == {"TEE": 2, "other": 1, "made-up": None}
+
+
+async def test_validations_are_counted_by_their_result(stack: Stack) -> None:
+    await stack.put(1)
+    await stack.http.post(VALIDATE, json=CART)
+    await stack.http.post(VALIDATE, json={"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 5}]})
+    for result in ("ok", "insufficient"):
+        assert stack.api_metrics.get_sample_value("checkout_inventory_validation_total", {"result": result}) == 1
+
+
+async def test_busy_and_errors_are_counted(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, INVENTORY_LOCK_TIMEOUT_MS="50") as stack:
+        await stack.put(1)
+        async with locked(stack):
+            refused(await stack.create(), 429, "inventory_busy")
+        assert counts(stack) == {"busy": 1}
+
+
+async def test_requests_are_timed_by_route_and_not_by_what_callers_make_up(stack: Stack) -> None:
+    await stack.http.get(f"{HOLDS}/{SHOP}/abc")
+    await stack.http.get("/made/up/path")
+    await stack.http.request("PROPFIND", "/made/up")
+    text = (await stack.http.get("/metrics")).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    labels = {(s.labels["route"], s.labels["method"]) for s in families["inventory_request_seconds"].samples}
+    assert labels == {(f"{HOLDS}/{{shopId}}/{{holdId}}", "GET"), ("unknown", "GET"), ("unknown", "other")}
+
+
+@asynccontextmanager
+async def program(*arguments: str, ready: str, **changes: str) -> AsyncIterator[None]:
+    """Run a program of ours until it answers, and end it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *arguments, env={**os.environ, **changes}, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient() as http, asyncio.timeout(60):
+
+            async def answers() -> bool:
+                assert process.returncode is None, arguments
+                try:
+                    return bool((await http.get(ready)).status_code == 200)
+                except httpx.TransportError:
+                    return False
+
+            await until(answers)
+        yield
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True) if process.returncode is None else []
+        process.terminate()
+        await process.wait()
+        psutil.wait_procs(children, timeout=10)
+
+
+async def scraped(url: str) -> dict[str, float]:
+    """Return the sum of each sample over its labels."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(url)).text
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_metrics_cover_every_process_of_api_and_worker(database: str, temporal: Client, processes: int) -> None:
+    api, metrics = free_port(), free_port()
+    url, worker_metrics = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{metrics}/metrics"
+    variables = environment(database, TEMPORAL_ADDRESS=temporal.service_client.config.target_host)
+    serving = ("cli.main", "api", "--port", str(api), "--workers", str(processes))
+    working = ("worker", "--processes", str(processes), "--metrics-port", str(metrics))
+    async with (
+        program(*serving, ready=f"{url}/readyz", **variables),
+        program(*working, ready=worker_metrics, **variables),
+    ):
+        async with client(url) as http:
+            await http.put(ITEMS, json={"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 9}]})
+        for _ in range(9):  # a connection each, so that every process gets some
+            async with client(url) as http:
+                await http.post(VALIDATE, json=CART)
+                hold = (await http.post(HOLDS, json=CART)).json()["holdId"]
+                assert (await http.post(f"{HOLDS}/{SHOP}/{hold}/commit")).status_code == 200
+        of_api = [await scraped(f"{url}/metrics") for _ in range(4)]
+        of_worker = await scraped(worker_metrics)
+    assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
+    assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
+    assert of_worker["inventory_hold_commit_age_seconds_count"] == 9
+    assert of_worker["temporal_workflow_completed_total"] == 9
