@@ -185,24 +185,33 @@ async def count_items(engine: AsyncEngine, shop_id: str, counts: Sequence[ItemCo
         "thresholds": [_given(count.low_stock_threshold) for count in counts],
         "keep_threshold": [count.low_stock_threshold is KEEP for count in counts],
     }
-    try:
+    repeated = False
+    while True:
+        try:
+            return await _count(engine, parameters, expected=len(counts))
+        except exc.DBAPIError as error:
+            # Of the connections that died with a restarted server the pool gives one only: the next is new.
+            if repeated or not error.connection_invalidated:
+                raise translated(error) from error.orig
+            repeated = True
+        except exc.TimeoutError as error:
+            raise DatabaseBusyError("every connection of this process is in use") from error
+
+
+async def _count(engine: AsyncEngine, parameters: Mapping[str, object], *, expected: int) -> list[Item]:
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="READ COMMITTED")
         while True:
-            async with engine.connect() as connection:
-                await connection.execution_options(isolation_level="READ COMMITTED")
-                async with connection.begin() as transaction:
-                    rows = await fetch_on(connection, _COUNT, parameters)
-                    if refused := [row for row in rows if not row["ok"]]:
-                        raise CountBelowHeldError(
-                            [BelowHeld(row["sku"], row["variantKey"], row["quantity"], row["held"]) for row in refused]
-                        )
-                    if len(rows) == len(counts):
-                        return [_item_from(row) for row in rows]
-                    # Somebody made one of the new items meanwhile: begin again, now it is there to be locked.
-                    await transaction.rollback()
-    except exc.DBAPIError as error:
-        raise translated(error) from error.orig
-    except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
+            async with connection.begin() as transaction:
+                rows = await fetch_on(connection, _COUNT, parameters)
+                if refused := [row for row in rows if not row["ok"]]:
+                    raise CountBelowHeldError(
+                        [BelowHeld(row["sku"], row["variantKey"], row["quantity"], row["held"]) for row in refused]
+                    )
+                if len(rows) == expected:
+                    return [_item_from(row) for row in rows]
+                # Somebody made one of the new items meanwhile: begin again, now it is there to be locked.
+                await transaction.rollback()
 
 
 async def list_items(
