@@ -1,0 +1,45 @@
+"""Servers that a test of the API may stop, freeze and start again."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from temporalio.client import Client
+
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from cli.migrate import migrate
+from tests.conftest import FAST
+from workflows.connection import connect
+
+
+@pytest.fixture(scope="module")
+def _own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("own-postgres"), settings=FAST)
+    server.start()
+    migrate(server.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_postgres(_own_postgres: EmbeddedPostgres) -> EmbeddedPostgres:
+    """A migrated server of the test's own, its tables empty."""
+    with psycopg.connect(_own_postgres.url) as connection:
+        connection.execute('TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"')
+    return _own_postgres
+
+
+@pytest.fixture(scope="module")
+def own_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTemporal]:
+    """A server of the test's own, which remembers over a stop."""
+    server = EmbeddedTemporal(tmp_path_factory.mktemp("own-temporal"), ui=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def own_client(own_temporal: EmbeddedTemporal, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client of `own_temporal`, to which the API under test connects too."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", own_temporal.address)
+    return await connect()

@@ -1,0 +1,172 @@
+"""Create answered 429, 503 or 504, and repeated with the same key once the cause is gone."""
+
+import asyncio
+
+import httpx
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.stock import StockActivities
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, locked, refused
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP, Stack, running_stack
+from workflows.messages import Reservation, ReserveRequest
+
+AGAIN = {429, 503, 504}
+
+
+async def persistent(stack: Stack, key: str) -> httpx.Response:
+    """Repeat the create with the same key as long as the answer says so."""
+    while True:
+        answer = await stack.create(key=key)
+        if answer.status_code not in AGAIN:
+            return answer
+
+
+class Deaf(StockActivities):
+    """Reserves, and does not tell before it may."""
+
+    may_tell: asyncio.Event
+    has_reserved: asyncio.Event
+
+    @activity.defn(name="reserve")
+    async def reserve(self, request: ReserveRequest) -> Reservation:
+        reservation = await super().reserve(request)
+        self.has_reserved.set()
+        await self.may_tell.wait()
+        return reservation
+
+
+def deafen(stack: Stack) -> Deaf:
+    stock = Deaf(stack.engine, stack.stock._telemetry)
+    stock.may_tell, stock.has_reserved = asyncio.Event(), asyncio.Event()
+    stack.stock = stock
+    return stock
+
+
+async def test_a_shortage_then_stock(stack: Stack) -> None:
+    key = fresh()
+    await stack.put(0)
+    refused(await stack.create(key=key), 409, "insufficient_stock")
+    await stack.put(1)
+    assert (await stack.create(key=key)).status_code == 201
+
+
+async def test_locked_rows_then_free_ones(database: str, temporal: Client) -> None:
+    key = fresh()
+    async with running_stack(database, temporal, INVENTORY_LOCK_TIMEOUT_MS="100") as stack:
+        await stack.put(1)
+        async with locked(stack):
+            busy = await stack.create(key=key)
+        assert refused(busy, 429, "inventory_busy")["retryAfter"] > 0
+        assert int(busy.headers["Retry-After"]) >= 1
+        assert await stack.stock_of() == (1, 0)
+        assert (await persistent(stack, key)).status_code == 201
+
+
+async def test_postgres_away_then_back(own_postgres: EmbeddedPostgres, temporal: Client) -> None:
+    key = fresh()
+    async with running_stack(own_postgres.url, temporal) as stack:
+        await stack.put(1)
+        own_postgres.stop()
+        away = await stack.create(key=key)
+        others = [
+            await stack.http.get(HOLDS, params={"shopId": SHOP}),
+            await stack.http.get(f"{HOLDS}/{SHOP}/h"),
+            await stack.http.get(ITEMS, params={"shopId": SHOP}),
+            await stack.http.post(VALIDATE, json={"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}),
+            await stack.http.put(ITEMS, json={"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 1}]}),
+        ]
+        own_postgres.start()
+        body = refused(away, 503, "inventory_unavailable")
+        assert body["message"] == "Postgres is out of reach."
+        assert int(away.headers["Retry-After"]) >= 1
+        for answer in others:
+            refused(answer, 503, "inventory_unavailable")
+        assert stack.counted("inventory_hold_error") == 1 + len(others)
+        hold = await persistent(stack, key)
+        assert (hold.status_code, hold.json()["holdId"]) == (201, body["holdId"])
+        await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_count_does_not_stumble_over_a_postgres_that_was_restarted(
+    own_postgres: EmbeddedPostgres, temporal: Client
+) -> None:
+    async with running_stack(own_postgres.url, temporal, with_worker=False) as stack:
+        await stack.put(1)
+        own_postgres.start()  # anew
+        await stack.put(2)
+        assert await stack.stock_of() == (2, 0)
+
+
+async def test_temporal_away_then_back(database: str, own_temporal: EmbeddedTemporal, own_client: Client) -> None:
+    key = fresh()
+    async with running_stack(database, own_client) as stack:
+        await stack.put(1)
+        own_temporal.stop()
+        away = await stack.create(key=key)
+        valid = await stack.http.post(VALIDATE, json={"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]})
+        health = await stack.http.get("/api/inventory/health")
+        own_temporal.start()
+        body = refused(away, 503, "inventory_unavailable")
+        assert valid.status_code == 200
+        assert (health.status_code, health.json()["checks"]["temporal"]["status"]) == (503, "failed")
+        hold = await persistent(stack, key)
+        assert (hold.status_code, hold.json()["holdId"]) == (201, body["holdId"])
+        assert await stack.stock_of() == (0, 1)
+
+
+async def test_no_worker_then_one_that_comes_too_late_to_take_stock(database: str, temporal: Client) -> None:
+    key = fresh()
+    async with running_stack(database, temporal, with_worker=False, INVENTORY_REQUEST_TIMEOUT_MS="500") as stack:
+        await stack.put(1)
+        late = await stack.create(key=key)
+        hold_id = refused(late, 504, "inventory_timeout")["holdId"]
+        assert int(late.headers["Retry-After"]) >= 1
+        async with stack.worker():
+            assert (await stack.run_of(hold_id).result()).status == "rejected"
+            assert await stack.stock_of() == (1, 0)
+            hold = await persistent(stack, key)
+        assert hold.json()["holdId"] == hold_id
+        assert await stack.stock_of() == (0, 1)
+
+
+async def test_a_504_whose_hold_was_made_is_found_by_the_repeat(database: str, temporal: Client) -> None:
+    key = fresh()
+    async with running_stack(database, temporal, with_worker=False, INVENTORY_REQUEST_TIMEOUT_MS="1500") as stack:
+        stock = deafen(stack)
+        await stack.put(1)
+        async with stack.worker():
+            hold_id = refused(await stack.create(key=key), 504, "inventory_timeout")["holdId"]
+            await stock.has_reserved.wait()
+            found = await stack.create(key=key)
+            stock.may_tell.set()
+            assert (found.status_code, found.json()["holdId"], found.json()["status"]) == (200, hold_id, "active")
+            assert (await stack.post(hold_id, "commit")).status_code == 200
+        assert await stack.stock_of() == (0, 0)
+
+
+async def test_a_503_whose_hold_was_made_is_found_by_the_repeat(
+    database: str, own_temporal: EmbeddedTemporal, own_client: Client
+) -> None:
+    key = fresh()
+    async with running_stack(database, own_client, with_worker=False) as stack:
+        stock = deafen(stack)
+        await stack.put(1)
+        async with stack.worker():
+            asking = asyncio.create_task(stack.create(key=key))
+            await stock.has_reserved.wait()
+            own_temporal.stop()
+            hold_id = refused(await asking, 503, "inventory_unavailable")["holdId"]
+            found = await stack.create(key=key)  # Temporal is still away: the database knows
+            own_temporal.start()
+            stock.may_tell.set()
+            assert (found.status_code, found.json()["holdId"]) == (200, hold_id)
+            released = httpx.Response(503)
+            while released.status_code in AGAIN:
+                released = await stack.post(hold_id, "release")
+            assert released.status_code in {200, 202}
+            await stack.run_of(hold_id).result()
+        assert await stack.stock_of() == (1, 0)
+        await assert_stock_adds_up(stack.engine)

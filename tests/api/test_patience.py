@@ -1,0 +1,95 @@
+"""Ends that take longer than the request, and a database that has stopped without a word."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+from temporalio.client import Client
+
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, locked, refused
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP, running_stack
+
+
+async def test_a_release_that_cannot_settle_in_time_is_still_ending_and_then_ends(
+    database: str, temporal: Client
+) -> None:
+    async with running_stack(database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="2000") as stack:
+        await stack.put(1)
+        hold = await stack.made()
+        async with locked(stack):
+            answer = await stack.post(hold["holdId"], "release")
+            again = await stack.post(hold["holdId"], "release")
+        for ending in (answer, again):
+            assert (ending.status_code, ending.json()) == (202, {**hold, "ending": "release"})
+        assert (await stack.run_of(hold["holdId"]).result()).status == "released"
+        assert await stack.stock_of() == (1, 0)
+        assert (await stack.post(hold["holdId"], "release")).status_code == 200
+        await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_release_answered_202_without_a_worker_outlives_a_restart_of_temporal(
+    database: str, own_temporal: EmbeddedTemporal, own_client: Client
+) -> None:
+    async with running_stack(database, own_client, with_worker=False, INVENTORY_REQUEST_TIMEOUT_MS="2000") as stack:
+        await stack.put(1)
+        async with stack.worker():
+            hold = await stack.made()
+        answer = await stack.post(hold["holdId"], "release", {"reason": "shop closed"})
+        assert (answer.status_code, answer.json()["ending"]) == (202, "release")
+        own_temporal.start()  # anew
+        async with stack.worker():
+            assert (await stack.run_of(hold["holdId"]).result()).status == "released"
+        assert (await stack.read(hold["holdId"]))["reason"] == "shop closed"
+        assert await stack.stock_of() == (1, 0)
+
+
+async def test_a_commit_that_cannot_settle_in_time_is_unknown_and_then_found(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="1000") as stack:
+        await stack.put(1)
+        hold = await stack.made()
+        async with locked(stack):
+            body = refused(await stack.post(hold["holdId"], "commit"), 504, "inventory_timeout")
+        assert body["holdId"] == hold["holdId"]
+        await stack.run_of(hold["holdId"]).result()
+        assert (await stack.post(hold["holdId"], "commit")).json()["status"] == "committed"
+
+
+@contextmanager
+def frozen(server: EmbeddedPostgres) -> Iterator[None]:
+    processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+async def test_a_postgres_that_has_stopped_keeps_nobody_waiting(
+    own_postgres: EmbeddedPostgres, temporal: Client
+) -> None:
+    async with running_stack(own_postgres.url, temporal, INVENTORY_REQUEST_TIMEOUT_MS="1000") as stack:
+        await stack.put(1)
+        line, shop = {"sku": "TEE", "quantity": 1}, {"shopId": SHOP}
+        with frozen(own_postgres):
+            began = time.monotonic()
+            answers = await asyncio.gather(
+                stack.create(),
+                stack.http.post(VALIDATE, json={**shop, "items": [line]}),
+                stack.http.put(ITEMS, json={**shop, "items": [{"sku": "TEE", "onHand": 1}]}),
+                stack.http.get(ITEMS, params=shop),
+                stack.http.get(HOLDS, params=shop),
+                stack.http.get(f"{HOLDS}/{SHOP}/h"),
+            )
+            took = time.monotonic() - began
+            assert (await stack.http.get(HEALTH)).status_code == 503
+        for answer in answers:
+            refused(answer, 504, "inventory_timeout")
+        assert took < 3
+        assert (await stack.http.get(ITEMS, params=shop)).status_code == 200
