@@ -1,0 +1,52 @@
+"""The README's walk, run as it is written: its answers are the ones that a newcomer gets."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_up import Up
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the walk is told with curl"),
+]
+
+README = Path(__file__).parents[2] / "README.md"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+_ANSWER = "# {"
+"""How a line of the walk begins that is the answer to the request above it."""
+
+
+def walk() -> str:
+    (block,) = re.findall(r"## A walk through every ending\n.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    return str(block)
+
+
+@pytest.fixture
+def up() -> Iterator[Up]:
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+def test_the_walk_gets_the_answers_that_the_readme_tells(up: Up) -> None:
+    told = [line.removeprefix("# ") for line in walk().splitlines() if line.startswith(_ANSWER)]
+    script = walk().replace("http://127.0.0.1:8000", up.stack["apiUrl"]).replace(".holdfast", str(up.home))
+    ran = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    answers = ran.stdout.splitlines()
+    assert len(answers) == len(told)
+    for answer, expected in zip(answers, told, strict=True):
+        assert _pattern(expected).fullmatch(answer), f"told:     {expected}\nanswered: {answer}"
+
+
+def _pattern(told: str) -> re.Pattern[str]:
+    """Return what the told answer allows: any time for a time, anything for what is left out."""
+    text = re.escape(_TIME.sub("@", told)).replace("@", _TIME.pattern)
+    return re.compile(text.replace("…", ".*"))
