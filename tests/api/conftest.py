@@ -1,6 +1,6 @@
 """Servers that a test of the API may stop, freeze and start again."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
@@ -8,8 +8,17 @@ from temporalio.client import Client
 
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
-from tests.conftest import FAST
+from tests.conftest import FAST, _database
+from tests.stack import Stack, running_stack
 from workflows.connection import connect
+
+
+@pytest.fixture(scope="module")
+async def shared(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Stack]:
+    """The product for all tests of a module, which must leave it as it was."""
+    with _database(postgres, migrated_template) as url:
+        async with running_stack(url, temporal) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ GUARDED = [
 
 
 @pytest.fixture
-async def stranger(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack.url, token=None) as http:
+async def stranger(shared: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(shared.url, token=None) as http:
         yield http
 
 
@@ -89,8 +89,8 @@ async def test_two_tokens_are_known_while_one_replaces_the_other(stack: Stack) -
 
 
 @pytest.mark.parametrize("actor", [b"", b"x" * 65, b"a\tb", b"\x80"])
-async def test_an_actor_out_of_bounds_is_refused_by_name(stack: Stack, actor: bytes) -> None:
-    answer = await stack.http.put(ITEMS, json=COUNT, headers=[(b"X-Actor", actor)])
+async def test_an_actor_out_of_bounds_is_refused_by_name(shared: Stack, actor: bytes) -> None:
+    answer = await shared.http.put(ITEMS, json=COUNT, headers=[(b"X-Actor", actor)])
     assert refused(answer, 422, "invalid_request")["fields"][0]["field"] == "X-Actor"
 
 
