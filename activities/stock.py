@@ -12,12 +12,12 @@ from inventory.telemetry import Telemetry
 from workflows.messages import (
     Busy,
     DeadlineRequest,
-    Ended,
     Held,
     Line,
     ReferenceTaken,
     Reservation,
     ReserveRequest,
+    Settled,
     SettledStatus,
     SettleRequest,
     Shortage,
@@ -88,6 +88,7 @@ class StockActivities(StockPort):
                     lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
                     request_hash=hold.request_hash,
                     reference=hold.reference,
+                    payment_id=hold.payment_intent_id,
                 )
             case reserve.ReferenceTaken(hold_id):
                 return ReferenceTaken(hold_id)
@@ -116,7 +117,7 @@ class StockActivities(StockPort):
         return moved
 
     @activity.defn(name="settle")
-    async def settle(self, request: SettleRequest) -> Ended:
+    async def settle(self, request: SettleRequest) -> Settled:
         """End the hold with its stock."""
         try:
             with self._telemetry.activities.labels("settle").time():
@@ -152,10 +153,10 @@ class StockActivities(StockPort):
                 activity="settle",
                 problem="the hold's row is gone from the database",
             )
-            return Ended("missing")
+            return Settled("missing")
         if settlement.changed:
             self._count_end(request, settlement)
-        return Ended(_SETTLED[settlement.status])
+        return Settled(_SETTLED[settlement.status], settlement.payment_intent_id)
 
     def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
         self._telemetry.count(

@@ -19,12 +19,14 @@ class Settlement:
     """How long after its deadline the hold ended; negative when it ended before."""
     age: timedelta
     """From the hold's creation to its end."""
+    payment_intent_id: str | None
+    """The payment that bought the hold, as the row has it."""
 
 
 # The hold row is locked without a status filter: with one, an ended hold would be answered as it was before the lock.
 _SETTLE = """
 WITH target AS MATERIALIZED (
-  SELECT id, "shopId", status, "expiresAt", "createdAt" FROM "InventoryHold"
+  SELECT id, "shopId", status, "expiresAt", "createdAt", "paymentIntentId" FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
@@ -47,7 +49,7 @@ WITH target AS MATERIALIZED (
       "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId")
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
-  RETURNING h.id, h.status
+  RETURNING h.id, h.status, h."paymentIntentId"
 ), moved AS (
   UPDATE "InventoryItem" i
   SET held = l.held - l.n, quantity = l.quantity + CASE WHEN %(to)s = 'committed' THEN 0 ELSE l.n END,
@@ -62,6 +64,7 @@ WITH target AS MATERIALIZED (
   RETURNING 1
 )
 SELECT coalesce((SELECT status FROM ended), t.status) AS status, EXISTS (SELECT FROM ended) AS changed,
+       coalesce((SELECT "paymentIntentId" FROM ended), t."paymentIntentId") AS payment,
        clock_timestamp() - t."expiresAt" AS overdue, clock_timestamp() - t."createdAt" AS age
 FROM target t
 """
@@ -94,4 +97,4 @@ async def settle(
     if not rows:
         return None
     row = rows[0]
-    return Settlement(HoldStatus(row["status"]), row["changed"], row["overdue"], row["age"])
+    return Settlement(HoldStatus(row["status"]), row["changed"], row["overdue"], row["age"], row["payment"])

@@ -92,7 +92,7 @@ class HoldWorkflow:
             self._adopt(self._reservation)
             ended = await self._wait_and_settle()
         else:
-            ended = self._reservation.status
+            ended, self._bought_by = self._reservation.status, self._reservation.payment_id
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await self._leave_nothing_unanswered(ended)
@@ -149,9 +149,7 @@ class HoldWorkflow:
             heard = self._heard
             match decide(self._facts, workflow.now()):
                 case Sell(actor, reason, payment_id):
-                    status = await self._settle("committed", reason, actor, payment_id)
-                    self._bought_by = payment_id if status == "committed" else None
-                    return status
+                    return await self._settle("committed", reason, actor, payment_id)
                 case GiveBack(actor, reason):
                     return await self._settle("released", reason, actor)
                 case Expire():
@@ -193,14 +191,15 @@ class HoldWorkflow:
         self._ending = to
         self._show(f"Ending: {to} ({reason}).")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
-        ended = await workflow.execute_activity_method(
+        settled = await workflow.execute_activity_method(
             StockPort.settle,
             request,
             summary=f"settle: {to} ({reason})",
             start_to_close_timeout=_STATEMENT,
             retry_policy=UNTIL_KNOWN,
         )
-        return ended.status
+        self._bought_by = settled.payment_id
+        return settled.status
 
     async def _leave_nothing_unanswered(self, ended: EndStatus) -> None:
         """Report each payment that did not buy the hold and let the handlers answer, until nothing is left.

@@ -90,6 +90,8 @@ class Held:
     lines: list[Line]
     request_hash: str | None = None
     reference: str | None = None
+    payment_id: str | None = None
+    """The payment that bought the hold, where it has ended so."""
     kind: Literal["held"] = "held"
 
 
@@ -152,6 +154,15 @@ class Ended:
     """How the hold ended."""
 
     status: EndStatus
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How the database has the hold after its settle."""
+
+    status: EndStatus
+    payment_id: str | None = None
+    """The payment that bought it."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from temporalio import activity
 
 from workflows.messages import (
     DeadlineRequest,
-    Ended,
     Reservation,
     ReserveRequest,
+    Settled,
     SettleRequest,
     UnclaimedPayment,
 )
@@ -29,8 +29,8 @@ class StockPort(ABC):
 
     @activity.defn(name="settle")
     @abstractmethod
-    async def settle(self, request: SettleRequest) -> Ended:
-        """End the hold with its stock; answers the status that the database has then."""
+    async def settle(self, request: SettleRequest) -> Settled:
+        """End the hold with its stock; answers what the database has then."""
 
 
 class PaymentsPort(ABC):

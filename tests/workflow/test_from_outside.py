@@ -168,3 +168,15 @@ async def test_a_hold_lives_on_when_the_worker_keeps_nothing_in_memory(database:
         await stack.run_of(holds[2]["holdId"]).signal(HoldWorkflow.cancel, Cancel("test"))
         assert await stack.run_of(holds[2]["holdId"]).result() == Ended("released")
         await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_reset_of_a_paid_hold_does_not_report_its_own_payment(stack: Stack) -> None:
+    hold = await stack.made()
+    run = stack.run_of(hold["holdId"])
+    await run.signal(HoldWorkflow.payment_succeeded, Payment("pi_1"))
+    assert await run.result() == Ended("committed")
+    await reset(stack, run, event_id=4)
+
+    assert await run.result() == Ended("committed")
+    assert stack.counted("inventory_late_payment") == 0
+    assert (await stack.read(hold["holdId"]))["paymentIntentId"] == "pi_1"
