@@ -35,7 +35,10 @@ class Saboteur:
 
     async def _freeze(self, number: int, part: str, seconds: float) -> None:
         self._say(f"  round {number}: froze {part} for {seconds:.1f} s")
-        thaw = freeze(self._child(part))
+        process = self._child(part).pid
+        if part == "a worker process":  # the others take over what it has begun, and then it wakes up
+            process = next((one.pid for one in worker_processes(self._house.worker)), process)
+        thaw = freeze(process)
         await asyncio.sleep(seconds)
         thaw()
 

@@ -86,7 +86,7 @@ async def test_no_hold_is_lost_stuck_or_ended_twice_whatever_is_killed(
 
         ends = await ends_of(deployment.engine, shop)
         say(f"  ends: {dict(Counter(ends.values()))}")
-        await nothing_runs(deployment)
+        await nothing_runs(deployment, shop)
         await assert_stock_adds_up(deployment.engine)
 
     assert told.offences == []
@@ -121,14 +121,16 @@ async def ends_of(engine: AsyncEngine, shop: str) -> dict[str, str]:
         await asyncio.sleep(0.25)
 
 
-async def nothing_runs(deployment: Deployment) -> None:
+async def nothing_runs(deployment: Deployment, shop: str) -> None:
     """Wait until no workflow is open. None has failed: it would have left its hold to nobody."""
 
     async def all_closed() -> bool:
-        return (await deployment.temporal.count_workflows("ExecutionStatus = 'Running'")).count == 0
+        runs = await deployment.temporal.count_workflows(f"ShopId = '{shop}' AND ExecutionStatus = 'Running'")
+        return runs.count == 0
 
     await until(all_closed, "every workflow has ended", pause=0.2)
-    assert (await deployment.temporal.count_workflows("ExecutionStatus != 'Completed'")).count == 0
+    others = deployment.temporal.list_workflows(f"ShopId = '{shop}' AND ExecutionStatus != 'Completed'")
+    assert [f"{run.id} {run.status!r}" async for run in others] == []
 
 
 async def assert_runs_agree(deployment: Deployment, shop: str, ends: dict[str, str]) -> None:

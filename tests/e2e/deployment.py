@@ -259,10 +259,10 @@ def kill_alone(child: Child) -> None:
         os.kill(child.pid, signal.SIGKILL)
 
 
-def freeze(child: Child) -> Callable[[], None]:
+def freeze(pid: int) -> Callable[[], None]:
     """Halt a process and its own where they are, connections open; returns what lets them go on."""
     try:
-        process = psutil.Process(child.pid)
+        process = psutil.Process(pid)
         frozen = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         frozen = []

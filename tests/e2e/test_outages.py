@@ -52,7 +52,7 @@ def cut_down(server: EmbeddedPostgres) -> Callable[[], None]:
 
 
 def hang(server: EmbeddedPostgres) -> Callable[[], None]:
-    return freeze(server.child)
+    return freeze(server.pid)
 
 
 @pytest.mark.parametrize("take_away", [stop, cut_down, hang])
