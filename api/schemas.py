@@ -307,14 +307,32 @@ class ShortOut(Model):
     available: int
 
 
+class BelowHeldOut(Model):
+    """An item that was counted lower than what active holds have of it."""
+
+    sku: str
+    variant_key: str
+    on_hand: int
+    held: int
+
+
 class ErrorOut(BaseModel):
     """The one shape of every error; docs/errors.md lists them."""
 
     model_config = ConfigDict(extra="allow")
 
-    error: str
+    error: Annotated[str, Field(description="The kind of error.")]
     code: str | None = None
-    message: str
+    message: Annotated[str, Field(description="For people.")]
+    fields: Annotated[list[FieldProblem] | None, Field(description="422: the fields at fault.")] = None
+    items: Annotated[
+        list[ShortOut | BelowHeldOut] | None, Field(description="The items that were short, or counted too low.")
+    ] = None
+    hold_id: Annotated[str | None, Field(alias="holdId", description="The hold that is concerned.")] = None
+    status: Annotated[HoldStatus | None, Field(description="How that hold is.")] = None
+    retry_after: Annotated[
+        int | None, Field(alias="retryAfter", description="When to ask again, in milliseconds; see Retry-After.")
+    ] = None
 
 
 def merged(lines: list[LineIn]) -> tuple[Line, ...]:

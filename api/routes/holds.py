@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
 from api.bounds import bounded
 from api.context import context_of
-from api.documentation import CONFLICT, NOT_FOUND, READ_ERRORS, WRITE_ERRORS, examples
+from api.documentation import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.errors import ApiError, Problem, invalid
 from api.identity import hold_id_for, request_hash
 from api.lifecycle import Lifecycle, Wanted
@@ -56,19 +57,22 @@ def checked_ttl(asked: int | None, default: int, ceiling: int) -> int:
     "",
     summary="Hold stock for a checkout",
     status_code=201,
+    response_model=HoldOut,
     responses={
         200: {
             "model": HoldOut | NotHeldOut,
             "description": "A repeat: the hold as it is now. Or, in `validate_only` or under bypass, no hold.",
         },
-        **CONFLICT,
+        **errors(
+            Problem.insufficient_stock, Problem.hold_exists, Problem.hold_not_active, Problem.idempotency_conflict
+        ),
         **WRITE_ERRORS,
     },
     openapi_extra=examples("hold"),
 )
 async def create_hold(
     request: Request, response: Response, caller: Authority, body: HoldIn, idempotency_key: Key = None
-) -> HoldOut | NotHeldOut:
+) -> HoldOut | Response:
     """Take the stock of every line, or of none, until the hold is committed, released or expires.
 
     Repeated with the same `holdId` or `Idempotency-Key` it answers the hold that was made, ended or not. A refusal is
@@ -80,9 +84,8 @@ async def create_hold(
     lines = merged(body.items)
     ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
     if settings.bypass:
-        response.status_code = 200
         context.telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
-        return NotHeldOut(mode=settings.mode, bypassed=True)
+        return _not_held(settings.mode, bypassed=True)
     wanted = Wanted(
         shop_id=body.shop_id,
         hold_id=hold_id_for(body.shop_id, body.hold_id, key),
@@ -96,11 +99,15 @@ async def create_hold(
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
         made = await lifecycle.look_only(wanted)
-        return HoldOut.of(made) if made is not None else NotHeldOut(mode=settings.mode)
+        return HoldOut.of(made) if made is not None else _not_held(settings.mode)
     outcome = await lifecycle.create(wanted)
     if not outcome.created:
         response.status_code = 200
     return HoldOut.of(outcome.hold)
+
+
+def _not_held(mode: Mode, *, bypassed: bool = False) -> Response:
+    return JSONResponse(NotHeldOut(mode=mode, bypassed=bypassed).model_dump(by_alias=True))
 
 
 @router.get("", summary="List a shop's holds, newest first", responses=READ_ERRORS)
@@ -130,7 +137,7 @@ async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold
 @router.post(
     "/{shopId}/{holdId}/commit",
     summary="Sell a hold",
-    responses=NOT_FOUND | CONFLICT | WRITE_ERRORS,
+    responses=NOT_FOUND | errors(Problem.hold_not_active) | WRITE_ERRORS,
     openapi_extra=examples("end"),
 )
 async def commit_hold(
@@ -147,7 +154,7 @@ async def commit_hold(
     responses={
         202: {"model": HoldOut, "description": "Still ending: the hold is `active`, with `ending: release`."},
         **NOT_FOUND,
-        **CONFLICT,
+        **errors(Problem.hold_not_active),
         **WRITE_ERRORS,
     },
     openapi_extra=examples("end"),
@@ -172,7 +179,9 @@ async def release_hold(
 @router.post(
     "/{shopId}/{holdId}/extend",
     summary="Give a shopper longer",
-    responses=NOT_FOUND | CONFLICT | WRITE_ERRORS,
+    responses=NOT_FOUND
+    | errors(Problem.hold_not_active, Problem.hold_extend_limit, Problem.idempotency_conflict)
+    | WRITE_ERRORS,
     openapi_extra=examples("extend"),
 )
 async def extend_hold(

@@ -8,10 +8,21 @@ from api import cursor
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.bounds import bounded
 from api.context import context_of
-from api.documentation import CONFLICT, READ_ERRORS, WRITE_ERRORS, examples
+from api.documentation import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.errors import ApiError, Problem, invalid
 from api.lifecycle import insufficient
-from api.schemas import ItemIn, ItemOut, ItemsIn, ItemsOut, ItemsPageOut, ItemsQuery, ValidateIn, ValidOut, merged
+from api.schemas import (
+    BelowHeldOut,
+    ItemIn,
+    ItemOut,
+    ItemsIn,
+    ItemsOut,
+    ItemsPageOut,
+    ItemsQuery,
+    ValidateIn,
+    ValidOut,
+    merged,
+)
 from inventory.items import KEEP, CountBelowHeldError, ItemCount, count_items, list_items, read_short
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
@@ -20,7 +31,7 @@ router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCal
 @router.post(
     "/validate",
     summary="Can this cart be bought now?",
-    responses=CONFLICT | WRITE_ERRORS,
+    responses=errors(Problem.insufficient_stock) | WRITE_ERRORS,
     openapi_extra=examples("validate"),
 )
 async def validate(request: Request, _caller: Authority, body: ValidateIn) -> ValidOut:
@@ -40,7 +51,7 @@ async def validate(request: Request, _caller: Authority, body: ValidateIn) -> Va
 @router.put(
     "/items",
     summary="Set items by count (admin)",
-    responses=CONFLICT | WRITE_ERRORS,
+    responses=errors(Problem.count_below_held) | FORBIDDEN | WRITE_ERRORS,
     openapi_extra=examples("items"),
 )
 async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
@@ -61,8 +72,10 @@ async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
         raise ApiError(
             Problem.count_below_held,
             items=[
-                {"sku": item.sku, "variantKey": item.variant_key, "onHand": item.on_hand, "held": item.held}
-                for item in error.items
+                BelowHeldOut(sku=i.sku, variantKey=i.variant_key, onHand=i.on_hand, held=i.held).model_dump(
+                    by_alias=True
+                )
+                for i in error.items
             ],
         ) from error
     return ItemsOut(items=[ItemOut.of(item) for item in items])
