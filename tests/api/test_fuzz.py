@@ -1,0 +1,90 @@
+"""Schemathesis reads the OpenAPI document and sends what it allows and what it does not, over real HTTP."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import APIOperation, GenerationMode
+from schemathesis import checks as all_checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from tests.invariants import assert_stock_adds_up
+from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
+
+SEED = 20261122
+EXAMPLES = 50
+"""Cases of each operation and kind."""
+
+CHECKS = [
+    all_checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.negative_data_rejection,
+]
+
+
+Operation = APIOperation[Any, Any, Any, Any]
+
+
+def settle_in(data: st.DataObject, case: Any, holds: list[str]) -> None:
+    """Let half of the valid cases speak of the shop's own stock and holds, or all of them would find nothing."""
+    if not data.draw(st.booleans()):
+        return
+    if "shopId" in case.path_parameters:
+        case.path_parameters |= {"shopId": SHOP, "holdId": data.draw(st.sampled_from(holds))}
+    if "shopId" in (case.query or {}):
+        case.query["shopId"] = SHOP
+    if isinstance(case.body, dict) and "shopId" in case.body:
+        case.body["shopId"] = SHOP
+        for line in case.body["items"]:
+            line["sku"] = data.draw(st.sampled_from(["TEE", "MUG"]))
+            if "quantity" in line:
+                line |= {"variantKey": "", "quantity": data.draw(st.integers(1, 3))}
+
+
+def fuzz(operation: Operation, mode: GenerationMode, url: str, holds: list[str]) -> None:
+    """Send the operation's cases; the first that breaks a rule fails, with how to repeat it."""
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def run(data: st.DataObject) -> None:
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        if mode is GenerationMode.POSITIVE:
+            settle_in(data, case, holds)
+        token = data.draw(st.sampled_from([ADMIN_TOKEN, AUTHORITY_TOKEN]))
+        checks = CHECKS if token == ADMIN_TOKEN else CHECKS[:-1]  # a 403 says nothing of the data
+        case.call_and_validate(base_url=url, headers={"Authorization": f"Bearer {token}"}, checks=checks)
+
+    run()
+
+
+@pytest.mark.timeout(180)
+async def test_whatever_the_document_allows_or_not_is_answered_as_it_says(stack: Stack) -> None:
+    await stack.put(100)
+    await stack.put(100, "MUG")
+    document = (await stack.http.get("/openapi.json")).json()
+    schema = schemathesis.openapi.from_dict(document)
+    operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
+    assert len(operations) > 10
+    for operation in operations:
+        holds = [(await stack.made())["holdId"] for _ in range(4)]
+        for mode in GenerationMode:
+            if mode is GenerationMode.POSITIVE or operation.body or operation.query or operation.path_parameters:
+                await asyncio.to_thread(fuzz, operation, mode, stack.url, holds)
+    made = (await stack.http.get("/api/inventory/holds", params={"shopId": SHOP, "limit": "500"})).json()["holds"]
+    assert len(made) > 4 * len(operations)
+    assert {hold["status"] for hold in made} >= {"active", "committed", "released"}
+    assert stack.counted("inventory_hold_error") == 0
+    await assert_stock_adds_up(stack.engine)
