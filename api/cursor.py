@@ -10,7 +10,7 @@ from api.errors import invalid
 def encode(*parts: str | datetime) -> str:
     """Return the place behind which the next page begins."""
     texts = [part.isoformat() if isinstance(part, datetime) else part for part in parts]
-    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(texts, ensure_ascii=False).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str | None) -> tuple[str, str] | None:

@@ -51,6 +51,9 @@ Ttl = Annotated[
         examples=[1200],
     ),
 ]
+Cursor = Annotated[
+    str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
+]
 AttributeValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
 AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
 
@@ -134,7 +137,7 @@ class HoldsQuery(Model):
     shop_id: ShopId
     status: HoldStatus | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    cursor: Cursor | None = None
 
 
 class ItemsQuery(Model):
@@ -144,7 +147,7 @@ class ItemsQuery(Model):
     sku: Sku | None = None
     low_stock: bool = False
     limit: Annotated[int, Field(ge=1, le=500)] = 100
-    cursor: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    cursor: Cursor | None = None
 
 
 class LineOut(Model):
