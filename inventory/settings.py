@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 MIN_TTL_SECONDS = 30
@@ -59,7 +60,7 @@ class Settings(BaseSettings):
     """How long a request waits for its answer, in milliseconds; also how late a reserve may still take stock."""
     pool_size: int = Field(default=8, ge=1, le=64, alias="INVENTORY_DATABASE_POOL_SIZE")
     """Connections to Postgres for each process. More than 16 on one hot row cost throughput."""
-    log_format: str = Field(default="auto", pattern="^(auto|json|text)$", alias="HOLDFAST_LOG_FORMAT")
+    log_format: Literal["auto", "json", "text"] = Field(default="auto", alias="HOLDFAST_LOG_FORMAT")
     """`json` lines, `text` for people, or `auto`: text on a terminal, json elsewhere."""
 
     @classmethod
@@ -98,6 +99,8 @@ class Settings(BaseSettings):
                 raise ValueError("is still the checklist's placeholder; make one with: openssl rand -hex 32")
             if len(text) < MIN_TOKEN_LENGTH:
                 raise ValueError(f"is shorter than {MIN_TOKEN_LENGTH} characters; make one with: openssl rand -hex 32")
+            if not (text.isascii() and text.isprintable() and " " not in text):  # no header can carry it as it is
+                raise ValueError("has a space or a character beyond ASCII; make one with: openssl rand -hex 32")
         if isinstance(tokens, tuple) and len(tokens) > 2:  # noqa: PLR2004 - the present one and the next
             raise ValueError("lists more than two tokens; at most two, comma-separated, while one replaces the other")
         return tokens
@@ -114,7 +117,9 @@ class Settings(BaseSettings):
             raise ValueError(f"has parameters that only Prisma knows: {', '.join(prisma)}; take them out")
         try:
             conninfo_to_dict(url)
-        except psycopg.ProgrammingError:  # its message repeats the URL, password and all
+        except psycopg.ProgrammingError as error:  # its message can repeat the URL, password and all
+            if unknown := re.search(r'invalid URI query parameter: "([^"]*)"', str(error)):
+                raise ValueError(f"has a parameter that psql does not know: {unknown[1]}; take it out") from None
             raise ValueError(
                 "is not a URL that psql accepts; in a password, write what is no letter or digit as %XX"
             ) from None
@@ -153,6 +158,16 @@ class Settings(BaseSettings):
             )
 
 
+def _allowed(field: FieldInfo) -> str:
+    """Return what a field that is a number, a choice or a switch may be."""
+    if field.annotation is bool:
+        return "0, 1"
+    if field.annotation is int:
+        bounds = {name: getattr(part, name) for part in field.metadata for name in ("ge", "le") if hasattr(part, name)}
+        return f"{bounds['ge']} to {bounds.get('le', 'INVENTORY_HOLD_MAX_TTL_SECONDS')}"
+    return ", ".join(get_args(field.annotation) or [mode.value for mode in Mode])
+
+
 def _explain(model: type[Settings], problem: dict[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
@@ -162,9 +177,7 @@ def _explain(model: type[Settings], problem: dict[str, Any]) -> str:
     secret = field is not None and "Secret" in repr(field.annotation)
     if problem["type"] == "missing":
         return f"{name}: is not set, and must be"
-    if problem["type"] == "enum":
-        message = f"allowed: {', '.join(mode.value for mode in Mode)}"
-    if problem["type"] == "bool_parsing":
-        message = "allowed: 0, 1"
+    if field is not None and problem["type"] != "value_error":
+        message = f"allowed: {_allowed(field)}"
     shown = "" if secret else f"{problem['input']!r} is not allowed: " if problem["type"] != "value_error" else ""
     return f"{name}: {shown}{message[:1].lower()}{message[1:]}"
