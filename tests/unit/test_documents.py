@@ -1,0 +1,28 @@
+"""Documents that must agree with the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from inventory.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (?:`([^`]*)`|none) \|", text, re.MULTILINE))
+    settings = Settings.model_fields.values()
+    assert {field.alias for field in settings} <= set(rows)
+    for field in settings:
+        default = "" if field.is_required() or field.default == () else str(field.default)
+        default = {"False": "0", "True": "1"}.get(default, default)
+        assert rows[str(field.alias)] == default, field.alias
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text())
+    assert not [link for link in links if not (document.parent / link).exists()]
