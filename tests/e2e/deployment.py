@@ -164,6 +164,10 @@ class Deployment:
         async with asyncio.timeout(RECOVERY_SECONDS):
             return (await self.run_of(hold_id).result()).status
 
+    async def failed_runs(self) -> list[str]:
+        """Return the ids of workflows that failed: none ever may, it would leave its hold to nobody."""
+        return [run.id async for run in self.temporal.list_workflows("ExecutionStatus = 'Failed'")]
+
     def _child(self, name: str, *module_and_arguments: str, **changes: str) -> Child:
         child = Child(
             name,

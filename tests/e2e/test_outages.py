@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -189,14 +190,20 @@ async def wire(house: House) -> AsyncIterator[Wire]:
     house.worker = await house.deployment.start_worker()
 
 
-async def reserve_failed(house: House, hold_id: str) -> None:
-    """Wait until the worker has given up the first, local way to ask for the stock."""
+def failures(house: House, hold_id: str) -> int:
+    """Count the worker's failures about the hold."""
+    failed = [line for line in house.worker.output().splitlines() if "inventory_hold_error" in line]
+    return sum(f'"hold_id": "{hold_id}"' in line for line in failed)
 
-    async def thrice() -> bool:
-        failed = [line for line in house.worker.output().splitlines() if "inventory_hold_error" in line]
-        return sum(f'"hold_id": "{hold_id}"' in line for line in failed) > 3
 
-    await until(thrice, "the reserve has failed three times, and once more as an activity of its own")
+async def reserve_fails_on(house: House, hold_id: str) -> None:
+    """Wait until the worker has given up the first, local way to ask for the stock (three attempts) and goes on."""
+    before = failures(house, hold_id)
+
+    async def goes_on() -> bool:
+        return failures(house, hold_id) > before + 3
+
+    await until(goes_on, "the reserve fails a fourth time", 15)
 
 
 async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(house: House, wire: Wire) -> None:
@@ -204,7 +211,7 @@ async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(hou
     await deployment.put("PEN", 10)
     wire.sever("w-lost")
     create = asyncio.create_task(deployment.create("w-lost", "PEN", 3))
-    await reserve_failed(house, "w-lost")
+    await reserve_fails_on(house, "w-lost")
     assert await stock_of(deployment.engine, "PEN") == (7, 3)
     wire.mend()
 
@@ -215,14 +222,33 @@ async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(hou
     await assert_stock_adds_up(deployment.engine)
 
 
+async def test_a_hold_whose_caller_went_before_its_reserve_was_answered_ends_at_its_deadline(
+    house: House, wire: Wire
+) -> None:
+    deployment = house.deployment
+    await deployment.put("CUP", 10)
+    wire.sever("w-left")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await deployment.made_for(3, "w-left", "CUP", 3)
+    await reserve_fails_on(house, "w-left")
+    assert await stock_of(deployment.engine, "CUP") == (7, 3)
+    wire.mend()
+
+    assert await deployment.end_of("w-left") == "expired"
+    assert await stock_of(deployment.engine, "CUP") == (10, 0)
+    await assert_stock_adds_up(deployment.engine)
+
+
 async def test_a_reserve_that_nobody_could_ask_for_is_judged_once_it_can_be(house: House, wire: Wire) -> None:
     deployment = house.deployment
     await deployment.put("INK", 10)
     wire.cut()
     create = asyncio.create_task(deployment.create("w-soon", "INK", 3))
-    await reserve_failed(house, "w-soon")
+    await reserve_fails_on(house, "w-soon")
     wire.mend()
     assert (await create).status_code == 201
+    assert await deployment.failed_runs() == []
 
     wire.cut()
     assert (await deployment.create("w-never", "INK", 3)).status_code == 504
