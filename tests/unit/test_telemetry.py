@@ -1,0 +1,156 @@
+"""Counters and log lines: JSON for machines, text for people, labels that nobody can fill the memory with."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+
+from inventory.telemetry import COUNTERS, Telemetry, configure_logging
+
+PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+Configure = Callable[..., io.StringIO]
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
+    """Configure the logging and return what is written; afterwards it is as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def configure(log_format: str, stream: io.StringIO | None = None) -> io.StringIO:
+        written = stream or io.StringIO()
+        monkeypatch.setattr(sys, "stdout", written)
+        configure_logging(log_format)
+        return written
+
+    yield configure
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(output: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def series(registry: CollectorRegistry, metric: str) -> dict[str, float]:
+    """Return the values of a counter by its only label."""
+    return {
+        next(iter(sample.labels.values()), ""): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == f"{metric}_total"
+    }
+
+
+def test_the_counters_of_the_checklist_are_there_from_the_start() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    assert {f"inventory_hold_{name}" for name in PROMISED} <= set(COUNTERS)
+    for name in COUNTERS:
+        assert series(registry, name) == {"": 0}
+    assert b"_created{" not in generate_latest(registry)
+
+
+def test_a_sku_is_a_label_only_where_the_item_exists() -> None:
+    registry = CollectorRegistry()
+    Telemetry(registry).rejected("demo", [("TEE", True), ("made-up", False), ("TEE", True)])
+    assert series(registry, "checkout_rejected_stock") == {"TEE": 2, "other": 1}
+
+
+def test_at_most_a_thousand_skus_are_labels_and_the_rest_is_other() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    telemetry.rejected("demo", [(f"SKU-{n}", True) for n in range(1500)])
+    telemetry.rejected("demo", [("SKU-0", True), ("SKU-1400", True)])
+    found = series(registry, "checkout_rejected_stock")
+    assert len(found) == 1001
+    assert found["other"] == 501
+    assert found["SKU-0"] == 2
+
+
+def test_a_log_line_is_json_with_its_metric_and_its_hold(logged: Configure) -> None:
+    output = logged("json")
+    Telemetry(CollectorRegistry()).count("inventory_hold_created", shop_id="demo", hold_id="h_1")
+    (line,) = lines(output)
+    assert line["metric"] == line["event"] == "inventory_hold_created"
+    assert (line["hold_id"], line["shop_id"], line["level"]) == ("h_1", "demo", "info")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_how_serious_it_is_stands_in_the_line(logged: Configure) -> None:
+    output = logged("json")
+    telemetry = Telemetry(CollectorRegistry())
+    telemetry.warn("inventory_hold_busy", hold_id="h_1")
+    telemetry.fail("inventory_hold_error", hold_id="h_1")
+    assert [(line["metric"], line["level"]) for line in lines(output)] == [
+        ("inventory_hold_busy", "warning"),
+        ("inventory_hold_error", "error"),
+    ]
+
+
+def test_each_rejected_item_has_its_own_line(logged: Configure) -> None:
+    output = logged("json")
+    Telemetry(CollectorRegistry()).rejected("demo", [("TEE", True), ("made-up", False)])
+    assert [(line["metric"], line["sku"]) for line in lines(output)] == [
+        ("checkout_rejected_stock", "TEE"),
+        ("checkout_rejected_stock", "made-up"),
+    ]
+
+
+def test_the_lines_of_libraries_are_json_too(logged: Configure) -> None:
+    output = logged("json")
+    logging.getLogger("uvicorn.error").warning("took %s", "long", extra={"odd": object()})
+    (line,) = lines(output)
+    assert (line["event"], line["logger"], line["level"]) == ("took long", "uvicorn.error", "warning")
+
+
+@pytest.mark.parametrize("logger", ["standard", "structlog"])
+def test_an_exception_is_one_line_with_its_trace(logged: Configure, logger: str) -> None:
+    output = logged("json")
+    try:
+        int("a line\nand another")
+    except ValueError:
+        if logger == "standard":
+            logging.getLogger("temporalio").exception("it failed")
+        else:
+            structlog.get_logger("holdfast").exception("it failed")
+    (line,) = lines(output)
+    assert line["event"] == "it failed"
+    assert "ValueError: invalid literal" in line["exception"]
+    assert "Traceback" in line["exception"]
+
+
+def test_what_a_caller_named_cannot_forge_a_line(logged: Configure) -> None:
+    output = logged("json")
+    Telemetry(CollectorRegistry()).warn("inventory_hold_busy", path='/a\n{"metric": "forged"}')
+    (line,) = lines(output)
+    assert line["metric"] == "inventory_hold_busy"
+
+
+def test_people_at_a_terminal_read_text(logged: Configure) -> None:
+    terminal = logged("auto", Terminal())
+    Telemetry(CollectorRegistry()).count("inventory_hold_created", hold_id="h_1")
+    text = terminal.getvalue()
+    assert not text.startswith("{")
+    assert "inventory_hold_created" in text
+    assert "h_1" in text
+
+
+@pytest.mark.parametrize(("chosen", "is_json"), [("auto", True), ("json", True), ("text", False)])
+def test_elsewhere_auto_is_json_and_the_choice_is_heeded(logged: Configure, chosen: str, *, is_json: bool) -> None:
+    output = logged(chosen)
+    Telemetry(CollectorRegistry()).count("inventory_hold_created", hold_id="h_1")
+    assert output.getvalue().startswith("{") is is_json
