@@ -78,7 +78,7 @@ ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
 """  # noqa: S608 - constants
 
 _MOVE_DEADLINE = """
-UPDATE "InventoryHold" SET "expiresAt" = %(expires)s, "updatedAt" = now()
+UPDATE "InventoryHold" SET "expiresAt" = greatest("expiresAt", %(expires)s), "updatedAt" = now()
 WHERE "shopId" = %(shop)s AND id = %(hold)s AND status = 'active'
 RETURNING id
 """
@@ -128,7 +128,10 @@ async def list_holds(
 
 
 async def move_deadline(engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime) -> bool:
-    """Write the deadline of an active hold. False where the hold has ended, and nothing was written."""
+    """Move the deadline of an active hold, never back: a statement of a worker that was frozen may come late.
+
+    False where the hold has ended, and nothing was written.
+    """
     return bool(await fetch(engine, _MOVE_DEADLINE, {"shop": shop_id, "hold": hold_id, "expires": expires_at}))
 
 

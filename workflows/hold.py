@@ -121,7 +121,7 @@ class HoldWorkflow:
                 start_to_close_timeout=_STATEMENT,
                 retry_policy=ASK_THRICE,
             )
-        except ActivityError:
+        except (ActivityError, ApplicationError):  # of a local activity the SDK raises the cause itself
             return await workflow.execute_activity_method(
                 StockPort.reserve,
                 request,
