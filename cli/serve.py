@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import uvicorn
 
@@ -17,8 +18,9 @@ def serve(host: str, port: int, workers: int) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as folder:
+    with ExitStack() as left_behind:
         if workers > 1:  # read by prometheus_client when a serving process imports it
+            folder = left_behind.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
             "api.app:create_app",
