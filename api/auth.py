@@ -12,7 +12,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr, StringConstraints
 
 from api.context import context_of
-from api.errors import ApiError, Problem, invalid
+from api.errors import ApiError, Problem
+from api.headers import text_of
 
 _BEARER = HTTPBearer(auto_error=False, description="The authority token, or where it says so the admin token.")
 _ACTOR_LENGTH = 64
@@ -71,9 +72,7 @@ def _caller(
     ] = None,
 ) -> Caller:
     role = _role(request)
-    if x_actor is not None and not x_actor.isprintable():
-        raise invalid("X-Actor", "must be printable characters")
-    return Caller(role, x_actor or role)
+    return Caller(role, role if x_actor is None else text_of("X-Actor", x_actor))
 
 
 def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:

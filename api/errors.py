@@ -69,7 +69,8 @@ class Problem(Enum):
     )
     inventory_busy = Refusal(
         429,
-        "The rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS. Nothing was changed.",
+        "Too many want the same at this moment: the rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, "
+        "or one hold got more than ten messages at once. Nothing was changed.",
         "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
     )
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
@@ -105,6 +106,10 @@ class ApiError(Exception):
         if self.problem is Problem.unauthorized:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(body, status_code=self.problem.value.status, headers=headers)
+
+
+class CrowdedError(Exception):
+    """Too many messages to Temporal at once, to one hold or in all; nothing was changed."""
 
 
 def invalid(field: str, message: str) -> ApiError:
@@ -151,9 +156,10 @@ def install_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    @app.exception_handler(CrowdedError)
     @app.exception_handler(DatabaseBusyError)
-    async def _busy(request: Request, _error: Exception) -> JSONResponse:
-        context_of(request).telemetry.warn("inventory_hold_busy", path=request.url.path)
+    async def _busy(request: Request, error: Exception) -> JSONResponse:
+        context_of(request).telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
         return ApiError(Problem.inventory_busy).response()
 
     @app.exception_handler(DatabaseUnavailableError)

@@ -71,8 +71,17 @@ class Lifecycle:
 
     async def look_only(self, wanted: Wanted) -> Hold | None:
         """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
-        standing = await bounded(self._context, self._look(wanted), hold_id=wanted.hold_id)
-        return None if standing.own is None else _same_request(standing.own, wanted)
+        telemetry = self._context.telemetry
+        try:
+            standing = await bounded(self._context, self._look(wanted), hold_id=wanted.hold_id)
+        except ApiError as error:
+            if error.problem is Problem.insufficient_stock:
+                telemetry.validated(ok=False, shop_id=wanted.shop_id)
+            raise
+        if standing.own is not None:
+            return _same_request(standing.own, wanted)
+        telemetry.validated(ok=True, shop_id=wanted.shop_id)
+        return None
 
     async def temporal_is_up(self) -> None:
         """Raise ApiError 503 unless Temporal serves."""

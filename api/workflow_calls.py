@@ -23,7 +23,7 @@ from temporalio.common import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.errors import ApiError, Problem
+from api.errors import ApiError, CrowdedError, Problem
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
     HOLD_EXPIRES_AT,
@@ -71,7 +71,10 @@ Target = HoldKey | HoldInput
 
 
 class WorkflowCalls:
-    """Starts hold workflows and sends them messages. Every method raises ApiError 503 where Temporal is away."""
+    """Starts hold workflows and sends them messages. Every method raises ApiError 503 where Temporal is away.
+
+    And CrowdedError where it has more to do than it takes; nothing was changed then.
+    """
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
@@ -195,6 +198,8 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
         return UpdateRefusedError(cause.type or "", cause.message)
     # Whatever keeps Temporal from serving us is «unavailable», an expired key and a missing namespace too.
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
+        return CrowdedError(error.message)
     ours = isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT
     if isinstance(error, (RPCError, RuntimeError)) and not ours:
         return ApiError(Problem.inventory_unavailable, "Temporal is out of reach.")

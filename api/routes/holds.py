@@ -12,6 +12,7 @@ from api.bounds import bounded
 from api.context import context_of
 from api.documentation import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.errors import ApiError, Problem, invalid
+from api.headers import text_of
 from api.identity import hold_id_for, request_hash
 from api.lifecycle import Lifecycle, Wanted
 from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldOut, HoldsOut, HoldsQuery, NotHeldOut, ShopId, merged
@@ -41,9 +42,7 @@ def lifecycle_of(request: Request) -> Lifecycle:
 
 
 def _checked_key(key: str | None) -> str | None:
-    if key is not None and not key.isprintable():
-        raise invalid("Idempotency-Key", "must be printable characters")
-    return key
+    return None if key is None else text_of("Idempotency-Key", key)
 
 
 def checked_ttl(asked: int | None, default: int, ceiling: int) -> int:

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.bounds import within
 from api.context import Context, context_of
-from api.errors import ApiError
+from api.errors import ApiError, CrowdedError
 from api.routes.holds import lifecycle_of
 from api.schemas import AliveOut, CheckOut, HealthOut
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
@@ -37,7 +37,7 @@ async def _check_database(context: Context) -> CheckOut:
 async def _check_temporal(request: Request) -> CheckOut:
     try:
         await within(_CHECK_SECONDS, lifecycle_of(request).temporal_is_up())
-    except (ApiError, TimeoutError):
+    except (ApiError, CrowdedError, TimeoutError):
         return CheckOut(status="failed", detail="Temporal does not answer.")
     return CheckOut(status="ok")
 
