@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from inventory.engine import fetch
 from inventory.settings import Settings, SettingsError
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, client, neighbour, refused
 from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
@@ -86,6 +87,15 @@ async def test_two_tokens_are_known_while_one_replaces_the_other(stack: Stack) -
         for token, status in ((old, 200), (new, 200), (f"{old}, {new}", 401), (AUTHORITY_TOKEN, 401)):
             headers = {"Authorization": f"Bearer {token}"}
             assert (await http.get(ITEMS, params={"shopId": SHOP}, headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize("name", ["Łukasz", "José", "till-3"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+async def test_an_actor_is_recorded_by_the_name_that_was_sent(stack: Stack, name: str, encoding: str) -> None:
+    sent = name.encode(encoding if name != "Łukasz" else "utf-8")
+    assert (await stack.http.put(ITEMS, json=COUNT, headers=[(b"X-Actor", sent)])).status_code == 200
+    (row,) = await fetch(stack.engine, 'SELECT actor FROM "InventoryMovement"', {})
+    assert row["actor"] == name
 
 
 @pytest.mark.parametrize("actor", [b"", b"x" * 65, b"a\tb", b"\x80"])

@@ -120,10 +120,10 @@ async def test_commit_and_release_at_once_end_the_hold_once(stack: Stack) -> Non
     await assert_stock_adds_up(stack.engine)
 
 
-async def test_commit_by_six_at_once_sells_once(stack: Stack) -> None:
+async def test_commit_by_thirty_at_once_sells_once(stack: Stack) -> None:
     await stack.put(8)
     hold = await stack.made(("TEE", 2))
-    answers = await asyncio.gather(*(stack.post(hold["holdId"], "commit") for _ in range(6)))
+    answers = await asyncio.gather(*(stack.post(hold["holdId"], "commit") for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
     assert await stack.stock_of() == (6, 0)
     assert stack.counted("inventory_hold_committed") == 1

@@ -58,11 +58,17 @@ async def test_validate_only_makes_no_hold_and_counts_none(
 async def test_validate_only_refuses_what_the_stock_cannot_meet(
     looking: tuple[httpx.AsyncClient, CollectorRegistry],
 ) -> None:
-    http, _ = looking
+    http, registry = looking
     for url in (HOLDS, VALIDATE):
         body = refused(await http.post(url, json=TOO_MUCH), 409, "insufficient_stock")
         assert body["items"] == [{"sku": "TEE", "variantKey": "", "requested": 99, "available": 5}]
     assert fields_of(await http.post(HOLDS, json={**CART, "ttlSeconds": 1})) == ["ttlSeconds"]
+    assert (await http.post(HOLDS, json=CART)).status_code == 200
+    validations = {
+        result: registry.get_sample_value("checkout_inventory_validation_total", {"result": result})
+        for result in ("insufficient", "ok")
+    }
+    assert validations == {"insufficient": 2, "ok": 1}
 
 
 async def test_validate_only_answers_a_hold_that_the_key_made_before(

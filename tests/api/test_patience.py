@@ -59,6 +59,21 @@ async def test_a_commit_that_cannot_settle_in_time_is_unknown_and_then_found(dat
         assert (await stack.post(hold["holdId"], "commit")).json()["status"] == "committed"
 
 
+async def test_more_than_ten_messages_at_once_to_a_hold_that_cannot_settle_are_told_to_come_again(
+    database: str, temporal: Client
+) -> None:
+    async with running_stack(database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="3000") as stack:
+        await stack.put(1)
+        hold = await stack.made()
+        async with locked(stack):
+            answers = await asyncio.gather(*(stack.post(hold["holdId"], "release") for _ in range(14)))
+        for answer in answers:
+            if answer.status_code != 202:
+                refused(answer, 429, "inventory_busy")
+        assert stack.counted("inventory_hold_error") == 0
+        assert (await stack.run_of(hold["holdId"]).result()).status == "released"
+
+
 @contextmanager
 def frozen(server: EmbeddedPostgres) -> Iterator[None]:
     processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
