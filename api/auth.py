@@ -63,7 +63,7 @@ class KnownCallersRoute(APIRoute):
         return handle_known
 
 
-def _caller(
+async def _caller(  # async, though it awaits nothing: FastAPI hands plain functions to a thread, each time
     request: Request,
     _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     x_actor: Annotated[
@@ -75,7 +75,7 @@ def _caller(
     return Caller(role, role if x_actor is None else text_of("X-Actor", x_actor))
 
 
-def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _admin(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     if caller.role != "admin":
         raise ApiError(Problem.forbidden)
     return caller

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from api.answers import ErrorOut
 from api.errors import ApiError, Problem
-from api.schemas import ErrorOut
 
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape

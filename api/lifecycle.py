@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
+from api.answers import ShortOut
 from api.bounds import bounded, within
 from api.context import Context
 from api.errors import ApiError, Problem
-from api.schemas import ShortOut
 from api.workflow_calls import HoldKey, NoRunningWorkflowError, Target, UpdateRefusedError, WorkflowCalls
 from inventory import reserve
 from inventory.holds import Hold, HoldStatus, Line, read_hold

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
 from api import cursor
+from api.answers import HoldOut, HoldsOut, NotHeldOut
 from api.auth import Authority, KnownCallersRoute
 from api.bounds import bounded
 from api.context import context_of
@@ -15,7 +16,7 @@ from api.errors import ApiError, Problem, invalid
 from api.headers import text_of
 from api.identity import hold_id_for, request_hash
 from api.lifecycle import Lifecycle, Wanted
-from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldOut, HoldsOut, HoldsQuery, NotHeldOut, ShopId, merged
+from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, ShopId, merged
 from inventory.holds import list_holds, read_hold
 from inventory.settings import MIN_TTL_SECONDS, Mode
 from workflows.messages import Cancel, Commit, Extend

@@ -5,24 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from api import cursor
+from api.answers import BelowHeldOut, ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.bounds import bounded
 from api.context import context_of
 from api.documentation import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.errors import ApiError, Problem, invalid
 from api.lifecycle import insufficient
-from api.schemas import (
-    BelowHeldOut,
-    ItemIn,
-    ItemOut,
-    ItemsIn,
-    ItemsOut,
-    ItemsPageOut,
-    ItemsQuery,
-    ValidateIn,
-    ValidOut,
-    merged,
-)
+from api.schemas import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
 from inventory.items import KEEP, CountBelowHeldError, ItemCount, count_items, list_items, read_short
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)

@@ -10,11 +10,11 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.answers import AliveOut, CheckOut, HealthOut
 from api.bounds import within
 from api.context import Context, context_of
 from api.errors import ApiError, CrowdedError
 from api.routes.holds import lifecycle_of
-from api.schemas import AliveOut, CheckOut, HealthOut
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
 from inventory.settings import Mode
 
