@@ -20,6 +20,7 @@ from typing import NoReturn
 from urllib.request import urlopen
 
 import structlog
+import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry, Metric, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
@@ -187,7 +188,7 @@ def _free_port() -> int:
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format)
-    asyncio.run(run_worker(settings, sdk_metrics_port))
+    uvloop.run(run_worker(settings, sdk_metrics_port))
     # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts
     # the process (seen once in some twenty stops under load): it ends without.
     sys.stdout.flush()

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from cli.embedded import TEMPORAL_FLAGS, EmbeddedPostgres, temporal_binary
@@ -17,6 +16,7 @@ from cli.migrate import migrate
 from inventory.engine import create_engine
 from inventory.settings import Settings
 from tests.stack import Stack, running_stack
+from workflows.conversion import data_converter
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""
@@ -81,7 +81,7 @@ async def temporal() -> AsyncIterator[Client]:
         dev_server_existing_path=str(temporal_binary()),
         dev_server_extra_args=list(TEMPORAL_FLAGS),
         dev_server_log_level="error",
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter,
     )
     async with environment:
         with pytest.MonkeyPatch.context() as patch:

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from temporalio.client import Client, RetryConfig
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
+
+from workflows.conversion import data_converter
 
 # A caller waits INVENTORY_REQUEST_TIMEOUT_MS at most: what is out of reach for 1.5 s is answered 503 meanwhile.
 _RETRY = RetryConfig(
@@ -21,7 +22,7 @@ async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Clie
     config = ClientConfig.load_client_connect_config()
     config.setdefault("target_host", "localhost:7233")
     return await Client.connect(
-        **config, data_converter=pydantic_data_converter, lazy=lazy, runtime=runtime, retry_config=_RETRY
+        **config, data_converter=data_converter, lazy=lazy, runtime=runtime, retry_config=_RETRY
     )
 
 

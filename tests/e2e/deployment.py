@@ -17,7 +17,6 @@ import psutil
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.workflow_calls import WorkflowCalls
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
@@ -26,6 +25,7 @@ from cli.processes import START_SECONDS, Child, free_port
 from inventory.engine import create_engine, fetch
 from inventory.settings import TASK_QUEUE, Settings
 from tests.stack import ADMIN_TOKEN, SHOP, environment
+from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, Line, hold_workflow_id
 
@@ -66,7 +66,7 @@ class Deployment:
 
     async def connect(self) -> None:
         """Connect the test itself to Temporal."""
-        self.temporal = await Client.connect(self.temporal_address, data_converter=pydantic_data_converter)
+        self.temporal = await Client.connect(self.temporal_address, data_converter=data_converter)
 
     async def start_api(self) -> None:
         """Start the API, in the place of one that ended, and return when it answers."""

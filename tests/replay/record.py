@@ -10,7 +10,6 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
@@ -22,6 +21,7 @@ from inventory.settings import Settings
 from inventory.telemetry import Telemetry
 from tests.stack import SHOP, environment
 from worker import make_worker
+from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Commit, Extend, HoldInput, Line, Payment, PaymentProcessing, hold_workflow_id
 
@@ -101,7 +101,7 @@ async def _record_on(database: str, address: str) -> dict[str, str]:
     counts = [ItemCount("TEE", "size:M", 100), ItemCount("MUG", "", 100)]
     await count_items(engine, SHOP, counts, actor="recorder")
     telemetry = Telemetry(CollectorRegistry())
-    client = await Client.connect(address, data_converter=pydantic_data_converter, identity="recorder")
+    client = await Client.connect(address, data_converter=data_converter, identity="recorder")
     stock, payments = StockActivities(engine, telemetry), PaymentActivities(telemetry)
     async with make_worker(client, stock, payments, task_queue="recording"):
         stories = STORIES.values()

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from tests.replay.record import HISTORIES, STORIES
+from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput
 
@@ -25,7 +25,7 @@ def history_of(file: Path) -> WorkflowHistory:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 @pytest.mark.parametrize("runner", [SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()], ids=["in", "out"])
 async def test_a_committed_history_replays(file: Path, runner: WorkflowRunner) -> None:
-    replayer = Replayer(workflows=[HoldWorkflow], data_converter=pydantic_data_converter, workflow_runner=runner)
+    replayer = Replayer(workflows=[HoldWorkflow], data_converter=data_converter, workflow_runner=runner)
 
     await replayer.replay_workflow(history_of(file))
 
@@ -51,8 +51,6 @@ class Hasty:
 
 
 async def test_a_changed_workflow_fails_the_replay() -> None:
-    replayer = Replayer(
-        workflows=[Hasty], data_converter=pydantic_data_converter, workflow_runner=UnsandboxedWorkflowRunner()
-    )
+    replayer = Replayer(workflows=[Hasty], data_converter=data_converter, workflow_runner=UnsandboxedWorkflowRunner())
     with pytest.raises(NondeterminismError):
         await replayer.replay_workflow(history_of(HISTORIES / "0.1.0" / "paid.json"))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from cli.embedded import EmbeddedTemporal
 from tests.stack import Stack, running_stack
+from workflows.conversion import data_converter
 from workflows.messages import hold_workflow_id
 
 _FLAGS = (
@@ -73,7 +73,7 @@ async def temporal(server: EmbeddedTemporal) -> AsyncIterator[Client]:
     """Yield a client of the server that has the UI."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEMPORAL_ADDRESS", server.address)
-        yield await Client.connect(server.address, data_converter=pydantic_data_converter)
+        yield await Client.connect(server.address, data_converter=data_converter)
 
 
 @pytest.fixture

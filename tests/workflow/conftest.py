@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from cli.embedded import TEMPORAL_FLAGS, temporal_binary
 from tests.stack import Stack, running_stack
+from workflows.conversion import data_converter
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def skipping(database: str) -> AsyncIterator[SkippingStack]:
             "--dynamic-config-value",
             "frontend.WorkflowTimeSkippingEnabled=true",
         ],
-        data_converter=pydantic_data_converter,
+        data_converter=data_converter,
     )
     async with environment:
         with pytest.MonkeyPatch.context() as patch:
