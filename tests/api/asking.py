@@ -84,6 +84,14 @@ def fresh(prefix: str = "k") -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
+async def insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """Ask as docs/errors.md says: again as long as the answer is 429, 503 or 504."""
+    while True:
+        answer = await ask()
+        if answer.status_code not in {429, 503, 504}:
+            return answer
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return when the condition is true; the test's time-out bounds it."""
     while not await condition():

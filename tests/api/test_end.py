@@ -1,11 +1,12 @@
 """Commit and release: each end once, its repeats the same, its opposite refused."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from inventory.engine import fetch
-from tests.api.asking import HOLDS, expired, fields_of, fresh, refused
+from tests.api.asking import HOLDS, expired, fields_of, fresh, insist, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 
@@ -110,7 +111,7 @@ async def test_commit_and_release_at_once_end_the_hold_once(stack: Stack) -> Non
     await stack.put(8)
     holds = [(await stack.made())["holdId"] for _ in range(4)]
     verbs = ["commit", "release", "release", "commit"]
-    answers = await asyncio.gather(*(stack.post(hold, verb) for hold in holds for verb in verbs))
+    answers = await asyncio.gather(*(insist(partial(stack.post, hold, verb)) for hold in holds for verb in verbs))
     for hold, answer in zip([hold for hold in holds for _ in verbs], answers, strict=True):
         status = (await stack.read(hold))["status"]
         if answer.status_code != 200:
@@ -123,7 +124,7 @@ async def test_commit_and_release_at_once_end_the_hold_once(stack: Stack) -> Non
 async def test_commit_by_thirty_at_once_sells_once(stack: Stack) -> None:
     await stack.put(8)
     hold = await stack.made(("TEE", 2))
-    answers = await asyncio.gather(*(stack.post(hold["holdId"], "commit") for _ in range(30)))
+    answers = await asyncio.gather(*(insist(lambda: stack.post(hold["holdId"], "commit")) for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
     assert await stack.stock_of() == (6, 0)
     assert stack.counted("inventory_hold_committed") == 1

@@ -2,26 +2,15 @@
 
 import asyncio
 
-import httpx
 from temporalio import activity
 from temporalio.client import Client
 
 from activities.stock import StockActivities
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
-from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, locked, refused
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 from workflows.messages import Reservation, ReserveRequest
-
-AGAIN = {429, 503, 504}
-
-
-async def persistent(stack: Stack, key: str) -> httpx.Response:
-    """Repeat the create with the same key as long as the answer says so."""
-    while True:
-        answer = await stack.create(key=key)
-        if answer.status_code not in AGAIN:
-            return answer
 
 
 class Deaf(StockActivities):
@@ -62,7 +51,7 @@ async def test_locked_rows_then_free_ones(database: str, temporal: Client) -> No
         assert refused(busy, 429, "inventory_busy")["retryAfter"] > 0
         assert int(busy.headers["Retry-After"]) >= 1
         assert await stack.stock_of() == (1, 0)
-        assert (await persistent(stack, key)).status_code == 201
+        assert (await insist(lambda: stack.create(key=key))).status_code == 201
 
 
 async def test_postgres_away_then_back(own_postgres: EmbeddedPostgres, temporal: Client) -> None:
@@ -85,7 +74,7 @@ async def test_postgres_away_then_back(own_postgres: EmbeddedPostgres, temporal:
         for answer in others:
             refused(answer, 503, "inventory_unavailable")
         assert stack.counted("inventory_hold_error") == 1 + len(others)
-        hold = await persistent(stack, key)
+        hold = await insist(lambda: stack.create(key=key))
         assert (hold.status_code, hold.json()["holdId"]) == (201, body["holdId"])
         await assert_stock_adds_up(stack.engine)
 
@@ -112,7 +101,7 @@ async def test_temporal_away_then_back(database: str, own_temporal: EmbeddedTemp
         body = refused(away, 503, "inventory_unavailable")
         assert valid.status_code == 200
         assert (health.status_code, health.json()["checks"]["temporal"]["status"]) == (503, "failed")
-        hold = await persistent(stack, key)
+        hold = await insist(lambda: stack.create(key=key))
         assert (hold.status_code, hold.json()["holdId"]) == (201, body["holdId"])
         assert await stack.stock_of() == (0, 1)
 
@@ -127,7 +116,7 @@ async def test_no_worker_then_one_that_comes_too_late_to_take_stock(database: st
         async with stack.worker():
             assert (await stack.run_of(hold_id).result()).status == "rejected"
             assert await stack.stock_of() == (1, 0)
-            hold = await persistent(stack, key)
+            hold = await insist(lambda: stack.create(key=key))
         assert hold.json()["holdId"] == hold_id
         assert await stack.stock_of() == (0, 1)
 
@@ -163,9 +152,7 @@ async def test_a_503_whose_hold_was_made_is_found_by_the_repeat(
             own_temporal.start()
             stock.may_tell.set()
             assert (found.status_code, found.json()["holdId"]) == (200, hold_id)
-            released = httpx.Response(503)
-            while released.status_code in AGAIN:
-                released = await stack.post(hold_id, "release")
+            released = await insist(lambda: stack.post(hold_id, "release"))
             assert released.status_code in {200, 202}
             await stack.run_of(hold_id).result()
         assert await stack.stock_of() == (1, 0)
