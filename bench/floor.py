@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from temporalio import workflow
@@ -124,7 +125,7 @@ def main() -> None:
                 access_log=False,
             )
         case ["worker"]:
-            asyncio.run(work())
+            uvloop.run(work())  # as the product's
         case _:
             sys.exit("python -m bench.floor api PORT | worker")
 
