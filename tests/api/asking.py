@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import psycopg
 from prometheus_client import CollectorRegistry
-from temporalio.api.enums.v1 import EventType
 
 from api.app import create_app
 from api.identity import request_hash
@@ -96,19 +95,6 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Return when the condition is true; the test's time-out bounds it."""
     while not await condition():
         await asyncio.sleep(0.01)
-
-
-async def until_heard(stack: Stack, hold_id: str, *, updates: int) -> None:
-    """Return when the hold's workflow has accepted that many updates; `reserved` is the first."""
-
-    async def heard() -> bool:
-        events = [event async for event in stack.run_of(hold_id).fetch_history_events()]
-        return (
-            sum(event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED for event in events)
-            >= updates
-        )
-
-    await until(heard)
 
 
 async def expired(stack: Stack, hold_id: str) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 import asyncio
 
-from tests.api.asking import fresh, locked, refused, until_heard
+import pytest
+
+from api.workflow_calls import Target, WorkflowCalls
+from tests.api.asking import fresh, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
+from workflows.messages import Cancel, Ended
 
 
 async def test_a_second_hold_for_the_same_cart_is_refused_with_the_first_one_s_id(stack: Stack) -> None:
@@ -62,17 +66,19 @@ async def test_a_new_cart_that_cannot_be_met_leaves_the_old_hold_alone(stack: St
     assert await stack.stock_of() == (3, 2)
 
 
-async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack) -> None:
+async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.put(5)
     old = await stack.made(reference="cart")
-    async with asyncio.TaskGroup() as group, locked(stack):  # the sale is decided and cannot be written yet
-        sale = group.create_task(stack.post(old["holdId"], "commit"))
-        await until_heard(stack, old["holdId"], updates=2)  # `reserved` and `commit`
-        replacing = group.create_task(stack.create(reference="cart", replace=True))
-        await until_heard(stack, old["holdId"], updates=3)
-    assert sale.result().status_code == 200
-    body = refused(replacing.result(), 409, "hold_not_active")
+    release = WorkflowCalls.release
+
+    async def sold_first(calls: WorkflowCalls, to: Target, message: Cancel) -> Ended:
+        assert (await stack.post(old["holdId"], "commit")).status_code == 200
+        return await release(calls, to, message)
+
+    monkeypatch.setattr(WorkflowCalls, "release", sold_first)
+    body = refused(await stack.create(reference="cart", replace=True), 409, "hold_not_active")
     assert (body["status"], body["holdId"]) == ("committed", old["holdId"])
+    assert await stack.stock_of() == (4, 0)
 
 
 async def test_replace_repeated_with_its_key_answers_the_new_hold(stack: Stack) -> None:
