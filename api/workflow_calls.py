@@ -41,6 +41,7 @@ from workflows.messages import (
 )
 
 _SUMMARY_LENGTH = 180
+_NOT_READY_SECONDS = 0.05
 _CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
 _SEARCH_ATTRIBUTE_BYTES = 2048
 """What Temporal takes as the value of one, as JSON."""
@@ -48,6 +49,10 @@ _SEARCH_ATTRIBUTE_BYTES = 2048
 
 class NoRunningWorkflowError(Exception):
     """There is no open run that could answer; the database knows what became of the hold."""
+
+
+class _NotReadyError(Exception):
+    """The run's workflow task has to be done again first: a message came in while it was ending."""
 
 
 class UpdateRefusedError(Exception):
@@ -126,6 +131,20 @@ class WorkflowCalls:
         answers: Any,  # noqa: ANN401 - a type or a union of types
         update_id: str | None = None,
     ) -> object:
+        while True:
+            try:
+                return await self._send(name, to, *message, answers=answers, update_id=update_id)
+            except _NotReadyError:
+                await asyncio.sleep(_NOT_READY_SECONDS)
+
+    async def _send(
+        self,
+        name: str,
+        to: Target,
+        *message: object,
+        answers: Any,  # noqa: ANN401 - a type or a union of types
+        update_id: str | None,
+    ) -> object:
         start = self._start(to) if isinstance(to, HoldInput) else None
         try:
             if start is not None:
@@ -194,6 +213,8 @@ def _translated(error: Exception) -> Exception:
     """Return what the callers of this module know: gone, refused, or the 503 for a Temporal that is out of reach."""
     if _is_gone(error):
         return NoRunningWorkflowError()
+    if isinstance(error, RPCError) and error.status is RPCStatusCode.FAILED_PRECONDITION:
+        return _NotReadyError()
     cause = error.__cause__
     if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
         return UpdateRefusedError(cause.type or "", cause.message)

@@ -28,6 +28,7 @@ from workflows.messages import (
     PaymentProcessing,
     Reservation,
     ReserveRequest,
+    Settled,
     SettledStatus,
     SettleRequest,
     Snapshot,
@@ -39,6 +40,9 @@ from workflows.ports import PaymentsPort, StockPort
 # Longer than Postgres lets a statement run (lock time-out + 1 s, at most 5 s, after at most 2 s to connect), shorter
 # than the workflow task time-out (10 s): a killed worker's statement has ended before another attempt begins.
 _STATEMENT = timedelta(seconds=8)
+
+FAILED_HERE = (ActivityError, ApplicationError)
+"""How a local activity fails: of its own errors the SDK raises the cause itself."""
 
 ASK_THRICE = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3)
 # What the database has must be known: giving up could leave stock held by nobody.
@@ -121,7 +125,7 @@ class HoldWorkflow:
                 start_to_close_timeout=_STATEMENT,
                 retry_policy=ASK_THRICE,
             )
-        except (ActivityError, ApplicationError):  # of a local activity the SDK raises the cause itself
+        except FAILED_HERE:
             return await workflow.execute_activity_method(
                 StockPort.reserve,
                 request,
@@ -186,20 +190,37 @@ class HoldWorkflow:
             self._facts.hear_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment_id: str | None = None) -> EndStatus:
-        # From here on the decision is final. A regular activity, so that the decision is in the history before its
-        # effect: with a local one, a message that arrives meanwhile would run this task again and settle otherwise.
-        self._ending = to
+        self._ending = to  # from here on the decision is final
         self._show(f"Ending: {to} ({reason}).")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
-        settled = await workflow.execute_activity_method(
+        settled = await (self._sell_at_once(request) if to == "committed" else self._settle_on_record(request))
+        self._bought_by = settled.payment_id
+        return settled.status
+
+    async def _sell_at_once(self, request: SettleRequest) -> Settled:
+        # Nothing beats a sale: whatever a message that runs this task again may bring, it decides for the sale again,
+        # and if nobody remembers why, the database says committed (docs/decisions/0006-a-sale-settles-at-once.md).
+        try:
+            return await workflow.execute_local_activity_method(
+                StockPort.settle,
+                request,
+                summary=f"settle: {request.to} ({request.reason})",
+                start_to_close_timeout=_STATEMENT,
+                retry_policy=ASK_THRICE,
+            )
+        except FAILED_HERE:
+            return await self._settle_on_record(request)
+
+    async def _settle_on_record(self, request: SettleRequest) -> Settled:
+        # A regular activity, so that the decision is in the history before its effect: with a local one, a payment
+        # that arrives meanwhile would run this task again, decide otherwise, and find the stock given back.
+        return await workflow.execute_activity_method(
             StockPort.settle,
             request,
-            summary=f"settle: {to} ({reason})",
+            summary=f"settle: {request.to} ({request.reason})",
             start_to_close_timeout=_STATEMENT,
             retry_policy=UNTIL_KNOWN,
         )
-        self._bought_by = settled.payment_id
-        return settled.status
 
     async def _leave_nothing_unanswered(self, ended: EndStatus) -> None:
         """Report each payment that did not buy the hold and let the handlers answer, until nothing is left.

@@ -160,7 +160,10 @@ async def test_an_end_that_was_committed_and_not_recorded_is_told_and_not_repeat
     assert await aftermath.deployment.end_of(hold_id) == status
 
     assert await aftermath.deployment.row(hold_id) == aftermath.rows[hold_id]
-    assert await settles_begun(aftermath.deployment, hold_id) == 2
+    if status == "committed":  # a sale settles in its workflow task, the others in an activity
+        assert await task_was_lost(aftermath.deployment, hold_id)
+    else:
+        assert await settles_begun(aftermath.deployment, hold_id) == 2
     row = await aftermath.deployment.row(hold_id)
     assert row is not None
     assert row["moves"] == (1 if status == "committed" else 0)

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack, running_stack
-from tests.workflow.sending import Handle, held, until
+from tests.stock import until_waiting
+from tests.workflow.sending import Handle, held
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Ended, Payment
 
@@ -100,20 +100,25 @@ async def reset(stack: Stack, run: Handle, *, event_id: int) -> None:
     )
 
 
-async def test_a_hold_terminated_while_it_settles_tells_the_callers_the_truth(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("verb", "status", "stock"), [("commit", "committed", (9, 0)), ("release", "released", (10, 0))]
+)
+async def test_a_hold_terminated_while_it_settles_tells_the_callers_the_truth(
+    stack: Stack, verb: str, status: str, stock: tuple[int, int]
+) -> None:
     hold = await stack.made()
     async with stack.engine.connect() as connection:
         await connection.execution_options(isolation_level="READ COMMITTED")
         await connection.exec_driver_sql('SELECT FROM "InventoryItem" FOR UPDATE')
-        commit = asyncio.create_task(stack.post(hold["holdId"], "commit"))
-        await until(stack.run_of(hold["holdId"]), EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        answer = asyncio.create_task(stack.post(hold["holdId"], verb))
+        await until_waiting(stack.engine, 1)
         await stack.run_of(hold["holdId"]).terminate()
         await connection.rollback()
 
-    answer = await commit
+    told = await answer
 
-    assert (answer.status_code, answer.json()["status"]) == (200, "committed")
-    assert await stack.stock_of() == (9, 0)
+    assert (told.status_code, told.json()["status"]) == (200, status)
+    assert await stack.stock_of() == stock
     await assert_stock_adds_up(stack.engine)
 
 

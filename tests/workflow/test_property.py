@@ -6,7 +6,7 @@ import os
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from temporalio.client import WorkflowUpdateFailedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
@@ -41,7 +41,10 @@ async def say(hold: Hold, message: str) -> str | None:
             return answer.status if isinstance(answer, Ended) else answer.ended
         else:
             await run.cancel()
-    except (RPCError, WorkflowUpdateFailedError):
+    except RPCError as error:
+        # The run's task has to be done again first: asked again, as the API does.
+        return await say(hold, message) if error.status is RPCStatusCode.FAILED_PRECONDITION else None
+    except WorkflowUpdateFailedError:
         return None
     return None
 
