@@ -195,7 +195,7 @@ def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     os._exit(0)
 
 
-def _supervise(settings: Settings, processes: int, metrics_port: int) -> int:
+def _supervise(settings: Settings, processes: int, metrics: tuple[str, int]) -> int:
     """Run several worker processes; one that dies is started again, and all stop with this one."""
     log = structlog.get_logger("worker")
     context = multiprocessing.get_context("spawn")
@@ -223,8 +223,8 @@ def _supervise(settings: Settings, processes: int, metrics_port: int) -> int:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         registry.register(SdkMetrics(ports))
-        start_http_server(metrics_port, registry=registry)
-        log.info("worker processes started", processes=processes, metrics_port=metrics_port)
+        start_http_server(metrics[1], metrics[0], registry=registry)
+        log.info("worker processes started", processes=processes, metrics_port=metrics[1])
         while not stopping:
             multiprocessing.connection.wait([child.sentinel for child in children], timeout=1)
             for index, child in enumerate(children):
@@ -251,6 +251,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=int(os.environ.get("HOLDFAST_WORKER_METRICS_PORT", "9464")),
         help="where /metrics is served (HOLDFAST_WORKER_METRICS_PORT, default 9464)",
     )
+    parser.add_argument(
+        "--metrics-host",
+        default=os.environ.get("HOLDFAST_WORKER_METRICS_HOST", "0.0.0.0"),  # noqa: S104 - scraped from elsewhere
+        help="the address that /metrics listens on (HOLDFAST_WORKER_METRICS_HOST, default all)",
+    )
     options = parser.parse_args(arguments)
     try:
         settings = Settings.read()
@@ -259,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     configure_logging(settings.log_format)
     if options.processes > 1:
-        return _supervise(settings, options.processes, options.metrics_port)
+        return _supervise(settings, options.processes, (options.metrics_host, options.metrics_port))
     sdk_metrics_port = _free_port()
     REGISTRY.register(SdkMetrics([sdk_metrics_port]))
-    start_http_server(options.metrics_port)
+    start_http_server(options.metrics_port, options.metrics_host)
     _work(settings, sdk_metrics_port)
 
 

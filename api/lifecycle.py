@@ -198,6 +198,7 @@ class Lifecycle:
             request_timeout_ms=self._settings.request_timeout_ms,
             request_hash=hold.request_hash,
             reference=hold.reference,
+            expires_at=hold.expires_at,
         )
 
     async def _refused(self, shop_id: str, hold_id: str, refusal: UpdateRefusedError) -> Exception:

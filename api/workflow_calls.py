@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import ApiError, CrowdedError, Problem
+from workflows import legible
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
     HOLD_EXPIRES_AT,
@@ -40,7 +41,6 @@ from workflows.messages import (
     hold_workflow_id,
 )
 
-_SUMMARY_LENGTH = 180
 _NOT_READY_SECONDS = 0.05
 _CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
 _SEARCH_ATTRIBUTE_BYTES = 2048
@@ -170,10 +170,11 @@ class WorkflowCalls:
             raise _translated(error) from error
 
     def _start(self, hold: HoldInput) -> "WithStartWorkflowOperation[HoldWorkflow, Ended]":
+        expires_at = hold.expires_at or datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)
         attributes: list[SearchAttributePair[Any]] = [
             SearchAttributePair(SHOP_ID, hold.shop_id),
             SearchAttributePair(HOLD_STATUS, "active"),
-            SearchAttributePair(HOLD_EXPIRES_AT, datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)),
+            SearchAttributePair(HOLD_EXPIRES_AT, expires_at),
         ]
         if hold.reference is not None:
             attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
@@ -185,8 +186,8 @@ class WorkflowCalls:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             search_attributes=TypedSearchAttributes(attributes),
-            static_summary=_summary(hold),
-            static_details=_details(hold),
+            static_summary=legible.summary(hold),
+            static_details=legible.details(hold),
         )
 
 
@@ -221,26 +222,12 @@ def _translated(error: Exception) -> Exception:
     # Whatever keeps Temporal from serving us is «unavailable», an expired key and a missing namespace too.
     if isinstance(error, RPCError) and error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
         return CrowdedError(error.message)
-    ours = isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT
+    attribute = isinstance(error, RPCError) and "search attribute" in error.message.lower()
+    ours = isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT and not attribute
     if isinstance(error, (RPCError, RuntimeError)) and not ours:
-        return ApiError(Problem.inventory_unavailable, "Temporal is out of reach.")
+        told = "Temporal lacks a search attribute; docs/operations.md has the commands." if attribute else None
+        return ApiError(Problem.inventory_unavailable, told or "Temporal is out of reach.")
     return error
-
-
-def _summary(hold: HoldInput) -> str:
-    """Return the line by which a person tells this hold from others in the Temporal UI."""
-    lines = ", ".join(f"{line.quantity} x {_name(line.sku, line.variant_key)}" for line in hold.lines)
-    text = f"{hold.shop_id}: {lines}" + (f" for {hold.reference}" if hold.reference else "")
-    return text if len(text) <= _SUMMARY_LENGTH else text[: _SUMMARY_LENGTH - 1] + "…"
-
-
-def _details(hold: HoldInput) -> str:
-    rows = "\n".join(f"| {_cell(line.sku)} | {_cell(line.variant_key)} | {line.quantity} |" for line in hold.lines)
-    reference = f"- Reference: {_cell(hold.reference)}\n" if hold.reference else ""
-    return (
-        f"- Shop: {hold.shop_id}\n- Hold: {hold.hold_id}\n{reference}- Lives {hold.ttl_seconds} s unless extended, "
-        f"{hold.max_ttl_seconds} s at most\n\n| SKU | Variant | Quantity |\n|---|---|---|\n{rows}\n"
-    )
 
 
 def _searchable(reference: str) -> str:
@@ -248,12 +235,3 @@ def _searchable(reference: str) -> str:
     while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
         reference = reference[:-10]
     return reference
-
-
-def _name(sku: str, variant_key: str) -> str:
-    return f"{sku} {variant_key}" if variant_key else sku
-
-
-def _cell(text: str) -> str:
-    """Return the text as it is, in a markdown table: no markup of the caller's is rendered."""
-    return "".join("\\" + c if c in "\\`*_{}[]()#+-.!|<>~" else c for c in text)

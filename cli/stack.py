@@ -58,6 +58,7 @@ class Stack:
             "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],
             "INVENTORY_ADMIN_TOKEN": tokens["admin"],
             "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
+            "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
         }
         self.api_url = f"http://127.0.0.1:{ports.api}"
         api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))

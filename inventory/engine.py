@@ -16,8 +16,10 @@ _QUERY_CANCELED = "57014"
 _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _BUSY_STATES = frozenset({_LOCK_NOT_AVAILABLE, _QUERY_CANCELED, _DEADLOCK, _SERIALIZATION})
-_AWAY_CLASSES = ("08", "53", "57P")
-"""SQLSTATE beginnings of: connection failure, out of resources, shut-down or start-up."""
+_AWAY_CLASSES = ("08", "53", "57P", "25006", "3D000")
+"""SQLSTATE beginnings of: connection failure, out of resources, shut-down or start-up, a read-only server (a replica),
+no such database."""
+_NO_SUCH_TABLE = "42P01"
 
 
 class DatabaseBusyError(Exception):
@@ -26,6 +28,10 @@ class DatabaseBusyError(Exception):
 
 class DatabaseUnavailableError(Exception):
     """Postgres did not answer. What was asked may or may not have been done."""
+
+
+class NotMigratedError(DatabaseUnavailableError):
+    """The tables are not there. `holdfast migrate` makes them."""
 
 
 def connection_info(settings: Settings) -> str:
@@ -97,6 +103,8 @@ def translated(error: exc.DBAPIError) -> Exception:
     state = getattr(error.orig, "sqlstate", None) or ""
     if state in _BUSY_STATES:
         return DatabaseBusyError(f"rows not locked in time ({state})")
+    if state == _NO_SUCH_TABLE:
+        return NotMigratedError("the tables are not there; run: holdfast migrate")
     connection_lost = error.connection_invalidated or (not state and isinstance(error.orig, psycopg.OperationalError))
     if connection_lost or state.startswith(_AWAY_CLASSES):
         return DatabaseUnavailableError(str(error.orig).strip().splitlines()[0] if str(error.orig) else "no answer")

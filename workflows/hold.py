@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError
 
+from workflows import effects, legible
 from workflows.extensions import Extensions
 from workflows.messages import (
     HOLD_EXPIRES_AT,
@@ -28,25 +28,12 @@ from workflows.messages import (
     PaymentProcessing,
     Reservation,
     ReserveRequest,
-    Settled,
     SettledStatus,
     SettleRequest,
     Snapshot,
     UnclaimedPayment,
 )
 from workflows.outcome import Expire, Facts, GiveBack, Sell, Wait, decide
-from workflows.ports import PaymentsPort, StockPort
-
-# Longer than Postgres lets a statement run (lock time-out + 1 s, at most 5 s, after at most 2 s to connect), shorter
-# than the workflow task time-out (10 s): a killed worker's statement has ended before another attempt begins.
-_STATEMENT = timedelta(seconds=8)
-
-FAILED_HERE = (ActivityError, ApplicationError)
-"""How a local activity fails: of its own errors the SDK raises the cause itself."""
-
-ASK_THRICE = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3)
-# What the database has must be known: giving up could leave stock held by nobody.
-UNTIL_KNOWN = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -92,15 +79,16 @@ class HoldWorkflow:
         self._reservation = await self._reserve()
         if not isinstance(self._reservation, Held):
             ended: EndStatus = "rejected"
+            self._show(legible.refusal(self._reservation))
         elif self._reservation.status == "active":
             self._adopt(self._reservation)
             ended = await self._wait_and_settle()
         else:
+            self._show(legible.refusal(self._reservation))
             ended, self._bought_by = self._reservation.status, self._reservation.payment_id
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await self._leave_nothing_unanswered(ended)
-        self._show(f"Ended: {ended}.")
         return Ended(ended)
 
     async def _reserve(self) -> Reservation:
@@ -117,25 +105,14 @@ class HoldWorkflow:
             request_hash=self._hold.request_hash,
         )
         self._written_deadline = request.expires_at
-        try:
-            return await workflow.execute_local_activity_method(
-                StockPort.reserve,
-                request,
-                summary="take the stock",
-                start_to_close_timeout=_STATEMENT,
-                retry_policy=ASK_THRICE,
-            )
-        except FAILED_HERE:
-            return await workflow.execute_activity_method(
-                StockPort.reserve,
-                request,
-                summary="find out whether the stock was taken",
-                start_to_close_timeout=_STATEMENT,
-                retry_policy=UNTIL_KNOWN,
-            )
+        return await effects.reserve(request)
 
     def _adopt(self, held: Held) -> None:
-        """Go by the row's times: they differ from this run's where the hold is older than the run."""
+        """Go by the row's times: they differ from this run's where the hold is older than the run.
+
+        They also differ when the run is replayed after its first task was done in pieces: what `workflow.now` said
+        then is only known from the recorded answer, so nothing may be decided by the difference.
+        """
         self._created_at = held.created_at
         self._written_deadline = held.expires_at
         self._facts.deadline = max([held.expires_at, *self._facts.processing.values()])
@@ -161,7 +138,8 @@ class HoldWorkflow:
                 case Wait() if self._facts.deadline != self._written_deadline:
                     await self._write_deadline(self._facts.deadline)
                 case Wait(until):
-                    self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.")
+                    noted = " A cancel is noted and waits for the payment under way." if self._facts.cancel else ""
+                    self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{noted}")
                     await self._sleep(until, heard)
                 case outcome:
                     assert_never(outcome)
@@ -176,13 +154,7 @@ class HoldWorkflow:
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
-        written = await workflow.execute_local_activity_method(
-            StockPort.move_deadline,
-            DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline),
-            summary="write the new deadline",
-            start_to_close_timeout=_STATEMENT,
-            retry_policy=UNTIL_KNOWN,
-        )
+        written = await effects.write_deadline(DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline))
         self._written_deadline = deadline
         if written:
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
@@ -191,36 +163,12 @@ class HoldWorkflow:
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment_id: str | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
-        self._show(f"Ending: {to} ({reason}).")
+        self._show(f"Ending as {legible.end(to, reason)}.")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
-        settled = await (self._sell_at_once(request) if to == "committed" else self._settle_on_record(request))
+        settled = await effects.settle(request)
         self._bought_by = settled.payment_id
+        self._show(f"Ended as {legible.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
-
-    async def _sell_at_once(self, request: SettleRequest) -> Settled:
-        # Nothing beats a sale: whatever a message that runs this task again may bring, it decides for the sale again,
-        # and if nobody remembers why, the database says committed (docs/decisions/0006-a-sale-settles-at-once.md).
-        try:
-            return await workflow.execute_local_activity_method(
-                StockPort.settle,
-                request,
-                summary=f"settle: {request.to} ({request.reason})",
-                start_to_close_timeout=_STATEMENT,
-                retry_policy=ASK_THRICE,
-            )
-        except FAILED_HERE:
-            return await self._settle_on_record(request)
-
-    async def _settle_on_record(self, request: SettleRequest) -> Settled:
-        # A regular activity, so that the decision is in the history before its effect: with a local one, a payment
-        # that arrives meanwhile would run this task again, decide otherwise, and find the stock given back.
-        return await workflow.execute_activity_method(
-            StockPort.settle,
-            request,
-            summary=f"settle: {request.to} ({request.reason})",
-            start_to_close_timeout=_STATEMENT,
-            retry_policy=UNTIL_KNOWN,
-        )
 
     async def _leave_nothing_unanswered(self, ended: EndStatus) -> None:
         """Report each payment that did not buy the hold and let the handlers answer, until nothing is left.
@@ -231,13 +179,7 @@ class HoldWorkflow:
         while True:
             unclaimed = [p for p in self._facts.payments if p != self._bought_by and p not in self._reported]
             for payment_id in unclaimed:
-                await workflow.execute_activity_method(
-                    PaymentsPort.report_unclaimed_payment,
-                    UnclaimedPayment(self._hold.shop_id, self._hold.hold_id, payment_id, ended),
-                    summary=f"report {payment_id}: it did not buy this hold",
-                    start_to_close_timeout=_STATEMENT,
-                    retry_policy=UNTIL_KNOWN,
-                )
+                await effects.report(UnclaimedPayment(self._hold.shop_id, self._hold.hold_id, payment_id, ended))
                 self._reported.add(payment_id)
             if not workflow.all_handlers_finished():
                 await workflow.wait_condition(workflow.all_handlers_finished)
@@ -265,7 +207,7 @@ class HoldWorkflow:
         self._facts.hear_processing(message, workflow.now())
         self._heard += 1
 
-    @workflow.signal(description="Give the stock back")
+    @workflow.signal(description='Give the stock back. Data: {"actor": "your name", "reason": "why"}')
     def cancel(self, message: Cancel) -> None:
         """Release the hold, unless it is sold."""
         self._facts.hear_cancel(message)

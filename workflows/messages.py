@@ -53,6 +53,8 @@ class HoldInput:
     """How long after the start the caller still waits; later the reserve takes nothing."""
     request_hash: str | None = None
     reference: str | None = None
+    expires_at: datetime | None = None
+    """The deadline in the row of a hold to go on with, for the search attribute; the workflow goes by the row."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from api.bounds import within
 from api.context import Context, context_of
 from api.errors import ApiError, CrowdedError
 from api.routes.holds import lifecycle_of
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
+from inventory.engine import NotMigratedError, fetch
 from inventory.settings import Mode
 
 router = APIRouter(tags=["system"])
@@ -27,10 +27,10 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut, "desc
 async def _check_database(context: Context) -> CheckOut:
     try:
         await within(_CHECK_SECONDS, fetch(context.engine, 'SELECT FROM "InventoryItem" LIMIT 0', {}))
-    except (DatabaseUnavailableError, DatabaseBusyError, TimeoutError):
-        return CheckOut(status="failed", detail="Postgres does not answer.")
-    except Exception:  # noqa: BLE001 - whatever else is wrong, the answer is that the database cannot be used
+    except NotMigratedError:
         return CheckOut(status="failed", detail="The tables are not there; run: holdfast migrate")
+    except Exception:  # noqa: BLE001 - whatever is wrong, the answer is that the database cannot be used
+        return CheckOut(status="failed", detail="Postgres does not answer.")
     return CheckOut(status="ok")
 
 

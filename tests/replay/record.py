@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client
@@ -28,13 +29,12 @@ from workflows.messages import Cancel, Commit, Extend, HoldInput, Line, Payment,
 HISTORIES = Path(__file__).parent / "histories"
 CARD, DEBIT = Payment("pi_card", "cs_1"), Payment("pi_debit", "cs_2")
 
-Story = list[tuple[str, object] | str]
+Step = tuple[str, object] | Literal["look", "cancel the run"]
+Story = list[Step]
 STORIES: dict[str, tuple[HoldInput, Story]] = {}
 
 
-def _story(
-    name: str, *story: tuple[str, object] | str, sku: str = "TEE", ttl: int = 1200, window: int = 60_000
-) -> None:
+def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000) -> None:
     lines = [Line(sku, "size:M", 2), Line("MUG", "", 1)]
     hold = HoldInput(SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}")
     STORIES[name] = (hold, list(story))
@@ -42,11 +42,12 @@ def _story(
 
 _story("committed", ("commit", Commit("shop")))
 _story("paid", ("payment_succeeded", CARD))
-_story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))
+_story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))  # both before the first task ends
 _story("released", ("release", Cancel("shopper", "changed their mind")))
 _story("cancelled", ("cancel", Cancel("stripe", "session expired", CARD)))
 _story("cancelled-in-the-ui", "cancel the run")
 _story("expired", ttl=1)
+_story("looked-at-while-reserving", "look", ("commit", Commit("shop")))
 _story("extended-and-committed", ("extend", Extend(600, "key")), ("extend", Extend(600)), ("commit", Commit("shop")))
 _story(
     "processing-failed-and-released",
@@ -68,13 +69,14 @@ async def _tell(client: Client, task_queue: str, hold: HoldInput, story: Story) 
     )
     updates = {"commit", "release", "extend"}
     for step in story:
-        await handle.query(HoldWorkflow.snapshot)  # one step, one workflow task
-        if isinstance(step, str):
+        if step == "look":
+            await handle.query(HoldWorkflow.snapshot)  # while the reserve runs, it splits the first task in pieces
+        elif step == "cancel the run":
             await handle.cancel()
         elif step[0] in updates:
-            await handle.execute_update(step[0], step[1])
+            await handle.execute_update(*step)
         else:
-            await handle.signal(step[0], step[1])
+            await handle.signal(*step)
     await handle.result()
     return (await handle.fetch_history()).to_json()
 

@@ -62,7 +62,7 @@ async def test_the_timeline_names_the_timer_and_how_the_hold_ended(
     await expect(page.get_by_text("hold TTL", exact=True)).to_be_visible()
     await stack.post(hold["holdId"], "release", {"reason": "changed their mind"})
     await page.reload()
-    await expect(page.get_by_text("released (changed their mind)")).to_be_visible()
+    await expect(page.get_by_text("released: changed their mind")).to_be_visible()
     await page.get_by_role("tab", name="User Metadata").click()
     await expect(text_of(page, "current-details").locator("body")).to_contain_text("released")
 

@@ -1,0 +1,75 @@
+"""What a person reads of a hold in the Temporal UI. Callers' texts are shown as they are: none is taken for markup."""
+
+from typing import assert_never
+
+from workflows.messages import Busy, Held, HoldInput, ReferenceTaken, Reservation, Shortage, TooLate
+
+_SUMMARY_BYTES = 400
+_DETAILS_BYTES = 20_000
+"""What the server takes (limit.userMetadataSummarySize and …DetailsSize)."""
+_MARKUP = str.maketrans({character: "\\" + character for character in "\\`*[]<>|"})
+
+
+def plain(text: str) -> str:
+    """Return a caller's text so that a markdown page shows it as it is: no link, no picture, no HTML."""
+    return text.translate(_MARKUP)
+
+
+def summary(hold: HoldInput) -> str:
+    """Return the line by which this hold is told from others: shop, reference, items."""
+    named = f"{hold.shop_id}, {plain(hold.reference)}" if hold.reference else hold.shop_id
+    lines = ", ".join(f"{line.quantity} x {_item(line.sku, line.variant_key)}" for line in hold.lines)
+    return _cut(f"{named}: {lines}", _SUMMARY_BYTES)
+
+
+def details(hold: HoldInput) -> str:
+    """Return what the hold is about, and what an operator may do with it."""
+    parts = [
+        f"- Shop: {hold.shop_id}",
+        f"- Hold: {hold.hold_id}",
+        *([f"- Reference: {plain(hold.reference)}"] if hold.reference else []),
+        f"- Lives {hold.ttl_seconds} s unless extended, {hold.max_ttl_seconds} s at most",
+        "- To give the stock back: Request Cancellation. Do not terminate.",
+        "",
+        "Items:",
+        "",
+        *(f"- {line.quantity} x {_item(line.sku, line.variant_key)}" for line in hold.lines),
+    ]
+    return _cut("\n".join(parts), _DETAILS_BYTES)
+
+
+def end(status: str, reason: str) -> str:
+    """Return how a hold ends and why, in a line."""
+    return status if reason == status else _cut(f"{status}: {plain(reason)}", _SUMMARY_BYTES)
+
+
+def refusal(reservation: Reservation) -> str:
+    """Return why no hold was made."""
+    match reservation:
+        case Shortage(items):
+            short = ", ".join(
+                f"{_item(item.sku, item.variant_key)} ({item.requested} asked, {item.available} there)"
+                for item in items
+            )
+            return _cut(f"Refused: not enough stock of {short}.", _DETAILS_BYTES)
+        case ReferenceTaken(hold_id):
+            return f"Refused: the active hold {hold_id} has the reference."
+        case Busy():
+            return "Refused: the stock's rows were locked by others for too long; the caller was told to ask again."
+        case TooLate():
+            return "Refused: the caller had gone before the stock could be taken."
+        case Held(status=status):
+            return f"The hold was there already: {status}."
+        case _:
+            assert_never(reservation)
+
+
+def _item(sku: str, variant_key: str) -> str:
+    return plain(f"{sku} {variant_key}" if variant_key else sku)
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the text, or of one that is too long the beginning."""
+    if len(text.encode()) <= limit:
+        return text
+    return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"
