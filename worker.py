@@ -44,12 +44,15 @@ from inventory.telemetry import Telemetry, configure_logging
 from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
 
-# Measured with `make bench` on two cores; see bench/RESULTS.md and docs/decisions/.
+# Tried under `make bench` on two cores: fewer pollers looked worse, more made no difference that could be told.
 WORKFLOW_POLLERS = 8
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = 20_000
-"""Open holds kept in memory by a process; a hold beyond that is replayed from its history when it is heard of."""
+"""Open holds kept in memory by a process, some 80 KiB each (bench/RESULTS.md): 1.7 GB when it is full.
+
+A hold beyond that is replayed from its history when it is heard of.
+"""
 
 _LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 _HISTOGRAMS = (

@@ -24,7 +24,7 @@ HOT_CONNECTIONS = 16
 class Plan:
     """How long each part takes, in seconds, and how often it is repeated."""
 
-    slot: float = 8.0
+    slot: float = 5.0
     warm_up: float = 1.5
     rounds: int = 6
     """Slots of the product and as many of the floor, for each number of clients."""
