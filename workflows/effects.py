@@ -1,5 +1,6 @@
 """What a hold's workflow has done to the world: each activity with its limits, and why it is local or on record."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
@@ -65,7 +66,7 @@ async def settle(request: SettleRequest) -> Settled:
     if request.to == "committed":
         # Nothing beats a sale: whatever a message that runs this task again may bring, it decides for the sale again,
         # and if nobody remembers why, the database says committed (docs/decisions/0006-a-sale-settles-at-once.md).
-        try:
+        with suppress(*FAILED_HERE):
             return await workflow.execute_local_activity_method(
                 StockPort.settle,
                 request,
@@ -73,12 +74,6 @@ async def settle(request: SettleRequest) -> Settled:
                 start_to_close_timeout=_STATEMENT,
                 retry_policy=ASK_THRICE,
             )
-        except FAILED_HERE:
-            return await _settle_on_record(request)
-    return await _settle_on_record(request)
-
-
-async def _settle_on_record(request: SettleRequest) -> Settled:
     # A regular activity, so that the decision is in the history before its effect: with a local one, a payment that
     # arrives meanwhile would run this task again, decide otherwise, and find the stock given back.
     return await workflow.execute_activity_method(
