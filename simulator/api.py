@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -156,7 +155,7 @@ class _Exchange:
         if scheme.lower() == "basic":
             try:
                 key = base64.b64decode(key).decode().partition(":")[0]
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 key = ""
         known = self.world.config.api_key
         if not key.startswith(("sk_test_", "rk_test_")) if known is None else key != known:
@@ -195,7 +194,7 @@ class _Exchange:
         if original is not None:
             headers["Idempotent-Replayed"] = "true"
             headers["Original-Request"] = original
-        if status >= _SERVER_ERROR and self.key is not None:
+        if status >= _SERVER_ERROR and self.key in self.world.store.answers:
             headers["Stripe-Should-Retry"] = "false"  # the same key would only get the same answer
         return JSONResponse(body, status, headers)
 

@@ -142,6 +142,18 @@ def _faults(world: World, _request: Request, _body: Json) -> list[Json]:
 
 
 _CALLERS_FIELDS = {field.name for field in fields(Fault)} - {"id", "seen", "fired", "over"}
+_NUMBER = int | float
+_TYPES = {
+    "skip": int,
+    "times": int | None,
+    "share": _NUMBER,
+    "status": int,
+    "stored": bool,
+    "seconds": _NUMBER,
+    "up_to": _NUMBER,
+    "copies": int,
+}
+"""What the fields of a fault are; the others are text."""
 _EFFECTS = {"api": ApiEffect.__args__, "webhook": WebhookEffect.__args__}  # type: ignore[attr-defined]
 
 
@@ -150,6 +162,9 @@ def _add_fault(world: World, _request: Request, body: Json) -> Json:
         raise invalid(f"A fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(_CALLERS_FIELDS))}.")
     if body.get("effect") not in _EFFECTS.get(str(body.get("on")), ()):
         raise invalid(f"on and effect must be one of {_EFFECTS}", param="effect")
+    for name, value in body.items():
+        if not isinstance(value, _TYPES.get(name, str)):
+            raise invalid(f"{name} has the wrong type.", param=name)
     return asdict(world.faults.add(Fault(**{**body, "how": _how(body)})))
 
 

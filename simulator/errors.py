@@ -2,6 +2,9 @@
 
 from typing import Any
 
+_SHOWN = 16
+"""Keys that are longer than this are named by their first letters."""
+
 
 class StripeError(Exception):
     """Ends an API call with an error body.
@@ -61,7 +64,7 @@ def not_authenticated(key: str) -> StripeError:
     if not key:
         message = "You did not provide an API key. Provide it as Bearer token or as the user name of HTTP Basic auth."
     else:
-        message = f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:] if len(key) > 16 else ''}"  # noqa: PLR2004 - short keys stay hidden
+        message = f"Invalid API Key provided: {key[:8] if len(key) > _SHOWN else ''}{'*' * 8}"
     return StripeError(401, message, executed=False)
 
 

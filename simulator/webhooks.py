@@ -29,7 +29,12 @@ class Delivery:
     fault: Fault | None = None
     released: bool = False
     tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once its first attempt is over, or is put off: the next event of the payment may go."""
+    """Set once its first attempt is over: the next event of the payment may go."""
+
+    @property
+    def put_off(self) -> bool:
+        """Tell whether a fault takes it out of its order: nothing waits for it, nor does it wait for others."""
+        return self.fault is not None and self.fault.effect != "duplicate"
 
 
 class Webhooks:
@@ -52,7 +57,8 @@ class Webhooks:
             fault = self._faults.draw("webhook", event.type, frozenset({event.chain, str(event.object.get("id"))}))
             delivery = self._delivery(event, index, fault)
             before = self._last.get((event.chain, index))
-            self._last[event.chain, index] = delivery
+            if not delivery.put_off:
+                self._last[event.chain, index] = delivery
             self._start(delivery, before)
 
     def resend(self, event: Event) -> None:
@@ -83,7 +89,8 @@ class Webhooks:
         return list(dict.fromkeys(delivery.event.id for delivery in pending))
 
     def forget(self) -> None:
-        """Send nothing of what was under way."""
+        """Begin anew with the endpoints of the configuration; nothing of what was under way is sent."""
+        self.endpoints = list(self._config.endpoints)
         for task in self._tasks:
             task.cancel()
         self.deliveries.clear()
@@ -107,8 +114,7 @@ class Webhooks:
 
     async def _deliver(self, delivery: Delivery, before: Delivery | None) -> None:
         fault = delivery.fault
-        if fault is not None and fault.effect != "duplicate":
-            delivery.tried.set()  # the events behind it overtake it
+        if fault is not None and delivery.put_off:
             if fault.effect == "drop":
                 delivery.state = "dropped"
                 return

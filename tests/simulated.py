@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from stripe import HTTPXClient, StripeClient, Webhook
 
 from simulator.app import create_app
@@ -23,10 +24,16 @@ API_KEY = "sk_test_simulated"
 SECRET = "whsec_simulated"
 
 
-def stripe_client(url: str, **options: Any) -> StripeClient:
-    """Return Stripe's official client, unchanged, speaking to the simulator at `url`. Use its `..._async` methods."""
-    http = HTTPXClient(timeout=options.pop("timeout", 10), allow_sync_methods=True)
-    return StripeClient(options.pop("api_key", API_KEY), base_addresses={"api": url}, http_client=http, **options)
+@asynccontextmanager
+async def stripe_client(
+    url: str, *, api_key: str = API_KEY, patience: float = 10, retries: int = 0
+) -> AsyncIterator[StripeClient]:
+    """Give Stripe's official client, unchanged, speaking to the simulator at `url`. Use its `..._async` methods."""
+    http = HTTPXClient(timeout=patience)
+    try:
+        yield StripeClient(api_key, base_addresses={"api": url}, http_client=http, max_network_retries=retries)
+    finally:
+        await http.close_async()  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -54,11 +61,21 @@ class Simulated:
 
 
 @asynccontextmanager
-async def simulated(*endpoints: Endpoint, **config: Any) -> AsyncIterator[Simulated]:
+async def simulated(
+    *endpoints: Endpoint, watched_by: Callable[[ASGIApp], ASGIApp] = lambda app: app, **config: Any
+) -> AsyncIterator[Simulated]:
     """Run a simulator that retries webhooks quickly; `config` are fields of `simulator.config.Config`."""
     app = create_app(Config(endpoints=endpoints, **{"first_retry": 0.05, "longest_retry": 0.5, **config}))
-    async with serving(app) as url, httpx.AsyncClient(base_url=url) as browser:
-        yield Simulated(url, app.state.world, stripe_client(url), browser)
+    async with (
+        serving(watched_by(app)) as url,
+        httpx.AsyncClient(base_url=url) as browser,
+        stripe_client(url) as stripe,
+    ):
+        world: World = app.state.world
+        try:
+            yield Simulated(url, world, stripe, browser)
+        finally:
+            world.faults.clear()  # or calls that wait would hold the server up
 
 
 @dataclass
@@ -78,6 +95,12 @@ class Inbox:
     def types(self) -> list[str]:
         """What came, in its order."""
         return [event["type"] for event in self.events]
+
+    def clear(self) -> None:
+        """Forget what came."""
+        self.secret, self.refusals = SECRET, 0
+        self.events.clear()
+        self.signatures.clear()
 
     async def wait_for(self, *types: str, seconds: float = 5) -> None:
         """Wait until each of these has come."""
