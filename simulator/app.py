@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,9 @@ from simulator.pages import page_routes
 from simulator.world import World
 
 _BEAT = 0.2
-"""Seconds between looks at the time and at what is to be written: a kill loses at most this."""
+"""Seconds between looks at the time and at what is to be written: a kill loses about this much."""
+_SHARE_OF_WRITING = 10
+"""A large state is written seldom: for each second of writing, this many of serving."""
 
 
 def create_app(config: Config | None = None) -> Starlette:
@@ -46,13 +49,16 @@ def create_app(config: Config | None = None) -> Starlette:
 
 
 async def _beat(world: World) -> None:
-    written = world.changes
+    written, next_write = world.changes, 0.0
     while True:
         await asyncio.sleep(_BEAT)
         shopper.tick(world)
-        if world.config.state_file is not None and world.changes != written:
+        began = time.monotonic()
+        if world.config.state_file is not None and world.changes != written and began >= next_write:
             written = world.changes
             save(world, world.config.state_file)
+            now = time.monotonic()
+            next_write = now + _SHARE_OF_WRITING * (now - began)
 
 
 def save(world: World, path: Path) -> None:

@@ -17,6 +17,7 @@ body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 sys
 main { max-width: 30rem; margin: 2rem auto; padding: 1.75rem; background: var(--paper);
   border: 1px solid var(--line); border-radius: 12px; }
 main.wide { max-width: 72rem; overflow-x: auto; }
+@media (max-width: 34rem) { main { margin: 0; padding: 1.25rem; border: 0; border-radius: 0; } }
 .test { margin: 0; padding: .4rem; background: #ffd9a0; color: #3d2600; text-align: center; font-size: .875rem; }
 h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.25; }
 h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
@@ -43,6 +44,7 @@ td button, td button.second { width: auto; margin: 0 .25rem .25rem 0; padding: .
 td form { display: inline; }
 button:focus-visible, a:focus-visible, input:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 a { color: var(--accent); }
+.test a { color: inherit; }
 .back { display: block; margin-top: 1.1rem; text-align: center; }
 [role=alert] { margin: 0 0 1.25rem; padding: .7rem .85rem; border-radius: 8px; background: var(--bad-back);
   color: var(--bad); font-weight: 500; }
@@ -73,7 +75,8 @@ def _document(title: str, body: str, kind: str = "") -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
-        '<body><p class="test" role="note"><strong>Test mode</strong>: a simulated Stripe; no money moves.</p>'
+        '<body><p class="test" role="note"><strong>Test mode</strong>: a simulated Stripe; no money moves. '
+        '<a href="/">Overview</a></p>'
         f'<main class="{kind}">{body}</main></body></html>'
     )
 
@@ -145,25 +148,32 @@ def overview(sessions: list[Session], intents: list[Intent], store: Store) -> st
     )
 
 
+_AMOUNTS = frozenset({"Amount", "Captured", "Refunded"})
+
+
 def _table(columns: tuple[str, ...], rows: str) -> str:
     if not rows:
         return '<p class="soft">None yet.</p>'
-    heads = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    kinds = {column: ' class="number"' if column in _AMOUNTS else "" for column in columns}
+    heads = "".join(f'<th scope="col"{kind}>{column}</th>' for column, kind in kinds.items())
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _amount(amount: int, currency: str) -> str:
+    return f'<td class="number">{money(amount, currency)}</td>'
 
 
 def _session_row(session: Session) -> str:
     name = f"<code>{escape(session.id)}</code>"
     if session.status == "open":
         name = f'<a href="{escape(session.page)}">{name}</a>'
-    return f"<tr><td>{name}</td><td>{session.status}</td><td>{money(session.amount_total, session.currency)}</td></tr>"
+    return f"<tr><td>{name}</td><td>{session.status}</td>{_amount(session.amount_total, session.currency)}</tr>"
 
 
 def _intent_row(intent: Intent, store: Store) -> str:
     books = intent_summary(intent, store)
-    amounts = "".join(
-        f"<td>{money(amount, intent.currency)}</td>" for amount in (intent.amount, books["captured"], books["refunded"])
-    )
+    taken = (intent.amount, books["captured"], books["refunded"])
+    amounts = "".join(_amount(amount, intent.currency) for amount in taken)
     bank = ""
     if intent.status == "processing" or intent.waits_for_voucher:
         bank = (
