@@ -1,6 +1,6 @@
 """The stock activities: messages in, statements on Postgres, messages out; counted once, after the commit."""
 
-from sqlalchemy import exc
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -135,14 +135,14 @@ class StockActivities(StockPort):
             raise _again("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
-        except exc.IntegrityError as error:
+        except psycopg.IntegrityError as error:
             self._telemetry.fail(
                 "inventory_hold_error",
                 shop_id=request.shop_id,
                 hold_id=request.hold_id,
                 activity="settle",
                 problem="the item's held is less than this hold has: the counters have drifted and need a repair",
-                detail=str(error.orig).strip(),
+                detail=str(error).strip(),
             )
             raise _again("the item's held has drifted below what this hold has", "drift") from error
         if settlement is None:

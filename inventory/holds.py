@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from inventory.engine import Row, fetch
 
 
 class HoldStatus(StrEnum):
@@ -84,7 +83,7 @@ RETURNING id
 """
 
 
-def hold_from(row: RowMapping) -> Hold:
+def hold_from(row: Row) -> Hold:
     """Translate a row that has the columns of a hold and its lines."""
     return Hold(
         hold_id=row["id"],

@@ -83,7 +83,7 @@ async def settle(
     """End an active hold and move its stock, or tell how it has ended already. None where there is no such hold.
 
     May be repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
-    sqlalchemy's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
+    psycopg's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
     """
     parameters = {
         "shop": shop_id,

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory.engine import DatabaseBusyError, fetch, fetch_on
@@ -113,7 +113,7 @@ async def test_the_deadline_moves_while_active_and_never_after(held: AsyncEngine
 
 async def test_held_that_has_drifted_is_an_error_and_nothing_changes(held: AsyncEngine) -> None:
     await fetch(held, "UPDATE \"InventoryItem\" SET held = 1 WHERE sku = 'mug'", {})
-    with pytest.raises(exc.IntegrityError, match="InventoryItem_held_check") as refused:
+    with pytest.raises(psycopg.IntegrityError, match="InventoryItem_held_check") as refused:
         await end(held, "h1", HoldStatus.RELEASED)
     assert refused.value.__cause__ is not refused.value  # Temporal follows causes to their end
     hold = await read_hold(held, SHOP, "h1")
