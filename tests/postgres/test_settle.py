@@ -48,6 +48,7 @@ async def test_each_ending_moves_the_stock_and_says_when(
     times[HoldStatus.EXPIRED] = hold.expired_at
     assert [status for status, at in times.items() if at] == [ending]
     assert (hold.status, hold.reason, hold.payment_intent_id) == (ending, "test", "pi_1")
+    assert settled.hold == hold
     await assert_stock_adds_up(held)
 
 
@@ -82,7 +83,7 @@ async def test_a_hold_that_has_ended_answers_how_and_stays_so(
     assert again is not None
     assert (again.status, again.changed) == (first, False)
     assert await stock_of(held, "mug") == stock
-    assert await read_hold(held, SHOP, "h1") == hold
+    assert await read_hold(held, SHOP, "h1") == again.hold == hold
     await assert_stock_adds_up(held)
 
 
