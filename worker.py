@@ -38,6 +38,7 @@ from temporalio.worker import (
 
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
+from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
@@ -191,6 +192,7 @@ def _free_port() -> int:
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format)
+    collect_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
     # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts
     # the process (seen once in some twenty stops under load): it ends without.

@@ -1,6 +1,6 @@
 """The stock activities: messages in, statements on Postgres, messages out; counted once, after the commit."""
 
-from sqlalchemy import exc
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -12,6 +12,7 @@ from inventory.telemetry import Telemetry
 from workflows.messages import (
     Busy,
     DeadlineRequest,
+    EndedHold,
     Held,
     Line,
     ReferenceTaken,
@@ -135,14 +136,14 @@ class StockActivities(StockPort):
             raise _again("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
-        except exc.IntegrityError as error:
+        except psycopg.IntegrityError as error:
             self._telemetry.fail(
                 "inventory_hold_error",
                 shop_id=request.shop_id,
                 hold_id=request.hold_id,
                 activity="settle",
                 problem="the item's held is less than this hold has: the counters have drifted and need a repair",
-                detail=str(error.orig).strip(),
+                detail=str(error).strip(),
             )
             raise _again("the item's held has drifted below what this hold has", "drift") from error
         if settlement is None:
@@ -156,7 +157,7 @@ class StockActivities(StockPort):
             return Settled("missing")
         if settlement.changed:
             self._count_end(request, settlement)
-        return Settled(_SETTLED[settlement.status], settlement.payment_intent_id)
+        return Settled(_SETTLED[settlement.status], settlement.hold.payment_intent_id, _ended_hold(settlement.hold))
 
     def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
         self._telemetry.count(
@@ -176,6 +177,22 @@ class StockActivities(StockPort):
             "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Postgres: {error}"
         )
         return _again(f"Postgres is out of reach: {error}", "unavailable")
+
+
+def _ended_hold(hold: holds.Hold) -> EndedHold:
+    ended_at = hold.committed_at or hold.released_at or hold.expired_at
+    return EndedHold(
+        created_at=hold.created_at,
+        updated_at=hold.updated_at,
+        expires_at=hold.expires_at,
+        ended_at=ended_at or hold.updated_at,
+        lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
+        reason=hold.reason,
+        reference=hold.reference,
+        payment_session_id=hold.payment_session_id,
+        payment_intent_id=hold.payment_intent_id,
+        request_hash=hold.request_hash,
+    )
 
 
 def _again(message: str, kind: str) -> ApplicationError:

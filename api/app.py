@@ -14,6 +14,7 @@ from api.errors import install_error_handlers
 from api.lifecycle import Lifecycle
 from api.limits import BodyLimit, Timing
 from api.routes import holds, stock, system
+from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry, configure_logging
@@ -27,6 +28,7 @@ def create_app(
     if settings is None:
         settings = Settings.read()
         configure_logging(settings.log_format)
+        collect_rarely()
     settings.require_tokens()
     telemetry = Telemetry(registry)
 

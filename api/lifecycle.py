@@ -10,6 +10,7 @@ from api.answers import ShortOut
 from api.bounds import bounded, within
 from api.context import Context
 from api.errors import ApiError, Problem
+from api.told import hold_ended, hold_made
 from api.workflow_calls import HoldKey, NoRunningWorkflowError, Target, UpdateRefusedError, WorkflowCalls
 from inventory import reserve
 from inventory.holds import Hold, HoldStatus, Line, read_hold
@@ -105,14 +106,14 @@ class Lifecycle:
         return standing
 
     async def _make_way(self, wanted: Wanted, old_hold_id: str) -> None:
-        ended = await self._release_and_read(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
+        ended = await self._release_and_tell(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
         if ended is not None and ended.status is HoldStatus.COMMITTED:
             raise _not_active(ended, "The hold with this reference has been paid meanwhile.")
 
     async def _judge(self, wanted: Wanted, reservation: messages.Reservation) -> Made:
         match reservation:
             case messages.Held(status="active") as held:
-                hold = _from_answer(wanted, held)
+                hold = hold_made(wanted.shop_id, wanted.hold_id, held)
                 return Made(_same_request(hold, wanted), created=True)
             case messages.Held():
                 hold = await self._read(wanted.shop_id, wanted.hold_id)
@@ -132,8 +133,9 @@ class Lifecycle:
         return await bounded(self._context, self._commit(shop_id, hold_id, message), hold_id=hold_id)
 
     async def _commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
-        await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
-        return _as_wanted(await self._read(shop_id, hold_id), {HoldStatus.COMMITTED})
+        ended = await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
+        hold = hold_ended(shop_id, hold_id, ended) or await self._read(shop_id, hold_id)
+        return _as_wanted(hold, {HoldStatus.COMMITTED})
 
     async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
         """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
@@ -143,7 +145,7 @@ class Lifecycle:
         seconds = self._settings.request_timeout_ms / 1000
         patience = seconds - min(_TO_LEAVE_WORD_SECONDS, seconds / 2)
         try:
-            hold = await within(patience, self._release_and_read(shop_id, hold_id, message))
+            hold = await within(patience, self._release_and_tell(shop_id, hold_id, message))
         except TimeoutError:
             with suppress(NoRunningWorkflowError):
                 await self._calls.cancel(HoldKey(shop_id, hold_id), message)
@@ -170,9 +172,9 @@ class Lifecycle:
             raise _not_active(hold)
         return replace(hold, expires_at=extended.expires_at)  # the same key, the same answer, whatever came since
 
-    async def _release_and_read(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
-        await self._ask(shop_id, hold_id, partial(self._calls.release, message=message))
-        return await read_hold(self._context.engine, shop_id, hold_id)
+    async def _release_and_tell(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
+        ended = await self._ask(shop_id, hold_id, partial(self._calls.release, message=message))
+        return hold_ended(shop_id, hold_id, ended) or await read_hold(self._context.engine, shop_id, hold_id)
 
     async def _ask(self, shop_id: str, hold_id: str, call: Callable[[Target], Awaitable[Answer]]) -> Answer | None:
         """Ask the hold's workflow. None where the database has the answer: the hold has ended.
@@ -248,26 +250,6 @@ def insufficient(short: tuple[reserve.ShortItem, ...]) -> ApiError:
             ).model_dump(by_alias=True)
             for item in short
         ],
-    )
-
-
-def _from_answer(wanted: Wanted, held: messages.Held) -> Hold:
-    return Hold(
-        hold_id=wanted.hold_id,
-        shop_id=wanted.shop_id,
-        status=HoldStatus(held.status),
-        expires_at=held.expires_at,
-        created_at=held.created_at,
-        updated_at=held.created_at,
-        committed_at=None,
-        released_at=None,
-        expired_at=None,
-        reason=None,
-        reference=held.reference,
-        payment_session_id=None,
-        payment_intent_id=None,
-        request_hash=held.request_hash,
-        lines=tuple(Line(line.sku, line.variant_key, line.quantity) for line in held.lines),
     )
 
 

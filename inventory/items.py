@@ -6,10 +6,9 @@ from datetime import datetime
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import exc
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, fetch, fetch_on, translated
+from inventory.engine import DatabaseBusyError, Row, fetch, fetch_on, translated
 from inventory.holds import Line, lines_as_arrays
 from inventory.reserve import ShortItem
 
@@ -148,7 +147,7 @@ ORDER BY d.sku, d."variantKey"
 """
 
 
-def _item_from(row: RowMapping) -> Item:
+def _item_from(row: Row) -> Item:
     return Item(
         shop_id=row["shopId"],
         sku=row["sku"],

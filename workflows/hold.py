@@ -19,6 +19,7 @@ from workflows.messages import (
     Commit,
     DeadlineRequest,
     Ended,
+    EndedHold,
     EndStatus,
     Extend,
     Extended,
@@ -52,6 +53,7 @@ class HoldWorkflow:
         self._extensions = Extensions()
         self._ending: str | None = None
         self._ended: EndStatus | None = None
+        self._ended_hold: EndedHold | None = None
         self._bought_by: str | None = None
         self._reported: set[str] = set()
 
@@ -166,7 +168,7 @@ class HoldWorkflow:
         self._show(f"Ending as {legible.end(to, reason)}.")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
         settled = await effects.settle(request)
-        self._bought_by = settled.payment_id
+        self._bought_by, self._ended_hold = settled.payment_id, settled.hold
         self._show(f"Ended as {legible.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
 
@@ -236,7 +238,7 @@ class HoldWorkflow:
     async def _end(self) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)
         assert self._ended is not None  # noqa: S101 - narrows the type
-        return Ended(self._ended)
+        return Ended(self._ended, self._ended_hold)
 
     @workflow.update(description="Move the deadline and wait until it is written")
     async def extend(self, message: Extend) -> Extended:

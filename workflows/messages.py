@@ -152,10 +152,28 @@ class SettleRequest:
 
 
 @dataclass(frozen=True)
+class EndedHold:
+    """The row of a hold that has ended, as its settle left it: who is told of the end need not read it again."""
+
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    ended_at: datetime
+    lines: list[Line]
+    reason: str | None = None
+    reference: str | None = None
+    payment_session_id: str | None = None
+    payment_intent_id: str | None = None
+    request_hash: str | None = None
+
+
+@dataclass(frozen=True)
 class Ended:
     """How the hold ended."""
 
     status: EndStatus
+    hold: EndedHold | None = None
+    """In the answer to an update; not where the hold had ended before this run."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,7 @@ class Settled:
     status: EndStatus
     payment_id: str | None = None
     """The payment that bought it."""
+    hold: EndedHold | None = None
 
 
 @dataclass(frozen=True)
