@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := activities api bench cli inventory migrations simulator tests workflows worker.py
+SOURCES := activities api bench cli inventory migrations payments simulator tests workflows worker.py
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-system check format build migrate bench chaos lock clean

@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
@@ -42,8 +43,10 @@ from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
+from payments.gateway import connected
 from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
+from workflows.late_payment import LatePaymentWorkflow
 
 # Tried under `make bench` on two cores: fewer pollers looked worse, more made no difference that could be told.
 WORKFLOW_POLLERS = 8
@@ -84,8 +87,21 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[HoldWorkflow],
-        activities=[stock.reserve, stock.move_deadline, stock.settle, payments.report_unclaimed_payment],
+        workflows=[HoldWorkflow, LatePaymentWorkflow],
+        activities=[
+            stock.reserve,
+            stock.move_deadline,
+            stock.settle,
+            stock.attach_payment,
+            stock.claim_late_payment,
+            payments.open_checkout,
+            payments.look_at_payment,
+            payments.close_payment,
+            payments.capture_payment,
+            payments.give_money_back,
+            payments.report_trouble,
+            payments.report_late_payment,
+        ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         max_cached_workflows=cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
@@ -117,7 +133,14 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     engine = create_engine(settings)
     log = structlog.get_logger("worker")
     try:
-        async with make_worker(client, StockActivities(engine, telemetry), PaymentActivities(telemetry)):
+        async with AsyncExitStack() as stack:
+            gateway = None
+            if settings.stripe_api_key is not None:
+                key = settings.stripe_api_key.get_secret_value()
+                gateway = await stack.enter_async_context(connected(key, settings.stripe_api_base))
+            stock = StockActivities(engine, telemetry, settings.late_payment_policy)
+            payments = PaymentActivities(telemetry, gateway, settings.payment_graces)
+            await stack.enter_async_context(make_worker(client, stock, payments))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
             log.info("worker stops, finishing what it has begun")

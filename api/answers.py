@@ -72,6 +72,28 @@ class NotHeldOut(Model):
     bypassed: bool = False
 
 
+class CheckoutOut(Model):
+    """A hold and the page on which it is paid."""
+
+    hold_id: Annotated[str | None, Field(description="Null in `validate_only` and under bypass: nothing is held.")]
+    shop_id: str
+    checkout_session_id: str | None
+    url: Annotated[
+        str | None, Field(description="Send the shopper there. Null once the hold has ended: there is nothing to pay.")
+    ]
+    expires_at: Annotated[datetime, Field(description="The hold's deadline; without a hold, the session's.")]
+    status: HoldStatus | None = None
+    mode: str | None = None
+    bypassed: bool = False
+
+
+class ReceivedOut(Model):
+    """An event was taken in."""
+
+    received: Literal[True] = True
+    result: Annotated[str, Field(description="What was done with it, for people.")]
+
+
 class ValidOut(Model):
     """The cart can be bought now."""
 

@@ -19,6 +19,23 @@ _BODIES: dict[str, dict[str, Any]] = {
         "reference": "order-1001",
     },
     "validate": {"shopId": "demo", "items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 2}]},
+    "checkout": {
+        "shopId": "demo",
+        "items": [
+            {
+                "sku": "TEE",
+                "variantKey": "size:M",
+                "quantity": 1,
+                "name": "T-shirt",
+                "unitAmount": 1999,
+                "currency": "eur",
+            }
+        ],
+        "successUrl": "https://shop.example/paid?session={CHECKOUT_SESSION_ID}",
+        "cancelUrl": "https://shop.example/cart",
+        "reference": "order-1001",
+    },
+    "payment": {"checkoutSessionId": "cs_test_a1B2"},
     "end": {"reason": "changed their mind"},
     "extend": {"ttlSeconds": 600},
     "items": {
@@ -66,6 +83,8 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.idempotency_conflict: {"holdId": "h_5f2c9a"},
     Problem.count_below_held: {"items": [{"sku": "TEE", "variantKey": "size:M", "onHand": 1, "held": 2}]},
     Problem.invalid_request: {"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]},
+    Problem.payment_already_attached: {"holdId": "h_5f2c9a", "checkoutSessionId": "cs_test_a1B2"},
+    Problem.checkout_refused: {"holdId": "h_5f2c9a", "param": "line_items[0][price]"},
     Problem.inventory_timeout: {"holdId": "h_5f2c9a"},
 }
 

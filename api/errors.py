@@ -31,6 +31,12 @@ class Problem(Enum):
     """The kinds of errors, by the name that stands in `error`. docs/errors.md lists the same, and a test compares."""
 
     invalid_json = Refusal(400, "The body is not JSON.", "No; mend the request.")
+    invalid_signature = Refusal(
+        400,
+        "The webhook's signature is missing, too old, or not made with a secret of STRIPE_WEBHOOK_SECRET.",
+        "No; compare the secret with the endpoint's.",
+    )
+    invalid_event = Refusal(400, "The body is signed, and is no event of Stripe's.", "No.")
     unauthorized = Refusal(401, "No token, or one that is not known.", "No; mend the token.")
     forbidden = Refusal(
         403, "The authority token was given where the admin token is needed.", "No; use the admin token."
@@ -63,9 +69,24 @@ class Problem(Enum):
         "An item was counted lower than what active holds have of it; `items` names each.",
         "After the holds ended.",
     )
+    payment_already_attached = Refusal(
+        409,
+        "The hold has a payment that can still be made; `checkoutSessionId` or `paymentIntentId` names it.",
+        "After that one was expired or cancelled.",
+    )
+    payment_not_payable = Refusal(409, "The payment can no longer be made.", "No; open another one.")
+    payment_of_another_hold = Refusal(
+        409, "The payment names another hold, in its metadata or because it is attached there.", "No."
+    )
     body_too_large = Refusal(413, "The body is over 256 KiB.", "No; send less at once.")
     invalid_request = Refusal(
         422, "A field is missing, unknown, of the wrong type or out of range; `fields` names each.", "No; mend it."
+    )
+    checkout_refused = Refusal(
+        422,
+        "Stripe refuses the session that was asked for; `message` has its words, `param` its name of the parameter. "
+        "The hold was released.",
+        "With a new key, when it is mended.",
     )
     inventory_busy = Refusal(
         429,
@@ -74,6 +95,18 @@ class Problem(Enum):
         "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
     )
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
+    payment_provider_refused = Refusal(
+        502,
+        "Stripe refuses Holdfast's key or the shop's account; `message` has its words. The hold was released.",
+        "When operations have mended it.",
+    )
+    payments_not_configured = Refusal(503, "STRIPE_API_KEY is not set.", "When operations have set it.")
+    webhook_not_configured = Refusal(
+        503, "STRIPE_WEBHOOK_SECRET is not set, so nobody can be believed.", "When operations have set it; Stripe does."
+    )
+    payment_provider_unavailable = Refusal(
+        503, "Stripe is out of reach.", "Yes, after `retryAfter`, with the same key."
+    )
     inventory_unavailable = Refusal(
         503, "Postgres or Temporal is out of reach. It is never a silent yes.", "Yes, with the same key or `holdId`."
     )

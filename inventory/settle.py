@@ -46,7 +46,8 @@ WITH target AS MATERIALIZED (
       "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
       "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
       "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
-      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId")
+      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
   RETURNING h.*
@@ -78,6 +79,7 @@ async def settle(
     reason: str | None,
     actor: str,
     payment_intent_id: str | None = None,
+    payment_session_id: str | None = None,
 ) -> Settlement | None:
     """End an active hold and move its stock, or tell how it has ended already. None where there is no such hold.
 
@@ -91,6 +93,7 @@ async def settle(
         "reason": reason,
         "actor": actor,
         "payment": payment_intent_id,
+        "session": payment_session_id,
     }
     rows = await fetch(engine, _SETTLE, parameters)
     if not rows:

@@ -22,6 +22,7 @@ from api.app import create_app
 from inventory.engine import create_engine
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
+from payments.gateway import connected
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -103,10 +104,15 @@ class Stack:
             cached_workflows=self.cached_workflows,
         )
 
-    def counted(self, metric: str) -> float:
-        """Return a counter's value, API and worker together."""
-        values = [r.get_sample_value(f"{metric}_total") for r in (self.api_metrics, self.worker_metrics)]
-        return sum(value or 0.0 for value in values)
+    def counted(self, metric: str, **labels: str) -> float:
+        """Return a counter's value, API and worker together; over all series that have these labels."""
+        return sum(
+            sample.value
+            for registry in (self.api_metrics, self.worker_metrics)
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == f"{metric}_total" and labels.items() <= sample.labels.items()
+        )
 
 
 def environment(database: str, **changes: str) -> dict[str, str]:
@@ -131,7 +137,9 @@ async def running_stack(
     engine = create_engine(settings)
     telemetry = Telemetry(worker_metrics)
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
+    key = settings.stripe_api_key
     async with (
+        connected(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as gateway,
         serving(app) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http,
     ):
@@ -144,8 +152,8 @@ async def running_stack(
             api_metrics=api_metrics,
             worker_metrics=worker_metrics,
             settings=settings,
-            stock=StockActivities(engine, telemetry),
-            payments=PaymentActivities(telemetry),
+            stock=StockActivities(engine, telemetry, settings.late_payment_policy),
+            payments=PaymentActivities(telemetry, gateway, settings.payment_graces),
             cached_workflows=cached_workflows,
         )
         async with stack.worker() if with_worker else nullcontext():

@@ -131,7 +131,7 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack)
     acting = Worker(
         idle.temporal,
         task_queue=idle.task_queue,
-        activities=[idle.stock.settle, idle.payments.report_unclaimed_payment],
+        activities=[idle.stock.settle],
     )
     async with deciding:
         await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
