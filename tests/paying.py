@@ -1,8 +1,12 @@
 """A shop under test: the product, whole, and the Stripe simulator, which calls its webhook."""
 
 import asyncio
+import hashlib
+import hmac
+import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +29,13 @@ class Shop:
 
     stack: Stack
     stripe: Simulated
+    item: str = "TEE"
+    """What its checkouts hold."""
 
     async def ask_for_checkout(self, *, key: str | None = None, **fields: Any) -> httpx.Response:
-        """Ask for a hold with a page to pay on; one TEE unless `items` says otherwise."""
+        """Ask for a hold with a page to pay on; one unit unless `items` says otherwise."""
         headers = {"Idempotency-Key": key} if key is not None else {}
-        body = {"shopId": SHOP, "items": [LINE], **PAGES, **fields}
+        body = {"shopId": SHOP, "items": [{**LINE, "sku": self.item}], **PAGES, **fields}
         return await self.stack.http.post("/api/checkout/sessions", json=body, headers=headers)
 
     async def checkout(self, **fields: Any) -> dict[str, Any]:
@@ -66,14 +72,53 @@ class Shop:
             LatePaymentWorkflow.run, late_payment_workflow_id(payment_id)
         )
 
+    async def stock(self) -> tuple[int, int]:
+        """Return what can be sold of its item and what is held."""
+        return await self.stack.stock_of(self.item)
+
+    async def send(self, event: Mapping[str, Any] | bytes, signature: str | None = None) -> httpx.Response:
+        """Bring an event as Stripe would, without a token; signed now with the right secret unless told otherwise."""
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        header = {"Stripe-Signature": signed(body) if signature is None else signature}
+        return await self.stripe.browser.post(f"{self.stack.url}/api/webhooks/stripe", content=body, headers=header)
+
+    async def until_heard(self, kind: str, about: str, answers: int = 1, seconds: float = 15) -> None:
+        """Wait until an event of the simulator's, about a session or PaymentIntent, was taken in so many times."""
+
+        async def heard() -> bool:
+            sent = await self.stripe.control("/webhooks", "GET")
+            of_it = [d["answers"] for d in sent if d["type"] == kind and about in (d["about"], d["object"])]
+            return sum(each.count(200) for each in of_it) >= answers
+
+        await until(heard, f"{kind} about {about} heard", seconds)
+
     async def until_delivered(self, seconds: float = 15) -> None:
         """Wait until every webhook that is to be sent has been answered with 2xx."""
 
         async def done() -> bool:
             sent = await self.stripe.control("/webhooks", "GET")
-            return all(delivery["state"] not in ("pending", "waiting") for delivery in sent)
+            return all(delivery["state"] not in ("waiting", "sending") for delivery in sent)
 
         await until(done, "all webhooks delivered", seconds)
+
+
+def signed(body: bytes, *secrets: str, at: float | None = None, scheme: str = "v1") -> str:
+    """Return the `Stripe-Signature` that Stripe makes of a body, with one signature for each secret."""
+    time_of_it = int(time.time() if at is None else at)
+    text = f"{time_of_it}.".encode() + body
+    hashes = [hmac.new(each.encode(), text, hashlib.sha256).hexdigest() for each in secrets or (SECRET,)]
+    return ",".join([f"t={time_of_it}", *(f"{scheme}={each}" for each in hashes)])
+
+
+def event(kind: str, of: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a snapshot event about an object."""
+    envelope = {"id": f"evt_{uuid.uuid4().hex}", "object": "event", "created": int(time.time()), "livemode": False}
+    return {**envelope, "type": kind, "data": {"object": of}, **fields}
+
+
+def named(hold_id: str, shop_id: str = SHOP) -> dict[str, str]:
+    """Return the metadata by which a payment names its hold."""
+    return {"inventory_reservation_id": hold_id, "shop_id": shop_id}
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 15) -> None:
