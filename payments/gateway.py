@@ -1,8 +1,11 @@
 """The calls to Stripe: each may be repeated, keyed by the hold, with its failures told apart once."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import hashlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import stripe
@@ -13,9 +16,11 @@ from payments.standing import Standing, State
 
 CALL_SECONDS = 10.0
 """How long one call waits for its answer."""
-_KEYS = 5
-"""Stripe's v1 API stores the answer under the key, a 500 included: after one, the next attempt needs a key of its own.
-So many there are, in the same order for everybody who repeats the call."""
+_NEW_TRIES = 3
+_LONGEST_KEY = 250
+"""Stripe's limit is 255; the number of the attempt comes behind."""
+IDEMPOTENCY_ERROR = "idempotency_error"
+"""The code of a StripeRefusedError where the key was used before with other parameters."""
 _EXPAND = ["payment_intent.latest_charge"]
 _CLOCK_SKEW = timedelta(minutes=5)
 
@@ -27,17 +32,25 @@ class StripeAwayError(Exception):
 class StripeRefusedError(Exception):
     """Stripe says no, and will say so again."""
 
-    def __init__(self, message: str, *, code: str | None, param: str | None, callers_fault: bool) -> None:
+    def __init__(
+        self, message: str, *, code: str | None, param: str | None, callers_fault: bool, replayed: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.param = param
         """The parameter at fault, by Stripe's name."""
         self.callers_fault = callers_fault
         """Whether it is about what was asked for; else it is about the account or the key."""
+        self.replayed = replayed
+        """Whether it is the answer of an earlier attempt, kept under its key."""
 
 
 class _FailedInsideError(Exception):
     """Stripe failed with a 5xx, which it keeps under the key."""
+
+    def __init__(self, message: str, *, replayed: bool) -> None:
+        super().__init__(message)
+        self.replayed = replayed
 
 
 class Gateway:
@@ -52,16 +65,22 @@ class Gateway:
         After a 5xx, which may have opened one all the same, it is looked for among those since `begun_at` by its
         metadata: nobody gets two pages to pay on. With no `begun_at` it is not looked for.
         """
-        for attempt in _keys(key):
+        for attempt in _attempts(key):
             try:
-                session = await _answered(self._v1.checkout.sessions.create_async(params, attempt))  # type: ignore[arg-type]
+                session = await _answered(self._v1.checkout.sessions.create_async(params, attempt.options))  # type: ignore[arg-type]
                 return standing.of_session(session)
-            except _FailedInsideError:
+            except StripeRefusedError as refusal:
+                if not refusal.replayed:
+                    raise
+                attempt.replayed = True
+            except _FailedInsideError as failure:
+                attempt.replayed = failure.replayed
                 if begun_at and (found := await self._opened_before(params["metadata"], begun_at)):
                     return found
         raise StripeAwayError("Stripe failed at every attempt to open the session")
 
     async def _opened_before(self, metadata: dict[str, str], begun_at: datetime) -> Standing | None:
+        kept = {name: value for name, value in metadata.items() if value}  # Stripe drops what is empty
         since = int((begun_at - _CLOCK_SKEW).timestamp())
         page = await _settled(
             self._v1.checkout.sessions.list_async(
@@ -70,7 +89,7 @@ class Gateway:
         )
         while True:
             for session in page["data"]:
-                if session.get("metadata") == metadata:
+                if session.get("metadata") == kept:
                     return standing.of_session(session)
             if not page["has_more"]:
                 return None
@@ -102,7 +121,7 @@ class Gateway:
         `give_back`: one that is authorised is cancelled too; else it is left for the capture. What could not be
         closed because it was paid meanwhile is answered as it is: the look decides, not what Stripe said to the close.
         """
-        for attempt in _keys(f"{key}:close"):
+        for attempt in _attempts(f"{key}:close"):
             found = await self.look(session_id=session_id, intent_id=intent_id)
             cancels = found.state is State.AUTHORIZED and give_back
             if found.state is not State.OPEN and not cancels:
@@ -110,12 +129,14 @@ class Gateway:
             try:
                 if cancels or session_id is None:
                     target = found.intent_id or intent_id or ""
-                    await _answered(self._v1.payment_intents.cancel_async(target, {}, attempt))  # type: ignore[arg-type]
+                    await _answered(self._v1.payment_intents.cancel_async(target, {}, attempt.options))  # type: ignore[arg-type]
                 else:
-                    await _answered(self._v1.checkout.sessions.expire_async(session_id, {}, attempt))  # type: ignore[arg-type]
-            except _FailedInsideError:
-                continue  # it may be done all the same: the look tells
-            except StripeRefusedError:  # ended by another hand, paid meanwhile: the look tells; or made by Checkout
+                    await _answered(self._v1.checkout.sessions.expire_async(session_id, {}, attempt.options))  # type: ignore[arg-type]
+            except _FailedInsideError as failure:  # it may be done all the same: the look tells
+                attempt.replayed = failure.replayed
+            except StripeRefusedError as refusal:
+                # Ended by another hand, or paid meanwhile: the look tells. Or made by Checkout.
+                attempt.replayed = refusal.replayed
                 session_id = session_id or await self._session_of(found.intent_id or "")
         found = await self.look(session_id=session_id, intent_id=intent_id)
         if found.state is State.OPEN or (found.state is State.AUTHORIZED and give_back):
@@ -161,20 +182,24 @@ class Gateway:
         done: set[State],
         call: Callable[[dict[str, str]], Coroutine[Any, Any, Any]],
     ) -> Standing:
-        """Make the call until the PaymentIntent is as wanted; look before each, as a 500 may have done it."""
+        """Make the call until the PaymentIntent is as wanted; look before each, as a 500 may have done it.
+
+        A refusal of an earlier attempt is not believed: there may be balance for the refund by now.
+        """
         refused: StripeRefusedError | None = None
-        for attempt in _keys(key):
+        for attempt in _attempts(key):
             found = await self.look(intent_id=intent_id)
             if found.state in done:
                 return found
             if refused is not None:
                 raise refused
             try:
-                await _answered(call(attempt))
+                await _answered(call(attempt.options))
             except StripeRefusedError as refusal:
-                refused = refusal
-            except _FailedInsideError:
-                continue
+                attempt.replayed = refusal.replayed
+                refused = None if refusal.replayed else refusal
+            except _FailedInsideError as failure:
+                attempt.replayed = failure.replayed
             else:
                 return await self.look(intent_id=intent_id)
         raise refused or StripeAwayError("Stripe failed at every attempt")
@@ -190,8 +215,30 @@ async def connected(api_key: str, base: str) -> AsyncIterator[Gateway]:
         await http.close_async()  # type: ignore[no-untyped-call]
 
 
-def _keys(key: str) -> list[dict[str, str]]:
-    return [{"idempotency_key": key if n == 1 else f"{key}:{n}"} for n in range(1, _KEYS + 1)]
+@dataclass
+class _Attempt:
+    """One try of a call, under a key of its own."""
+
+    options: dict[str, str]
+    replayed: bool = False
+    """Whether Stripe only repeated what it had answered under this key before."""
+
+
+def _attempts(key: str) -> Iterator[_Attempt]:
+    """Yield the attempts at a call, with keys in the same order for everybody who repeats it; three that are new.
+
+    Stripe's v1 API keeps the answer under the key, a 500 included: after one, the next attempt needs another key. A
+    failure that is only repeated says nothing of today and counts for nothing, or an outage would use up all keys.
+    """
+    if len(key) > _LONGEST_KEY:
+        key = hashlib.sha256(key.encode()).hexdigest()
+    new = 0
+    for n in count(1):
+        attempt = _Attempt({"idempotency_key": key if n == 1 else f"{key}:{n}"})
+        yield attempt
+        new += not attempt.replayed
+        if new == _NEW_TRIES:
+            return
 
 
 async def _settled(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
@@ -213,14 +260,16 @@ async def _answered(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
 def _translated(error: stripe.StripeError) -> Exception:
     status = error.http_status
     text = error.user_message or str(error) or type(error).__name__
+    replayed = {name.lower() for name in error.headers} >= {"idempotent-replayed"}
     if status is None or status in (409, 429):
         return StripeAwayError(text)
     if status >= 500:  # noqa: PLR2004
-        return _FailedInsideError(text)
+        return _FailedInsideError(text, replayed=replayed)
     about_the_key = isinstance(error, (stripe.AuthenticationError, stripe.PermissionError))
     return StripeRefusedError(
         text,
-        code=error.code,
+        code=error.code or (IDEMPOTENCY_ERROR if isinstance(error, stripe.IdempotencyError) else None),
         param=getattr(error, "param", None),
         callers_fault=not about_the_key and isinstance(error, (stripe.InvalidRequestError, stripe.CardError)),
+        replayed=replayed,
     )
