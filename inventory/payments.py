@@ -54,7 +54,8 @@ WITH target AS MATERIALIZED (
   FROM demand d LEFT JOIN locked l ON l.sku = d.sku AND l."variantKey" = d."variantKey"
 ), ended AS (
   UPDATE "InventoryHold" h
-  SET status = 'committed', "committedAt" = clock_timestamp(), "updatedAt" = now(), reason = 'late_payment',
+  SET status = 'committed', "committedAt" = clock_timestamp(), "releasedAt" = NULL, "expiredAt" = NULL,
+      "updatedAt" = now(), reason = 'late_payment',
       "paymentIntentId" = coalesce(%(intent)s, h."paymentIntentId"),
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM verdict v WHERE v.enough AND h."shopId" = %(shop)s AND h.id = %(hold)s
