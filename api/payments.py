@@ -14,7 +14,7 @@ from api.workflow_calls import HoldKey, NoRunningWorkflowError, WorkflowCalls
 from inventory.holds import Hold, HoldStatus, read_hold
 from inventory.payments import find_hold
 from payments.checkout import Order, session_params
-from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
+from payments.gateway import IDEMPOTENCY_ERROR, Gateway, StripeAwayError, StripeRefusedError
 from payments.standing import Standing
 from payments.webhook import HANDLED, Heard
 from workflows.messages import (
@@ -87,6 +87,8 @@ class Payments:
         except StripeAwayError as error:
             raise ApiError(Problem.payment_provider_unavailable) from error
         except StripeRefusedError as refusal:
+            if refusal.code == IDEMPOTENCY_ERROR:
+                raise ApiError(Problem.idempotency_conflict) from refusal
             raise _refused(
                 CheckoutRefused(str(refusal), refusal.code, refusal.param, refusal.callers_fault)
             ) from refusal
