@@ -133,7 +133,8 @@ class ApiError(Exception):
             body["code"] = self.problem.value.code
         body |= {"message": self.message, **self.details}
         headers = {}
-        if (retry_ms := RETRY_MS.get(self.problem.value.status)) is not None:
+        retry_ms = RETRY_MS.get(self.problem.value.status)
+        if retry_ms is not None and self.problem.value.retry.startswith("Yes"):
             body["retryAfter"] = retry_ms
             headers["Retry-After"] = str(-(-retry_ms // 1000))
         if self.problem is Problem.unauthorized:

@@ -17,6 +17,8 @@ INDEXES = {
     "InventoryHold: btree (\"expiresAt\") WHERE (status = 'active'::text)",
     'InventoryHold: btree ("createdAt")',
     "InventoryHold: btree (\"shopId\", reference) WHERE (status = 'active'::text)",
+    'InventoryHold: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
+    'InventoryHold: btree ("paymentSessionId") WHERE ("paymentSessionId" IS NOT NULL)',
     "InventoryHoldItem: btree (id)",
     'InventoryHoldItem: btree ("holdId")',
     'InventoryHoldItem: btree ("shopId", sku, "variantKey")',

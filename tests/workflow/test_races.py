@@ -19,7 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from inventory.settle import Settlement, settle
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack, running_stack
-from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
+from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling, until_so
 from workflows.hold import HoldWorkflow
 
 CUT_OFF = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
@@ -128,11 +128,7 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack)
         no_remote_activities=True,
         workflow_runner=SandboxedWorkflowRunner(),
     )
-    acting = Worker(
-        idle.temporal,
-        task_queue=idle.task_queue,
-        activities=[idle.stock.settle],
-    )
+    acting = Worker(idle.temporal, task_queue=idle.task_queue, activities=[idle.stock.settle])
     async with deciding:
         await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
         await asyncio.gather(*(until_settling(hold) for hold, _, _ in cases))
@@ -159,5 +155,5 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
             answer = await hold.answer("extend")
             assert answer in ("hold_not_active", *CUT_OFF), (first, second, answer)
         unclaimed += second == "payment"
-    assert stack.counted("inventory_late_payment") == unclaimed
+    await until_so(lambda: stack.counted("inventory_late_payment") == unclaimed, "each late payment reported")
     await assert_stock_adds_up(stack.engine)
