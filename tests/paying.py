@@ -8,16 +8,25 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 from temporalio.client import Client, WorkflowHandle
 
+from api.workflow_calls import WorkflowCalls
+from payments.checkout import Order, PaidLine, session_params
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP, Stack, running_stack
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import LatePaymentEnded, late_payment_workflow_id
+from workflows.messages import (
+    Checkout,
+    CheckoutOpened,
+    HoldInput,
+    LatePaymentEnded,
+    Line,
+    late_payment_workflow_id,
+)
 
 LINE = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
 PAGES = {"successUrl": "https://shop.example/paid", "cancelUrl": "https://shop.example/cart"}
@@ -31,6 +40,13 @@ class Shop:
     stripe: Simulated
     item: str = "TEE"
     """What its checkouts hold."""
+
+    async def corner(self) -> "Shop":
+        """Return the same shop with ten of an item that nobody else asks for, and nothing amiss with Stripe."""
+        item = f"TEE-{uuid.uuid4().hex}"
+        await self.stripe.control("/faults", "DELETE")
+        await self.stack.put(10, item)
+        return replace(self, item=item)
 
     async def ask_for_checkout(self, *, key: str | None = None, **fields: Any) -> httpx.Response:
         """Ask for a hold with a page to pay on; one unit unless `items` says otherwise."""
@@ -119,6 +135,25 @@ def event(kind: str, of: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 def named(hold_id: str, shop_id: str = SHOP) -> dict[str, str]:
     """Return the metadata by which a payment names its hold."""
     return {"inventory_reservation_id": hold_id, "shop_id": shop_id}
+
+
+async def brief_checkout(shop: Shop, *, seconds: int, **fields: Any) -> tuple[str, str]:
+    """Make a hold with a page that lives shorter than the API lets anybody ask for; returns its id and the page's."""
+    hold_id = f"h-{uuid.uuid4().hex}"
+    line = PaidLine(1, name="T-shirt", unit_amount=fields.pop("unit_amount", 1999), currency="eur")
+    order = Order(SHOP, hold_id, [line], PAGES["successUrl"], PAGES["cancelUrl"], **fields)
+    hold = HoldInput(
+        shop_id=SHOP,
+        hold_id=hold_id,
+        lines=[Line(shop.item, "", 1)],
+        ttl_seconds=seconds,
+        max_ttl_seconds=3600,
+        request_timeout_ms=30_000,
+        checkout=Checkout(session_params(order)),
+    )
+    answer = await WorkflowCalls(shop.stack.temporal, shop.stack.task_queue).open_checkout(hold)
+    assert isinstance(answer.checkout, CheckoutOpened)
+    return hold_id, answer.checkout.session_id
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 15) -> None:
