@@ -44,7 +44,7 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
     },
     openapi_extra=examples("checkout"),
 )
-async def create_checkout_session(
+async def open_checkout(
     request: Request, response: Response, caller: Authority, body: CheckoutIn, idempotency_key: Key = None
 ) -> CheckoutOut:
     """Take the stock of every line, or of none, and open a Stripe Checkout Session for it.

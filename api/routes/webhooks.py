@@ -12,6 +12,18 @@ from payments.webhook import BadSignatureError, MalformedError, heard, verify
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
+_EVENT = {
+    "id": "evt_1Pq2Rs",
+    "object": "event",
+    "type": "payment_intent.succeeded",
+    "data": {
+        "object": {
+            "id": "pi_3Pq2Rs",
+            "object": "payment_intent",
+            "metadata": {"inventory_reservation_id": "h_5f2c9a", "shop_id": "demo"},
+        }
+    },
+}
 _LATER = frozenset({Problem.inventory_timeout, Problem.inventory_busy, Problem.inventory_unavailable})
 
 
@@ -41,10 +53,13 @@ def payments_of(request: Request) -> Payments:
                 "description": "`t=…,v1=…`: HMAC-SHA256 over the raw body, not older than 300 s.",
             }
         ],
-        "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": _EVENT}},
+        },
     },
 )
-async def receive_stripe_event(request: Request) -> ReceivedOut:
+async def hear_stripe(request: Request) -> ReceivedOut:
     """Take in a snapshot event. It is acknowledged once what follows from it is durable, never before.
 
     Repeats and events of other shops, holds or kinds are acknowledged too, and do nothing.

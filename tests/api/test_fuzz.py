@@ -1,6 +1,7 @@
 """Schemathesis reads the OpenAPI document and sends what it allows and what it does not, over real HTTP."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from schemathesis import APIOperation, GenerationMode
 from schemathesis import checks as all_checks
 from schemathesis.specs.openapi import checks as openapi_checks
+from temporalio.client import Client
 
 from tests.invariants import assert_stock_adds_up
-from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
+from tests.paying import Shop, running_shop
+from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
 EXAMPLES = 50
@@ -70,8 +73,16 @@ def fuzz(operation: Operation, mode: GenerationMode, url: str, holds: list[str])
     run()
 
 
-@pytest.mark.timeout(180)
-async def test_whatever_the_document_allows_or_not_is_answered_as_it_says(stack: Stack) -> None:
+@pytest.fixture
+async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
+    """The product with Stripe's stand-in."""
+    async with running_shop(database, temporal) as running:
+        yield running
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_the_document_allows_or_not_is_answered_as_it_says(shop: Shop) -> None:
+    stack = shop.stack
     await stack.put(100)
     await stack.put(100, "MUG")
     document = (await stack.http.get("/openapi.json")).json()
