@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from inventory.holds import HoldStatus, Line
@@ -159,11 +159,12 @@ class CheckoutIn(Model):
         Field(max_length=40, description="Further metadata of session and PaymentIntent. No personal data."),
     ] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _own_metadata(self) -> Self:
-        if reserved := sorted({HOLD_KEY, SHOP_KEY} & set(self.metadata)):
-            raise ValueError(f"metadata must leave {', '.join(reserved)} to Holdfast")
-        return self
+    @field_validator("metadata")
+    @classmethod
+    def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
+        if reserved := sorted({HOLD_KEY, SHOP_KEY} & set(metadata)):
+            raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
+        return metadata
 
 
 class PaymentIn(Model):
