@@ -19,6 +19,17 @@ WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND NOT 
 RETURNING id
 """
 
+# Two that attach one payment at once do not see each other in the statement above; in one of its own, the later does.
+_WITHDRAW = """
+UPDATE "InventoryHold" h
+SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "updatedAt" = now()
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND EXISTS (
+  SELECT FROM "InventoryHold" other
+  WHERE other.status = 'active' AND (other."shopId", other.id) <> (h."shopId", h.id)
+    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s))
+RETURNING id
+"""
+
 _HAS_OTHER = """
 SELECT EXISTS (
   SELECT FROM "InventoryHold" other
@@ -97,11 +108,12 @@ async def attach_payment(
 ) -> bool:
     """Write the payment to an active hold, in place of one it had. False where another active hold has it.
 
-    A hold that has ended keeps what it has. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
+    Of several holds that want the same payment at the same moment, at most one gets it. A hold that has ended keeps
+    what it has. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id}
     if await fetch(engine, _ATTACH, parameters):
-        return True
+        return not await fetch(engine, _WITHDRAW, parameters)
     return not (await fetch(engine, _HAS_OTHER, parameters))[0]["other"]
 
 
