@@ -177,11 +177,11 @@ class Payments:
 
     async def _hold_of(self, event: Heard) -> HoldKey | None:
         """Return the hold that the metadata name, else the one to which the shop attached the payment."""
+        if event.session_id is None and event.intent_id is None:
+            return None
         if event.shop_id is not None and event.hold_id is not None:
             known = _ID.fullmatch(event.shop_id) and _ID.fullmatch(event.hold_id)
             return HoldKey(event.shop_id, event.hold_id) if known else None
-        if event.session_id is None and event.intent_id is None:
-            return None
         hold = await find_hold(self._context.engine, session_id=event.session_id, intent_id=event.intent_id)
         return HoldKey(hold.shop_id, hold.hold_id) if hold is not None else None
 

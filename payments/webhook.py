@@ -1,6 +1,7 @@
 """Stripe's webhooks: whose word it is, and what it means for a hold."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,10 @@ TOLERANCE_SECONDS = 300
 HOLD_KEY = "inventory_reservation_id"
 SHOP_KEY = "shop_id"
 """The metadata by which a payment names its hold."""
+
+
+_ID = re.compile(r"[\x21-\x7e]{1,255}")
+"""Stripe's ids. What is none could not be written down: Postgres takes no NUL, Temporal no id as long as a book."""
 
 
 class BadSignatureError(Exception):
@@ -44,6 +49,8 @@ class Heard:
 
 def verify(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
     """Raise BadSignatureError unless one of the secrets has signed the body within the last 300 s."""
+    if not (header or "").isascii():
+        raise BadSignatureError("the header is not ASCII")
     reason = "no secret is set"
     for secret in secrets:
         try:
@@ -61,23 +68,24 @@ def heard(body: bytes) -> Heard:
         event = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise MalformedError("the body is not JSON") from error
-    if not isinstance(event, dict) or not isinstance(event.get("id"), str) or not isinstance(event.get("type"), str):
+    event_id = _id(event.get("id")) if isinstance(event, dict) else None
+    if event_id is None or not isinstance(event.get("type"), str):
         raise MalformedError("the body is no event: it has no id and type")
     data = event.get("data")
     of = data.get("object") if isinstance(data, dict) else None
     if event.get("object") != "event" or not isinstance(of, dict):
-        return Heard(event["id"][:255], event["type"], "ignored")  # a thin event, or one of another API
-    intent = _text(of, "id") if event["type"].startswith("payment_intent.") else _id(of.get("payment_intent"))
+        return Heard(event_id, event["type"], "ignored")  # a thin event, or one of another API
+    intent = _id(of.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     metadata = of["metadata"] if isinstance(of.get("metadata"), dict) else {}
     return Heard(
-        event_id=event["id"][:255],
+        event_id=event_id,
         type=event["type"],
         meaning=_meaning(event["type"], of),
         shop_id=_text(metadata, SHOP_KEY),
         hold_id=_text(metadata, HOLD_KEY),
-        session_id=_text(of, "id") if event["type"].startswith("checkout.session.") else None,
+        session_id=_id(of.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
-        about=_text(of, "id"),
+        about=_id(of.get("id")),
         livemode=event.get("livemode") is True,
     )
 
@@ -122,4 +130,4 @@ def _id(value: object) -> str | None:
     """Return the id of what may be an id or the object itself."""
     if isinstance(value, dict):
         value = value.get("id")
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
