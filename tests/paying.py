@@ -28,7 +28,7 @@ from workflows.messages import (
     late_payment_workflow_id,
 )
 
-LINE = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
+LINE: dict[str, Any] = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
 PAGES = {"successUrl": "https://shop.example/paid", "cancelUrl": "https://shop.example/cart"}
 
 
@@ -104,7 +104,7 @@ class Shop:
         async def heard() -> bool:
             sent = await self.stripe.control("/webhooks", "GET")
             of_it = [d["answers"] for d in sent if d["type"] == kind and about in (d["about"], d["object"])]
-            return sum(each.count(200) for each in of_it) >= answers
+            return bool(sum(each.count(200) for each in of_it) >= answers)
 
         await until(heard, f"{kind} about {about} heard", seconds)
 
@@ -169,21 +169,11 @@ async def running_shop(
     database: str, temporal: Client, *, with_worker: bool = True, stripe: dict[str, Any] | None = None, **changes: str
 ) -> AsyncIterator[Shop]:
     """Run product and simulator; `changes` are environment variables, `stripe` the simulator's configuration."""
-    async with (
-        simulated(**(stripe or {})) as sim,
-        running_stack(
-            database,
-            temporal,
-            with_worker=with_worker,
-            **{
-                "STRIPE_API_KEY": API_KEY,
-                "STRIPE_API_BASE": sim.url,
-                "STRIPE_WEBHOOK_SECRET": SECRET,
-                **changes,
-            },
-        ) as stack,
-    ):
-        endpoint = {"url": f"{stack.url}/api/webhooks/stripe", "secrets": [SECRET]}
-        await sim.control("/webhooks/endpoints", "PUT", endpoints=[endpoint])
-        await stack.put(10)
-        yield Shop(stack, sim)
+    async with simulated(**(stripe or {})) as sim:
+        payments = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+        settings: dict[str, Any] = {**payments, **changes}
+        async with running_stack(database, temporal, with_worker=with_worker, **settings) as stack:
+            endpoint = {"url": f"{stack.url}/api/webhooks/stripe", "secrets": [SECRET]}
+            await sim.control("/webhooks/endpoints", "PUT", endpoints=[endpoint])
+            await stack.put(10)
+            yield Shop(stack, sim)
