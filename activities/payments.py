@@ -1,8 +1,8 @@
 """The payment activities: messages in, calls to Stripe, messages out."""
 
-from collections.abc import Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -25,9 +25,7 @@ from workflows.messages import (
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+_BEAT_SECONDS = 3.0
 _LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
@@ -46,7 +44,7 @@ class PaymentActivities(PaymentsPort):
         """Open the hold's Checkout Session, or return the one it has."""
         params = {**request.params, "expires_at": int(request.expires_at.timestamp())}
         key = f"checkout:{request.shop_id}:{request.hold_id}"
-        with self._asking("open-checkout", request.shop_id, request.hold_id) as stripe:
+        async with self._asking("open-checkout", request.shop_id, request.hold_id) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)
             except StripeRefusedError as refusal:
@@ -64,14 +62,14 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="look-at-payment")
     async def look_at_payment(self, query: PaymentQuery) -> PaymentStanding:
         """Tell how a payment stands."""
-        with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.look(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentStanding:
         """See to it that a payment can no longer be made."""
-        with self._asking("close-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._asking("close-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.close(
                 query.payment.id,
                 session_id=query.payment.session_id,
@@ -83,7 +81,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="capture-payment")
     async def capture_payment(self, query: PaymentQuery) -> None:
         """Take the money that is authorised."""
-        with self._asking("capture-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._asking("capture-payment", query.shop_id, query.hold_id) as stripe:
             intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
@@ -91,7 +89,7 @@ class PaymentActivities(PaymentsPort):
     async def give_money_back(self, query: PaymentQuery) -> None:
         """Refund a payment, or cancel what is only authorised."""
         metadata = {HOLD_KEY: query.hold_id, SHOP_KEY: query.shop_id}
-        with self._asking("give-money-back", query.shop_id, query.hold_id) as stripe:
+        async with self._asking("give-money-back", query.shop_id, query.hold_id) as stripe:
             intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
             await stripe.give_back(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
@@ -137,11 +135,12 @@ class PaymentActivities(PaymentsPort):
             of_another_hold=not ours,
         )
 
-    @contextmanager
-    def _asking(self, what: str, shop_id: str, hold_id: str) -> "Iterator[Gateway]":
+    @asynccontextmanager
+    async def _asking(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[Gateway]:
         """Give the way to Stripe, and tell what failed in terms that decide whether it is tried again."""
         if self._gateway is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
+        beating = asyncio.create_task(_beat())
         try:
             with self._telemetry.activities.labels(what).time():
                 yield self._gateway
@@ -157,3 +156,12 @@ class PaymentActivities(PaymentsPort):
                 "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {refusal}"
             )
             raise ApplicationError(f"Stripe: {refusal}", type=kind) from refusal
+        finally:
+            beating.cancel()
+
+
+async def _beat() -> None:
+    """Tell Temporal that this worker lives, so that after its death another one need not wait for the time-out."""
+    while True:
+        await asyncio.sleep(_BEAT_SECONDS)
+        activity.heartbeat()

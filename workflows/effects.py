@@ -33,6 +33,9 @@ _STATEMENT = timedelta(seconds=8)
 # Several calls of 10 s each: a close looks, closes and looks again.
 _CALLS = timedelta(seconds=60)
 
+# A worker that asks Stripe gives a sign of life every few seconds: after this long without, the next one asks.
+_SIGN_OF_LIFE = timedelta(seconds=15)
+
 FAILED_HERE = (ActivityError, ApplicationError)
 """How a local activity fails: of its own errors the SDK raises the cause itself."""
 
@@ -120,18 +123,19 @@ async def open_checkout(request: OpenCheckout, give_up_after: timedelta) -> Chec
         request,
         summary="open the Checkout Session",
         start_to_close_timeout=_CALLS,
+        heartbeat_timeout=_SIGN_OF_LIFE,
         schedule_to_close_timeout=give_up_after,
         retry_policy=WITH_PATIENCE,
     )
 
 
-async def look(query: PaymentQuery) -> PaymentStanding:
-    """Ask Stripe how a payment stands. Raises ActivityError when it does not say within 10 s."""
+async def look(query: PaymentQuery, within: timedelta = timedelta(seconds=10)) -> PaymentStanding:
+    """Ask Stripe how a payment stands. Raises ActivityError when it does not say in that time."""
     return await workflow.execute_activity_method(
         PaymentsPort.look_at_payment,
         query,
         summary=f"look at {query.payment.id}",
-        schedule_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=within,
         retry_policy=WITH_PATIENCE,
     )
 
@@ -143,6 +147,7 @@ async def close(query: PaymentQuery, give_up_after: timedelta) -> PaymentStandin
         query,
         summary=f"close {query.payment.id}, so that nobody pays for stock that is given back",
         start_to_close_timeout=_CALLS,
+        heartbeat_timeout=_SIGN_OF_LIFE,
         schedule_to_close_timeout=give_up_after,
         retry_policy=WITH_PATIENCE,
     )
@@ -155,6 +160,7 @@ async def capture(query: PaymentQuery) -> None:
         query,
         summary=f"capture {query.payment.id}",
         start_to_close_timeout=_CALLS,
+        heartbeat_timeout=_SIGN_OF_LIFE,
         retry_policy=WITH_PATIENCE,
     )
 
@@ -166,6 +172,7 @@ async def give_money_back(query: PaymentQuery) -> None:
         query,
         summary=f"give {query.payment.id} back",
         start_to_close_timeout=_CALLS,
+        heartbeat_timeout=_SIGN_OF_LIFE,
         retry_policy=WITH_PATIENCE,
     )
 
@@ -177,6 +184,7 @@ async def look_until_known(query: PaymentQuery) -> PaymentStanding:
         query,
         summary=f"look at {query.payment.id}",
         start_to_close_timeout=_CALLS,
+        heartbeat_timeout=_SIGN_OF_LIFE,
         retry_policy=WITH_PATIENCE,
     )
 

@@ -125,11 +125,13 @@ class Paying:
 
     async def _attach(self, payment: Payment) -> Attached:
         facts = self._facts
+        if facts.opening:
+            return Attached("already_attached")
         if facts.attached is not None and not facts.attached.is_same(payment) and not facts.closed:
-            first = await effects.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, facts.attached))
+            first = await self._look_while_asked(facts.attached)
             if first.state not in ("unpayable", "unknown", "refunded"):
                 return Attached("already_attached")
-        standing = await effects.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
+        standing = await self._look_while_asked(payment)
         if standing.of_another_hold:
             return Attached("of_another_hold")
         if standing.state == "unknown":
@@ -143,6 +145,11 @@ class Paying:
         self._session_ends = standing.expires_at
         await self._take_note(standing)
         return Attached()
+
+    async def _look_while_asked(self, payment: Payment) -> PaymentStanding:
+        """Look at a payment for somebody who waits: two looks leave time for the answer, be it that Stripe is away."""
+        within = timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
+        return await effects.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment), within)
 
     async def capture(self, payment: Payment) -> None:
         """Take the money of the payment that bought the hold. The hold stays sold where Stripe will not."""
