@@ -260,7 +260,7 @@ async def _answered(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
 def _translated(error: stripe.StripeError) -> Exception:
     status = error.http_status
     text = error.user_message or str(error) or type(error).__name__
-    replayed = {name.lower() for name in error.headers} >= {"idempotent-replayed"}
+    replayed = {name.lower() for name in error.headers or {}} >= {"idempotent-replayed"}
     if status is None or status in (409, 429):
         return StripeAwayError(text)
     if status >= 500:  # noqa: PLR2004

@@ -124,13 +124,8 @@ class Paying:
         self._heard()
 
     async def _attach(self, payment: Payment) -> Attached:
-        facts = self._facts
-        if facts.opening:
+        if await self._has_another(payment):
             return Attached("already_attached")
-        if facts.attached is not None and not facts.attached.is_same(payment) and not facts.closed:
-            first = await self._look_while_asked(facts.attached)
-            if first.state not in ("unpayable", "unknown", "refunded"):
-                return Attached("already_attached")
         standing = await self._look_while_asked(payment)
         if standing.of_another_hold:
             return Attached("of_another_hold")
@@ -141,10 +136,18 @@ class Paying:
         known = Payment(standing.payment.payment_intent_id, standing.payment.session_id)
         if not await effects.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, known)):
             return Attached("of_another_hold")
-        facts.attach(known)
+        self._facts.attach(known)
         self._session_ends = standing.expires_at
         await self._take_note(standing)
         return Attached()
+
+    async def _has_another(self, payment: Payment) -> bool:
+        """Tell whether the hold has another payment that can still be made, or a page that is being opened."""
+        facts = self._facts
+        if facts.opening or facts.attached is None or facts.attached.is_same(payment) or facts.closed:
+            return facts.opening
+        first = await self._look_while_asked(facts.attached)
+        return first.state not in ("unpayable", "unknown", "refunded")
 
     async def _look_while_asked(self, payment: Payment) -> PaymentStanding:
         """Look at a payment for somebody who waits: two looks leave time for the answer, be it that Stripe is away."""
