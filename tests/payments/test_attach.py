@@ -6,14 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
+from api.workflow_calls import WorkflowCalls
 from tests.api.asking import fields_of, fresh, neighbour, refused
 from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, named, until
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
 from tests.workflow.sending import hold_input
-from workflows.hold import HoldWorkflow
-from workflows.messages import hold_workflow_id
 
 PRICE = {"currency": "eur", "unit_amount": 1999, "product_data": {"name": "T-shirt"}}
 
@@ -270,13 +269,10 @@ async def test_a_release_of_a_payment_known_only_by_its_id_closes_the_page_that_
 
 async def test_the_deadline_closes_what_is_attached(corner: Shop) -> None:
     hold = hold_input(sku=corner.item, ttl_seconds=3)
-    handle = await corner.stack.temporal.start_workflow(
-        HoldWorkflow.run, hold, id=hold_workflow_id(SHOP, hold.hold_id), task_queue=corner.stack.task_queue
-    )
-    await handle.execute_update(HoldWorkflow.reserved)
+    await WorkflowCalls(corner.stack.temporal, corner.stack.task_queue).reserve(hold)
     page = await own_session(corner)
     await attached(corner, hold.hold_id, page)
-    assert (await handle.result()).status == "expired"
+    assert (await corner.stack.run_of(hold.hold_id).result()).status == "expired"
     assert await session_status(corner, page) == "expired"
     assert await corner.stock() == (10, 0)
 

@@ -146,8 +146,9 @@ async def test_a_page_outlives_every_extension_of_its_hold(corner: Shop) -> None
 
 
 async def test_a_page_lives_35_minutes_where_holds_live_shorter(database: str, temporal: Client) -> None:
-    short = {"INVENTORY_HOLD_TTL_SECONDS": "600", "INVENTORY_HOLD_MAX_TTL_SECONDS": "600"}
-    async with running_shop(database, temporal, **short) as shop:
+    async with running_shop(
+        database, temporal, INVENTORY_HOLD_TTL_SECONDS="600", INVENTORY_HOLD_MAX_TTL_SECONDS="600"
+    ) as shop:
         await shop.stripe.control("/faults", on="api", effect="error", match="checkout.sessions.create", times=4)
         made = await shop.checkout()
         opened = await session(shop, made["checkoutSessionId"])
@@ -277,8 +278,13 @@ async def test_under_bypass_a_page_opens_without_postgres_and_temporal(
     sandbox: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:9")
-    adrift = {"DATABASE_URL": NOWHERE, "SKIP_INVENTORY_VALIDATION": "1"}
-    async with neighbour(sandbox.stack, **adrift, **stripe_of(sandbox)) as http:
+    async with neighbour(
+        sandbox.stack,
+        DATABASE_URL=NOWHERE,
+        SKIP_INVENTORY_VALIDATION="1",
+        STRIPE_API_KEY=API_KEY,
+        STRIPE_API_BASE=sandbox.stripe.url,
+    ) as http:
         answer = await http.post(CHECKOUT, json=CART)
     assert answer.status_code == 201
     assert (answer.json()["holdId"], answer.json()["bypassed"]) == (None, True)
@@ -301,8 +307,3 @@ async def test_who_has_no_token_opens_nothing(sandbox: Shop) -> None:
 
 async def test_after_all_of_this_the_stock_adds_up(sandbox: Shop) -> None:
     await assert_stock_adds_up(sandbox.stack.engine)
-
-
-def stripe_of(shop: Shop) -> dict[str, str]:
-    """Return the settings by which another API reaches the same Stripe."""
-    return {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url}

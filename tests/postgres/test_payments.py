@@ -243,7 +243,7 @@ async def test_a_claim_beside_the_end_of_its_hold_sees_one_or_the_other(
         calls = [lambda: claim(crowd), lambda: end(crowd, "h1", to)]
         tasks: list[asyncio.Task[Any]] = []
         for waiting, call in enumerate(calls if claim_first else reversed(calls), 1):
-            tasks.append(asyncio.create_task(call()))  # type: ignore[arg-type]
+            tasks.append(asyncio.create_task(call()))
             await until_waiting(crowd, waiting)
         await gate.rollback()
     await asyncio.gather(*tasks)
