@@ -5,6 +5,7 @@ from html import escape
 from simulator.books import intent_summary
 from simulator.methods import How
 from simulator.records import Intent, Session
+from simulator.shapes import PaymentStatus
 from simulator.store import Store
 
 _STYLE = """
@@ -120,6 +121,27 @@ def _way(how: How, label: str, *, checked: bool) -> str:
         f'<label class="way"><input type="radio" name="how" value="{how}"{" checked" if checked else ""} required>'
         f"<span>{escape(title.format(label))}<small>{escape(hint)}</small></span></label>"
     )
+
+
+def thanks(session: Session, paid: PaymentStatus) -> str:
+    """Return the page that a shop shows when the shopper comes back from paying."""
+    total = money(session.amount_total, session.currency)
+    title = "Thank you"
+    match session.status, paid:
+        case "complete", "paid":
+            text = f"Your payment of {total} has arrived."
+        case "complete", "no_payment_required":
+            text = "There was nothing to pay."
+        case "complete", _:
+            text = f"Your payment of {total} was taken on; the money comes later."
+        case _:
+            title, text = "Not paid", "Nothing was charged."
+    given = {"Checkout session": session.id, **session.metadata}
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(value)}</code></td></tr>'
+        for name, value in given.items()
+    )
+    return _document(title, f"<h1>{title}</h1><p>{text}</p><table><tbody>{rows}</tbody></table>")
 
 
 def authentication(intent: Intent) -> str:
