@@ -1,0 +1,165 @@
+"""Payments in `holdfast up`: the simulator where there is no Stripe account, and nothing of it where there is one."""
+
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cli.processes import free_port
+from tests.e2e.up import Up, until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """Yield a started one. Each test leaves it running."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def fresh(home: Path) -> Iterator[Up]:
+    """Yield one that is not started yet."""
+    one = Up(home)
+    yield one
+    one.end()
+
+
+def session_opened(up: Up) -> str:
+    """Open a session that no hold knows, and return when the simulator has written it down."""
+    session = simulator(
+        up,
+        "POST",
+        "/v1/checkout/sessions",
+        headers={"Authorization": "Bearer sk_test_somebody"},
+        data={
+            "mode": "payment",
+            "success_url": "https://shop.example/thanks",
+            "line_items[0][quantity]": "1",
+            "line_items[0][price_data][currency]": "eur",
+            "line_items[0][price_data][unit_amount]": "1250",
+            "line_items[0][price_data][product_data][name]": "Mug",
+        },
+    ).json()
+    state = up.home / "simulator.json"
+    until(lambda: state.exists() and session["id"] in state.read_text(), 10)
+    return str(session["id"])
+
+
+def simulator(up: Up, method: str, path: str, **more: Any) -> httpx.Response:
+    answer = httpx.request(method, f"{up.stack['simulatorUrl']}{path}", trust_env=False, timeout=20, **more)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def sessions(up: Up) -> set[str]:
+    return {each["session"] for each in simulator(up, "GET", "/_simulator/sessions").json()}
+
+
+def environment_of(up: Up, member: str) -> dict[str, str]:
+    return psutil.Process(up.stack["pids"][member]).environ()
+
+
+def test_a_killed_simulator_is_back_with_its_sessions(up: Up) -> None:
+    session = session_opened(up)
+    before = up.stack["pids"]
+    os.kill(before["simulator"], signal.SIGKILL)
+    until(lambda: up.stack["pids"]["simulator"] != before["simulator"], 30, up.output)
+    assert session in sessions(up)
+    assert up.stack["pids"] == before | {"simulator": up.stack["pids"]["simulator"]}
+    assert "simulator ended (killed by SIGKILL); starting it again" in up.output()
+
+
+def test_sessions_and_secret_are_kept_over_a_restart_and_pay_pages_move_with_the_port(up: Up) -> None:
+    session, secret = session_opened(up), up.stack["stripeWebhookSecret"]
+    up.signal(signal.SIGINT)
+    up.environment["HOLDFAST_SIMULATOR_PORT"] = str(free_port())
+    up.start()
+    assert up.stack["stripeWebhookSecret"] == secret
+    assert up.stack["simulatorUrl"].endswith(up.environment["HOLDFAST_SIMULATOR_PORT"])
+    assert f"{up.stack['simulatorUrl']}/c/pay/{session}" in simulator(up, "GET", "/").text
+
+
+def test_reset_forgets_the_sessions(up: Up) -> None:
+    session = session_opened(up)
+    up.signal(signal.SIGINT)
+    up.start("--reset")
+    assert session not in sessions(up)
+
+
+def test_a_simulator_state_that_is_none_is_refused_in_one_line_and_reset_mends_it(fresh: Up) -> None:
+    fresh.home.mkdir()
+    (fresh.home / "holdfast-home").touch()
+    state = fresh.home / "simulator.json"
+    for text in ("", "[]", '{"store": {}}'):
+        state.write_text(text)
+        refusal = fresh.refused()
+        assert "simulator ended" in refusal
+        assert f"{state} is not the state of a simulator" in refusal
+    fresh.start("--reset")
+
+
+def test_the_environments_secret_signs_and_what_would_lead_elsewhere_is_not_used(home: Path) -> None:
+    up = Up(
+        home,
+        STRIPE_WEBHOOK_SECRET="whsec_next, whsec_present",
+        STRIPE_API_BASE="http://127.0.0.1:9",
+        HTTP_PROXY="http://127.0.0.1:9",
+        http_proxy="http://127.0.0.1:9",
+    )
+    try:
+        up.start()
+        assert "STRIPE_API_BASE is set and not used" in up.output()
+        assert up.stack["stripeWebhookSecret"] == "whsec_next"
+        for member in ("api", "worker"):
+            environment = environment_of(up, member)
+            assert environment["STRIPE_API_BASE"] == up.stack["simulatorUrl"]
+            assert environment["STRIPE_API_KEY"].startswith("sk_test_")
+            assert environment["STRIPE_WEBHOOK_SECRET"] == "whsec_next, whsec_present"
+    finally:
+        up.end()
+
+
+def test_with_an_account_no_simulator_runs_and_the_environment_is_passed_on(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        up = Up(home, STRIPE_API_KEY="rk_test_mine", HOLDFAST_SIMULATOR_PORT=port)
+        try:
+            up.start()
+            assert up.stack["simulatorUrl"] is None
+            assert up.stack["pids"]["simulator"] is None
+            assert up.stack["stripeWebhookSecret"] is None
+            assert "STRIPE_WEBHOOK_SECRET is not set" in up.output()
+            assert "simulator" not in " ".join(word for process in up.members for word in process.cmdline())
+            for member in ("api", "worker"):
+                environment = environment_of(up, member)
+                assert environment["STRIPE_API_KEY"] == "rk_test_mine"
+                assert not {"STRIPE_API_BASE", "STRIPE_WEBHOOK_SECRET"} & environment.keys()
+            up.signal(signal.SIGINT)
+            up.environment["STRIPE_WEBHOOK_SECRET"] = "whsec_mine"
+            up.start()
+            assert up.stack["stripeWebhookSecret"] == "whsec_mine"
+            assert not (home / "stripe-webhook-secret").exists()
+        finally:
+            up.end()
+
+
+def test_a_live_key_is_refused_with_another_address_than_stripes(home: Path) -> None:
+    refusal = Up(home, STRIPE_API_KEY="sk_live_mine", STRIPE_API_BASE="http://127.0.0.1:8010").refused()
+    assert "STRIPE_API_KEY: is a live key" in refusal
+    assert "sk_live_mine" not in refusal
