@@ -76,7 +76,7 @@ def _pay_page(world: World, request: Request, _params: Params) -> Response:
         case "complete":
             return _page(markup.message("You have paid already", "This checkout is complete. You can close this page."))
         case "expired":
-            text = "This checkout has expired: nothing can be paid here any more, and nothing was charged."
+            text = "Nothing can be paid here any more, and nothing was charged."
             return _page(markup.message("This checkout has expired", text, back=session.cancel_url))
     lines = [
         (world.store.products[price.product].name, line.quantity, price.unit_amount * line.quantity)
