@@ -73,9 +73,9 @@ def test_the_first_start_publishes_what_runs(up: Up) -> None:
 
 
 def test_the_first_hold_is_paid_and_its_stock_shown(up: Up) -> None:
-    (paid,) = up.ask("GET", "/holds?shopId=demo&status=committed")["holds"][-1:]
+    (paid,) = up.ask("GET", "/inventory/holds?shopId=demo&status=committed")["holds"][-1:]
     assert paid["holdId"] in up.output()
-    items = {(item["sku"], item["variantKey"]): item for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    items = {(item["sku"], item["variantKey"]): item for item in up.ask("GET", "/inventory/items?shopId=demo")["items"]}
     assert items["TEE", "size:M"]["onHand"] == 999
     assert "│ before │ TEE size:M │    1000 │    0 │      1000 │" in up.output()
     assert "│ held   │ TEE size:M │    1000 │    1 │       999 │" in up.output()
@@ -182,12 +182,12 @@ def test_a_second_ctrl_c_does_not_wait_for_a_process_that_hangs(fresh: Up) -> No
 def test_reset_begins_anew(up: Up) -> None:
     first = up.stack
     item = {"sku": "MINE", "onHand": 3}
-    up.ask("PUT", "/items", {"shopId": "demo", "items": [item]}, role="admin")
+    up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [item]}, role="admin")
     up.signal(signal.SIGTERM)
     up.start("--reset")
-    skus = {item["sku"] for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    skus = {item["sku"] for item in up.ask("GET", "/inventory/items?shopId=demo")["items"]}
     assert skus == {"TEE", "MUG", "POSTER"}
-    assert len(up.ask("GET", "/holds?shopId=demo")["holds"]) == 1
+    assert len(up.ask("GET", "/inventory/holds?shopId=demo")["holds"]) == 2
     for made_anew in ("adminToken", "stripeWebhookSecret"):
         assert up.stack[made_anew] != first[made_anew]
 

@@ -1,5 +1,6 @@
 """Payments in `holdfast up`: the simulator where there is no Stripe account, and nothing of it where there is one."""
 
+import json
 import os
 import signal
 import socket
@@ -56,8 +57,7 @@ def session_opened(up: Up) -> str:
             "line_items[0][price_data][product_data][name]": "Mug",
         },
     ).json()
-    state = up.home / "simulator.json"
-    until(lambda: state.exists() and session["id"] in state.read_text(), 10)
+    until(lambda: session["id"] in kept_sessions(up), 10)
     return str(session["id"])
 
 
@@ -67,12 +67,79 @@ def simulator(up: Up, method: str, path: str, **more: Any) -> httpx.Response:
     return answer
 
 
+def kept_sessions(up: Up) -> dict[str, Any]:
+    """Return the sessions that the simulator has written down."""
+    state = up.home / "simulator.json"
+    kept: dict[str, Any] = json.loads(state.read_text())["store"]["sessions"] if state.exists() else {}
+    return kept
+
+
 def sessions(up: Up) -> set[str]:
-    return {each["session"] for each in simulator(up, "GET", "/_simulator/sessions").json()}
+    return {each["session"] for each in up.simulated("/sessions")}
 
 
 def environment_of(up: Up, member: str) -> dict[str, str]:
     return psutil.Process(up.stack["pids"][member]).environ()
+
+
+def pays(page: str) -> str:
+    """Press Pay on the page, and return where the browser goes."""
+    answer = httpx.post(page, data={"how": "card"}, trust_env=False)
+    assert answer.status_code == httpx.codes.SEE_OTHER, answer.text
+    return answer.headers["location"]
+
+
+def demo_hold(up: Up) -> str:
+    return up.printed("Watch it").rpartition(":")[2]
+
+
+def deliveries(up: Up, event: str, about: str) -> list[list[int | None]]:
+    """Return the answers to each webhook of that type about the session."""
+    return [each["answers"] for each in up.simulated("/webhooks") if (each["type"], each["about"]) == (event, about)]
+
+
+def test_paying_at_the_printed_link_commits_the_demo_hold(up: Up) -> None:
+    hold_id = demo_hold(up)
+    assert up.status(hold_id) == "active"
+    thanks = httpx.get(pays(up.printed("Pay")), trust_env=False).text
+    assert "Your payment of 50.00 EUR has arrived." in thanks
+    assert hold_id in thanks
+    until(lambda: up.status(hold_id) == "committed", 20, up.output)
+    workflow = up.printed("Watch it").replace("/namespaces/", "/api/v1/namespaces/")
+    assert httpx.get(workflow, trust_env=False).json()["workflowExecutionInfo"]["status"].endswith("COMPLETED")
+
+
+def test_what_was_paid_while_the_api_was_away_is_heard_when_it_is_back(up: Up) -> None:
+    opened = up.checkout()
+    before = up.stack["pids"]["api"]
+    os.kill(before, signal.SIGKILL)
+    pays(opened["url"])
+    until(lambda: up.stack["pids"]["api"] != before, 70, up.output)
+    until(lambda: up.status(opened["holdId"]) == "committed", 70, up.output)
+    first, *_ = deliveries(up, "payment_intent.created", opened["checkoutSessionId"])
+    assert first[0] is None
+    assert first[-1] == httpx.codes.OK
+
+
+def test_what_was_paid_and_not_yet_told_is_told_by_the_next_simulator(up: Up) -> None:
+    opened = up.checkout()
+    up.simulated("/faults", on="webhook", effect="hold", times=None)
+    pays(opened["url"])
+    until(lambda: kept_sessions(up)[opened["checkoutSessionId"]]["status"] == "complete", 10)
+    assert up.status(opened["holdId"]) == "active"
+    os.kill(up.stack["pids"]["simulator"], signal.SIGKILL)
+    until(lambda: up.status(opened["holdId"]) == "committed", 30, up.output)
+
+
+def test_where_no_demo_payment_can_be_made_that_is_said_in_one_line(up: Up) -> None:
+    sold_out = {"sku": "MUG", "onHand": 0}
+    for hold in up.ask("GET", "/inventory/holds?shopId=demo&status=active")["holds"]:
+        up.ask("POST", f"/inventory/holds/demo/{hold['holdId']}/release", {})
+    up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [sold_out]}, role="admin")
+    up.signal(signal.SIGINT)
+    up.start()
+    assert "There is no demo payment: POST /checkout/sessions was answered 409:" in up.output()
+    assert "Serving." in up.output()
 
 
 def test_a_killed_simulator_is_back_with_its_sessions(up: Up) -> None:
@@ -131,6 +198,8 @@ def test_the_environments_secret_signs_and_what_would_lead_elsewhere_is_not_used
             assert environment["STRIPE_API_BASE"] == up.stack["simulatorUrl"]
             assert environment["STRIPE_API_KEY"].startswith("sk_test_")
             assert environment["STRIPE_WEBHOOK_SECRET"] == "whsec_next, whsec_present"
+        pays(up.printed("Pay"))
+        until(lambda: up.status(demo_hold(up)) == "committed", 20, up.output)
     finally:
         up.end()
 
@@ -145,6 +214,7 @@ def test_with_an_account_no_simulator_runs_and_the_environment_is_passed_on(home
             assert up.stack["pids"]["simulator"] is None
             assert up.stack["stripeWebhookSecret"] is None
             assert "STRIPE_WEBHOOK_SECRET is not set" in up.output()
+            assert "Pay by" not in up.output()
             assert "simulator" not in " ".join(word for process in up.members for word in process.cmdline())
             for member in ("api", "worker"):
                 environment = environment_of(up, member)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,18 @@ class Up:
         if self.process is not None and not self.ended:
             self.signal(signal.SIGINT)
 
+    def printed(self, name: str) -> str:
+        """Return the address that stands beside the name in what it has printed."""
+        (address,) = re.findall(rf"^ *{name} +(http\S+)$", self.output(), re.MULTILINE)
+        return str(address)
+
+    def simulated(self, path: str, **body: object) -> Any:
+        """Ask the simulator's control API: to do something where there is a body."""
+        url = f"{self.stack['simulatorUrl']}/_simulator{path}"
+        answer = httpx.request("POST" if body else "GET", url, json=body or None, timeout=20, trust_env=False)
+        assert answer.is_success, answer.text
+        return answer.json()
+
     def ask(self, method: str, path: str, body: object = None, *, role: str = "authority") -> Any:
         answer = self.asked(method, path, body, role=role)
         assert answer.is_success, answer.text
@@ -117,19 +130,30 @@ class Up:
 
     def asked(self, method: str, path: str, body: object = None, *, role: str = "authority") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.stack[f'{role}Token']}"}
-        url = f"{self.stack['apiUrl']}/api/inventory{path}"
+        url = f"{self.stack['apiUrl']}/api{path}"
         return httpx.request(method, url, json=body, headers=headers, timeout=20, trust_env=False)
 
     def hold(self) -> str:
         body = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}], "ttlSeconds": 1800}
-        return str(self.ask("POST", "/holds", body)["holdId"])
+        return str(self.ask("POST", "/inventory/holds", body)["holdId"])
+
+    def checkout(self, ttl_seconds: int = 1800) -> dict[str, Any]:
+        """Hold a mug and open a page to pay for it, with the simulator's pages for a shop's."""
+        pages = self.stack["simulatorUrl"]
+        mug = {"sku": "MUG", "quantity": 1, "name": "Mug", "unitAmount": 1250, "currency": "eur"}
+        addresses = {"successUrl": f"{pages}/shop/thanks/{{CHECKOUT_SESSION_ID}}", "cancelUrl": f"{pages}/shop/basket"}
+        body = {"shopId": "demo", "items": [mug], "ttlSeconds": ttl_seconds, **addresses}
+        opened: dict[str, Any] = self.ask("POST", "/checkout/sessions", body)
+        return opened
 
     def status(self, hold_id: str) -> str:
-        return str(self.ask("GET", f"/holds/demo/{hold_id}")["status"])
+        return str(self.ask("GET", f"/inventory/holds/demo/{hold_id}")["status"])
 
     def pay(self, hold_id: str) -> None:
         # Temporal goes on asking a killed worker for some seconds: 504, "may still happen".
-        until(lambda: self.asked("POST", f"/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 30)
+        until(
+            lambda: self.asked("POST", f"/inventory/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 30
+        )
         assert self.status(hold_id) == "committed"
 
 
