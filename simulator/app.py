@@ -23,6 +23,10 @@ _SHARE_OF_WRITING = 10
 """A large state is written seldom: for each second of writing, this many of serving."""
 
 
+class StateError(Exception):
+    """The state file is none that a simulator of this version wrote. The message is one line."""
+
+
 def create_app(config: Config | None = None) -> Starlette:
     """Make a simulator. `app.state.world` is its inside, for tests in the same process."""
     world = World(config or Config())
@@ -30,8 +34,8 @@ def create_app(config: Config | None = None) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         path = world.config.state_file
-        if path is not None and path.exists():
-            world.load(json.loads(path.read_text()))
+        if path is not None:
+            load(world, path)
         beat = asyncio.create_task(_beat(world))
         try:
             yield
@@ -59,6 +63,16 @@ async def _beat(world: World) -> None:
             save(world, world.config.state_file)
             now = time.monotonic()
             next_write = now + _SHARE_OF_WRITING * (now - began)
+
+
+def load(world: World, path: Path) -> None:
+    """Take up the state in the file, if there is one. Raises StateError."""
+    if not path.exists():
+        return
+    try:
+        world.load(json.loads(path.read_text()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StateError(f"{path} is not the state of a simulator ({error!r}); move it away") from error
 
 
 def save(world: World, path: Path) -> None:

@@ -5,18 +5,20 @@ from html import escape
 from simulator.books import intent_summary
 from simulator.methods import How
 from simulator.records import Intent, Session
+from simulator.shapes import PaymentStatus
 from simulator.store import Store
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1f36; --soft: #5a6176; --line: #d5dbe1; --paper: #fff; --back: #f4f6f9;
-  --accent: #0b57d0; --bad: #a3123a; --bad-back: #fdecf0; }
+  --accent: #0b57d0; --bad: #a3123a; --bad-back: #fdecf0; --good: #0b6b38; --good-back: #e2f5e9; }
 @media (prefers-color-scheme: dark) { :root { --ink: #eceef4; --soft: #a9b1c6; --line: #3b4358; --paper: #1c2130;
-  --back: #12151f; --accent: #8ab4f8; --bad: #ffb3c4; --bad-back: #40202a; } }
+  --back: #12151f; --accent: #8ab4f8; --bad: #ffb3c4; --bad-back: #40202a; --good: #8fdcae; --good-back: #173626; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 30rem; margin: 2rem auto; padding: 1.75rem; background: var(--paper);
   border: 1px solid var(--line); border-radius: 12px; }
-main.wide { max-width: 72rem; overflow-x: auto; }
+main.wide { max-width: min(72rem, 100% - 2rem); overflow-x: auto; }
+main > :last-child { margin-bottom: 0; }
 @media (max-width: 34rem) { main { margin: 0; padding: 1.25rem; border: 0; border-radius: 0; } }
 .test { margin: 0; padding: .4rem; background: #ffd9a0; color: #3d2600; text-align: center; font-size: .875rem; }
 h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.25; }
@@ -24,10 +26,11 @@ h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
 .total { margin: 0 0 1rem; font-size: 2rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 table { width: 100%; border-collapse: collapse; margin-bottom: 1.25rem; }
 th { text-align: left; color: var(--soft); font-weight: 500; }
-th, td { padding: .35rem .5rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: .35rem 0 .35rem .75rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th:first-child, td:first-child { padding-left: 0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 fieldset { margin: 0 0 1.25rem; padding: 0; border: 0; }
-legend { margin-bottom: .5rem; font-weight: 600; }
+legend { margin-bottom: .5rem; padding: 0; font-weight: 600; }
 label.way { display: flex; gap: .75rem; align-items: start; padding: .7rem .85rem; border: 1px solid var(--line);
   cursor: pointer; }
 label.way:first-of-type { border-radius: 8px 8px 0 0; }
@@ -48,6 +51,11 @@ a { color: var(--accent); }
 .back { display: block; margin-top: 1.1rem; text-align: center; }
 [role=alert] { margin: 0 0 1.25rem; padding: .7rem .85rem; border-radius: 8px; background: var(--bad-back);
   color: var(--bad); font-weight: 500; }
+.done { display: grid; place-items: center; width: 3rem; height: 3rem; margin: 0 0 1rem; border-radius: 50%;
+  background: var(--good-back); color: var(--good); font-size: 1.5rem; font-weight: 700; }
+dl { margin: 1.5rem 0 0; padding-top: 1rem; border-top: 1px solid var(--line); }
+dt { color: var(--soft); font-size: .875rem; }
+dd { margin: 0 0 .6rem; }
 code { font-size: .8125rem; overflow-wrap: anywhere; }
 """
 
@@ -120,6 +128,24 @@ def _way(how: How, label: str, *, checked: bool) -> str:
         f'<label class="way"><input type="radio" name="how" value="{how}"{" checked" if checked else ""} required>'
         f"<span>{escape(title.format(label))}<small>{escape(hint)}</small></span></label>"
     )
+
+
+def thanks(session: Session, paid: PaymentStatus) -> str:
+    """Return the page that a shop shows when the shopper comes back from paying."""
+    total = money(session.amount_total, session.currency)
+    title, mark = "Thank you", '<p class="done" aria-hidden="true">✓</p>'
+    match session.status, paid:
+        case "complete", "paid":
+            text = f"Your payment of {total} has arrived."
+        case "complete", "no_payment_required":
+            text = "There was nothing to pay."
+        case "complete", _:
+            text = f"Your payment of {total} was taken on; the money comes later."
+        case _:
+            title, mark, text = "Not paid", "", "Nothing was charged."
+    given = {**session.metadata, "checkout session": session.id}
+    facts = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in given.items())
+    return _document(title, f"{mark}<h1>{title}</h1><p>{text}</p><dl>{facts}</dl>")
 
 
 def authentication(intent: Intent) -> str:

@@ -1,4 +1,7 @@
-"""What a person sees: the pay page of a Checkout Session, 3-D Secure, and an overview with what banks would do."""
+"""What a person sees: the pay page of a Checkout Session, 3-D Secure, and an overview with what banks would do.
+
+Also two pages that a shop would have, to send a shopper back to where there is no shop.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +14,7 @@ from simulator.errors import StripeError
 from simulator.forms import Params, decode
 from simulator.methods import HOWS, METHODS, way_of
 from simulator.records import Intent, Session
+from simulator.shapes import payment_status
 from simulator.store import find
 from simulator.world import World
 
@@ -36,6 +40,8 @@ def page_routes(world: World) -> list[Route]:
             ("GET", "/authenticate/{id}", _authentication_page),
             ("POST", "/authenticate/{id}", _authenticate),
             ("POST", "/payments/{id}/settle", _settle),
+            ("GET", "/shop/thanks/{id}", _thanks),
+            ("GET", "/shop/basket", _basket),
         )
     ]
 
@@ -70,7 +76,7 @@ def _pay_page(world: World, request: Request, _params: Params) -> Response:
         case "complete":
             return _page(markup.message("You have paid already", "This checkout is complete. You can close this page."))
         case "expired":
-            text = "This checkout has expired: nothing can be paid here any more, and nothing was charged."
+            text = "Nothing can be paid here any more, and nothing was charged."
             return _page(markup.message("This checkout has expired", text, back=session.cancel_url))
     lines = [
         (world.store.products[price.product].name, line.quantity, price.unit_amount * line.quantity)
@@ -128,6 +134,17 @@ def _authenticate(world: World, request: Request, params: Params) -> Response:
 def _settle(world: World, request: Request, params: Params) -> Response:
     checkout.settle_later(world, _intent(world, request), ok=params.flag("ok") is True)
     return RedirectResponse("/", 303)
+
+
+def _thanks(world: World, request: Request, _params: Params) -> Response:
+    session = _session(world, request)
+    return _page(markup.thanks(session, payment_status(session, world.store)))
+
+
+def _basket(_world: World, _request: Request, _params: Params) -> Response:
+    text = "You have not paid, and nothing was charged. What was held for you stays yours until its time is up: until"
+    text += " then you can go back in your browser and pay."
+    return _page(markup.message("Your basket", text))
 
 
 def _overview(world: World, _request: Request, _params: Params) -> Response:

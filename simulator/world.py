@@ -101,6 +101,8 @@ class World:
         self.store = Store.load(state["store"])
         self.clock.offset = state["offset"]
         for session in self.store.sessions.values():
+            if self.config.public_url is not None:  # it may be another one since
+                session.page = f"{self.config.public_url.rstrip('/')}/c/pay/{session.id}"
             if session.status == "open":
                 self.remind(session.expires_at, session.id)
         for intent in self.store.intents.values():

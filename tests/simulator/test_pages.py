@@ -109,3 +109,31 @@ async def test_the_overview_shows_sessions_and_payments(sim: Simulated) -> None:
     page = (await sim.browser.get("/")).text
     assert session.id in page
     assert intent in page
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("card", "Your payment of 25.00 EUR has arrived."), ("debit", "was taken on; the money comes later.")],
+)
+async def test_a_shopper_who_paid_comes_back_to_a_page_that_says_so(sim: Simulated, how: str, said: str) -> None:
+    session = await opened(sim, success_url=f"{sim.url}/shop/thanks/{{CHECKOUT_SESSION_ID}}")
+    thanks = await press(sim, session.url or "", how=how)
+    page = (await sim.browser.get(thanks)).text
+    assert said in page
+    for given in (session.id, "inventory_reservation_id", "hold-1"):
+        assert given in page
+
+
+async def test_the_page_of_thanks_thanks_nobody_who_has_not_paid(sim: Simulated) -> None:
+    evil = "<script>alert(1)</script>"
+    session = await opened(sim, metadata={"note": evil})
+    page = (await sim.browser.get(f"/shop/thanks/{session.id}")).text
+    assert "Nothing was charged." in page
+    assert evil not in page
+    assert (await sim.browser.get("/shop/thanks/cs_none")).status_code == 404
+
+
+async def test_a_shopper_who_goes_back_is_told_that_nothing_was_charged(sim: Simulated) -> None:
+    session = await opened(sim, cancel_url=f"{sim.url}/shop/basket")
+    assert f'href="{sim.url}/shop/basket"' in (await sim.browser.get(session.url or "")).text
+    assert "nothing was charged" in (await sim.browser.get("/shop/basket")).text

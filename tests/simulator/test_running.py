@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
+from stripe import StripeError
 
 from cli.processes import free_port
 from simulator.config import Endpoint
@@ -53,8 +56,8 @@ def _names(file: Path, session: str) -> bool:
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    running = subprocess.Popen([sys.executable, "-m", "simulator", *arguments])
+def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    running = subprocess.Popen([sys.executable, "-m", "simulator", *arguments], env=os.environ | environment)
     try:
         yield running
     finally:
@@ -76,6 +79,56 @@ async def test_it_runs_as_a_program(box: Inbox, tmp_path: Path) -> None:
         running.send_signal(signal.SIGTERM)
         assert running.wait(10) in (0, -signal.SIGTERM)
     assert session.id in await asyncio.to_thread(file.read_text)
+
+
+async def test_a_stop_does_not_wait_for_calls_that_are_never_answered(tmp_path: Path) -> None:
+    file, port = tmp_path / "state", str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with process("--port", port, "--state", str(file)) as running:
+        await _answers(url)
+        async with stripe_client(url) as stripe, httpx.AsyncClient(base_url=url) as http:
+            await http.post(
+                "/_simulator/faults", json={"on": "api", "effect": "timeout", "when": "after", "seconds": 60}
+            )
+            call = asyncio.create_task(stripe.v1.checkout.sessions.create_async(checkout()))
+            while not (made := (await http.get("/_simulator/sessions")).json()):
+                await asyncio.sleep(0.01)
+            running.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(running.wait, 10) in (0, -signal.SIGTERM)
+            with pytest.raises(StripeError):
+                await call
+    assert made[0]["session"] in await asyncio.to_thread(file.read_text)
+
+
+async def test_the_environments_secrets_sign_where_none_is_given(box: Inbox) -> None:
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    with process("--port", port, "--webhook", box.url, STRIPE_WEBHOOK_SECRET=f"whsec_next, {SECRET}"):
+        await _answers(url)
+        async with stripe_client(url) as stripe:
+            session = await stripe.v1.checkout.sessions.create_async(checkout())
+            await stripe.v1.checkout.sessions.expire_async(session.id)
+        await box.wait_for("checkout.session.expired")
+    assert box.signatures[-1].count("v1=") == 2
+
+
+async def test_a_kept_session_is_paid_where_the_simulator_is_now(tmp_path: Path) -> None:
+    file = tmp_path / "stripe.json"
+    async with simulated(state_file=file, public_url="http://earlier.example") as before:
+        session = await before.stripe.v1.checkout.sessions.create_async(checkout())
+    async with simulated(state_file=file, public_url="http://now.example/") as after:
+        kept = await after.stripe.v1.checkout.sessions.retrieve_async(session.id)
+        assert kept.url == f"http://now.example/c/pay/{session.id}"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"store": {"products": {"p": {"colour": 1}}}}'])
+def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "state"
+    file.write_text(text)
+    done = subprocess.run([sys.executable, "-m", "simulator", "--state", str(file)], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert f"{file} is not the state of a simulator" in done.stderr.decode().splitlines()[-1]
+    assert file.read_text() == text
 
 
 async def _answers(url: str) -> None:
