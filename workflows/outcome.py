@@ -78,6 +78,8 @@ class Facts:
                 return
             self.processing.pop(message.payment.id, None)
             self.in_doubt.pop(message.payment.id, None)
+            if self.attached is not None and not message.payment.is_same(self.attached):
+                return  # the hold's own can still be made
             self.closed = True
         self.cancel = self.cancel or message
 
@@ -172,6 +174,9 @@ def decide(facts: Facts, now: datetime) -> Outcome:
 
 
 def _end_without_sale(facts: Facts, now: datetime) -> GiveBack | Expire | None:
-    if facts.cancel is not None and not facts.processing:
+    due = now >= facts.deadline
+    # Closing the page at the deadline makes Stripe say that it expired: that word ends nothing, the deadline did.
+    only_told = facts.cancel is not None and facts.cancel.payment is not None and due
+    if facts.cancel is not None and not facts.processing and not only_told:
         return GiveBack(facts.cancel.actor, facts.cancel.reason)
-    return Expire() if now >= facts.deadline else None
+    return Expire() if due else None
