@@ -13,7 +13,7 @@ from api.documentation import DESCRIPTION
 from api.errors import install_error_handlers
 from api.lifecycle import Lifecycle
 from api.limits import BodyLimit, Timing
-from api.routes import holds, stock, system
+from api.routes import corrections, holds, stock, stockfiles, system
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry, configure_logging
@@ -56,6 +56,8 @@ def create_app(
     )
     app.include_router(holds.router)
     app.include_router(stock.router)
+    app.include_router(corrections.router)
+    app.include_router(stockfiles.router)
     app.include_router(system.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from inventory.counts import CountBelowHeldError, ItemCount, count_items
 from inventory.engine import fetch
 from inventory.holds import HoldStatus, move_deadline
-from inventory.items import CountBelowHeldError, ItemCount, count_items
 from inventory.reserve import AlreadyThere, Reserved, reserve
 from tests.invariants import assert_stock_adds_up
 from tests.stock import end, put_item, request, too_late
