@@ -142,7 +142,7 @@ _EXPORT = """
 COPY (
   SELECT "shopId", {sku} AS sku, {variant} AS "variantKey", {product} AS "productId", quantity + held AS "onHand",
          "lowStockThreshold"
-  FROM "InventoryItem" i WHERE "shopId" = {shop} ORDER BY sku, "variantKey"
+  FROM "InventoryItem" i WHERE "shopId" = {shop} ORDER BY i.sku, i."variantKey"
 ) TO STDOUT WITH (FORMAT csv, HEADER)
 """
 

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack
 from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -46,21 +47,21 @@ async def import_items(request: Request, caller: Admin, query: Annotated[ImportQ
     what is then, and the `result`: `created`, `changed` or `unchanged`. Items not in the file are left alone.
     """
     _require_csv(request.headers.get("content-type"))
-    with _spool() as sent, _spool() as rows:
+    with ExitStack() as files:
+        sent, rows, report = (files.enter_context(_spool()) for _ in range(3))
         async for block in request.stream():
             await asyncio.to_thread(sent.write, block)
         sent.seek(0)
-        report = _spool()
+        engine = context_of(request).engine
         try:
             await asyncio.to_thread(transcribe, sent, rows)
-            work = import_stock(context_of(request).engine, rows, report, actor=caller.actor, dry_run=query.dry_run)
-            await _in_time(work)
+            await _in_time(import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run))
         except InvalidFileError as error:
             raise _unreadable(error) from error
         except ImportBelowHeldError as error:
             lines = [BelowHeldOut.of_line(line).dump() for line in error.lines]
             raise ApiError(Problem.count_below_held, items=lines) from error
-    return StreamingResponse(_blocks(report), media_type="application/x-ndjson")
+        return StreamingResponse(_blocks(report, files.pop_all()), media_type="application/x-ndjson")
 
 
 @router.get(
@@ -79,10 +80,12 @@ async def export_items(
 
     A text that a spreadsheet would take for a formula begins with an apostrophe here, which an import takes away.
     """
-    out = _spool()
-    await _in_time(export_stock(context_of(request).engine, query.shop_id, out))
-    name = f'attachment; filename="stock-{query.shop_id}.csv"'
-    return StreamingResponse(_blocks(out), media_type="text/csv", headers={"Content-Disposition": name})
+    with ExitStack() as files:
+        out = files.enter_context(_spool())
+        await _in_time(export_stock(context_of(request).engine, query.shop_id, out))
+        name = f'attachment; filename="stock-{query.shop_id}.csv"'
+        blocks = _blocks(out, files.pop_all())
+        return StreamingResponse(blocks, media_type="text/csv", headers={"Content-Disposition": name})
 
 
 def _spool() -> IO[bytes]:
@@ -110,8 +113,8 @@ def _unreadable(error: InvalidFileError) -> ApiError:
     return ApiError(Problem.invalid_import, f"{place}: {first.message}", problems=problems)
 
 
-async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    with file:
+async def _blocks(file: IO[bytes], files: ExitStack) -> AsyncIterator[bytes]:
+    with files:
         file.seek(0)
         while block := await asyncio.to_thread(file.read, _BLOCK):
             yield block

@@ -38,8 +38,8 @@ async def test_an_adjustment_moves_each_item_by_its_difference_and_says_who_and_
     await put_item(engine, "cap", 1)
     items = await adjust(engine, ("mug", -2), ("cap", 4), key="k1")
     assert [(item.sku, item.quantity, item.on_hand) for item in items] == [("cap", 5, 5), ("mug", 3, 3)]
-    rows = [tuple(row.values()) for row in await fetch(engine, _LEDGER, {})]
-    assert rows == [("cap", "adjust", 4, 5, "ann", "broken", "k1"), ("mug", "adjust", -2, 3, "ann", "broken", "k1")]
+    rows = [list(row.values()) for row in await fetch(engine, _LEDGER, {})]
+    assert rows == [["cap", "adjust", 4, 5, "ann", "broken", "k1"], ["mug", "adjust", -2, 3, "ann", "broken", "k1"]]
     await assert_stock_adds_up(engine)
 
 

@@ -42,7 +42,7 @@ async def test_what_comes_back_is_on_hand_again_and_in_the_ledger_with_its_hold(
     assert await stock_of(engine, "mug") == (9, 0)
     assert await stock_of(engine, "cap") == (9, 0)
     [row] = await fetch(engine, _LEDGER, {})
-    assert tuple(row.values()) == ("mug", "restock", 2, 9, "h1", "ann", "unworn")
+    assert list(row.values()) == ["mug", "restock", 2, 9, "h1", "ann", "unworn"]
     await assert_stock_adds_up(engine)
 
 
