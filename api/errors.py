@@ -87,7 +87,7 @@ class Problem(Enum):
     inventory_busy = Refusal(
         429,
         "Too many want the same at this moment: the rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, "
-        "or one hold got more than ten messages at once. Nothing was changed.",
+        "one hold got more than ten messages at once, or another import runs. Nothing was changed.",
         "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
     )
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")

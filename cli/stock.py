@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.answers import ItemOut
@@ -189,5 +188,5 @@ def _tell_items(items: list[Item], *, as_json: bool) -> None:
         _print(items_table(items))
 
 
-def _print(table: Table) -> None:
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table)
+def _print(told: RenderableType) -> None:
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(told)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -25,17 +26,14 @@ def items_table(items: Iterable[Item]) -> Table:
     return table
 
 
-def timeline_table(timeline: Timeline) -> Table:
+def timeline_table(timeline: Timeline) -> Group:
     """Return the timeline, newest first, under the item's figures of today."""
     item = timeline.item
     table = _table("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment", numbers=0)
     for column in (2, 3):
         table.columns[column].justify = "right"
-    table.title = _text(
-        f"{item.shop_id} {item.sku} {item.variant_key}".strip()
-        + f": {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
-    )
-    table.title_justify = "left"
+    name = f"{item.shop_id} {item.sku} {item.variant_key}".strip()
+    today = f"{name}: {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
     for entry in timeline.entries:
         what = f"hold, {entry.hold_status}" if entry.kind == "hold" else entry.kind
         table.add_row(
@@ -46,12 +44,11 @@ def timeline_table(timeline: Timeline) -> Table:
             *(_text(text or "") for text in (entry.actor, entry.reason, entry.hold_id)),
             _text(entry.payment_intent_id or entry.payment_session_id or ""),
         )
-    if timeline.next_after is not None:
-        table.caption = "there is more: --limit"
-    return table
+    more = "" if timeline.next_after is None else "There is more: --limit"
+    return Group(_text(today), table, *([_text(more)] if more else []))
 
 
-def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Table:
+def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
     """Return the first rows that change, and how many there are of each kind."""
     table = _table("line", "item", "", "on hand", "held", numbers=0)
     counts: Counter[str] = Counter()
@@ -64,10 +61,9 @@ def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Table:
         table.add_row(str(row["line"]), _text(name), row["result"], f"{was}{row['after']['onHand']}", str(row["held"]))
     told = ", ".join(f"{counts[result]:,} {result}" for result in ("created", "changed", "unchanged"))
     more = counts["created"] + counts["changed"] - table.row_count
-    table.caption = told + (f" ({more:,} of them not shown; --json has all)" if more else "")
-    table.title = "What would change; nothing was changed" if dry_run else "What was changed"
-    table.title_justify = table.caption_justify = "left"
-    return table
+    told += f" ({more:,} of them not shown; --json has all)" if more else ""
+    title = "What would change; nothing was changed:" if dry_run else "What was changed:"
+    return Group(title, table, told)
 
 
 def _table(*headings: str, numbers: int) -> Table:

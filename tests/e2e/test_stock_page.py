@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +20,21 @@ pytestmark = [
 PAGE = Path(__file__).parents[2] / "docs" / "stock.md"
 
 
-def test_the_page_s_examples_do_what_they_say(tmp_path: Path) -> None:
-    one = Up(tmp_path / "home").start()
+@pytest.fixture
+def up() -> Iterator[Up]:
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+def test_the_page_s_examples_do_what_they_say(up: Up, tmp_path: Path) -> None:
     script = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL))
-    script = script.replace("http://127.0.0.1:8000", one.stack["apiUrl"]).replace(".holdfast", str(one.home))
+    script = script.replace("http://127.0.0.1:8000", up.stack["apiUrl"]).replace(".holdfast", str(up.home))
     script = script.replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     ran = subprocess.run(
         ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
-    one.end()
     assert ran.returncode == 0, ran.stderr
     assert '"error"' not in ran.stdout
     assert "what would change" in ran.stdout.lower()
