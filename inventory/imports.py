@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from inventory.counts import BelowHeld, with_their_holds
 from inventory.engine import DatabaseBusyError, translated
-from inventory.stockfile import MAX_PROBLEMS, FileProblem, InvalidFileError
+from inventory.import_statements import APPLY, DUPLICATES, EXPORT, INDEX, LIMITS, LOOK, MAKE, REPORT
+from inventory.stockfile import FileProblem, InvalidFileError
 
-STATEMENT_MS = 30_000
-"""How long one statement of an import or export may take: 100,000 rows need about a second of it."""
 _BLOCK = 256 * 1024
 _LOCK_KEY = int.from_bytes(b"import")
 
@@ -38,113 +37,6 @@ class ImportBelowHeldError(Exception):
     def __init__(self, lines: Sequence[LineBelowHeld]) -> None:
         super().__init__("counted below what is held")
         self.lines = tuple(lines)
-
-
-_LIMITS = (f"SET LOCAL statement_timeout = {STATEMENT_MS}", "SET LOCAL jit = off")
-_MAKE = (
-    "DROP TABLE IF EXISTS pg_temp.import_row, pg_temp.import_report",
-    """
-    CREATE TEMP TABLE import_row (line int NOT NULL, "shopId" text NOT NULL, sku text NOT NULL,
-      "variantKey" text NOT NULL, "productId" text, "onHand" int NOT NULL, "lowStockThreshold" int)
-    """,
-    "CREATE TEMP TABLE import_report (line int NOT NULL, was jsonb, quantity int NOT NULL, held int NOT NULL)",
-)
-
-# With it no plan compares all rows with all items, however wrong the server's statistics are.
-_INDEX = ('CREATE INDEX ON import_row ("shopId", sku, "variantKey")', "ANALYZE import_row")
-
-_DUPLICATES = f"""
-SELECT line, first FROM (
-  SELECT line, min(line) OVER (PARTITION BY "shopId", sku, "variantKey") AS first FROM import_row
-) numbered WHERE line <> first ORDER BY line LIMIT {MAX_PROBLEMS}
-"""  # noqa: S608 - constants
-
-_KEY = 'i."shopId" = r."shopId" AND i.sku = r.sku AND i."variantKey" = r."variantKey"'
-_DIFFERS = """
-  (i.quantity + i.held, i."productId", i."lowStockThreshold")
-    IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold")
-"""
-_WAS = """
-  jsonb_build_object('onHand', i.quantity + i.held, 'productId', i."productId",
-                     'lowStockThreshold', i."lowStockThreshold")
-"""
-_NOW = """
-  jsonb_build_object('onHand', r."onHand", 'productId', r."productId", 'lowStockThreshold', r."lowStockThreshold")
-"""
-_BELOW = f"""
-  SELECT line, "shopId", sku, "variantKey", "onHand", held FROM below ORDER BY line LIMIT {MAX_PROBLEMS}
-"""  # noqa: S608 - constants
-
-_LOOK = f"""
-WITH stands AS MATERIALIZED (
-  SELECT r.*, coalesce(i.held, 0) AS held, CASE WHEN i.sku IS NOT NULL THEN {_WAS} END AS was
-  FROM import_row r LEFT JOIN "InventoryItem" i ON {_KEY}
-), below AS (
-  SELECT * FROM stands WHERE "onHand" < held
-), report AS (
-  INSERT INTO import_report SELECT line, was, "onHand" - held, held FROM stands WHERE "onHand" >= held
-)
-SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
-"""  # noqa: S608 - constants
-
-# A row that is as the file says is not locked, and one that changes meanwhile to what it says is left alone.
-_APPLY = f"""
-WITH locked AS MATERIALIZED (
-  SELECT r.*, i.quantity, i.held, r."onHand" - (i.quantity + i.held) AS delta, {_WAS} AS was
-  FROM "InventoryItem" i JOIN import_row r ON {_KEY} WHERE {_DIFFERS}
-  ORDER BY i."shopId", i.sku, i."variantKey" FOR NO KEY UPDATE OF i
-), below AS MATERIALIZED (
-  SELECT * FROM locked WHERE "onHand" < held
-), fresh AS MATERIALIZED (
-  SELECT r.* FROM import_row r WHERE NOT EXISTS (SELECT FROM "InventoryItem" i WHERE {_KEY})
-), made AS (
-  INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", quantity, "lowStockThreshold")
-  SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold" FROM fresh
-  WHERE NOT EXISTS (SELECT FROM below) ORDER BY "shopId", sku, "variantKey"
-  ON CONFLICT DO NOTHING
-  RETURNING 1
-), moved AS (
-  UPDATE "InventoryItem" i SET quantity = r."onHand" - r.held, held = r.held, "productId" = r."productId",
-      "lowStockThreshold" = r."lowStockThreshold", "updatedAt" = now()
-  FROM locked r WHERE {_KEY} AND NOT EXISTS (SELECT FROM below)
-), ledger AS (
-  INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", actor, reason)
-  SELECT "shopId", sku, "variantKey", 'count', delta, "onHand", %(actor)s, 'import' FROM (
-    SELECT "shopId", sku, "variantKey", delta, "onHand" FROM locked WHERE delta <> 0
-    UNION ALL SELECT "shopId", sku, "variantKey", "onHand", "onHand" FROM fresh WHERE "onHand" > 0
-  ) changes WHERE NOT EXISTS (SELECT FROM below)
-), report AS (
-  INSERT INTO import_report
-  SELECT line, was, "onHand" - held, held FROM locked
-  UNION ALL SELECT line, NULL, "onHand", 0 FROM fresh
-)
-SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below,
-       (SELECT count(*) FROM fresh) - (SELECT count(*) FROM made) AS missed
-"""  # noqa: S608 - constants
-
-# What the statement above did not lock has no row in the report's table: it was as the file says. CSV with a quote and
-# a delimiter that no printable value has is the bare text of each row.
-_REPORT = f"""
-COPY (
-  SELECT json_build_object(
-    'line', r.line, 'shopId', r."shopId", 'sku', r.sku, 'variantKey', r."variantKey",
-    'result', CASE WHEN w.was = n.now THEN 'unchanged' WHEN w.was IS NULL THEN 'created' ELSE 'changed' END,
-    'before', w.was, 'after', n.now, 'quantity', coalesce(p.quantity, i.quantity), 'held', coalesce(p.held, i.held))
-  FROM import_row r CROSS JOIN LATERAL (SELECT {_NOW} AS now) n
-  LEFT JOIN import_report p USING (line)
-  LEFT JOIN "InventoryItem" i ON p.line IS NULL AND {_KEY}
-  CROSS JOIN LATERAL (SELECT CASE WHEN p.line IS NULL THEN n.now ELSE p.was END AS was) w
-  ORDER BY r.line
-) TO STDOUT WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')
-"""  # noqa: S608 - constants
-
-_EXPORT = """
-COPY (
-  SELECT "shopId", {sku} AS sku, {variant} AS "variantKey", {product} AS "productId", quantity + held AS "onHand",
-         "lowStockThreshold"
-  FROM "InventoryItem" i WHERE "shopId" = {shop} ORDER BY i.sku, i."variantKey"
-) TO STDOUT WITH (FORMAT csv, HEADER)
-"""
 
 
 async def import_stock(
@@ -167,9 +59,9 @@ async def import_stock(
             await _apply(connection, actor=actor, dry_run=dry_run)
         # The items' locks are gone: nobody waits while the report is written.
         async with connection.begin():
-            for statement in (*_LIMITS, "ANALYZE import_report"):
+            for statement in (*LIMITS, "ANALYZE import_report"):
                 await connection.exec_driver_sql(statement)
-            await _copy_out(raw, sql.SQL(_REPORT), report)
+            await _copy_out(raw, sql.SQL(REPORT), report)
             await connection.exec_driver_sql("DROP TABLE import_row, import_report")
 
     try:
@@ -184,7 +76,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
     A text that a spreadsheet would take for a formula gets an apostrophe in front, which an import takes away.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    statement = sql.SQL(_EXPORT).format(
+    statement = sql.SQL(EXPORT).format(
         shop=sql.Literal(shop_id),
         sku=_guarded("sku"),
         variant=_guarded("variantKey"),
@@ -195,7 +87,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
         out.seek(0)
         out.truncate()
         async with connection.begin():
-            for limit in _LIMITS:
+            for limit in LIMITS:
                 await connection.exec_driver_sql(limit)
             await _copy_out(raw, statement, out)
 
@@ -234,14 +126,14 @@ async def _stage(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any],
     found = await connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})")
     if not found.scalar_one():
         raise DatabaseBusyError("another import is under way")
-    for statement in (*_LIMITS, *_MAKE):
+    for statement in (*LIMITS, *MAKE):
         await connection.exec_driver_sql(statement)
     async with raw.cursor() as cursor, cursor.copy("COPY import_row FROM STDIN") as copy:
         while block := rows.read(_BLOCK):
             await copy.write(block)
-    for statement in _INDEX:
+    for statement in INDEX:
         await connection.exec_driver_sql(statement)
-    duplicates = (await connection.exec_driver_sql(_DUPLICATES)).all()
+    duplicates = (await connection.exec_driver_sql(DUPLICATES)).all()
     if duplicates:
         raise InvalidFileError(
             [FileProblem(row.line, "sku", f"names the item of line {row.first} again") for row in duplicates]
@@ -251,7 +143,7 @@ async def _stage(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any],
 async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> None:
     while True:
         savepoint = await connection.begin_nested()
-        result = await connection.exec_driver_sql(_LOOK if dry_run else _APPLY, {} if dry_run else {"actor": actor})
+        result = await connection.exec_driver_sql(LOOK if dry_run else APPLY, {} if dry_run else {"actor": actor})
         row = result.one()
         if row.below:
             raise ImportBelowHeldError(
