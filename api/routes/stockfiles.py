@@ -8,6 +8,7 @@ from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.bounds import within
@@ -49,8 +50,11 @@ async def import_items(request: Request, caller: Admin, query: Annotated[ImportQ
     _require_csv(request.headers.get("content-type"))
     with ExitStack() as files:
         sent, rows, report = (files.enter_context(_spool()) for _ in range(3))
-        async for block in request.stream():
-            await asyncio.to_thread(sent.write, block)
+        try:
+            async for block in request.stream():
+                await asyncio.to_thread(sent.write, block)
+        except ClientDisconnect as error:  # the part that came is no file
+            raise ApiError(Problem.invalid_import, "The file broke off.", problems=[]) from error
         sent.seek(0)
         engine = context_of(request).engine
         try:

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from inventory.stockfile import COLUMNS
-from tests.api.asking import ITEMS, client, fields_of, refused
+from tests.api.asking import ITEMS, client, fields_of, refused, until
 from tests.invariants import assert_stock_adds_up
-from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
+from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
 
 IMPORT = "/api/inventory/import"
 EXPORT = "/api/inventory/export"
@@ -176,6 +176,28 @@ async def test_a_file_sent_slowly_holds_no_connection(stack: Stack) -> None:
     assert {answer.status_code for answer in answers} <= {200, 429}
     assert 200 in {answer.status_code for answer in answers}
     assert await stack.stock_of() == (8, 1)
+
+
+async def test_a_file_that_breaks_off_is_not_imported(stack: Stack) -> None:
+    await stack.put(5)
+    address = httpx.URL(stack.url)
+    part = file(f"{SHOP},TEE,,,9,", f"{SHOP},MUG,,,9,")
+    head = (
+        f"POST {IMPORT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\nContent-Type: text/csv\r\n"
+        f"Content-Length: {len(part) + 1}\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(head.encode() + part)
+    await writer.drain()
+    writer.close()
+    labels = {"route": IMPORT, "method": "POST", "status": "422"}
+
+    async def refused_it() -> bool:
+        return stack.api_metrics.get_sample_value("inventory_request_seconds_count", labels) == 1
+
+    await until(refused_it)
+    assert await stack.stock_of() == (5, 0)
+    assert stack.counted("inventory_hold_error") == 0
 
 
 async def test_five_thousand_rows_and_checkouts_beside_them(stack: Stack) -> None:

@@ -187,6 +187,21 @@ async def test_while_one_import_runs_another_is_busy(hurried: AsyncEngine) -> No
     assert len(await imported(hurried, "shop-1,mug,,,9,")) == 1
 
 
+async def test_an_import_whose_connection_dies_is_begun_again_and_made_once(crowd: AsyncEngine) -> None:
+    await put_item(crowd, "mug", 5)
+    async with crowd.connect() as gate:
+        await gate.execution_options(isolation_level="READ COMMITTED")
+        await fetch_on(gate, 'SELECT FROM "InventoryItem" FOR UPDATE', {})
+        work = asyncio.create_task(imported(crowd, "shop-1,mug,,,9,", "shop-1,new,,,1,"))
+        await until_waiting(crowd, 1)
+        await fetch(crowd, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", {})
+        await until_waiting(crowd, 1)
+        await gate.rollback()
+    assert [row["result"] for row in await work] == ["changed", "created"]
+    assert len(await fetch(crowd, "SELECT FROM \"InventoryMovement\" WHERE actor = 'ann'", {})) == 2
+    await assert_stock_adds_up(crowd)
+
+
 async def test_an_item_that_the_file_does_not_change_is_not_locked(hurried: AsyncEngine) -> None:
     await put_item(hurried, "mug", 5)
     await put_item(hurried, "cap", 5)
