@@ -17,8 +17,8 @@ from bench.load import ITEMS, SHOP, Job, Result
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
 from cli.processes import Child, free_port
+from inventory.counts import ItemCount, count_items
 from inventory.engine import create_engine
-from inventory.items import ItemCount, count_items
 from inventory.settings import Settings
 
 _PLENTY = 1_000_000

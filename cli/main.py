@@ -9,9 +9,11 @@ import typer
 
 from cli.migrate import migrate_command
 from cli.serve import serve
+from cli.stock import app as stock_app
 
 app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
 app.command("migrate")(migrate_command)
+app.add_typer(stock_app, name="stock")
 
 
 @app.command("api")

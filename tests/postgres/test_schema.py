@@ -5,11 +5,12 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt",
+    " updatedAt retiredAt",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
-    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt",
+    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
+    "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
 }
 INDEXES = {
     'InventoryHold: btree ("shopId", id)',
@@ -25,6 +26,8 @@ INDEXES = {
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
+    'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
+    'InventoryCorrection: btree ("shopId", "idempotencyKey")',
 }
 HOLD = """
 INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", reference)

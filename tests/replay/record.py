@@ -18,8 +18,8 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
+from inventory.counts import ItemCount, count_items
 from inventory.engine import create_engine
-from inventory.items import ItemCount, count_items
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
 from payments.checkout import Order, PaidLine, session_params
