@@ -48,10 +48,13 @@ from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
-# Tried under `make bench` on two cores: fewer pollers looked worse, more made no difference that could be told.
+# Set from measurement: docs/decisions/0007-the-workers-settings.md has the tables.
 WORKFLOW_POLLERS = 8
+NONSTICKY_POLL_RATIO = 0.5
+"""The part of the pollers that takes first tasks, as of every new hold: more favours create, less favours commit."""
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
+LOCAL_ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = 20_000
 """Open holds kept in memory by a process, some 80 KiB each (bench/RESULTS.md): 1.7 GB when it is full.
 
@@ -77,7 +80,7 @@ def make_worker(
     *,
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
-    cached_workflows: int = CACHED_WORKFLOWS,
+    cached_workflows: int | None = None,
 ) -> Worker:
     """Make the worker of a process.
 
@@ -103,12 +106,12 @@ def make_worker(
             payments.report_late_payment,
         ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
-        max_cached_workflows=cached_workflows,
+        max_cached_workflows=CACHED_WORKFLOWS if cached_workflows is None else cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,
-        max_concurrent_local_activities=ACTIVITY_SLOTS,
+        max_concurrent_local_activities=LOCAL_ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
-        nonsticky_to_sticky_poll_ratio=0.5,  # every start is non-sticky
+        nonsticky_to_sticky_poll_ratio=NONSTICKY_POLL_RATIO,
         # After a worker died its holds go to another one after this time: callers wait 5 s at most.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
