@@ -35,7 +35,9 @@ _SHORTEST_SESSION = timedelta(minutes=35)
 """Stripe wants 30 from the moment it gets the call; the rest is for clocks that differ and a call that is late."""
 _LONGEST_SESSION = timedelta(hours=24) - timedelta(minutes=5)
 _BEHIND_THE_HOLD = timedelta(minutes=5)
-_AT_LEAST = timedelta(seconds=10)
+_AT_LEAST = timedelta(minutes=5)
+"""The longest pause between two attempts: an activity is given up as soon as the next one would come too late, and one
+has to come after the session has ended."""
 CHECKOUT_REFUSED = "checkout_refused"
 
 
