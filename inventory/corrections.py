@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory.counts import BelowHeld, with_their_holds
-from inventory.engine import fetch
+from inventory.engine import Row, fetch
 from inventory.items import ITEM_COLUMNS, MAX_ON_HAND, Item, item_from
 
 
@@ -128,7 +127,7 @@ def correction_hash(*request: object) -> str:
     return hashlib.sha256(json.dumps(request).encode()).hexdigest()
 
 
-def same_request(remembered: RowMapping, request_hash: str) -> object:
+def same_request(remembered: Row, request_hash: str) -> object:
     """Return the answer that is remembered. Raises KeyUsedError where another request had the key."""
     if remembered["requestHash"] != request_hash:
         raise KeyUsedError
@@ -175,7 +174,7 @@ async def adjust_items(
 
 
 async def _raise_refusal(
-    engine: AsyncEngine, shop_id: str, adjustments: Sequence[Adjustment], rows: Sequence[RowMapping]
+    engine: AsyncEngine, shop_id: str, adjustments: Sequence[Adjustment], rows: Sequence[Row]
 ) -> None:
     """Raise what stands in the way, judged by the locked rows. Returns where nothing does: it is worth another try."""
     known = {(row["sku"], row["variantKey"]) for row in rows}

@@ -129,8 +129,8 @@ def test_the_end_of_the_only_payment_gives_back_the_hold() -> None:
     assert decide(heard, NOW) == GiveBack("stripe", "session expired")
 
 
-def attached(**more: bool) -> Facts:
-    heard = facts(**more)
+def attached(*, cancel: bool = False, paid: bool = False, commit: bool = False) -> Facts:
+    heard = facts(cancel=cancel, paid=paid, commit=commit)
     heard.attach(SESSION)
     return heard
 
