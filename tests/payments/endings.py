@@ -55,6 +55,7 @@ async def fired(shop: Shop, rule: str) -> None:
 async def sold_once(shop: Shop, made: Made, *, reason: str = "payment") -> None:
     """Wait until the hold is sold and paid; check stock and books."""
     hold = await shop.until_status(made["holdId"], "committed")
+    await shop.stack.run_of(made["holdId"]).result()
 
     async def captured() -> bool:
         return bool((await shop.stripe.books(made["checkoutSessionId"]))["net"] == LINE["unitAmount"])
@@ -69,6 +70,7 @@ async def given_back(shop: Shop, made: Made, ending: str) -> None:
     """Wait until the hold has ended as asked for; check that nobody can pay and nobody has."""
     status, reason = {"deadline": ("expired", "deadline"), "release": ("released", "gone home")}[ending]
     assert (await shop.until_status(made["holdId"], status))["reason"] == reason
+    await shop.stack.run_of(made["holdId"]).result()
     assert await shop.stock() == (10, 0)
     session = await shop.stripe.stripe.v1.checkout.sessions.retrieve_async(made["checkoutSessionId"])
     assert (session.status, session.payment_status) == ("expired", "unpaid")

@@ -30,6 +30,7 @@ async def bought(shop: Shop, **fields: Any) -> Made:
     made = await shop.checkout(**fields)
     await shop.pay(made["checkoutSessionId"])
     hold = await shop.until_status(made["holdId"], "committed")
+    await shop.stack.run_of(made["holdId"]).result()
     await shop.until_delivered()
     return {**made, "paymentIntentId": hold["paymentIntentId"]}
 
@@ -143,6 +144,7 @@ async def test_after_the_sale_no_event_changes_it(shop: Shop, kind: str) -> None
 async def test_what_has_ended_ends_no_second_time(shop: Shop, kind: str) -> None:
     made = await shop.checkout()
     await shop.stack.post(made["holdId"], "release", {"reason": "first"})
+    await shop.stack.run_of(made["holdId"]).result()
     row = await shop.stack.read(made["holdId"])
     answer = await shop.send(event(kind, {"id": made["checkoutSessionId"], "metadata": named(made["holdId"])}))
     assert answer.json()["result"] == "ended_before"
