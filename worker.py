@@ -36,6 +36,7 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
+from activities.back_office import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from inventory.engine import create_engine
@@ -116,7 +117,10 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     engine = create_engine(settings)
     log = structlog.get_logger("worker")
     try:
-        async with make_worker(client, StockActivities(engine, telemetry), PaymentActivities(telemetry)):
+        async with (
+            back_office(client, settings, telemetry),
+            make_worker(client, StockActivities(engine, telemetry), PaymentActivities(telemetry)),
+        ):
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
             log.info("worker stops, finishing what it has begun")

@@ -16,6 +16,7 @@ from inventory.holds import Hold, HoldStatus, Line, read_hold
 from inventory.reserve import Standing, read_standing
 from workflows import messages
 from workflows.messages import Cancel, Commit, Extend, HoldInput
+from workflows.starting import resumed
 
 Answer = TypeVar("Answer")
 
@@ -185,21 +186,14 @@ class Lifecycle:
         hold = await self._read(shop_id, hold_id)
         if hold.status is HoldStatus.ACTIVE:
             with suppress(NoRunningWorkflowError):
-                return await call(self._input_of(hold))
+                return await call(
+                    resumed(
+                        hold,
+                        max_ttl_seconds=self._settings.max_ttl_seconds,
+                        request_timeout_ms=self._settings.request_timeout_ms,
+                    )
+                )
         return None
-
-    def _input_of(self, hold: Hold) -> HoldInput:
-        return HoldInput(
-            shop_id=hold.shop_id,
-            hold_id=hold.hold_id,
-            lines=[messages.Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
-            ttl_seconds=int((hold.expires_at - hold.created_at).total_seconds()),
-            max_ttl_seconds=self._settings.max_ttl_seconds,
-            request_timeout_ms=self._settings.request_timeout_ms,
-            request_hash=hold.request_hash,
-            reference=hold.reference,
-            expires_at=hold.expires_at,
-        )
 
     async def _refused(self, shop_id: str, hold_id: str, refusal: UpdateRefusedError) -> Exception:
         match refusal.kind:

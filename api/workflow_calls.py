@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 from temporalio.client import (
@@ -14,23 +13,12 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import ApiError, CrowdedError, Problem
-from workflows import legible
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
-    HOLD_EXPIRES_AT,
-    HOLD_REFERENCE,
-    HOLD_STATUS,
-    SHOP_ID,
     Cancel,
     Commit,
     Ended,
@@ -40,11 +28,10 @@ from workflows.messages import (
     Reservation,
     hold_workflow_id,
 )
+from workflows.starting import start_options
 
 _NOT_READY_SECONDS = 0.05
 _CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
-_SEARCH_ATTRIBUTE_BYTES = 2048
-"""What Temporal takes as the value of one, as JSON."""
 
 
 class NoRunningWorkflowError(Exception):
@@ -170,25 +157,7 @@ class WorkflowCalls:
             raise _translated(error) from error
 
     def _start(self, hold: HoldInput) -> "WithStartWorkflowOperation[HoldWorkflow, Ended]":
-        expires_at = hold.expires_at or datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(SHOP_ID, hold.shop_id),
-            SearchAttributePair(HOLD_STATUS, "active"),
-            SearchAttributePair(HOLD_EXPIRES_AT, expires_at),
-        ]
-        if hold.reference is not None:
-            attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
-        return WithStartWorkflowOperation(
-            HoldWorkflow.run,
-            hold,
-            id=hold_workflow_id(hold.shop_id, hold.hold_id),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=TypedSearchAttributes(attributes),
-            static_summary=legible.summary(hold),
-            static_details=legible.details(hold),
-        )
+        return WithStartWorkflowOperation(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
 
 async def _look_at(start: "WithStartWorkflowOperation[HoldWorkflow, Ended] | None", error: Exception) -> None:
@@ -228,10 +197,3 @@ def _translated(error: Exception) -> Exception:
         told = "Temporal lacks a search attribute; docs/operations.md has the commands." if attribute else None
         return ApiError(Problem.inventory_unavailable, told or "Temporal is out of reach.")
     return error
-
-
-def _searchable(reference: str) -> str:
-    """Return the reference, or of one that is too long for a search attribute the beginning."""
-    while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
-        reference = reference[:-10]
-    return reference

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from cli.audit import audit_command
 from cli.migrate import migrate_command
 from cli.serve import serve
 
 app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
 app.command("migrate")(migrate_command)
+app.command("audit")(audit_command)
 
 
 @app.command("api")

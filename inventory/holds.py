@@ -68,6 +68,9 @@ _LINES = """
    FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
 """
 
+HOLD_COLUMNS = f"{_COLUMNS}, {_LINES}"
+"""What `hold_from` needs, of an "InventoryHold" h."""
+
 _READ = f'SELECT {_COLUMNS}, {_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
 
 _LIST = f"""

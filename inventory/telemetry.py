@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import structlog
@@ -72,6 +72,16 @@ class Telemetry:
             registry=registry,
         )
 
+        self.audit_looks = Counter(
+            "inventory_audit_looks", "Parts of audits that were completed", ["at"], registry=registry
+        )
+        self.audit_findings = Counter(
+            "inventory_audit_findings",
+            "Findings of audits, counted at each audit that has them",
+            ["kind"],
+            registry=registry,
+        )
+
     def count(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as information."""
         self._counters[metric].inc()
@@ -103,6 +113,15 @@ class Telemetry:
         for sku, exists in items:
             self._rejected.labels(self._label(sku, exists=exists)).inc()
             self._log.info("checkout_rejected_stock", metric="checkout_rejected_stock", shop_id=shop_id, sku=sku)
+
+    def audited(self, at: str, looked_at: int, findings: Sequence[tuple[str, bool, Mapping[str, object]]]) -> None:
+        """Count and log a part of an audit: of each finding its kind, whether it was set right, and what to log."""
+        self.audit_looks.labels(at).inc()
+        self._log.info("inventory_audit_looks", metric="inventory_audit_looks", at=at, looked_at=looked_at)
+        for kind, mended, fields in findings:
+            self.audit_findings.labels(kind).inc()
+            log = self._log.warning if mended else self._log.error
+            log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 
     def _label(self, sku: str, *, exists: bool) -> str:
         if sku in self._skus:

@@ -134,7 +134,8 @@ class HoldWorkflow:
                 case GiveBack(actor, reason):
                     return await self._settle("released", reason, actor)
                 case Expire():
-                    return await self._settle("expired", "deadline", "holdfast")
+                    why = "orphaned" if self._hold.orphaned else "deadline"
+                    return await self._settle("expired", why, "holdfast")
                 case Wait() if self._facts.deadline != self._written_deadline:
                     await self._write_deadline(self._facts.deadline)
                 case Wait(until):

@@ -55,6 +55,8 @@ class HoldInput:
     reference: str | None = None
     expires_at: datetime | None = None
     """The deadline in the row of a hold to go on with, for the search attribute; the workflow goes by the row."""
+    orphaned: bool = False
+    """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
 
 
 @dataclass(frozen=True)
