@@ -68,11 +68,12 @@ class EndedHold:
     status: HoldStatus
 
 
-# Row comparisons instead of «or is null»: a generic plan begins each page where the last ended, by the index.
+# Row comparisons instead of «or is null», and the limit as a constant: a generic plan then begins each page where the
+# last ended, by the index, and knows that it will be short.
 _ACTIVE = """
 SELECT {columns} FROM "InventoryHold" h
 WHERE h.status = 'active' {of_shop} AND (h."expiresAt", h."shopId", h.id) > (%(at)s, %(after_shop)s, %(after_hold)s)
-ORDER BY h."expiresAt", h."shopId", h.id LIMIT %(limit)s
+ORDER BY h."expiresAt", h."shopId", h.id LIMIT {limit}
 """
 
 _COUNTS = """
@@ -80,7 +81,7 @@ SELECT i."shopId", i.sku, i."variantKey", i.quantity, i.held, m."onHand"
 FROM (
   SELECT "shopId", sku, "variantKey", quantity, held FROM "InventoryItem"
   WHERE ("shopId", sku, "variantKey") > (%(after_shop)s, %(after_sku)s, %(after_variant)s) {of_shop}
-  ORDER BY "shopId", sku, "variantKey" LIMIT %(limit)s
+  ORDER BY "shopId", sku, "variantKey" LIMIT {limit}
 ) i
 LEFT JOIN LATERAL (
   SELECT "onHand" FROM "InventoryMovement" m
@@ -138,12 +139,12 @@ WHERE h.status <> 'active'
 
 def statement_of_active(*, one_shop: bool) -> str:
     """Return the read of a page of active holds with their lines."""
-    return _ACTIVE.format(columns=HOLD_COLUMNS, of_shop='AND h."shopId" = %(shop)s' if one_shop else "")
+    return _ACTIVE.format(columns=HOLD_COLUMNS, limit=BATCH, of_shop='AND h."shopId" = %(shop)s' if one_shop else "")
 
 
 def statement_of_counts(*, one_shop: bool) -> str:
     """Return the read of a page of items, each with its last movement."""
-    return _COUNTS.format(of_shop='AND "shopId" = %(shop)s' if one_shop else "")
+    return _COUNTS.format(limit=BATCH, of_shop='AND "shopId" = %(shop)s' if one_shop else "")
 
 
 JUDGE = _JUDGE
@@ -155,7 +156,7 @@ async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> Async
     statement = statement_of_active(one_shop=shop_id is not None)
     at, after_shop, after_hold = _FIRST, "", ""
     while True:
-        parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id, "limit": BATCH}
+        parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id}
         page = [hold_from(row) for row in await fetch(engine, statement, parameters)]
         if page:
             yield page
@@ -174,7 +175,6 @@ async def counts(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterat
             "after_sku": after[1],
             "after_variant": after[2],
             "shop": shop_id,
-            "limit": BATCH,
         }
         rows = await fetch(engine, statement, parameters)
         page = [Count(_key(row), row["quantity"], row["held"], row["onHand"]) for row in rows]
