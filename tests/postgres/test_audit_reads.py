@@ -12,11 +12,12 @@ from inventory.engine import fetch
 
 _MANY = """
 INSERT INTO "InventoryItem" ("shopId", sku, quantity, held)
-SELECT 'shop-' || mod(n, 3), 'SKU-' || n, 100, 0 FROM generate_series(1, 2000) n
+SELECT 'shop-' || mod(n, 3), 'SKU-' || n, 100, 0 FROM generate_series(1, 20000) n
 """
 _MOVEMENTS = """
 INSERT INTO "InventoryMovement" ("shopId", sku, kind, delta, "onHand", actor)
-SELECT 'shop-' || mod(n, 3), 'SKU-' || n, 'count', 0, 100, 'test' FROM generate_series(1, 2000) n, generate_series(1, 20)
+SELECT 'shop-' || mod(n, 3), 'SKU-' || n, 'count', 0, 100, 'test'
+FROM generate_series(1, 2000) n, generate_series(1, 20)
 """
 _HOLDS = """
 INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt")
@@ -98,4 +99,4 @@ async def test_pages_of_any_size_see_every_row_once(grown: AsyncEngine, monkeypa
     items = [count.key async for page in audit.counts(grown, "shop-2") for count in page]
 
     assert sorted(holds) == sorted(f"h{n}" for n in range(1, 51))
-    assert len(items) == len(set(items)) == 667
+    assert len(items) == len(set(items)) == 6667
