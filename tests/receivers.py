@@ -94,7 +94,7 @@ class Mailbox:
         self.attempts += 1
         if self.answer.startswith("250"):
             mail = message_from_bytes(cast("bytes", envelope.content), policy=policy.default)
-            self.mails.append(cast("EmailMessage", mail))
+            self.mails.append(mail)
         return self.answer
 
     async def until(self, count: int) -> None:
@@ -110,9 +110,10 @@ async def mailbox() -> AsyncIterator[Mailbox]:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
     box.port = server.sockets[0].getsockname()[1]
-    yield box
-    server.close()
-    await server.wait_closed()
+    try:
+        yield box
+    finally:
+        server.close()
 
 
 def body_of(event: dict[str, Any]) -> str:

@@ -5,9 +5,10 @@ from alembic import op
 revision = "0003"
 down_revision = "0001"
 
+# Each may be repeated: where the version table was lost, all of it is there already.
 STATEMENTS = (
     """
-    CREATE TABLE "InventoryOutbox" (
+    CREATE TABLE IF NOT EXISTS "InventoryOutbox" (
       id bigint GENERATED ALWAYS AS IDENTITY,
       "eventId" uuid NOT NULL DEFAULT gen_random_uuid(),
       type text NOT NULL,
@@ -20,12 +21,12 @@ STATEMENTS = (
       CONSTRAINT "InventoryOutbox_pkey" PRIMARY KEY (id)
     )
     """,
-    'CREATE INDEX "InventoryOutbox_id_item_idx" ON "InventoryOutbox" (id) WHERE "holdId" IS NULL',
-    'ALTER TABLE "InventoryItem" ADD COLUMN "lowStockAt" timestamptz',
+    'CREATE INDEX IF NOT EXISTS "InventoryOutbox_id_item_idx" ON "InventoryOutbox" (id) WHERE "holdId" IS NULL',
+    'ALTER TABLE "InventoryItem" ADD COLUMN IF NOT EXISTS "lowStockAt" timestamptz',
     # Triggers, so that no writer can forget: holds, commits, counts, imports and corrections in SQL alike. Their WHEN
     # is all that an ordinary statement pays.
     """
-    CREATE FUNCTION "InventoryItem_note_low_stock"() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION "InventoryItem_note_low_stock"() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
       IF NEW.quantity <= NEW."lowStockThreshold" THEN
         INSERT INTO "InventoryOutbox" (type, "shopId", sku, "variantKey", data)
@@ -41,14 +42,14 @@ STATEMENTS = (
     END $$
     """,
     """
-    CREATE TRIGGER "InventoryItem_low_stock" AFTER UPDATE OF quantity, "lowStockThreshold" ON "InventoryItem"
+    CREATE OR REPLACE TRIGGER "InventoryItem_low_stock" AFTER UPDATE OF quantity, "lowStockThreshold" ON "InventoryItem"
     FOR EACH ROW WHEN (
       CASE WHEN NEW.quantity <= NEW."lowStockThreshold" THEN OLD."lowStockAt" IS NULL AND NEW.quantity < OLD.quantity
            ELSE OLD."lowStockAt" IS NOT NULL END
     ) EXECUTE FUNCTION "InventoryItem_note_low_stock"()
     """,
     """
-    CREATE FUNCTION "InventoryHold_note_event"() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION "InventoryHold_note_event"() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
       INSERT INTO "InventoryOutbox" (type, "shopId", "holdId", data)
       VALUES (CASE TG_OP WHEN 'INSERT' THEN 'hold.created' ELSE 'hold.' || NEW.status END, NEW."shopId", NEW.id,
@@ -58,12 +59,12 @@ STATEMENTS = (
     """,
     # `holdfast.events` is set on the connections of processes that have HOLD_EVENTS_WEBHOOK_URL.
     """
-    CREATE TRIGGER "InventoryHold_created" AFTER INSERT ON "InventoryHold"
+    CREATE OR REPLACE TRIGGER "InventoryHold_created" AFTER INSERT ON "InventoryHold"
     FOR EACH ROW WHEN (current_setting('holdfast.events', true) = 'on')
     EXECUTE FUNCTION "InventoryHold_note_event"()
     """,
     """
-    CREATE TRIGGER "InventoryHold_ended" AFTER UPDATE OF status ON "InventoryHold"
+    CREATE OR REPLACE TRIGGER "InventoryHold_ended" AFTER UPDATE OF status ON "InventoryHold"
     FOR EACH ROW WHEN (NEW.status <> OLD.status AND NEW.status <> 'active'
                        AND current_setting('holdfast.events', true) = 'on')
     EXECUTE FUNCTION "InventoryHold_note_event"()

@@ -76,7 +76,7 @@ async def alerting_on(
 
 @asynccontextmanager
 async def own_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
-    """A server that skips time, on which an item's workflow is nobody else's."""
+    """A server that skips time when it is told to, on which an item's workflow is nobody else's."""
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(temporal_binary()),
         dev_server_extra_args=[
@@ -87,7 +87,7 @@ async def own_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
         data_converter=data_converter,
     )
     async with environment:
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, environment.with_time_skipping_disabled():
             patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
             yield environment
 
