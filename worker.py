@@ -37,6 +37,7 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
+from activities.back_office import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from inventory.collector import collect_rarely
@@ -142,7 +143,8 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
                 key = settings.stripe_api_key.get_secret_value()
                 gateway = await stack.enter_async_context(connected(key, settings.stripe_api_base))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
-            payments = PaymentActivities(telemetry, gateway, settings.payment_graces)
+            payments = PaymentActivities(engine, telemetry, gateway, settings.payment_graces)
+            await stack.enter_async_context(back_office(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()

@@ -1,12 +1,16 @@
 """The payment activities: messages in, calls to Stripe, messages out."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from inventory.outbox import note_hold_event
 from inventory.telemetry import Telemetry
 from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
 from payments.graces import grace_seconds
@@ -33,8 +37,13 @@ class PaymentActivities(PaymentsPort):
     """PaymentsPort on Stripe. Without a gateway, because no key is set, there is nobody to ask."""
 
     def __init__(
-        self, telemetry: Telemetry, gateway: Gateway | None = None, graces: Mapping[str, int] | None = None
+        self,
+        engine: AsyncEngine,
+        telemetry: Telemetry,
+        gateway: Gateway | None = None,
+        graces: Mapping[str, int] | None = None,
     ) -> None:
+        self._engine = engine
         self._telemetry = telemetry
         self._gateway = gateway
         self._graces = graces or {}
@@ -106,7 +115,19 @@ class PaymentActivities(PaymentsPort):
 
     @activity.defn(name="report-late-payment")
     async def report_late_payment(self, report: LatePaymentReport) -> None:
-        """Tell operations what became of a late payment, and count it."""
+        """Tell operations what became of a late payment, and count it; and the shop's own systems by an event."""
+        what = f"{report.late.payment.id}:{report.outcome}"
+        try:
+            await note_hold_event(
+                self._engine,
+                event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"holdfast:late-payment:{what}")),
+                event_type="hold.late_payment",
+                shop_id=report.late.shop_id,
+                hold_id=report.late.hold_id,
+                more={"paymentIntentId": report.late.payment.id, "outcome": report.outcome},
+            )
+        except (DatabaseBusyError, DatabaseUnavailableError) as error:
+            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
         self._telemetry.late_payment(
             report.outcome,
             in_order=report.outcome in _LATE_IN_ORDER,

@@ -154,7 +154,8 @@ class HoldWorkflow:
                 case GiveBack(actor, reason):
                     return await self._settle("released", reason, actor)
                 case Expire():
-                    return await self._settle("expired", "deadline", "holdfast")
+                    why = "orphaned" if self._hold.orphaned else "deadline"
+                    return await self._settle("expired", why, "holdfast")
                 case Close() | AttachNext() | Look() as step:
                     await self._see_to_payment(step)
                 case Wait() if self._facts.deadline != self._written_deadline:

@@ -12,7 +12,14 @@ from typer.testing import CliRunner
 from cli.migrate import _LOCK_KEY, MigrationError, migrate, migrate_command
 from tests.postgres.revisions import APPLIED, AT_HEAD
 
-TABLES = {"InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement", "InventoryCorrection"}
+TABLES = {
+    "InventoryItem",
+    "InventoryHold",
+    "InventoryHoldItem",
+    "InventoryMovement",
+    "InventoryCorrection",
+    "InventoryOutbox",
+}
 
 
 def _command(database_url: str | None) -> tuple[int, str, str]:
