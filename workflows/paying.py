@@ -186,11 +186,10 @@ class Paying:
                     facts.processing.pop(payment.id)
                     facts.closed = True
             case "unpayable" | "refunded":
-                facts.processing.pop(payment.id, None)
-                facts.closed = True
+                facts.hear_unpayable(payment)
             case "unknown":
                 await self._report(payment, "Stripe does not know it, so it counts as one that nobody can make")
-                facts.closed = True
+                facts.hear_unpayable(payment)
             case "open":
                 pass
 
