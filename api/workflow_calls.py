@@ -144,12 +144,13 @@ class WorkflowCalls:
             raise _translated(error) from error
 
     async def look_after(self, late: LatePayment) -> None:
-        """Start the workflow of a payment that came too late, or leave the one that runs alone."""
+        """Start the workflow of a payment that came too late; the one that runs is only told of a refund's failure."""
         try:
             await self._client.start_workflow(
                 LatePaymentWorkflow.run,
                 late,
                 id=late_payment_workflow_id(late.payment.id),
+                start_signal="refund_failed" if late.refund_failed else None,
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
