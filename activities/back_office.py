@@ -11,12 +11,17 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
 
+from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
+from activities.events import EventActivities, make_http
+from activities.relay import Relay
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry
 from workflows.audit import AuditWorkflow
 from workflows.connection import SHUTDOWN_GRACE
+from workflows.hold_events import HoldEventsWorkflow
+from workflows.low_stock import LowStockAlertWorkflow
 from workflows.schedules import schedule_audit
 
 _CONNECTIONS = 3
@@ -45,12 +50,23 @@ async def back_office(
     """Run the back office while the block runs, on connections of its own. `task_queue` is that of the holds."""
     engine = create_engine(settings, pool_size=_CONNECTIONS)
     queue = back_office_queue(task_queue)
+    http = make_http()
     audit = AuditActivities(engine, client, settings, telemetry, task_queue=task_queue)
+    events = EventActivities(http, settings, telemetry)
+    alerts = AlertActivities(engine, settings, telemetry)
+    relay = Relay(engine, client, settings, telemetry, task_queue=queue)
     worker = Worker(
         client,
         task_queue=queue,
-        workflows=[AuditWorkflow],
-        activities=[audit.audit_stock, audit.audit_runs],
+        workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow],
+        activities=[
+            audit.audit_stock,
+            audit.audit_runs,
+            events.post_event,
+            events.give_up_event,
+            alerts.mail_low_stock,
+            alerts.still_low,
+        ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         max_cached_workflows=_CACHED_WORKFLOWS,
         max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
@@ -61,7 +77,11 @@ async def back_office(
             use_worker_versioning=False,
         ),
     )
-    tasks = [asyncio.create_task(_schedule(client, queue))] if scheduled else []
+    tasks = [asyncio.create_task(relay.run())]
+    if scheduled:
+        tasks.append(asyncio.create_task(_schedule(client, queue)))
+    if settings.alert_recipients and not settings.smtp_url.get_secret_value():
+        structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set and SMTP_URL is not: no mail is sent")
     try:
         async with worker:
             yield
@@ -70,6 +90,7 @@ async def back_office(
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await http.aclose()
         await engine.dispose()
 
 

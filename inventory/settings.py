@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from inventory.alert_settings import AlertSettings
+
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32
 TASK_QUEUE = "holdfast"
@@ -39,7 +41,7 @@ def _split_tokens(value: object) -> object:
 TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
-class Settings(BaseSettings):
+class Settings(AlertSettings):
     """The whole configuration. `Settings.read()` is the way to get one; its errors are for people."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True)

@@ -23,6 +23,12 @@ COUNTERS = {
     "inventory_hold_busy": "Statements that did not obtain their row locks in time",
     "inventory_hold_error": "Requests and activities that failed for another reason than stock or locks",
     "inventory_late_payment": "Payments that came for a hold which they did not buy",
+    "inventory_low_stock": "Falls of an item's quantity to its threshold or below",
+    "inventory_alert_sent": "Mails about low stock that the mail server has taken",
+    "inventory_alert_error": "Attempts to send such a mail that failed",
+    "inventory_event_delivered": "Events that their receiver has taken",
+    "inventory_event_error": "Attempts to deliver an event that failed",
+    "inventory_event_lost": "Events that were given up: no receiver took them for three days",
     "inventory_bypassed": "Requests answered unseen because SKIP_INVENTORY_VALIDATION is set",
 }
 

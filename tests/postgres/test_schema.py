@@ -5,11 +5,12 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt",
+    " updatedAt lowStockAt",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt",
+    "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
 }
 INDEXES = {
     'InventoryHold: btree ("shopId", id)',
@@ -23,6 +24,8 @@ INDEXES = {
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
+    "InventoryOutbox: btree (id)",
+    'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }
 HOLD = """
 INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", reference)
