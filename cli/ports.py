@@ -18,6 +18,7 @@ class Ports:
     temporal_ui: int
     postgres: int
     worker_metrics: int
+    mail: int
 
     @classmethod
     def choose(cls, environment: Mapping[str, str], earlier_postgres: int | None) -> Self:
@@ -56,4 +57,5 @@ class Ports:
             temporal_ui=ui,
             postgres=usual(earlier_postgres),
             worker_metrics=usual(None),
+            mail=usual(None),
         )
