@@ -30,6 +30,8 @@ from workflows.messages import Cancel, Extend, hold_workflow_id
 app = typer.Typer(no_args_is_help=True, help="Look at holds, give them back, give them more time.")
 
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_WIDE = 400
+"""Where nobody looks at it, a table is as wide as it is."""
 _TEMPORAL_UI = "http://localhost:8233"
 
 ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.")]
@@ -113,7 +115,9 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
     if as_json:
         _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
         return 0
-    table = Table("hold", "status", "items", "reference", "created", "deadline", "reason", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("hold", "status", "items", "reference", "created", "deadline", "reason"):
+        table.add_column(heading, overflow="fold")
     for hold in page.holds:
         table.add_row(
             *map(
@@ -130,6 +134,8 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
             )
         )
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
     console.print(table)
     if page.next_after is not None:
         console.print(f"and older ones; --limit shows up to 500, --status {HoldStatus.ACTIVE} only the active.")
@@ -148,15 +154,10 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
         _print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
         return 0
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _as_json(hold).items():
-        if value is not None and name != "items":
-            table.add_row(name, _plain(value))
-    for line in hold.lines:
-        table.add_row("item", _plain(f"{line.quantity} x {line.sku} {line.variant_key}".rstrip()))
-    table.add_row("workflow", workflow)
-    table.add_row("Temporal UI", link)
-    console.print(table)
+    rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
+    rows += [("item", f"{line.quantity} x {line.sku} {line.variant_key}".rstrip()) for line in hold.lines]
+    for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
+        console.print(f"{name:<16} {_plain(value)}")  # in lines of any length, so that a link can be clicked
     return 0
 
 

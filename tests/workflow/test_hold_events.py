@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from activities.back_office import back_office_queue
 from activities.relay import Relay
-from inventory.engine import fetch
+from inventory.engine import DatabaseUnavailableError, fetch
 from inventory.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
 from tests.invariants import assert_stock_adds_up
@@ -243,3 +244,30 @@ async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_told(
 
 def _event(hold: dict[str, Any], age: timedelta) -> Event:
     return Event("evt-1", "hold.released", datetime.now(UTC) - age, {"holdId": hold["holdId"]})
+
+
+async def test_while_temporal_is_away_events_stay_where_they_are(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
+        await stack.put(10)
+        hold = await stack.made()
+        away = await Client.connect("127.0.0.1:1", lazy=True)
+        relay = Relay(stack.engine, away, stack.settings, stack.telemetry, task_queue="nobodys")
+        with pytest.raises((RPCError, RuntimeError)):
+            await relay.hand_over()
+        assert len(await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {})) == 1
+        async with stack.back_office():
+            await receiver.until(1)
+    assert receiver.of(hold["holdId"]) == ["hold.created"]
+
+
+async def test_while_postgres_is_away_the_relay_goes_on_trying(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made()
+    await receiver.until(1)
+    await fetch(telling.engine, 'ALTER TABLE "InventoryOutbox" RENAME TO "Elsewhere"', {})
+    with pytest.raises(DatabaseUnavailableError):
+        await relay_of(telling).hand_over()
+    await fetch(telling.engine, 'ALTER TABLE "Elsewhere" RENAME TO "InventoryOutbox"', {})
+    await telling.post(hold["holdId"], "commit")
+    await receiver.until(2)
