@@ -276,7 +276,7 @@ def of_stray(ended: EndedHold) -> Finding:
     """Say that a workflow waits for a hold that has ended."""
     sentence = (
         f"{ended.shop_id} hold {ended.hold_id}: {ended.status} in the database, but its workflow"
-        f" {hold_workflow_id(ended.shop_id, ended.hold_id)} still runs; `holdfast audit --repair` ends it."
+        f" {hold_workflow_id(ended.shop_id, ended.hold_id)} still runs. `holdfast audit --repair` ends it."
     )
     return Finding("stray_run", ended.shop_id, ended.hold_id, sentence)
 
