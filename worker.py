@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
@@ -39,16 +40,22 @@ from temporalio.worker import (
 from activities.back_office import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
+from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
+from payments.gateway import connected
 from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
+from workflows.late_payment import LatePaymentWorkflow
 
-# Tried under `make bench` on two cores: fewer pollers looked worse, more made no difference that could be told.
+# Set from measurement: docs/decisions/0007-the-workers-settings.md has the tables.
 WORKFLOW_POLLERS = 8
+NONSTICKY_POLL_RATIO = 0.5
+"""The part of the pollers that takes first tasks, as of every new hold: more favours create, less favours commit."""
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
+LOCAL_ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = 20_000
 """Open holds kept in memory by a process, some 80 KiB each (bench/RESULTS.md): 1.7 GB when it is full.
 
@@ -74,7 +81,7 @@ def make_worker(
     *,
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
-    cached_workflows: int = CACHED_WORKFLOWS,
+    cached_workflows: int | None = None,
 ) -> Worker:
     """Make the worker of a process.
 
@@ -84,15 +91,28 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[HoldWorkflow],
-        activities=[stock.reserve, stock.move_deadline, stock.settle, payments.report_unclaimed_payment],
+        workflows=[HoldWorkflow, LatePaymentWorkflow],
+        activities=[
+            stock.reserve,
+            stock.move_deadline,
+            stock.settle,
+            stock.attach_payment,
+            stock.claim_late_payment,
+            payments.open_checkout,
+            payments.look_at_payment,
+            payments.close_payment,
+            payments.capture_payment,
+            payments.give_money_back,
+            payments.report_trouble,
+            payments.report_late_payment,
+        ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
-        max_cached_workflows=cached_workflows,
+        max_cached_workflows=CACHED_WORKFLOWS if cached_workflows is None else cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,
-        max_concurrent_local_activities=ACTIVITY_SLOTS,
+        max_concurrent_local_activities=LOCAL_ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
-        nonsticky_to_sticky_poll_ratio=0.5,  # every start is non-sticky
+        nonsticky_to_sticky_poll_ratio=NONSTICKY_POLL_RATIO,
         # After a worker died its holds go to another one after this time: callers wait 5 s at most.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
@@ -117,10 +137,15 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     engine = create_engine(settings)
     log = structlog.get_logger("worker")
     try:
-        async with (
-            back_office(client, settings, telemetry),
-            make_worker(client, StockActivities(engine, telemetry), PaymentActivities(telemetry)),
-        ):
+        async with AsyncExitStack() as stack:
+            gateway = None
+            if settings.stripe_api_key is not None:
+                key = settings.stripe_api_key.get_secret_value()
+                gateway = await stack.enter_async_context(connected(key, settings.stripe_api_base))
+            stock = StockActivities(engine, telemetry, settings.late_payment_policy)
+            payments = PaymentActivities(telemetry, gateway, settings.payment_graces, engine)
+            await stack.enter_async_context(back_office(client, settings, telemetry))
+            await stack.enter_async_context(make_worker(client, stock, payments))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
             log.info("worker stops, finishing what it has begun")
@@ -195,6 +220,7 @@ def _free_port() -> int:
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format)
+    collect_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
     # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts
     # the process (seen once in some twenty stops under load): it ends without.

@@ -172,6 +172,7 @@ class Auditor:
             row,
             max_ttl_seconds=self._settings.max_ttl_seconds,
             request_timeout_ms=self._settings.request_timeout_ms,
+            close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=True,
         )
         await self._temporal.start_workflow(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))

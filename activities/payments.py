@@ -1,26 +1,194 @@
-"""What is done about payments. Until payments are built: nobody's money goes by in silence."""
+"""The payment activities: messages in, calls to Stripe, messages out."""
 
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from inventory.outbox import note_hold_event
 from inventory.telemetry import Telemetry
-from workflows.messages import UnclaimedPayment
-from workflows.ports import PaymentsPort
+from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
+from payments.graces import grace_seconds
+from payments.standing import Standing
+from payments.webhook import HOLD_KEY, SHOP_KEY
+from workflows.messages import (
+    CheckoutOpened,
+    CheckoutOutcome,
+    CheckoutRefused,
+    LatePaymentReport,
+    OpenCheckout,
+    Payment,
+    PaymentQuery,
+    PaymentStanding,
+    PaymentTrouble,
+)
+from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort
+
+_BEAT_SECONDS = 3.0
+_LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
 class PaymentActivities(PaymentsPort):
-    """PaymentsPort that tells operations by the log and a counter."""
+    """PaymentsPort on Stripe. Without a gateway, because no key is set, there is nobody to ask."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        gateway: Gateway | None = None,
+        graces: Mapping[str, int] | None = None,
+        engine: AsyncEngine | None = None,
+    ) -> None:
         self._telemetry = telemetry
+        self._engine = engine
+        self._gateway = gateway
+        self._graces = graces or {}
 
-    @activity.defn(name="report-unclaimed-payment")
-    async def report_unclaimed_payment(self, payment: UnclaimedPayment) -> None:
-        """Log an error and count it; a person has to look at the payment."""
+    @activity.defn(name="open-checkout")
+    async def open_checkout(self, request: OpenCheckout) -> CheckoutOutcome:
+        """Open the hold's Checkout Session, or return the one it has."""
+        params = {**request.params, "expires_at": int(request.expires_at.timestamp())}
+        key = f"checkout:{request.shop_id}:{request.hold_id}"
+        async with self._asking("open-checkout", request.shop_id, request.hold_id) as stripe:
+            try:
+                opened = await stripe.open_session(params, key, begun_at=request.begun_at)
+            except StripeRefusedError as refusal:
+                self._telemetry.warn(
+                    "inventory_checkout_refused",
+                    shop_id=request.shop_id,
+                    hold_id=request.hold_id,
+                    problem=str(refusal),
+                    code=refusal.code,
+                )
+                return CheckoutRefused(str(refusal), refusal.code, refusal.param, refusal.callers_fault)
+        assert opened.session_id is not None  # noqa: S101 - narrows the type
+        return CheckoutOpened(opened.session_id, opened.url)
+
+    @activity.defn(name="look-at-payment")
+    async def look_at_payment(self, query: PaymentQuery) -> PaymentStanding:
+        """Tell how a payment stands."""
+        async with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
+            found = await stripe.look(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
+        return self._answer(found, query)
+
+    @activity.defn(name="close-payment")
+    async def close_payment(self, query: PaymentQuery) -> PaymentStanding:
+        """See to it that a payment can no longer be made."""
+        async with self._asking("close-payment", query.shop_id, query.hold_id) as stripe:
+            found = await stripe.close(
+                query.payment.id,
+                session_id=query.payment.session_id,
+                intent_id=query.payment.payment_intent_id,
+                give_back=query.give_back,
+            )
+        return self._answer(found, query)
+
+    @activity.defn(name="capture-payment")
+    async def capture_payment(self, query: PaymentQuery) -> None:
+        """Take the money that is authorised."""
+        async with self._asking("capture-payment", query.shop_id, query.hold_id) as stripe:
+            intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
+            await stripe.capture(intent_id, f"capture:{intent_id}")
+
+    @activity.defn(name="give-money-back")
+    async def give_money_back(self, query: PaymentQuery) -> None:
+        """Refund a payment, or cancel what is only authorised."""
+        metadata = {HOLD_KEY: query.hold_id, SHOP_KEY: query.shop_id}
+        async with self._asking("give-money-back", query.shop_id, query.hold_id) as stripe:
+            intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
+            await stripe.give_back(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
+
+    @activity.defn(name="report-payment-trouble")
+    async def report_trouble(self, trouble: PaymentTrouble) -> None:
+        """Tell operations of a payment that somebody has to look at."""
         self._telemetry.fail(
-            "inventory_late_payment",
-            shop_id=payment.shop_id,
-            hold_id=payment.hold_id,
-            payment_id=payment.payment_id,
-            status=payment.status,
-            problem="a payment came for a hold that it did not buy: look at it in Stripe, refund it or hold anew",
+            "inventory_payment_trouble",
+            shop_id=trouble.shop_id,
+            hold_id=trouble.hold_id,
+            payment_id=trouble.payment_id,
+            problem=trouble.problem,
         )
+
+    @activity.defn(name="report-late-payment")
+    async def report_late_payment(self, report: LatePaymentReport) -> None:
+        """Tell operations what became of a late payment, and count it; the shop is told by an event."""
+        await self._note_event(report)
+        self._telemetry.late_payment(
+            report.outcome,
+            in_order=report.outcome in _LATE_IN_ORDER,
+            shop_id=report.late.shop_id,
+            hold_id=report.late.hold_id,
+            payment_id=report.late.payment.id,
+            detail=report.detail,
+        )
+
+    async def _note_event(self, report: LatePaymentReport) -> None:
+        if self._engine is None:
+            return
+        late = report.late
+        name = f"late-payment:{late.shop_id}:{late.hold_id}:{late.payment.id}:{report.outcome}"
+        try:
+            await note_hold_event(
+                self._engine,
+                event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
+                event_type="hold.late_payment",
+                shop_id=late.shop_id,
+                hold_id=late.hold_id,
+                more={"outcome": report.outcome, "paymentIntentId": late.payment.payment_intent_id},
+            )
+        except (DatabaseBusyError, DatabaseUnavailableError) as error:
+            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
+
+    async def _intent_of(self, stripe: Gateway, query: PaymentQuery) -> str:
+        found = await stripe.look(session_id=query.payment.session_id)
+        if found.intent_id is None:
+            raise StripeRefusedError("the session has no payment", code=None, param=None, callers_fault=False)
+        return found.intent_id
+
+    def _answer(self, found: Standing, query: PaymentQuery) -> PaymentStanding:
+        named = found.metadata or {}
+        ours = (named.get(SHOP_KEY), named.get(HOLD_KEY)) in ((query.shop_id, query.hold_id), (None, None))
+        return PaymentStanding(
+            state=found.state.value,
+            payment=Payment(
+                found.intent_id or query.payment.payment_intent_id, found.session_id or query.payment.session_id
+            ),
+            grace_seconds=grace_seconds(found.method, self._graces),
+            expires_at=found.expires_at,
+            of_another_hold=not ours,
+        )
+
+    @asynccontextmanager
+    async def _asking(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[Gateway]:
+        """Give the way to Stripe, and tell what failed in terms that decide whether it is tried again."""
+        if self._gateway is None:
+            raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
+        beating = asyncio.create_task(_beat())
+        try:
+            with self._telemetry.activities.labels(what).time():
+                yield self._gateway
+        except StripeAwayError as error:
+            self._telemetry.fail(
+                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {error}"
+            )
+            raise ApplicationError(f"Stripe: {error}", type="away") from error
+        except StripeRefusedError as refusal:
+            # About the key or the account somebody can do something: the payment itself was not judged.
+            kind = PAYMENT_REFUSED if refusal.callers_fault else "account"
+            self._telemetry.fail(
+                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {refusal}"
+            )
+            raise ApplicationError(f"Stripe: {refusal}", type=kind) from refusal
+        finally:
+            beating.cancel()
+
+
+async def _beat() -> None:
+    """Tell Temporal that this worker lives, so that after its death another one need not wait for the time-out."""
+    while True:
+        await asyncio.sleep(_BEAT_SECONDS)
+        activity.heartbeat()

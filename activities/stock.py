@@ -1,19 +1,28 @@
 """The stock activities: messages in, statements on Postgres, messages out; counted once, after the commit."""
 
-from sqlalchemy import exc
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from inventory import holds, reserve
+from inventory import holds, payments, reserve
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from inventory.settings import LatePaymentPolicy
 from inventory.settle import Settlement, settle
 from inventory.telemetry import Telemetry
 from workflows.messages import (
+    AttachRequest,
     Busy,
+    Claimed,
     DeadlineRequest,
+    EndedHold,
     Held,
+    LatePayment,
     Line,
+    Payment,
     ReferenceTaken,
     Reservation,
     ReserveRequest,
@@ -26,6 +35,8 @@ from workflows.messages import (
 )
 from workflows.ports import StockPort
 
+Answer = TypeVar("Answer")
+
 _SETTLED: dict[holds.HoldStatus, SettledStatus] = {
     holds.HoldStatus.COMMITTED: "committed",
     holds.HoldStatus.RELEASED: "released",
@@ -36,9 +47,15 @@ _SETTLED: dict[holds.HoldStatus, SettledStatus] = {
 class StockActivities(StockPort):
     """StockPort on Postgres."""
 
-    def __init__(self, engine: AsyncEngine, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        telemetry: Telemetry,
+        policy: LatePaymentPolicy = LatePaymentPolicy.REACQUIRE_OR_REFUND,
+    ) -> None:
         self._engine = engine
         self._telemetry = telemetry
+        self._policy = policy
 
     @activity.defn(name="reserve")
     async def reserve(self, request: ReserveRequest) -> Reservation:
@@ -88,7 +105,7 @@ class StockActivities(StockPort):
                     lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
                     request_hash=hold.request_hash,
                     reference=hold.reference,
-                    payment_id=hold.payment_intent_id,
+                    payment=_payment_of(hold),
                 )
             case reserve.ReferenceTaken(hold_id):
                 return ReferenceTaken(hold_id)
@@ -100,13 +117,12 @@ class StockActivities(StockPort):
     @activity.defn(name="move-deadline")
     async def move_deadline(self, request: DeadlineRequest) -> bool:
         """Write an active hold's deadline."""
-        try:
-            with self._telemetry.activities.labels("move-deadline").time():
-                moved = await holds.move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at)
-        except DatabaseBusyError as error:
-            raise _again("rows not locked in time", "busy") from error
-        except DatabaseUnavailableError as error:
-            raise self._unavailable("move-deadline", request.shop_id, request.hold_id, error) from error
+        moved = await self._write(
+            "move-deadline",
+            request.shop_id,
+            request.hold_id,
+            holds.move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at),
+        )
         if moved:
             self._telemetry.count(
                 "inventory_hold_extended",
@@ -128,21 +144,22 @@ class StockActivities(StockPort):
                     to=holds.HoldStatus(request.to),
                     reason=request.reason,
                     actor=request.actor,
-                    payment_intent_id=request.payment_id,
+                    payment_intent_id=request.payment.payment_intent_id if request.payment else None,
+                    payment_session_id=request.payment.session_id if request.payment else None,
                 )
         except DatabaseBusyError as error:
             self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
             raise _again("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
-        except exc.IntegrityError as error:
+        except psycopg.IntegrityError as error:
             self._telemetry.fail(
                 "inventory_hold_error",
                 shop_id=request.shop_id,
                 hold_id=request.hold_id,
                 activity="settle",
                 problem="the item's held is less than this hold has: the counters have drifted and need a repair",
-                detail=str(error.orig).strip(),
+                detail=str(error).strip(),
             )
             raise _again("the item's held has drifted below what this hold has", "drift") from error
         if settlement is None:
@@ -156,7 +173,61 @@ class StockActivities(StockPort):
             return Settled("missing")
         if settlement.changed:
             self._count_end(request, settlement)
-        return Settled(_SETTLED[settlement.status], settlement.payment_intent_id)
+        return Settled(_SETTLED[settlement.status], _ended_hold(settlement.hold))
+
+    @activity.defn(name="attach-payment")
+    async def attach_payment(self, request: AttachRequest) -> bool:
+        """Write an active hold's payment to its row."""
+        return await self._write(
+            "attach-payment",
+            request.shop_id,
+            request.hold_id,
+            payments.attach_payment(
+                self._engine,
+                request.shop_id,
+                request.hold_id,
+                session_id=request.payment.session_id,
+                intent_id=request.payment.payment_intent_id,
+            ),
+        )
+
+    @activity.defn(name="claim-late-payment")
+    async def claim_late_payment(self, late: LatePayment) -> Claimed:
+        """See what a late payment can still buy, and take the stock again where it can."""
+        outcome = await self._write(
+            "claim-late-payment",
+            late.shop_id,
+            late.hold_id,
+            payments.claim_late_payment(
+                self._engine,
+                late.shop_id,
+                late.hold_id,
+                session_id=late.payment.session_id,
+                intent_id=late.payment.payment_intent_id,
+                take=self._policy is LatePaymentPolicy.REACQUIRE_OR_REFUND,
+            ),
+        )
+        if outcome == "reacquired":
+            self._telemetry.count(
+                "inventory_hold_committed",
+                shop_id=late.shop_id,
+                hold_id=late.hold_id,
+                reason="late_payment",
+                actor="stripe",
+            )
+        if outcome == "reacquired_before":  # by an attempt whose answer was lost, or by an earlier case of this payment
+            outcome = "reacquired" if activity.info().attempt > 1 else "already"
+        return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
+
+    async def _write(self, what: str, shop_id: str, hold_id: str, statement: Awaitable[Answer]) -> Answer:
+        """Return what the statement answers. Raises what is to be tried again, with its kind."""
+        try:
+            with self._telemetry.activities.labels(what).time():
+                return await statement
+        except DatabaseBusyError as error:
+            raise _again("rows not locked in time", "busy") from error
+        except DatabaseUnavailableError as error:
+            raise self._unavailable(what, shop_id, hold_id, error) from error
 
     def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
         self._telemetry.count(
@@ -176,6 +247,28 @@ class StockActivities(StockPort):
             "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Postgres: {error}"
         )
         return _again(f"Postgres is out of reach: {error}", "unavailable")
+
+
+def _ended_hold(hold: holds.Hold) -> EndedHold:
+    ended_at = hold.committed_at or hold.released_at or hold.expired_at
+    return EndedHold(
+        created_at=hold.created_at,
+        updated_at=hold.updated_at,
+        expires_at=hold.expires_at,
+        ended_at=ended_at or hold.updated_at,
+        lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
+        reason=hold.reason,
+        reference=hold.reference,
+        payment_session_id=hold.payment_session_id,
+        payment_intent_id=hold.payment_intent_id,
+        request_hash=hold.request_hash,
+    )
+
+
+def _payment_of(hold: holds.Hold) -> Payment | None:
+    if hold.payment_intent_id is None and hold.payment_session_id is None:
+        return None
+    return Payment(hold.payment_intent_id, hold.payment_session_id)
 
 
 def _again(message: str, kind: str) -> ApplicationError:

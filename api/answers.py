@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import Model
+from api.stock_answers import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from inventory.holds import Hold, HoldStatus, Line
 from inventory.items import Item
 
@@ -72,6 +73,28 @@ class NotHeldOut(Model):
     bypassed: bool = False
 
 
+class CheckoutOut(Model):
+    """A hold and the page on which it is paid."""
+
+    hold_id: Annotated[str | None, Field(description="Null in `validate_only` and under bypass: nothing is held.")]
+    shop_id: str
+    checkout_session_id: str | None
+    url: Annotated[
+        str | None, Field(description="Send the shopper there. Null once the hold has ended: there is nothing to pay.")
+    ]
+    expires_at: Annotated[datetime, Field(description="The hold's deadline; without a hold, the session's.")]
+    status: HoldStatus | None = None
+    mode: str | None = None
+    bypassed: bool = False
+
+
+class ReceivedOut(Model):
+    """An event was taken in."""
+
+    received: Literal[True] = True
+    result: Annotated[str, Field(description="What was done with it, for people.")]
+
+
 class ValidOut(Model):
     """The cart can be bought now."""
 
@@ -99,6 +122,7 @@ class ItemOut(Model):
     held: int
     on_hand: int
     low_stock_threshold: int | None
+    retired: Annotated[bool, Field(description="No new hold can have it.")]
     updated_at: datetime
 
     @classmethod
@@ -114,6 +138,7 @@ class ItemOut(Model):
             held=item.held,
             onHand=item.on_hand,
             lowStockThreshold=item.low_stock_threshold,
+            retired=item.retired_at is not None,
             updatedAt=item.updated_at,
         )
 
@@ -170,15 +195,6 @@ class ShortOut(Model):
     available: int
 
 
-class BelowHeldOut(Model):
-    """An item that was counted lower than what active holds have of it."""
-
-    sku: str
-    variant_key: str
-    on_hand: int
-    held: int
-
-
 class ErrorOut(BaseModel):
     """The one shape of every error; docs/errors.md lists them."""
 
@@ -189,7 +205,11 @@ class ErrorOut(BaseModel):
     message: Annotated[str, Field(description="For people.")]
     fields: Annotated[list[FieldProblem] | None, Field(description="422: the fields at fault.")] = None
     items: Annotated[
-        list[ShortOut | BelowHeldOut] | None, Field(description="The items that were short, or counted too low.")
+        list[ShortOut | BelowHeldOut | BelowZeroOut | TooManyOut | NameOut] | None,
+        Field(description="The items that are concerned."),
+    ] = None
+    problems: Annotated[
+        list[FileProblemOut] | None, Field(description="422 of an import: what is wrong with the file, the first 100.")
     ] = None
     hold_id: Annotated[str | None, Field(alias="holdId", description="The hold that is concerned.")] = None
     status: Annotated[HoldStatus | None, Field(description="How that hold is.")] = None

@@ -1,7 +1,7 @@
 """The application: one factory, which reads the settings, connects, and puts the routes together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import structlog
@@ -13,10 +13,14 @@ from api.documentation import DESCRIPTION
 from api.errors import install_error_handlers
 from api.lifecycle import Lifecycle
 from api.limits import BodyLimit, Timing
-from api.routes import holds, stock, system
+from api.payments import Payments
+from api.routes import checkout, corrections, holds, stock, stockfiles, system, webhooks
+from api.workflow_calls import WorkflowCalls
+from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry, configure_logging
+from payments.gateway import connected
 from workflows.connection import connect
 
 
@@ -27,15 +31,23 @@ def create_app(
     if settings is None:
         settings = Settings.read()
         configure_logging(settings.log_format)
+        collect_rarely()
     settings.require_tokens()
     telemetry = Telemetry(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
-        context = Context(settings, engine, await connect(lazy=True), telemetry, task_queue)
+        stack = AsyncExitStack()
+        stripe = None
+        if settings.stripe_api_key is not None:
+            key = settings.stripe_api_key.get_secret_value()
+            stripe = await stack.enter_async_context(connected(key, settings.stripe_api_base))
+        context = Context(settings, engine, await connect(lazy=True), telemetry, task_queue, stripe)
+        calls = WorkflowCalls(context.temporal, task_queue)
         app.state.context = context
-        app.state.lifecycle = Lifecycle(context)
+        app.state.lifecycle = Lifecycle(context, calls)
+        app.state.payments = Payments(context, app.state.lifecycle, calls)
         log = structlog.get_logger("api")
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
@@ -45,6 +57,7 @@ def create_app(
             yield
         finally:
             await engine.dispose()
+            await stack.aclose()
 
     app = FastAPI(
         title="Holdfast",
@@ -56,6 +69,10 @@ def create_app(
     )
     app.include_router(holds.router)
     app.include_router(stock.router)
+    app.include_router(checkout.router)
+    app.include_router(webhooks.router)
+    app.include_router(corrections.router)
+    app.include_router(stockfiles.router)
     app.include_router(system.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
+from payments.gateway import Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Context:
     temporal: Client
     telemetry: Telemetry
     task_queue: str
+    stripe: Gateway | None = None
+    """None where no key is set."""
 
 
 def context_of(request: Request) -> Context:

@@ -31,12 +31,19 @@ class Problem(Enum):
     """The kinds of errors, by the name that stands in `error`. docs/errors.md lists the same, and a test compares."""
 
     invalid_json = Refusal(400, "The body is not JSON.", "No; mend the request.")
+    invalid_signature = Refusal(
+        400,
+        "The webhook's signature is missing, too old, or not made with a secret of STRIPE_WEBHOOK_SECRET.",
+        "No; compare the secret with the endpoint's.",
+    )
+    invalid_event = Refusal(400, "The body is signed, and is no event of Stripe's.", "No.")
     unauthorized = Refusal(401, "No token, or one that is not known.", "No; mend the token.")
     forbidden = Refusal(
         403, "The authority token was given where the admin token is needed.", "No; use the admin token."
     )
     not_found = Refusal(404, "There is no such route.", "No.")
     hold_not_found = Refusal(404, "The shop has no hold with this id.", "No.")
+    item_not_found = Refusal(404, "The shop has no such item; `items` names each.", "No; count it first, with PUT.")
     method_not_allowed = Refusal(405, "The route does not know this method.", "No.")
     insufficient_stock = Refusal(
         409,
@@ -60,20 +67,63 @@ class Problem(Enum):
     )
     count_below_held = Refusal(
         409,
-        "An item was counted lower than what active holds have of it; `items` names each.",
+        "An item was counted lower than what active holds have of it; `items` names each, with its holds.",
         "After the holds ended.",
     )
-    body_too_large = Refusal(413, "The body is over 256 KiB.", "No; send less at once.")
+    payment_already_attached = Refusal(
+        409,
+        "The hold has a payment that can still be made; `checkoutSessionId` or `paymentIntentId` names it.",
+        "After that one was expired or cancelled.",
+    )
+    payment_not_payable = Refusal(409, "The payment can no longer be made.", "No; open another one.")
+    payment_of_another_hold = Refusal(
+        409, "The payment names another hold, in its metadata or because it is attached there.", "No."
+    )
+    stock_below_zero = Refusal(
+        409,
+        "More was to be taken away than can be sold; `items` names each, with what holds have of it.",
+        "When there is more, or once holds were released.",
+    )
+    stock_above_limit = Refusal(
+        409, "An item would have more than 1,000,000,000 units on hand; `items` names each.", "No; mend the figures."
+    )
+    restock_above_committed = Refusal(
+        409, "More was to come back than the hold sold; `items` names each with what came back before.", "No; mend it."
+    )
+    body_too_large = Refusal(
+        413, "The body is over 256 KiB, or that of an import over 64 MiB.", "No; send less at once."
+    )
     invalid_request = Refusal(
         422, "A field is missing, unknown, of the wrong type or out of range; `fields` names each.", "No; mend it."
+    )
+    checkout_refused = Refusal(
+        422,
+        "Stripe refuses the session that was asked for; `message` has its words, `param` its name of the parameter. "
+        "The hold was released.",
+        "With a new key, when it is mended.",
+    )
+    invalid_import = Refusal(
+        422, "The stock file is not one that can be imported; `problems` names line and column.", "No; mend the file."
     )
     inventory_busy = Refusal(
         429,
         "Too many want the same at this moment: the rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, "
-        "or one hold got more than ten messages at once. Nothing was changed.",
+        "one hold got more than ten messages at once, or another import runs. Nothing was changed.",
         "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
     )
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
+    payment_provider_refused = Refusal(
+        502,
+        "Stripe refuses Holdfast's key or the shop's account; `message` has its words. The hold was released.",
+        "When operations have mended it.",
+    )
+    payments_not_configured = Refusal(503, "STRIPE_API_KEY is not set.", "When operations have set it.")
+    webhook_not_configured = Refusal(
+        503, "STRIPE_WEBHOOK_SECRET is not set, so nobody can be believed.", "When operations have set it; Stripe does."
+    )
+    payment_provider_unavailable = Refusal(
+        503, "Stripe is out of reach.", "Yes, after `retryAfter`, with the same key."
+    )
     inventory_unavailable = Refusal(
         503, "Postgres or Temporal is out of reach. It is never a silent yes.", "Yes, with the same key or `holdId`."
     )
@@ -100,7 +150,8 @@ class ApiError(Exception):
             body["code"] = self.problem.value.code
         body |= {"message": self.message, **self.details}
         headers = {}
-        if (retry_ms := RETRY_MS.get(self.problem.value.status)) is not None:
+        retry_ms = RETRY_MS.get(self.problem.value.status)
+        if retry_ms is not None and self.problem.value.retry.startswith("Yes"):
             body["retryAfter"] = retry_ms
             headers["Retry-After"] = str(-(-retry_ms // 1000))
         if self.problem is Problem.unauthorized:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 
 from inventory.holds import Line
 
@@ -16,10 +17,26 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
-def request_hash(route: str, shop_id: str, lines: tuple[Line, ...], ttl_seconds: int | None, ref: str | None) -> str:
+def request_hash(
+    route: str,
+    shop_id: str,
+    lines: tuple[Line, ...],
+    ttl_seconds: int | None,
+    ref: str | None,
+    *,
+    more: Mapping[str, object] | None = None,
+) -> str:
     """Return the digest by which a repeat is told from another request with the same id.
 
     What was asked for counts, in one order; `replace` does not, it speaks about another hold.
     """
-    canonical = [route, shop_id, [[line.sku, line.variant_key, line.quantity] for line in lines], ttl_seconds, ref]
-    return hashlib.sha256(json.dumps(canonical).encode()).hexdigest()
+    canonical: list[object] = [
+        route,
+        shop_id,
+        [[line.sku, line.variant_key, line.quantity] for line in lines],
+        ttl_seconds,
+        ref,
+    ]
+    if more is not None:
+        canonical.append(more)
+    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

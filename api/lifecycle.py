@@ -10,6 +10,7 @@ from api.answers import ShortOut
 from api.bounds import bounded, within
 from api.context import Context
 from api.errors import ApiError, Problem
+from api.told import hold_ended, hold_made
 from api.workflow_calls import HoldKey, NoRunningWorkflowError, Target, UpdateRefusedError, WorkflowCalls
 from inventory import reserve
 from inventory.holds import Hold, HoldStatus, Line, read_hold
@@ -49,10 +50,10 @@ class Made:
 class Lifecycle:
     """Create, commit, release and extend, each bounded by the request's time-out."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, calls: WorkflowCalls) -> None:
         self._context = context
         self._settings = context.settings
-        self._calls = WorkflowCalls(context.temporal, context.task_queue)
+        self._calls = calls
 
     async def create(self, wanted: Wanted) -> Made:
         """Hold the stock, or answer the hold that this id made before.
@@ -62,13 +63,17 @@ class Lifecycle:
         return await bounded(self._context, self._create(wanted), hold_id=wanted.hold_id)
 
     async def _create(self, wanted: Wanted) -> Made:
+        earlier = await self.prepare(wanted)
+        return earlier or await self.judge(wanted, await self._calls.reserve(self.input_for(wanted)))
+
+    async def prepare(self, wanted: Wanted) -> Made | None:
+        """Return the hold that this id made before, or None when nothing obvious stands in the way of a new one."""
         standing = await self._look(wanted)
         if standing.own is not None:
             return Made(_same_request(standing.own, wanted), created=False)
         if standing.reference_hold_id is not None:
             await self._make_way(wanted, standing.reference_hold_id)
-        reservation = await self._calls.reserve(self._input(wanted))
-        return await self._judge(wanted, reservation)
+        return None
 
     async def look_only(self, wanted: Wanted) -> Hold | None:
         """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
@@ -106,17 +111,18 @@ class Lifecycle:
         return standing
 
     async def _make_way(self, wanted: Wanted, old_hold_id: str) -> None:
-        ended = await self._release_and_read(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
+        ended = await self._release_and_tell(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
         if ended is not None and ended.status is HoldStatus.COMMITTED:
-            raise _not_active(ended, "The hold with this reference has been paid meanwhile.")
+            raise not_active(ended, "The hold with this reference has been paid meanwhile.")
 
-    async def _judge(self, wanted: Wanted, reservation: messages.Reservation) -> Made:
+    async def judge(self, wanted: Wanted, reservation: messages.Reservation) -> Made:
+        """Return the hold that was made, or raise the ApiError that says why none was."""
         match reservation:
             case messages.Held(status="active") as held:
-                hold = _from_answer(wanted, held)
+                hold = hold_made(wanted.shop_id, wanted.hold_id, held)
                 return Made(_same_request(hold, wanted), created=True)
             case messages.Held():
-                hold = await self._read(wanted.shop_id, wanted.hold_id)
+                hold = await self.read(wanted.shop_id, wanted.hold_id)
                 return Made(_same_request(hold, wanted), created=False)
             case messages.Shortage(items):
                 short = tuple(reserve.ShortItem(i.sku, i.variant_key, i.requested, i.available, i.known) for i in items)
@@ -133,8 +139,9 @@ class Lifecycle:
         return await bounded(self._context, self._commit(shop_id, hold_id, message), hold_id=hold_id)
 
     async def _commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
-        await self._ask(shop_id, hold_id, partial(self._calls.commit, message=message))
-        return _as_wanted(await self._read(shop_id, hold_id), {HoldStatus.COMMITTED})
+        ended = await self.ask(shop_id, hold_id, partial(self._calls.commit, message=message))
+        hold = hold_ended(shop_id, hold_id, ended) or await self.read(shop_id, hold_id)
+        return _as_wanted(hold, {HoldStatus.COMMITTED})
 
     async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
         """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
@@ -144,7 +151,7 @@ class Lifecycle:
         seconds = self._settings.request_timeout_ms / 1000
         patience = seconds - min(_TO_LEAVE_WORD_SECONDS, seconds / 2)
         try:
-            hold = await within(patience, self._release_and_read(shop_id, hold_id, message))
+            hold = await within(patience, self._release_and_tell(shop_id, hold_id, message))
         except TimeoutError:
             with suppress(NoRunningWorkflowError):
                 await self._calls.cancel(HoldKey(shop_id, hold_id), message)
@@ -163,19 +170,19 @@ class Lifecycle:
 
     async def _extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
         try:
-            extended = await self._ask(shop_id, hold_id, partial(self._calls.extend, message=message))
+            extended = await self.ask(shop_id, hold_id, partial(self._calls.extend, message=message))
         except UpdateRefusedError as refusal:
             raise await self._refused(shop_id, hold_id, refusal) from refusal
-        hold = await self._read(shop_id, hold_id)
+        hold = await self.read(shop_id, hold_id)
         if extended is None or extended.ended is not None:
-            raise _not_active(hold)
+            raise not_active(hold)
         return replace(hold, expires_at=extended.expires_at)  # the same key, the same answer, whatever came since
 
-    async def _release_and_read(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
-        await self._ask(shop_id, hold_id, partial(self._calls.release, message=message))
-        return await read_hold(self._context.engine, shop_id, hold_id)
+    async def _release_and_tell(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
+        ended = await self.ask(shop_id, hold_id, partial(self._calls.release, message=message))
+        return hold_ended(shop_id, hold_id, ended) or await read_hold(self._context.engine, shop_id, hold_id)
 
-    async def _ask(self, shop_id: str, hold_id: str, call: Callable[[Target], Awaitable[Answer]]) -> Answer | None:
+    async def ask(self, shop_id: str, hold_id: str, call: Callable[[Target], Awaitable[Answer]]) -> Answer | None:
         """Ask the hold's workflow. None where the database has the answer: the hold has ended.
 
         A hold that is active without a run (it was terminated) goes on in a new one, which hears the message first.
@@ -183,17 +190,20 @@ class Lifecycle:
         """
         with suppress(NoRunningWorkflowError):
             return await call(HoldKey(shop_id, hold_id))
-        hold = await self._read(shop_id, hold_id)
+        hold = await self.read(shop_id, hold_id)
         if hold.status is HoldStatus.ACTIVE:
             with suppress(NoRunningWorkflowError):
-                return await call(
-                    resumed(
-                        hold,
-                        max_ttl_seconds=self._settings.max_ttl_seconds,
-                        request_timeout_ms=self._settings.request_timeout_ms,
-                    )
-                )
+                return await call(self.to_go_on(hold))
         return None
+
+    def to_go_on(self, hold: Hold) -> HoldInput:
+        """Return what a new run needs to go on with a hold that is active and has none."""
+        return resumed(
+            hold,
+            max_ttl_seconds=self._settings.max_ttl_seconds,
+            request_timeout_ms=self._settings.request_timeout_ms,
+            close_grace_seconds=self._settings.payment_close_grace_seconds,
+        )
 
     async def _refused(self, shop_id: str, hold_id: str, refusal: UpdateRefusedError) -> Exception:
         match refusal.kind:
@@ -202,16 +212,18 @@ class Lifecycle:
             case messages.IDEMPOTENCY_CONFLICT:
                 return ApiError(Problem.idempotency_conflict)
             case messages.HOLD_NOT_ACTIVE:
-                return _not_active(await self._read(shop_id, hold_id))
+                return not_active(await self.read(shop_id, hold_id))
         return refusal
 
-    async def _read(self, shop_id: str, hold_id: str) -> Hold:
+    async def read(self, shop_id: str, hold_id: str) -> Hold:
+        """Return the hold. Raises ApiError 404 where there is none."""
         hold = await read_hold(self._context.engine, shop_id, hold_id)
         if hold is None:
             raise ApiError(Problem.hold_not_found)
         return hold
 
-    def _input(self, wanted: Wanted) -> HoldInput:
+    def input_for(self, wanted: Wanted) -> HoldInput:
+        """Return what the run of a new hold needs."""
         return HoldInput(
             shop_id=wanted.shop_id,
             hold_id=wanted.hold_id,
@@ -221,6 +233,7 @@ class Lifecycle:
             request_timeout_ms=self._settings.request_timeout_ms,
             request_hash=wanted.request_hash,
             reference=wanted.reference,
+            close_grace_seconds=self._settings.payment_close_grace_seconds,
         )
 
     def _insufficient(self, shop_id: str, short: tuple[reserve.ShortItem, ...]) -> ApiError:
@@ -245,26 +258,6 @@ def insufficient(short: tuple[reserve.ShortItem, ...]) -> ApiError:
     )
 
 
-def _from_answer(wanted: Wanted, held: messages.Held) -> Hold:
-    return Hold(
-        hold_id=wanted.hold_id,
-        shop_id=wanted.shop_id,
-        status=HoldStatus(held.status),
-        expires_at=held.expires_at,
-        created_at=held.created_at,
-        updated_at=held.created_at,
-        committed_at=None,
-        released_at=None,
-        expired_at=None,
-        reason=None,
-        reference=held.reference,
-        payment_session_id=None,
-        payment_intent_id=None,
-        request_hash=held.request_hash,
-        lines=tuple(Line(line.sku, line.variant_key, line.quantity) for line in held.lines),
-    )
-
-
 def _same_request(hold: Hold, wanted: Wanted) -> Hold:
     if hold.request_hash != wanted.request_hash:
         raise ApiError(Problem.idempotency_conflict, holdId=hold.hold_id)
@@ -273,11 +266,12 @@ def _same_request(hold: Hold, wanted: Wanted) -> Hold:
 
 def _as_wanted(hold: Hold, allowed: set[HoldStatus]) -> Hold:
     if hold.status not in allowed:
-        raise _not_active(hold)
+        raise not_active(hold)
     return hold
 
 
-def _not_active(hold: Hold, message: str | None = None) -> ApiError:
+def not_active(hold: Hold, message: str | None = None) -> ApiError:
+    """Return the 409 that says how the hold is."""
     return ApiError(
         Problem.hold_not_active,
         message or ("The hold is ending." if hold.status is HoldStatus.ACTIVE else f"The hold is {hold.status}."),

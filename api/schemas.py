@@ -1,17 +1,19 @@
 """What callers send: JSON in camelCase, unknown fields refused, every bound of the requirements in one place."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from inventory.holds import HoldStatus, Line
+from inventory.items import MAX_ON_HAND
 from inventory.settings import MIN_TTL_SECONDS
+from payments.webhook import HOLD_KEY, SHOP_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
 _MAX_QUANTITY = 1_000_000
-_MAX_ON_HAND = 1_000_000_000
 _MAX_ATTRIBUTES = 50
 
 
@@ -38,7 +40,7 @@ Reference = Annotated[
 ]
 Reason = Annotated[Text, Field(description="Why, for the records.", examples=["changed their mind"])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
-OnHand = Annotated[int, Field(strict=True, ge=0, le=_MAX_ON_HAND, examples=[100])]
+OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
 Ttl = Annotated[
     int,
     Field(
@@ -99,6 +101,87 @@ class HoldIn(Model):
     ] = False
 
 
+class CheckoutLineIn(LineIn):
+    """An item and how many of it, and what the shopper pays for one: a price of Stripe's, or name, amount, currency."""
+
+    name: Text | None = None
+    unit_amount: Annotated[
+        int | None,
+        Field(strict=True, ge=0, le=99_999_999, description="In the currency's smallest unit: cents, yen."),
+    ] = None
+    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["eur"])] = None
+    price: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["price_1Pq2Rs"])] = None
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        spelt_out = [self.name, self.unit_amount, self.currency]
+        if self.price is not None and spelt_out != [None, None, None]:
+            raise ValueError("must have either price, or name, unitAmount and currency")
+        if self.price is None and None in spelt_out:
+            raise ValueError("must have price, or name, unitAmount and currency")
+        return self
+
+
+Url = Annotated[
+    str,
+    StringConstraints(max_length=2000, pattern=r"^https?://[^\s/]+\S*$"),
+    Field(examples=["https://shop.example/paid"]),
+]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[^\[\]]+$")]
+MetadataValue = Annotated[str, StringConstraints(max_length=500)]
+
+
+class CheckoutIn(Model):
+    """A cart to hold and to be paid for on a page of Stripe's."""
+
+    shop_id: ShopId
+    items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
+    success_url: Url
+    cancel_url: Url | None = None
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Annotated[
+        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    ] = False
+    capture_method: Annotated[
+        Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
+    ] = "automatic"
+    payment_method_types: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]] | None,
+        Field(
+            min_length=1, max_length=30, description="Those of your Stripe account unless given.", examples=[["card"]]
+        ),
+    ] = None
+    locale: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,9}$", examples=["de"])] = None
+    metadata: Annotated[
+        dict[MetadataKey, MetadataValue],
+        Field(max_length=40, description="Further metadata of session and PaymentIntent. No personal data."),
+    ] = Field(default_factory=dict)
+
+    @field_validator("metadata")
+    @classmethod
+    def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
+        if reserved := sorted({HOLD_KEY, SHOP_KEY} & set(metadata)):
+            raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
+        return metadata
+
+
+class PaymentIn(Model):
+    """A payment that the shop opened itself: one of the two."""
+
+    checkout_session_id: Annotated[
+        str | None, Field(pattern=r"^cs_[A-Za-z0-9_]{1,250}$", examples=["cs_test_a1B2"])
+    ] = None
+    payment_intent_id: Annotated[str | None, Field(pattern=r"^pi_[A-Za-z0-9_]{1,250}$", examples=["pi_3Pq2Rs"])] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.checkout_session_id is None) == (self.payment_intent_id is None):
+            raise ValueError("must have one of checkoutSessionId and paymentIntentId")
+        return self
+
+
 class EndIn(Model):
     """Why a hold is ended."""
 
@@ -120,12 +203,17 @@ class ItemIn(Model):
     product_id: Text | None = None
     variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
     low_stock_threshold: OnHand | None = None
+    retired: Annotated[
+        bool,
+        Field(strict=True, description="true: no new hold can have it; its holds go on. false: it can be held again."),
+    ] = False
 
 
 class ItemsIn(Model):
     """Items to set by count. Items not named are left alone."""
 
     shop_id: ShopId
+    reason: Reason | None = None
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
@@ -143,12 +231,15 @@ class ItemsQuery(Model):
 
     shop_id: ShopId
     sku: Sku | None = None
-    low_stock: bool = False
+    low_stock: Annotated[
+        bool, Field(description="Only items at or below their threshold, without the retired ones.")
+    ] = False
+    retired: Annotated[bool | None, Field(description="Only retired items, or only the others.")] = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     cursor: Cursor | None = None
 
 
-def merged(lines: list[LineIn]) -> tuple[Line, ...]:
+def merged(lines: Sequence[LineIn]) -> tuple[Line, ...]:
     """Return the demand: the same item on two lines is one line with the sum, in key order."""
     demand: dict[tuple[str, str], int] = {}
     for line in lines:

@@ -13,20 +13,34 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import ApiError, CrowdedError, Problem
+from workflows import legible
 from workflows.hold import HoldWorkflow
+from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
+    SHOP_ID,
+    Attach,
+    Attached,
     Cancel,
+    CheckoutAnswer,
     Commit,
     Ended,
     Extend,
     Extended,
     HoldInput,
+    LatePayment,
     Reservation,
     hold_workflow_id,
+    late_payment_workflow_id,
 )
 from workflows.starting import start_options
 
@@ -80,6 +94,22 @@ class WorkflowCalls:
             except NoRunningWorkflowError:
                 continue  # a run that was just closing (refused before) gave no answer; the next call starts another
 
+    async def open_checkout(self, hold: HoldInput) -> CheckoutAnswer:
+        """Start the hold's workflow, or join its open run, and wait until its Checkout Session is open or refused."""
+        while True:
+            try:
+                return cast("CheckoutAnswer", await self._update("checkout_opened", hold, answers=CheckoutAnswer))
+            except NoRunningWorkflowError:
+                continue  # as in `reserve`
+
+    async def checkout(self, to: HoldKey) -> CheckoutAnswer:
+        """Wait until the Checkout Session of a hold that was made before is open. Raises NoRunningWorkflowError."""
+        return cast("CheckoutAnswer", await self._update("checkout_opened", to, answers=CheckoutAnswer))
+
+    async def attach(self, to: Target, message: Attach) -> Attached:
+        """Attach a payment. Raises NoRunningWorkflowError, as `commit`."""
+        return cast("Attached", await self._update("attach", to, message, answers=Attached))
+
     async def commit(self, to: Target, message: Commit) -> Ended:
         """Sell the hold. Raises NoRunningWorkflowError where `to` only names the hold and it has no open run."""
         return cast("Ended", await self._update("commit", to, message, answers=Ended))
@@ -89,13 +119,43 @@ class WorkflowCalls:
         return cast("Ended", await self._update("release", to, message, answers=Ended))
 
     async def cancel(self, to: HoldKey, message: Cancel) -> None:
-        """Leave word that the hold is to be given back. Raises NoRunningWorkflowError where it has no open run.
+        """Leave word that the hold is to be given back. Raises NoRunningWorkflowError where it has no open run."""
+        await self.signal(to, "cancel", message)
+
+    async def signal(self, to: Target, name: str, message: object) -> None:
+        """Leave a message. Raises NoRunningWorkflowError where `to` only names the hold and it has no open run.
 
         It is in the run's history when this returns; an update is not before a worker has taken it.
         """
-        handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
         try:
-            await handle.signal(HoldWorkflow.cancel, message)
+            if isinstance(to, HoldInput):
+                await self._client.start_workflow(
+                    HoldWorkflow.run,
+                    to,
+                    task_queue=self._task_queue,
+                    start_signal=name,
+                    start_signal_args=[message],
+                    **start_options(to),
+                )
+            else:
+                handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
+                await handle.signal(name, message)
+        except (RPCError, RuntimeError) as error:
+            raise _translated(error) from error
+
+    async def look_after(self, late: LatePayment) -> None:
+        """Start the workflow of a payment that came too late, or leave the one that runs alone."""
+        try:
+            await self._client.start_workflow(
+                LatePaymentWorkflow.run,
+                late,
+                id=late_payment_workflow_id(late.payment.id),
+                task_queue=self._task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
+                static_summary=legible.late_payment(late),
+            )
         except (RPCError, RuntimeError) as error:
             raise _translated(error) from error
 

@@ -90,6 +90,7 @@ async def release_all(target: Target, holds: Sequence[Hold], cancel: Cancel, *, 
                 row,
                 max_ttl_seconds=target.settings.max_ttl_seconds,
                 request_timeout_ms=target.settings.request_timeout_ms,
+                close_grace_seconds=target.settings.payment_close_grace_seconds,
             )
             await target.temporal.start_workflow(
                 HoldWorkflow.run,

@@ -1,7 +1,10 @@
-"""The first hold of `holdfast up`: created, paid and shown, on the stock of a shop named `demo`."""
+"""What `holdfast up` shows on the stock of a shop named `demo`: a hold from start to end, and one to pay for."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -18,13 +21,27 @@ _LINES: tuple[dict[str, Any], ...] = (
     {"sku": "TEE", "variantKey": "size:M", "quantity": 1},
     {"sku": "MUG", "quantity": 2},
 )
+_CART: tuple[dict[str, Any], ...] = (
+    {**_LINES[0], "name": "T-shirt, size M", "unitAmount": 2500, "currency": "eur"},
+    {**_LINES[1], "name": "Mug", "unitAmount": 1250, "currency": "eur"},
+)
 _PATIENCE_SECONDS = 20.0
 _ASK_AGAIN = frozenset({202, 429, 503, 504})
 """Not refusals: the worker has only just begun, and each request may be repeated as it is."""
 
 
 class DemoError(Exception):
-    """The demo hold did not go as it should. The message says which request got which answer."""
+    """A demo hold did not go as it should. The message says which request got which answer."""
+
+
+@dataclass(frozen=True)
+class PayLink:
+    """A page on which a hold is paid for."""
+
+    url: str
+    hold_id: str
+    until: datetime
+    """The hold's deadline."""
 
 
 class _Shop:
@@ -34,19 +51,23 @@ class _Shop:
         self._heed = heed
 
     def stock(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self._ask("GET", f"/items?shopId={SHOP}")["items"]
+        items: list[dict[str, Any]] = self._ask("GET", f"/inventory/items?shopId={SHOP}")["items"]
         return items
 
     def put_stock(self) -> None:
-        self._ask("PUT", "/items", {"shopId": SHOP, "items": _STOCK}, role="admin")
+        self._ask("PUT", "/inventory/items", {"shopId": SHOP, "items": _STOCK}, role="admin")
 
     def hold(self) -> str | None:
         reference = f"demo-{time.time_ns()}"
-        answer = self._ask("POST", "/holds", {"shopId": SHOP, "items": _LINES, "reference": reference}, key=reference)
-        return answer.get("holdId")
+        body = {"shopId": SHOP, "items": _LINES, "reference": reference}
+        return self._ask("POST", "/inventory/holds", body, key=reference).get("holdId")
+
+    def checkout(self, success_url: str, cancel_url: str) -> dict[str, Any]:
+        body = {"shopId": SHOP, "items": _CART, "successUrl": success_url, "cancelUrl": cancel_url}
+        return self._ask("POST", "/checkout/sessions", body, key=f"demo-{time.time_ns()}")
 
     def pay(self, hold_id: str) -> None:
-        status = self._ask("POST", f"/holds/{SHOP}/{hold_id}/commit", {})["status"]
+        status = self._ask("POST", f"/inventory/holds/{SHOP}/{hold_id}/commit", {})["status"]
         if status != "committed":
             raise DemoError(f"paying for the demo hold {hold_id} left it {status}")
 
@@ -76,8 +97,7 @@ def first_hold(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]
     Puts the demo stock first if the shop has none. Returns None where requests make no hold (`validate_only`).
     Raises DemoError; `heed` is called before each request and may raise to give up.
     """
-    with httpx.Client(base_url=f"{api_url}/api/inventory", timeout=15, trust_env=False) as http:
-        shop = _Shop(http, tokens, heed)
+    with _shop(api_url, tokens, heed) as shop:
         if not shop.stock():
             shop.put_stock()
         before = shop.stock()
@@ -87,6 +107,25 @@ def first_hold(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]
         held = shop.stock()
         shop.pay(hold_id)
         return _table(hold_id, {"before": before, "held": held, "paid": shop.stock()})
+
+
+def pay_link(api_url: str, pages: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> PayLink | None:
+    """Hold a shirt and two mugs for who pays at the link that is returned, on the stock of the first hold.
+
+    `pages` is the address of the simulator, which has the pages that a shop would have. Returns None where the session
+    has no hold. Raises DemoError; `heed` as above.
+    """
+    with _shop(api_url, tokens, heed) as shop:
+        opened = shop.checkout(f"{pages}/shop/thanks/{{CHECKOUT_SESSION_ID}}", f"{pages}/shop/basket")
+    if opened.get("holdId") is None:
+        return None
+    return PayLink(opened["url"], opened["holdId"], datetime.fromisoformat(opened["expiresAt"]))
+
+
+@contextmanager
+def _shop(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> Iterator[_Shop]:
+    with httpx.Client(base_url=f"{api_url}/api", timeout=15, trust_env=False) as http:
+        yield _Shop(http, tokens, heed)
 
 
 def _table(hold_id: str, moments: Mapping[str, list[dict[str, Any]]]) -> Table:

@@ -19,6 +19,7 @@ from api.answers import HoldOut
 from api.context import Context
 from api.errors import ApiError
 from api.lifecycle import Lifecycle
+from api.workflow_calls import WorkflowCalls
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
 from inventory.audit import active_holds
@@ -212,7 +213,8 @@ async def _workflow(target: Target, shop: str, hold_id: str) -> str:
 
 def _lifecycle(target: Target) -> Lifecycle:
     telemetry = Telemetry(CollectorRegistry())
-    return Lifecycle(Context(target.settings, target.engine, target.temporal, telemetry, TASK_QUEUE))
+    context = Context(target.settings, target.engine, target.temporal, telemetry, TASK_QUEUE)
+    return Lifecycle(context, WorkflowCalls(target.temporal, TASK_QUEUE))
 
 
 def _link(ui: str, namespace: str, shop: str, hold_id: str) -> str:

@@ -13,7 +13,7 @@ from cli.processes import EmbeddedError
 
 _MARKER = "holdfast-home"
 _LOCK = "lock"
-_TOKEN_BYTES = 32
+_SECRET_BYTES = 32
 _LOG_BYTES = 16_000_000
 
 
@@ -44,18 +44,22 @@ class Home:
             if log.stat().st_size > _LOG_BYTES:
                 log.replace(log.with_suffix(".log.old"))
 
+    @property
+    def simulator_state(self) -> Path:
+        """Where the Stripe simulator keeps its sessions and payments."""
+        return self.folder / "simulator.json"
+
     def token_file(self, role: str) -> Path:
         """Where the role's token is kept, unless the environment gives one."""
         return self.folder / f"{role}-token"
 
     def token(self, role: str) -> str:
         """Return the role's token, made on first use."""
-        file = self.token_file(role)
-        token = file.read_text().strip() if file.exists() else ""
-        if not token:
-            token = secrets.token_hex(_TOKEN_BYTES)
-            self._write(file, f"{token}\n")
-        return token
+        return self._secret(self.token_file(role))
+
+    def webhook_secret(self) -> str:
+        """Return what the Stripe simulator signs its webhooks with, made on first use."""
+        return self._secret(self.folder / "stripe-webhook-secret", prefix="whsec_")
 
     def remembered_port(self) -> int | None:
         """Return the port that Postgres had last time, if that is known."""
@@ -79,6 +83,13 @@ class Home:
     @property
     def _postgres_port(self) -> Path:
         return self.folder / "postgres-port"
+
+    def _secret(self, file: Path, prefix: str = "") -> str:
+        secret = file.read_text().strip() if file.exists() else ""
+        if not secret:
+            secret = f"{prefix}{secrets.token_hex(_SECRET_BYTES)}"
+            self._write(file, f"{secret}\n")
+        return secret
 
     def _write(self, file: Path, text: str) -> None:
         draft = file.with_name(f".{file.name}.draft")

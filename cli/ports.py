@@ -19,9 +19,11 @@ class Ports:
     postgres: int
     worker_metrics: int
     mail: int
+    simulator: int | None
+    """None where it is not run."""
 
     @classmethod
-    def choose(cls, environment: Mapping[str, str], earlier_postgres: int | None) -> Self:
+    def choose(cls, environment: Mapping[str, str], earlier_postgres: int | None, *, simulator: bool) -> Self:
         """Take the ports that the environment names, else the usual ones, else free ones.
 
         Raises EmbeddedError, naming port and variable, when a named one is taken or is no port.
@@ -49,13 +51,16 @@ class Ports:
             return take(port)
 
         defaults = {"HOLDFAST_API_PORT": 8000, "HOLDFAST_TEMPORAL_PORT": 7233, "HOLDFAST_TEMPORAL_UI_PORT": 8233}
+        if simulator:
+            defaults["HOLDFAST_SIMULATOR_PORT"] = 8010
         given = {variable: named(variable) for variable in defaults}
-        api, temporal, ui = (given[variable] or usual(port) for variable, port in defaults.items())
+        ports = {variable: given[variable] or usual(port) for variable, port in defaults.items()}
         return cls(
-            api=api,
-            temporal=temporal,
-            temporal_ui=ui,
+            api=ports["HOLDFAST_API_PORT"],
+            temporal=ports["HOLDFAST_TEMPORAL_PORT"],
+            temporal_ui=ports["HOLDFAST_TEMPORAL_UI_PORT"],
             postgres=usual(earlier_postgres),
             worker_metrics=usual(None),
             mail=usual(None),
+            simulator=ports.get("HOLDFAST_SIMULATOR_PORT"),
         )

@@ -1,5 +1,6 @@
 """The processes of `holdfast up`: started in the order they need each other, kept running, stopped in reverse."""
 
+import itertools
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from cli.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal
 from cli.home import Home
 from cli.interrupt import Interrupt
 from cli.member import Member, Program
+from cli.payments import Payments
 from cli.ports import Ports
 from cli.processes import START_SECONDS, Child, stop_recorded
 
@@ -27,13 +29,14 @@ class _AnotherEndedError(Exception):
 
 
 class Stack:
-    """Postgres, Temporal, API, worker and a mailbox on one state folder."""
+    """Postgres, Temporal, API, worker, a mailbox and, without a Stripe account, the simulator on one state folder."""
 
     def __init__(
         self,
         home: Home,
         ports: Ports,
         tokens: Mapping[str, str],
+        payments: Payments,
         *,
         environment: Mapping[str, str],
         interrupt: Interrupt,
@@ -42,6 +45,7 @@ class Stack:
         self._home = home
         self.ports = ports
         self._tokens = tokens
+        self.payments = payments
         self._interrupt = interrupt
         self._say = say
         self.postgres = EmbeddedPostgres(home.folder / "postgres", port=ports.postgres, log=home.logs / "postgres.log")
@@ -50,6 +54,7 @@ class Stack:
         )
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
+            **payments.environment,
             "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
             "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "json",
             "DATABASE_URL": self.database_url,
@@ -73,6 +78,8 @@ class Stack:
             "worker": Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
             "mailbox": Program(mailbox, f"tcp://127.0.0.1:{ports.mail}"),
         }
+        if payments.simulator_url is not None:
+            self._members["simulator"] = self._simulator(payments.simulator_url)
         self._migrate = self._child("migrate", "cli.main", "migrate")
         self._launched: list[Member] = []
 
@@ -85,6 +92,11 @@ class Stack:
     def mode(self) -> str:
         """The INVENTORY_MODE of API and worker."""
         return self._environment["INVENTORY_MODE"]
+
+    @property
+    def webhook_url(self) -> str:
+        """Where Stripe's webhooks are taken."""
+        return f"{self.api_url}/api/webhooks/stripe"
 
     @property
     def request_tokens(self) -> dict[str, str]:
@@ -101,6 +113,8 @@ class Stack:
         self._launch("temporal")
         self._launch("mailbox")
         self._launch("postgres")
+        if "simulator" in self._members:
+            self._launch("simulator")
         self._await("postgres")
         self._create_database()
         self._migrate.start()
@@ -108,22 +122,22 @@ class Stack:
         self._await("temporal")
         self._launch("api")
         self._launch("worker")
-        self._await("api")
-        self._await("worker")
-        self._await("mailbox")
+        for name in self._members:
+            self._await(name)
 
     def description(self) -> dict[str, object]:
         """Return what `stack.json` says."""
+        pids: dict[str, int | None] = {name: member.child.pid for name, member in self._members.items()}
         return {
             "apiUrl": self.api_url,
             "databaseUrl": self.database_url,
             "temporalAddress": self.temporal.address,
             "temporalUiUrl": self.temporal.ui_url,
-            "simulatorUrl": None,
+            "simulatorUrl": self.payments.simulator_url,
             "authorityToken": self.request_tokens["authority"],
             "adminToken": self.request_tokens["admin"],
-            "stripeWebhookSecret": None,
-            "pids": {**{name: member.child.pid for name, member in self._members.items()}, "simulator": None},
+            "stripeWebhookSecret": self.payments.webhook_secret,
+            "pids": {**pids, "simulator": pids.get("simulator")},
         }
 
     def serve(self) -> None:
@@ -149,8 +163,8 @@ class Stack:
         """Stop all that was started: who serves first, then what they stand on. By force when asked twice."""
         self._home.remove_stack()
         self._migrate.stop()
-        for names in (("api", "worker"), ("mailbox", "temporal", "postgres")):
-            members = [self._members[name] for name in names if self._members[name] in self._launched]
+        for names in (("api", "worker"), ("simulator", "mailbox", "temporal", "postgres")):
+            members = [member for name, member in self._members.items() if name in names and member in self._launched]
             for member in members:
                 member.child.ask_to_stop()
             deadline = time.monotonic() + STOP_SECONDS
@@ -178,6 +192,16 @@ class Stack:
         self._interrupt.heed()
         if any(other.child.exit_code is not None for other in self._members.values() if other is not member):
             raise _AnotherEndedError
+
+    def _simulator(self, url: str) -> Program:
+        arguments = {
+            "--port": str(self.ports.simulator),
+            "--public-url": url,
+            "--webhook": self.webhook_url,
+            "--state": str(self._home.simulator_state),
+        }
+        child = self._child("simulator", "simulator", *itertools.chain(*arguments.items()))
+        return Program(child, f"{url}/_simulator/health")
 
     def _child(self, name: str, *module_and_arguments: str) -> Child:
         return Child(
@@ -211,7 +235,7 @@ class Stack:
 
 def stop_leftovers(home: Home) -> None:
     """Stop what a killed `holdfast up` left running on the folder, who serves first."""
-    for name in ("migrate", "api", "worker", "mailbox"):
+    for name in ("migrate", "api", "worker", "mailbox", "simulator"):
         stop_recorded(home.pids / name)
     EmbeddedTemporal(home.folder / "temporal").stop_leftovers()
     EmbeddedPostgres(home.folder / "postgres").stop_leftovers()

@@ -9,10 +9,11 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from cli.demo import SHOP, DemoError, first_hold
+from cli.demo import SHOP, DemoError, first_hold, pay_link
 from cli.embedded import EmbeddedError, postgres_binaries, temporal_binary
 from cli.home import Home, opened
 from cli.interrupt import Interrupt, StopRequestedError
+from cli.payments import Payments, has_account
 from cli.ports import Ports
 from cli.stack import Stack, stop_leftovers
 
@@ -22,8 +23,9 @@ _TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTOR
 def up(home: Path, *, reset: bool = False) -> int:
     """Run Postgres, Temporal, API and worker until Ctrl-C or SIGTERM, and return the exit code for the shell.
 
-    State is kept in `home`, made if it is missing; `reset` deletes what is in it first. `stack.json` is there for as
-    long as all of it serves. Whatever stands in the way is said in one line, with 1 as the code.
+    Without STRIPE_API_KEY the Stripe simulator, too. State is kept in `home`, made if it is missing; `reset` deletes
+    what is in it first. `stack.json` is there for as long as all of it serves. Whatever stands in the way is said in
+    one line, with 1 as the code.
     """
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -52,19 +54,24 @@ def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, cons
     state.prepare()
     if environment.get("DATABASE_URL"):
         console.print("DATABASE_URL is set and not used: `holdfast up` runs a Postgres of its own.")
+    if environment.get("STRIPE_API_BASE") and not has_account(environment):
+        console.print("STRIPE_API_BASE is set and not used: without STRIPE_API_KEY, `holdfast up` runs a simulator.")
     tokens = {role: environment.get(name) or state.token(role) for role, name in _TOKEN_VARIABLES.items()}
-    ports = Ports.choose(environment, state.remembered_port())
+    ports = Ports.choose(environment, state.remembered_port(), simulator=not has_account(environment))
+    payments = Payments.choose(environment, ports.simulator, state.webhook_secret)
     state.remember_port(ports.postgres)
 
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    stack = Stack(state, ports, tokens, environment=environment, interrupt=interrupt, say=say)
+    stack = Stack(state, ports, tokens, payments, environment=environment, interrupt=interrupt, say=say)
     try:
         console.print(f"Starting on {state.folder} ...", markup=False)
         stack.start()
         _show_first_hold(stack, interrupt, console)
         _show_urls(stack, state, environment, console)
+        _show_pay_link(stack, interrupt, console)
+        console.print("\nServing. Ctrl-C stops all of it; what is stored stays.")
         stack.serve()
     finally:
         try:
@@ -96,6 +103,7 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
     for name, value in (
         ("API", f"{stack.api_url}/docs"),
         ("Temporal UI", stack.temporal.ui_url),
+        ("Payments", stack.payments.simulator_url or f"Stripe; its webhooks go to {stack.webhook_url}"),
         ("Metrics", f"{stack.api_url}/metrics"),
         ("", f"http://127.0.0.1:{stack.ports.worker_metrics}/metrics"),
         ("Postgres", f"{psql} {stack.database_url}"),
@@ -105,6 +113,8 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
     ):
         table.add_row(name, value)
     console.print(table)
+    if stack.payments.webhook_secret is None:
+        console.print("STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503, and payments are not heard of.")
     token = f"$(cat {files['authority']})"
     if environment.get(_TOKEN_VARIABLES["authority"]):
         token = f"${{{_TOKEN_VARIABLES['authority']}%%,*}}"  # of two, the present one
@@ -115,7 +125,21 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
         f"""  -d '{{"shopId": "{SHOP}", "items": [{{"sku": "TEE", "variantKey": "size:M", "quantity": 1}}]}}'""",
     ):
         console.print(line, markup=False)
-    console.print("\nServing. Ctrl-C stops all of it; what is stored stays.")
+
+
+def _show_pay_link(stack: Stack, interrupt: Interrupt, console: Console) -> None:
+    pages = stack.payments.simulator_url
+    if pages is None:  # a real account is not for demos
+        return
+    try:
+        link = pay_link(stack.api_url, pages, stack.request_tokens, interrupt.heed)
+    except DemoError as error:
+        console.print(f"\nThere is no demo payment: {error}", markup=False)
+        return
+    if link is not None:
+        workflow = f"{stack.temporal.ui_url}/namespaces/default/workflows/hold:{SHOP}:{link.hold_id}"
+        console.print(f"\nPay by {link.until.astimezone():%H:%M} to commit the hold {link.hold_id} (no money moves):")
+        console.print(f"  Pay       {link.url}\n  Watch it  {workflow}", markup=False)
 
 
 def _short(path: Path) -> Path:

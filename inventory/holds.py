@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from inventory.engine import Row, fetch
 
 
 class HoldStatus(StrEnum):
@@ -58,23 +57,21 @@ class Page:
     next_after: tuple[datetime, str] | None
 
 
-_COLUMNS = """
+# Of a hold's row `h`; with LINES, what `hold_from` reads.
+COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash"
 """
 
-_LINES = """
+LINES = """
   (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity) ORDER BY l.sku, l."variantKey"), '[]')
    FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
 """
 
-HOLD_COLUMNS = f"{_COLUMNS}, {_LINES}"
-"""What `hold_from` needs, of an "InventoryHold" h."""
-
-_READ = f'SELECT {_COLUMNS}, {_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
+_READ = f'SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
 
 _LIST = f"""
-SELECT {_COLUMNS}, {_LINES} FROM "InventoryHold" h
+SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h
 WHERE h."shopId" = %(shop)s AND (%(status)s::text IS NULL OR h.status = %(status)s)
   AND (%(before_at)s::timestamptz IS NULL OR (h."createdAt", h.id) < (%(before_at)s, %(before_id)s))
 ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
@@ -87,7 +84,7 @@ RETURNING id
 """
 
 
-def hold_from(row: RowMapping) -> Hold:
+def hold_from(row: Row) -> Hold:
     """Translate a row that has the columns of a hold and its lines."""
     return Hold(
         hold_id=row["id"],

@@ -8,10 +8,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import exc
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, fetch, fetch_on, translated
+from inventory.engine import DatabaseBusyError, Row, fetch, fetch_on, translated
 from inventory.holds import Line
 
 BATCH = 200
@@ -103,7 +102,7 @@ async def note_hold_event(
     await fetch(engine, _NOTE, parameters)
 
 
-def _entry(row: RowMapping) -> Entry:
+def _entry(row: Row) -> Entry:
     return Entry(
         id=row["id"],
         event_id=row["event"],

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -16,6 +16,8 @@ from inventory.alert_settings import AlertSettings
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32
 TASK_QUEUE = "holdfast"
+STRIPE_API = "https://api.stripe.com"
+MAX_GRACE_SECONDS = 60 * 86_400
 
 _PRISMA_PARAMETERS = frozenset({"schema", "pgbouncer", "connection_limit", "pool_timeout", "socket_timeout"})
 _PLACEHOLDER = re.compile(r"your-secure-token|generate-with|<[^>]*>|changeme", re.IGNORECASE)
@@ -23,6 +25,16 @@ _PLACEHOLDER = re.compile(r"your-secure-token|generate-with|<[^>]*>|changeme", r
 
 class SettingsError(Exception):
     """The environment is not one that Holdfast can run with. The message has one line for each variable at fault."""
+
+
+class LatePaymentPolicy(StrEnum):
+    """What becomes of a payment that came after its hold had ended."""
+
+    REACQUIRE_OR_REFUND = "reacquire_or_refund"
+    """Take the stock again; where it is gone, give the money back."""
+    REFUND = "refund"
+    KEEP = "keep"
+    """Touch neither stock nor money: a person decides."""
 
 
 class Mode(StrEnum):
@@ -39,6 +51,7 @@ def _split_tokens(value: object) -> object:
 
 
 TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
+SecondsByName = Annotated[dict[str, int], NoDecode]
 
 
 class Settings(AlertSettings):
@@ -60,6 +73,20 @@ class Settings(AlertSettings):
     """How long a statement waits for one row lock before the answer is «busy», in milliseconds."""
     request_timeout_ms: int = Field(default=5000, ge=500, le=30_000, alias="INVENTORY_REQUEST_TIMEOUT_MS")
     """How long a request waits for its answer, in milliseconds; also how late a reserve may still take stock."""
+    stripe_api_key: SecretStr | None = Field(default=None, alias="STRIPE_API_KEY")
+    """A secret or restricted key. None: Holdfast opens no payment and closes none."""
+    stripe_webhook_secrets: TokenList = Field(default=(), alias="STRIPE_WEBHOOK_SECRET")
+    """Of the endpoint that points here; two while one replaces the other. None: the webhook answers 503."""
+    stripe_api_base: str = Field(default=STRIPE_API, alias="STRIPE_API_BASE")
+    """Where Stripe answers; the simulator's address where there is no account."""
+    late_payment_policy: LatePaymentPolicy = Field(
+        default=LatePaymentPolicy.REACQUIRE_OR_REFUND, alias="LATE_PAYMENT_POLICY"
+    )
+    payment_graces: SecondsByName = Field(default_factory=dict, alias="PAYMENT_GRACE_SECONDS")
+    """How long the stock waits for a payment under way, in seconds by Stripe's name of the method; `default` for the
+    methods that are not named. What it does not name is as the table in `payments.graces` has it."""
+    payment_close_grace_seconds: int = Field(default=3600, ge=0, le=604_800, alias="PAYMENT_CLOSE_GRACE_SECONDS")
+    """How long after a payment can no longer be made its stock stays held while Stripe is out of reach, in seconds."""
     pool_size: int = Field(default=8, ge=1, le=64, alias="INVENTORY_DATABASE_POOL_SIZE")
     """Connections to Postgres for each process. More than 16 on one hot row cost throughput."""
     log_format: Literal["auto", "json", "text"] = Field(default="auto", alias="HOLDFAST_LOG_FORMAT")
@@ -107,6 +134,50 @@ class Settings(AlertSettings):
             raise ValueError("lists more than two tokens; at most two, comma-separated, while one replaces the other")
         return tokens
 
+    @field_validator("stripe_api_key", "stripe_api_base", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        return cls.model_fields[info.field_name or ""].default if value == "" else value
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"(sk|rk)_(test|live)_\w+", value.get_secret_value()):
+            raise ValueError("is not a secret key of Stripe's; allowed: sk_test_…, sk_live_…, rk_test_…, rk_live_…")
+        return value
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _webhook_secrets(cls, value: object) -> object:
+        secrets = _split_tokens(value)
+        for secret in secrets if isinstance(secrets, tuple) else ():
+            text = secret.get_secret_value() if isinstance(secret, SecretStr) else str(secret)
+            if not re.fullmatch(r"whsec_[\x21-\x7e]+", text):
+                raise ValueError("is not the signing secret of a Stripe endpoint; allowed: whsec_…, comma-separated")
+        return secrets
+
+    @field_validator("stripe_api_base")
+    @classmethod
+    def _bare_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s?#@]+/?", value):
+            raise ValueError(f"must be a bare address like {STRIPE_API}, without path or user")
+        return value.rstrip("/")
+
+    @field_validator("payment_graces", mode="before")
+    @classmethod
+    def _graces(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        graces: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            method, _, seconds = part.partition("=")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", method) or not re.fullmatch(r"\d{1,8}", seconds):
+                raise ValueError(f"{part!r} is not allowed: must be like sepa_debit=1209600,default=604800, in seconds")
+            if not MIN_TTL_SECONDS <= int(seconds) <= MAX_GRACE_SECONDS:
+                raise ValueError(f"{part!r} is not allowed: must be {MIN_TTL_SECONDS} to {MAX_GRACE_SECONDS} seconds")
+            graces[method] = int(seconds)
+        return graces
+
     @field_validator("database_url")
     @classmethod
     def _plain_postgres_url(cls, value: SecretStr) -> SecretStr:
@@ -143,6 +214,16 @@ class Settings(AlertSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _no_live_money_elsewhere(self) -> Self:
+        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
+        if key[2:].startswith("_live_") and self.stripe_api_base != STRIPE_API:
+            raise ValueError(
+                f"STRIPE_API_KEY: is a live key, and STRIPE_API_BASE is not {STRIPE_API}; take a test key for the "
+                "simulator, or leave STRIPE_API_BASE out"
+            )
+        return self
+
     @property
     def statement_timeout_ms(self) -> int:
         """How long Postgres lets one statement run, in milliseconds: one lock wait and the work itself.
@@ -167,7 +248,9 @@ def _allowed(field: FieldInfo) -> str:
     if field.annotation is int:
         bounds = {name: getattr(part, name) for part in field.metadata for name in ("ge", "le") if hasattr(part, name)}
         return f"{bounds['ge']} to {bounds.get('le', 'INVENTORY_HOLD_MAX_TTL_SECONDS')}"
-    return ", ".join(get_args(field.annotation) or [mode.value for mode in Mode])
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        return ", ".join(field.annotation)
+    return ", ".join(get_args(field.annotation))
 
 
 def _explain(model: type[Settings], problem: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory.engine import fetch
-from inventory.holds import HoldStatus
+from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,14 @@ class Settlement:
     """How long after its deadline the hold ended; negative when it ended before."""
     age: timedelta
     """From the hold's creation to its end."""
-    payment_intent_id: str | None
-    """The payment that bought the hold, as the row has it."""
+    hold: Hold
+    """The hold's row as this statement left it."""
 
 
 # The hold row is locked without a status filter: with one, an ended hold would be answered as it was before the lock.
-_SETTLE = """
+_SETTLE = f"""
 WITH target AS MATERIALIZED (
-  SELECT id, "shopId", status, "expiresAt", "createdAt", "paymentIntentId" FROM "InventoryHold"
+  SELECT * FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
@@ -46,10 +46,11 @@ WITH target AS MATERIALIZED (
       "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
       "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
       "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
-      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId")
+      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
-  RETURNING h.id, h.status, h."paymentIntentId"
+  RETURNING h.*
 ), moved AS (
   UPDATE "InventoryItem" i
   SET held = l.held - l.n, quantity = l.quantity + CASE WHEN %(to)s = 'committed' THEN 0 ELSE l.n END,
@@ -63,11 +64,10 @@ WITH target AS MATERIALIZED (
   FROM moved WHERE %(to)s = 'committed'
   RETURNING 1
 )
-SELECT coalesce((SELECT status FROM ended), t.status) AS status, EXISTS (SELECT FROM ended) AS changed,
-       coalesce((SELECT "paymentIntentId" FROM ended), t."paymentIntentId") AS payment,
-       clock_timestamp() - t."expiresAt" AS overdue, clock_timestamp() - t."createdAt" AS age
-FROM target t
-"""
+SELECT {COLUMNS}, {LINES}, EXISTS (SELECT FROM ended) AS changed,
+       clock_timestamp() - h."expiresAt" AS overdue, clock_timestamp() - h."createdAt" AS age
+FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELECT FROM ended)) h
+"""  # noqa: S608 - constants
 
 
 async def settle(
@@ -79,11 +79,12 @@ async def settle(
     reason: str | None,
     actor: str,
     payment_intent_id: str | None = None,
+    payment_session_id: str | None = None,
 ) -> Settlement | None:
     """End an active hold and move its stock, or tell how it has ended already. None where there is no such hold.
 
     May be repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
-    sqlalchemy's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
+    psycopg's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
     """
     parameters = {
         "shop": shop_id,
@@ -92,9 +93,11 @@ async def settle(
         "reason": reason,
         "actor": actor,
         "payment": payment_intent_id,
+        "session": payment_session_id,
     }
     rows = await fetch(engine, _SETTLE, parameters)
     if not rows:
         return None
     row = rows[0]
-    return Settlement(HoldStatus(row["status"]), row["changed"], row["overdue"], row["age"], row["payment"])
+    hold = hold_from(row)
+    return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

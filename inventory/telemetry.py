@@ -22,7 +22,8 @@ COUNTERS = {
     "inventory_hold_insufficient": "Requests to hold that were refused for want of stock",
     "inventory_hold_busy": "Statements that did not obtain their row locks in time",
     "inventory_hold_error": "Requests and activities that failed for another reason than stock or locks",
-    "inventory_late_payment": "Payments that came for a hold which they did not buy",
+    "inventory_checkout_refused": "Checkout Sessions that Stripe would not open",
+    "inventory_payment_trouble": "Payments of holds that somebody has to look at",
     "inventory_low_stock": "Falls of an item's quantity to its threshold or below",
     "inventory_alert_sent": "Mails about low stock that the mail server has taken",
     "inventory_alert_error": "Attempts to send such a mail that failed",
@@ -49,6 +50,18 @@ class Telemetry:
         )
         self._rejected = Counter(
             "checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"], registry=registry
+        )
+        self._late_payments = Counter(
+            "inventory_late_payment",
+            "Payments that came for a hold which they did not buy, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._stripe_events = Counter(
+            "inventory_stripe_event",
+            "Stripe's events that came, by what was done",
+            ["type", "result"],
+            registry=registry,
         )
         self._skus: set[str] = set()
         self.expiry_lag = Histogram(
@@ -102,6 +115,19 @@ class Telemetry:
         """Count one occurrence and log it as an error, for somebody to look at."""
         self._counters[metric].inc()
         self._log.error(metric, metric=metric, **fields)
+
+    def late_payment(self, outcome: str, *, in_order: bool, **fields: object) -> None:
+        """Count what became of a late payment and log it: as an error unless nobody has to hear of it."""
+        self._late_payments.labels(outcome).inc()
+        log = self._log.info if in_order else self._log.error
+        log("inventory_late_payment", metric="inventory_late_payment", outcome=outcome, **fields)
+
+    def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
+        """Count and log an event of Stripe's. Types that are not known are one series: nobody makes up others."""
+        self._stripe_events.labels(kind if known else "other", result).inc()
+        self._log.log(
+            level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
+        )
 
     def validated(self, *, ok: bool, shop_id: str) -> None:
         """Count and log the answer to a validation."""

@@ -23,6 +23,7 @@ from api.app import create_app
 from inventory.engine import create_engine
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
+from payments.gateway import connected
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -116,10 +117,15 @@ class Stack:
             scheduled=False,
         )
 
-    def counted(self, metric: str) -> float:
-        """Return a counter's value, API and worker together."""
-        values = [r.get_sample_value(f"{metric}_total") for r in (self.api_metrics, self.worker_metrics)]
-        return sum(value or 0.0 for value in values)
+    def counted(self, metric: str, **labels: str) -> float:
+        """Return a counter's value, API and worker together; over all series that have these labels."""
+        return sum(
+            sample.value
+            for registry in (self.api_metrics, self.worker_metrics)
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == f"{metric}_total" and labels.items() <= sample.labels.items()
+        )
 
 
 def environment(database: str, **changes: str) -> dict[str, str]:
@@ -144,7 +150,9 @@ async def running_stack(
     engine = create_engine(settings)
     telemetry = Telemetry(worker_metrics)
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
+    key = settings.stripe_api_key
     async with (
+        connected(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as gateway,
         serving(app) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http,
     ):
@@ -157,8 +165,8 @@ async def running_stack(
             api_metrics=api_metrics,
             worker_metrics=worker_metrics,
             settings=settings,
-            stock=StockActivities(engine, telemetry),
-            payments=PaymentActivities(telemetry),
+            stock=StockActivities(engine, telemetry, settings.late_payment_policy),
+            payments=PaymentActivities(telemetry, gateway, settings.payment_graces, engine),
             cached_workflows=cached_workflows,
             telemetry=telemetry,
         )
@@ -173,7 +181,7 @@ async def running_stack(
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of this machine, in this event loop; yields its URL."""
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # without it asyncio leaves Nagle on: 40 ms an answer
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -7,13 +7,16 @@ from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     JSONPlainPayloadConverter,
 )
 
 
 @cache
-def _json() -> PydanticJSONPlainPayloadConverter:
-    return PydanticJSONPlainPayloadConverter()
+def _converters() -> tuple[EncodingPayloadConverter, ...]:
+    pydantic = PydanticJSONPlainPayloadConverter()
+    converters = DefaultPayloadConverter.default_encoding_payload_converters
+    return tuple(pydantic if isinstance(c, JSONPlainPayloadConverter) else c for c in converters)
 
 
 class SharedPydanticPayloadConverter(CompositePayloadConverter):
@@ -24,8 +27,7 @@ class SharedPydanticPayloadConverter(CompositePayloadConverter):
     """
 
     def __init__(self) -> None:
-        converters = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(_json() if isinstance(c, JSONPlainPayloadConverter) else c for c in converters))
+        super().__init__(*_converters())
 
 
 data_converter = DataConverter(payload_converter_class=SharedPydanticPayloadConverter)

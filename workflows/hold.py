@@ -1,39 +1,50 @@
 """HoldWorkflow: one checkout's hold, from its reserve to the one end that it has."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from workflows import effects, legible
 from workflows.extensions import Extensions
+from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     HOLD_STATUS,
     IDEMPOTENCY_CONFLICT,
+    SHOP_ID,
+    Attach,
+    Attached,
     Cancel,
+    CheckoutAnswer,
     Commit,
     DeadlineRequest,
     Ended,
+    EndedHold,
     EndStatus,
     Extend,
     Extended,
     Held,
     HoldInput,
+    LatePayment,
     Payment,
+    PaymentFailed,
     PaymentProcessing,
     Reservation,
     ReserveRequest,
     SettledStatus,
     SettleRequest,
     Snapshot,
-    UnclaimedPayment,
+    late_payment_workflow_id,
 )
-from workflows.outcome import Expire, Facts, GiveBack, Sell, Wait, decide
+from workflows.outcome import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
+from workflows.paying import Paying
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -47,13 +58,15 @@ class HoldWorkflow:
         self._created_at = workflow.now()
         self._facts = Facts(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
         self._heard = 0
+        self._paying = Paying(hold, self._facts, self._hear)
         self._reservation: Reservation | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions()
         self._ending: str | None = None
         self._ended: EndStatus | None = None
-        self._bought_by: str | None = None
-        self._reported: set[str] = set()
+        self._ended_hold: EndedHold | None = None
+        self._bought_by: Payment | None = None
+        self._handed_on: set[str] = set()
 
     @workflow.run
     async def run(self, hold: HoldInput) -> Ended:
@@ -67,7 +80,10 @@ class HoldWorkflow:
                 if workflow.cancellation_reason() is None or life.done():
                     raise  # not asked for from outside: this run leaves the worker's cache
                 self._hear_cancel_from_outside()
-                self._heard += 1
+                self._hear()
+
+    def _hear(self) -> None:
+        self._heard += 1
 
     def _hear_cancel_from_outside(self) -> None:
         """Note a cancel that Temporal was asked for, which reaches `run` some steps later than a message would."""
@@ -82,13 +98,15 @@ class HoldWorkflow:
             self._show(legible.refusal(self._reservation))
         elif self._reservation.status == "active":
             self._adopt(self._reservation)
+            self._paying.begin_checkout(self._created_at)
             ended = await self._wait_and_settle()
         else:
             self._show(legible.refusal(self._reservation))
-            ended, self._bought_by = self._reservation.status, self._reservation.payment_id
+            ended = self._reservation.status
+            self._bought_by = self._reservation.payment if ended == "committed" else None
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
-        await self._leave_nothing_unanswered(ended)
+        await self._leave_nothing_unanswered()
         return Ended(ended)
 
     async def _reserve(self) -> Reservation:
@@ -116,6 +134,8 @@ class HoldWorkflow:
         self._created_at = held.created_at
         self._written_deadline = held.expires_at
         self._facts.deadline = max([held.expires_at, *self._facts.processing.values()])
+        if held.payment is not None and self._facts.attached is None:
+            self._facts.attach(held.payment)
 
     @property
     def _ceiling(self) -> datetime:
@@ -129,13 +149,15 @@ class HoldWorkflow:
                 self._facts.deadline = self._extensions.take_up(self._facts.deadline, self._ceiling)
             heard = self._heard
             match decide(self._facts, workflow.now()):
-                case Sell(actor, reason, payment_id):
-                    return await self._settle("committed", reason, actor, payment_id)
+                case Sell(actor, reason, payment):
+                    return await self._settle("committed", reason, actor, payment)
                 case GiveBack(actor, reason):
                     return await self._settle("released", reason, actor)
                 case Expire():
                     why = "orphaned" if self._hold.orphaned else "deadline"
                     return await self._settle("expired", why, "holdfast")
+                case Close() | AttachNext() | Look() as step:
+                    await self._see_to_payment(step)
                 case Wait() if self._facts.deadline != self._written_deadline:
                     await self._write_deadline(self._facts.deadline)
                 case Wait(until):
@@ -144,6 +166,20 @@ class HoldWorkflow:
                     await self._sleep(until, heard)
                 case outcome:
                     assert_never(outcome)
+
+    async def _see_to_payment(self, step: Close | AttachNext | Look) -> None:
+        match step:
+            case Close(give_back):
+                self._ending = "released" if give_back else "expired"
+                self._show("Closing the payment, so that nobody pays for stock that is given back.")
+                await self._paying.close(give_back=give_back)
+                self._ending = None  # what was learned decides anew
+            case AttachNext(asked):
+                self._show(f"Looking at {asked.payment.id}, which is to be this hold's payment.")
+                await self._paying.attach(asked)
+            case Look(payment):
+                self._show(f"Asking Stripe how {payment.id} stands.")
+                await self._paying.look(payment)
 
     async def _sleep(self, until: datetime, heard: int) -> None:
         try:
@@ -162,30 +198,49 @@ class HoldWorkflow:
         else:  # the row has ended by another hand: settle, which changes nothing then, tells how
             self._facts.hear_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
 
-    async def _settle(self, to: SettledStatus, reason: str, actor: str, payment_id: str | None = None) -> EndStatus:
+    async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
         self._show(f"Ending as {legible.end(to, reason)}.")
-        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment_id)
+        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
         settled = await effects.settle(request)
-        self._bought_by = settled.payment_id
+        self._ended_hold = settled.hold
+        if settled.status == "committed" and settled.hold is not None:
+            self._bought_by = settled.hold.payment
         self._show(f"Ended as {legible.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
 
-    async def _leave_nothing_unanswered(self, ended: EndStatus) -> None:
-        """Report each payment that did not buy the hold and let the handlers answer, until nothing is left.
+    async def _leave_nothing_unanswered(self) -> None:
+        """Hand on each payment that did not buy the hold and let the handlers answer, until nothing is left.
 
         The last look and the return have no await between them: a payment that comes between settle's result and
         the end of the run is delivered again by the server, and is lost unless somebody looks.
         """
+        await self._paying.leave()
         while True:
-            unclaimed = [p for p in self._facts.payments if p != self._bought_by and p not in self._reported]
-            for payment_id in unclaimed:
-                await effects.report(UnclaimedPayment(self._hold.shop_id, self._hold.hold_id, payment_id, ended))
-                self._reported.add(payment_id)
+            heard_of = [*self._facts.payments.values(), *self._facts.withdrawn.values()]
+            payments = [payment for payment in heard_of if payment.id not in self._handed_on]
+            for payment in payments:
+                self._handed_on.add(payment.id)
+                if self._bought_by is None or not payment.bought(self._bought_by):
+                    await self._hand_on(payment)
+                elif payment.needs_capture:
+                    await self._paying.capture(payment)
             if not workflow.all_handlers_finished():
                 await workflow.wait_condition(workflow.all_handlers_finished)
-            elif not unclaimed:
+            elif not payments:
                 return
+
+    async def _hand_on(self, payment: Payment) -> None:
+        late = LatePayment(self._hold.shop_id, self._hold.hold_id, payment)
+        with suppress(WorkflowAlreadyStartedError):  # a webhook was faster
+            await workflow.start_child_workflow(
+                LatePaymentWorkflow.run,
+                late,
+                id=late_payment_workflow_id(payment.id),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
+                static_summary=legible.late_payment(late),
+            )
 
     def _show(self, what: str) -> None:
         workflow.set_current_details(what)
@@ -193,26 +248,25 @@ class HoldWorkflow:
     @workflow.signal(description="Stripe: a payment for this hold was made")
     def payment_succeeded(self, payment: Payment) -> None:
         """Sell the hold to this payment, or report the payment if the hold has ended otherwise."""
-        self._facts.payments.setdefault(payment.id, payment)
-        self._heard += 1
+        self._facts.hear_payment(payment)
+        self._hear()
 
     @workflow.signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
-    def payment_failed(self, payment: Payment) -> None:
+    def payment_failed(self, attempt: PaymentFailed) -> None:
         """Note a declined attempt. It ends nothing."""
-        del payment
-        self._facts.failed_attempts += 1
+        self._facts.hear_attempt(attempt.payment, attempt.event_id)
 
     @workflow.signal(description="Stripe: a payment is under way that takes its time")
     def payment_processing(self, message: PaymentProcessing) -> None:
         """Wait for the payment as long as its method's grace allows."""
         self._facts.hear_processing(message, workflow.now())
-        self._heard += 1
+        self._hear()
 
     @workflow.signal(description='Give the stock back. Data: {"actor": "your name", "reason": "why"}')
     def cancel(self, message: Cancel) -> None:
         """Release the hold, unless it is sold."""
         self._facts.hear_cancel(message)
-        self._heard += 1
+        self._hear()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
     async def reserved(self) -> Reservation:
@@ -221,11 +275,29 @@ class HoldWorkflow:
         assert self._reservation is not None  # noqa: S101 - narrows the type
         return self._reservation
 
+    @workflow.update(description="Wait until the Checkout Session is open or refused")
+    async def checkout_opened(self) -> CheckoutAnswer:
+        """Answer how the reserve went, and what came of the Checkout Session."""
+        await workflow.wait_condition(lambda: self._ended is not None or self._paying.checkout is not None)
+        assert self._reservation is not None  # noqa: S101 - narrows the type
+        return CheckoutAnswer(self._reservation, self._paying.checkout, self._ended)
+
+    @workflow.update(description="Make a payment that the shop opened the hold's")
+    async def attach(self, asked: Attach) -> Attached:
+        """Attach the payment, so that it is closed before the stock is given back; answers whether it was."""
+        if (earlier := self._paying.attached.get(asked)) and earlier.refused:
+            del self._paying.attached[asked]  # it may be otherwise now
+        if asked not in self._paying.attached and asked not in self._facts.to_attach:
+            self._facts.to_attach.append(asked)
+            self._hear()
+        await workflow.wait_condition(lambda: self._ended is not None or asked in self._paying.attached)
+        return self._paying.attached.get(asked) or Attached(ended=self._ended)
+
     @workflow.update(description="Sell the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Sell the hold; answers how it ended, which may be otherwise."""
         self._facts.commit = self._facts.commit or message
-        self._heard += 1
+        self._hear()
         return await self._end()
 
     @workflow.update(description="Give the stock back and wait for the hold's end")
@@ -237,13 +309,13 @@ class HoldWorkflow:
     async def _end(self) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)
         assert self._ended is not None  # noqa: S101 - narrows the type
-        return Ended(self._ended)
+        return Ended(self._ended, self._ended_hold)
 
     @workflow.update(description="Move the deadline and wait until it is written")
     async def extend(self, message: Extend) -> Extended:
         """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
         extension = self._extensions.hear(message)
-        self._heard += 1
+        self._hear()
         await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
         if self._is_written(extension.deadline):
             return Extended(extension.deadline or self._facts.deadline)
@@ -275,5 +347,6 @@ class HoldWorkflow:
             expires_at=self._facts.deadline,
             ending=self._ending,
             payments=list(self._facts.payments),
-            failed_attempts=self._facts.failed_attempts,
+            failed_attempts=len(self._facts.failed),
+            attached=self._facts.attached,
         )

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from workflows.messages import Busy, Held, HoldInput, ReferenceTaken, Reservation, Shortage, TooLate
+from workflows.messages import Busy, Held, HoldInput, LatePayment, ReferenceTaken, Reservation, Shortage, TooLate
 
 _SUMMARY_BYTES = 400
 _DETAILS_BYTES = 20_000
@@ -36,6 +36,11 @@ def details(hold: HoldInput) -> str:
         *(f"- {line.quantity} x {_item(line.sku, line.variant_key)}" for line in hold.lines),
     ]
     return _cut("\n".join(parts), _DETAILS_BYTES)
+
+
+def late_payment(late: LatePayment) -> str:
+    """Return the line by which a late payment is told from others."""
+    return f"{late.shop_id}: {plain(late.payment.id)} for the hold {late.hold_id}"
 
 
 def end(status: str, reason: str) -> str:

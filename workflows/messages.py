@@ -5,7 +5,7 @@ Fields are only ever added, and only with a default: histories outlive code.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from temporalio.common import SearchAttributeKey
@@ -55,8 +55,47 @@ class HoldInput:
     reference: str | None = None
     expires_at: datetime | None = None
     """The deadline in the row of a hold to go on with, for the search attribute; the workflow goes by the row."""
+    close_grace_seconds: int = 3600
+    """How long after its payment can no longer be made the hold waits for Stripe to say so."""
+    checkout: "Checkout | None" = None
+    """The Checkout Session to open once the stock is held."""
     orphaned: bool = False
     """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A Checkout Session that a hold is to have."""
+
+    params: dict[str, Any]
+    """Stripe's own parameters, just as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Stripe's word on a payment: its PaymentIntent, or its Checkout Session while there is no intent."""
+
+    payment_intent_id: str | None = None
+    session_id: str | None = None
+    needs_capture: bool = False
+    """Whether the money is only authorised and has to be captured yet."""
+
+    @property
+    def id(self) -> str:
+        """The id by which this payment is told from others."""
+        return self.payment_intent_id or self.session_id or "unknown"
+
+    def bought(self, of_row: "Payment") -> bool:
+        """Tell whether a sold hold whose row names `of_row` was bought by this payment."""
+        if self.payment_intent_id is None:
+            return of_row.payment_intent_id is None and of_row.session_id == self.session_id
+        return of_row.payment_intent_id == self.payment_intent_id
+
+    def is_same(self, other: "Payment") -> bool:
+        """Tell whether both name the same PaymentIntent or the same session."""
+        return (self.payment_intent_id is not None and self.payment_intent_id == other.payment_intent_id) or (
+            self.session_id is not None and self.session_id == other.session_id
+        )
 
 
 @dataclass(frozen=True)
@@ -94,8 +133,8 @@ class Held:
     lines: list[Line]
     request_hash: str | None = None
     reference: str | None = None
-    payment_id: str | None = None
-    """The payment that bought the hold, where it has ended so."""
+    payment: Payment | None = None
+    """What the row names as the hold's payment: attached to it, or the one that bought it."""
     kind: Literal["held"] = "held"
 
 
@@ -150,7 +189,28 @@ class SettleRequest:
     to: SettledStatus
     reason: str
     actor: str
-    payment_id: str | None = None
+    payment: Payment | None = None
+
+
+@dataclass(frozen=True)
+class EndedHold:
+    """The row of a hold that has ended, as its settle left it: who is told of the end need not read it again."""
+
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    ended_at: datetime
+    lines: list[Line]
+    reason: str | None = None
+    reference: str | None = None
+    payment_session_id: str | None = None
+    payment_intent_id: str | None = None
+    request_hash: str | None = None
+
+    @property
+    def payment(self) -> Payment:
+        """What the row names as the hold's payment: where it is sold, the one that bought it, if any did."""
+        return Payment(self.payment_intent_id, self.payment_session_id)
 
 
 @dataclass(frozen=True)
@@ -158,6 +218,8 @@ class Ended:
     """How the hold ended."""
 
     status: EndStatus
+    hold: EndedHold | None = None
+    """In the answer to an update; not where the hold had ended before this run."""
 
 
 @dataclass(frozen=True)
@@ -165,31 +227,16 @@ class Settled:
     """How the database has the hold after its settle."""
 
     status: EndStatus
-    payment_id: str | None = None
-    """The payment that bought it."""
+    hold: EndedHold | None = None
 
 
 @dataclass(frozen=True)
-class UnclaimedPayment:
-    """A payment that came for a hold which it did not buy."""
+class PaymentFailed:
+    """An attempt to pay was declined."""
 
-    shop_id: str
-    hold_id: str
-    payment_id: str
-    status: EndStatus
-
-
-@dataclass(frozen=True)
-class Payment:
-    """Stripe's word on a payment: its PaymentIntent, or its Checkout Session while there is no intent."""
-
-    payment_intent_id: str | None = None
-    session_id: str | None = None
-
-    @property
-    def id(self) -> str:
-        """The id by which this payment is told from others."""
-        return self.payment_intent_id or self.session_id or "unknown"
+    payment: Payment
+    event_id: str
+    """Stripe's id of the event, which may come twice."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +244,8 @@ class PaymentProcessing:
     """A payment is under way that takes longer than a hold lives (a bank debit, a voucher)."""
 
     payment: Payment
-    grace_seconds: int
-    """How long the stock waits for it, from the first such message, in seconds."""
+    grace_seconds: int | None = None
+    """How long the stock waits for it, from the first such message, in seconds. None: Stripe is asked how it stands."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +284,172 @@ class Extended:
 
 
 @dataclass(frozen=True)
+class Attach:
+    """The shop opened a payment of its own for the hold: the id of its session, or of its PaymentIntent."""
+
+    payment: Payment
+
+
+AttachRefusal = Literal["already_attached", "unknown", "unpayable", "of_another_hold", "away", "not_configured"]
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What became of an attach: done, refused and why, or the hold ended first."""
+
+    refused: AttachRefusal | None = None
+    ended: EndStatus | None = None
+
+
+@dataclass(frozen=True)
+class OpenCheckout:
+    """A Checkout Session to open for a hold."""
+
+    shop_id: str
+    hold_id: str
+    params: dict[str, Any]
+    expires_at: datetime
+    """When the session ends if nobody closes it: later than the hold can."""
+    begun_at: datetime
+
+
+@dataclass(frozen=True)
+class CheckoutOpened:
+    """The session on which the shopper pays."""
+
+    session_id: str
+    url: str | None
+    kind: Literal["opened"] = "opened"
+
+
+@dataclass(frozen=True)
+class CheckoutRefused:
+    """Stripe will not open the session, however often it is asked."""
+
+    message: str
+    code: str | None = None
+    param: str | None = None
+    callers_fault: bool = False
+    """Whether it is about what the caller asked for; else it is about the shop's Stripe account or key."""
+    kind: Literal["refused"] = "refused"
+
+
+CheckoutOutcome = Annotated[CheckoutOpened | CheckoutRefused, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class CheckoutAnswer:
+    """What the caller of a checkout hears: the reservation, and what came of the session if the stock is held."""
+
+    reservation: Reservation
+    checkout: CheckoutOutcome | None = None
+    ended: EndStatus | None = None
+
+
+PaymentState = Literal["open", "processing", "authorized", "paid", "unpayable", "refunded", "unknown"]
+
+
+@dataclass(frozen=True)
+class PaymentQuery:
+    """A hold's payment to look at, or to close."""
+
+    shop_id: str
+    hold_id: str
+    payment: Payment
+    give_back: bool = False
+    """Closing only: whether a payment that is authorised is cancelled too, because nobody wants the hold any more."""
+
+
+@dataclass(frozen=True)
+class PaymentStanding:
+    """How a payment stands at Stripe."""
+
+    state: PaymentState
+    payment: Payment
+    grace_seconds: int
+    """How long a payment by its method may be under way, in seconds."""
+    expires_at: datetime | None = None
+    of_another_hold: bool = False
+    """Whether its metadata name another hold."""
+
+
+@dataclass(frozen=True)
+class AttachRequest:
+    """A payment to write to an active hold's row."""
+
+    shop_id: str
+    hold_id: str
+    payment: Payment
+
+
+@dataclass(frozen=True)
+class PaymentTrouble:
+    """What operations have to hear of a hold's payment."""
+
+    shop_id: str
+    hold_id: str
+    payment_id: str
+    problem: str
+
+
+def late_payment_workflow_id(payment_id: str) -> str:
+    """Return the id of the workflow that looks after a payment which came too late: one for each payment."""
+    return f"late-payment:{payment_id}"
+
+
+@dataclass(frozen=True)
+class LatePayment:
+    """A payment that came for a hold which it did not buy."""
+
+    shop_id: str
+    hold_id: str
+    payment: Payment
+    refund_failed: bool = False
+    """Whether it was given back already and the money came back: then a person has to find another way."""
+
+
+ClaimOutcome = Literal["reacquired", "recorded", "already", "second_payment", "short", "declined", "active", "missing"]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What a late payment met in the database, and whether the money may be given back where it bought nothing."""
+
+    outcome: ClaimOutcome
+    keep_money: bool = False
+
+
+LateOutcome = Literal[
+    "reacquired", "recorded", "refunded", "already", "not_paid", "handed_over", "needs_person", "closed_by_person"
+]
+
+
+@dataclass(frozen=True)
+class LatePaymentReport:
+    """What became of a late payment, for the log and the counter."""
+
+    late: LatePayment
+    outcome: LateOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class LatePaymentEnded:
+    """How a late payment was settled."""
+
+    outcome: LateOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CloseCase:
+    """A person has settled a late payment by hand."""
+
+    actor: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What the workflow knows and waits for; for people and tools that look into one hold."""
 
@@ -247,3 +460,4 @@ class Snapshot:
     ending: str | None
     payments: list[str] = field(default_factory=list)
     failed_attempts: int = 0
+    attached: Payment | None = None

@@ -66,7 +66,14 @@ class StartOptions(TypedDict):
     static_details: str
 
 
-def resumed(hold: HoldRow, *, max_ttl_seconds: int, request_timeout_ms: int, orphaned: bool = False) -> HoldInput:
+def resumed(
+    hold: HoldRow,
+    *,
+    max_ttl_seconds: int,
+    request_timeout_ms: int,
+    close_grace_seconds: int,
+    orphaned: bool = False,
+) -> HoldInput:
     """Return the input of a new run for a hold whose run was lost; the run adopts the row (decision 0004)."""
     return HoldInput(
         shop_id=hold.shop_id,
@@ -78,6 +85,7 @@ def resumed(hold: HoldRow, *, max_ttl_seconds: int, request_timeout_ms: int, orp
         request_hash=hold.request_hash,
         reference=hold.reference,
         expires_at=hold.expires_at,
+        close_grace_seconds=close_grace_seconds,
         orphaned=orphaned,
     )
 

@@ -16,10 +16,11 @@ from api.errors import ApiError, Problem, invalid
 from api.headers import text_of
 from api.identity import hold_id_for, request_hash
 from api.lifecycle import Lifecycle, Wanted
-from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, ShopId, merged
+from api.payments import Payments
+from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
 from inventory.holds import list_holds, read_hold
 from inventory.settings import MIN_TTL_SECONDS, Mode
-from workflows.messages import Cancel, Commit, Extend
+from workflows.messages import Cancel, Commit, Extend, Payment
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
 
@@ -42,7 +43,8 @@ def lifecycle_of(request: Request) -> Lifecycle:
     return lifecycle
 
 
-def _checked_key(key: str | None) -> str | None:
+def checked_key(key: str | None) -> str | None:
+    """Return the key as text. Raises the 422 for one that is not UTF-8 or not printable."""
     return None if key is None else text_of("Idempotency-Key", key)
 
 
@@ -80,7 +82,7 @@ async def create_hold(
     """
     context, lifecycle = context_of(request), lifecycle_of(request)
     settings = context.settings
-    key = _checked_key(idempotency_key)
+    key = checked_key(idempotency_key)
     lines = merged(body.items)
     ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
     if settings.bypass:
@@ -177,6 +179,35 @@ async def release_hold(
 
 
 @router.post(
+    "/{shopId}/{holdId}/payment",
+    summary="Attach a payment of your own",
+    responses={
+        **NOT_FOUND,
+        **errors(
+            Problem.hold_not_active,
+            Problem.payment_already_attached,
+            Problem.payment_not_payable,
+            Problem.payment_of_another_hold,
+        ),
+        **WRITE_ERRORS,
+        **errors(Problem.payments_not_configured, Problem.payment_provider_unavailable, Problem.inventory_unavailable),
+    },
+    openapi_extra=examples("payment"),
+)
+async def attach_payment(
+    request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: PaymentIn
+) -> HoldOut:
+    """Make a Checkout Session or PaymentIntent that the shop opened itself the hold's payment.
+
+    From then on the hold gives its stock back only once that payment is closed. A second one is refused while the
+    first can still be paid.
+    """
+    payment = Payment(body.payment_intent_id, body.checkout_session_id)
+    payments: Payments = request.app.state.payments
+    return HoldOut.of(await payments.attach(shop_id, hold_id, payment))
+
+
+@router.post(
     "/{shopId}/{holdId}/extend",
     summary="Give a shopper longer",
     responses=NOT_FOUND
@@ -196,7 +227,7 @@ async def extend_hold(
     """Move the deadline by `ttlSeconds`, at most to the ceiling from the creation. An ended hold stays ended."""
     settings = context_of(request).settings
     ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
-    message = Extend(ttl_seconds=ttl_seconds, key=_checked_key(idempotency_key))
+    message = Extend(ttl_seconds=ttl_seconds, key=checked_key(idempotency_key))
     return HoldOut.of(await lifecycle_of(request).extend(shop_id, hold_id, message))
 
 

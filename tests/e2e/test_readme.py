@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_up import Up
+from tests.e2e.up import Up
 
 pytestmark = [
     pytest.mark.timeout(240),

@@ -1,7 +1,6 @@
 """`holdfast up`: one command from nothing to a paid hold, and back to nothing, whatever is killed on the way."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -11,10 +10,9 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -23,140 +21,14 @@ from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, Sche
 
 from cli.ports import Ports
 from cli.processes import EmbeddedError, free_port
+from tests.e2e.up import PORTS, Up, gone, until
 from workflows.audit import AuditWorkflow
 from workflows.conversion import data_converter
 from workflows.schedules import AUDIT_SCHEDULE
 
 pytestmark = pytest.mark.timeout(240)
 
-READY_SECONDS = 100.0
-MEMBERS = ("postgres", "temporal", "api", "worker", "mailbox")
-FOREIGN = (
-    "HOLDFAST_",
-    "INVENTORY_",
-    "TEMPORAL_",
-    "DATABASE_",
-    "SKIP_INVENTORY",
-    "SMTP_",
-    "STOCK_ALERT_",
-    "HOLD_EVENTS_",
-)
-
-
-class Up:
-    """One `holdfast up` on a state folder, with ports of its own."""
-
-    def __init__(self, home: Path, python: str = sys.executable, **environment: str) -> None:
-        self.home = home
-        self.python = python
-        ports = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT")
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
-            **{name: str(free_port()) for name in ports},
-            "HOLDFAST_HOME": str(home),
-            **environment,
-        }
-        self.process: subprocess.Popen[str] | None = None
-        self._output: Path | None = None
-
-    def start(self, *arguments: str) -> "Up":
-        self.launch(*arguments)
-        until(lambda: self.published or self.ended, READY_SECONDS, self.output)
-        assert self.published, self.output()
-        return self
-
-    def launch(self, *arguments: str) -> None:
-        self._output = self.home.parent / f"{self.home.name}.printed"
-        with self._output.open("w") as output:
-            self.process = subprocess.Popen(
-                [self.python, "-m", "cli.main", "up", *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-
-    def refused(self, *arguments: str) -> str:
-        """Run it where it cannot, and return the one line that it says."""
-        ran = subprocess.run(
-            [self.python, "-m", "cli.main", "up", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=READY_SECONDS,
-            check=False,
-        )
-        assert ran.returncode == 1, ran.stdout + ran.stderr
-        assert "Traceback" not in ran.stdout + ran.stderr
-        first, *trail = ran.stderr.splitlines()
-        assert all(line.startswith("  | ") for line in trail), ran.stderr
-        return first
-
-    def output(self) -> str:
-        return self._output.read_text() if self._output else ""
-
-    @property
-    def ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    @property
-    def published(self) -> bool:
-        return (self.home / "stack.json").exists()
-
-    @property
-    def stack(self) -> dict[str, Any]:
-        stack: dict[str, Any] = json.loads((self.home / "stack.json").read_text())
-        return stack
-
-    @property
-    def members(self) -> list[psutil.Process]:
-        """All processes that it has started, and theirs."""
-        assert self.process is not None
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def signal(self, number: signal.Signals) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(60)
-
-    def end(self) -> None:
-        if self.process is not None and not self.ended:
-            self.signal(signal.SIGINT)
-
-    def ask(self, method: str, path: str, body: object = None, *, role: str = "authority") -> Any:
-        answer = self.asked(method, path, body, role=role)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    def asked(self, method: str, path: str, body: object = None, *, role: str = "authority") -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.stack[f'{role}Token']}"}
-        url = f"{self.stack['apiUrl']}/api/inventory{path}"
-        return httpx.request(method, url, json=body, headers=headers, timeout=20, trust_env=False)
-
-    def hold(self) -> str:
-        body = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}], "ttlSeconds": 1800}
-        return str(self.ask("POST", "/holds", body)["holdId"])
-
-    def status(self, hold_id: str) -> str:
-        return str(self.ask("GET", f"/holds/demo/{hold_id}")["status"])
-
-    def pay(self, hold_id: str) -> None:
-        # Temporal goes on asking a killed worker for some seconds: 504, "may still happen".
-        until(lambda: self.asked("POST", f"/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 30)
-        assert self.status(hold_id) == "committed"
-
-
-def until(condition: Callable[[], object], seconds: float, told: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s. {told()}"
-        time.sleep(0.05)
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+MEMBERS = ("postgres", "temporal", "api", "worker", "mailbox", "simulator")
 
 
 @pytest.fixture(scope="module")
@@ -195,20 +67,21 @@ def test_the_first_start_publishes_what_runs(up: Up) -> None:
         "stripeWebhookSecret",
         "pids",
     ]
-    assert set(stack["pids"]) == {*MEMBERS, "simulator"}
-    assert {name for name in stack["pids"] if stack["pids"][name] is None} == {"simulator"}
+    assert set(stack["pids"]) == set(MEMBERS)
     assert stack["apiUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_API_PORT']}"
     assert stack["temporalAddress"] == f"127.0.0.1:{up.environment['HOLDFAST_TEMPORAL_PORT']}"
     assert stack["temporalUiUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_TEMPORAL_UI_PORT']}"
+    assert stack["simulatorUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_SIMULATOR_PORT']}"
     assert httpx.get(stack["temporalUiUrl"], follow_redirects=True, trust_env=False).is_success
     assert httpx.get(f"{stack['apiUrl']}/docs", trust_env=False).is_success
+    assert httpx.get(stack["simulatorUrl"], trust_env=False).is_success
     assert all(psutil.pid_exists(stack["pids"][name]) for name in MEMBERS)
 
 
 def test_the_first_hold_is_paid_and_its_stock_shown(up: Up) -> None:
-    (paid,) = up.ask("GET", "/holds?shopId=demo&status=committed")["holds"][-1:]
+    (paid,) = up.ask("GET", "/inventory/holds?shopId=demo&status=committed")["holds"][-1:]
     assert paid["holdId"] in up.output()
-    items = {(item["sku"], item["variantKey"]): item for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    items = {(item["sku"], item["variantKey"]): item for item in up.ask("GET", "/inventory/items?shopId=demo")["items"]}
     assert items["TEE", "size:M"]["onHand"] == 999
     assert "│ before │ TEE size:M │    1000 │    0 │      1000 │" in up.output()
     assert "│ held   │ TEE size:M │    1000 │    1 │       999 │" in up.output()
@@ -267,10 +140,11 @@ def test_the_audit_is_scheduled(up: Up) -> None:
 
 
 def test_secrets_are_for_their_user_only(up: Up) -> None:
-    for name in ("stack.json", "authority-token", "admin-token"):
+    for name in ("stack.json", "authority-token", "admin-token", "stripe-webhook-secret"):
         assert stat.S_IMODE((up.home / name).stat().st_mode) == 0o600
-    assert up.stack["authorityToken"] not in up.output()
-    assert up.stack["adminToken"] not in up.output()
+    commands = " ".join(word for process in up.members for word in process.cmdline())
+    for name in ("authorityToken", "adminToken", "stripeWebhookSecret"):
+        assert up.stack[name] not in up.output() + commands
 
 
 def test_a_second_up_on_the_same_folder_is_told_of_the_first(up: Up) -> None:
@@ -280,7 +154,7 @@ def test_a_second_up_on_the_same_folder_is_told_of_the_first(up: Up) -> None:
     assert up.published
 
 
-@pytest.mark.parametrize("variable", ["HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 def test_a_taken_port_is_named_with_its_variable(up: Up, home: Path, variable: str) -> None:
     port = up.environment[variable]
     assert f"port {port} ({variable}) is taken" in Up(home, **{variable: port}).refused()
@@ -309,7 +183,7 @@ def test_ctrl_c_stops_all_and_the_next_start_finds_the_data(up: Up) -> None:
     up.start()
     assert up.status(hold_id) == "active"
     up.pay(hold_id)
-    for kept in ("databaseUrl", "authorityToken", "adminToken"):
+    for kept in ("databaseUrl", "authorityToken", "adminToken", "stripeWebhookSecret"):
         assert up.stack[kept] == stack[kept]
 
 
@@ -365,13 +239,14 @@ def test_a_second_ctrl_c_does_not_wait_for_a_process_that_hangs(fresh: Up) -> No
 def test_reset_begins_anew(up: Up) -> None:
     first = up.stack
     item = {"sku": "MINE", "onHand": 3}
-    up.ask("PUT", "/items", {"shopId": "demo", "items": [item]}, role="admin")
+    up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [item]}, role="admin")
     up.signal(signal.SIGTERM)
     up.start("--reset")
-    skus = {item["sku"] for item in up.ask("GET", "/items?shopId=demo")["items"]}
+    skus = {item["sku"] for item in up.ask("GET", "/inventory/items?shopId=demo")["items"]}
     assert skus == {"TEE", "MUG", "POSTER"}
-    assert len(up.ask("GET", "/holds?shopId=demo")["holds"]) == 1
-    assert up.stack["adminToken"] != first["adminToken"]
+    assert len(up.ask("GET", "/inventory/holds?shopId=demo")["holds"]) == 2
+    for made_anew in ("adminToken", "stripeWebhookSecret"):
+        assert up.stack[made_anew] != first[made_anew]
 
 
 def test_one_that_ends_again_and_again_stops_all_with_a_message(up: Up) -> None:
@@ -436,7 +311,7 @@ def test_a_port_not_named_gives_way_when_it_is_taken() -> None:
     except OSError:  # somebody else's, which does as well
         taken = None
     try:
-        ports = Ports.choose({"HOLDFAST_TEMPORAL_PORT": (other := str(free_port()))}, None)
+        ports = Ports.choose({"HOLDFAST_TEMPORAL_PORT": (other := str(free_port()))}, None, simulator=True)
     finally:
         if taken:
             taken.close()
@@ -447,7 +322,7 @@ def test_a_port_not_named_gives_way_when_it_is_taken() -> None:
 def test_one_port_named_twice_is_refused() -> None:
     port = str(free_port())
     with pytest.raises(EmbeddedError, match="HOLDFAST_TEMPORAL_PORT"):
-        Ports.choose({"HOLDFAST_API_PORT": port, "HOLDFAST_TEMPORAL_PORT": port}, None)
+        Ports.choose({"HOLDFAST_API_PORT": port, "HOLDFAST_TEMPORAL_PORT": port}, None, simulator=True)
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,10 @@ async def test_a_call_whose_connection_is_cut_runs_again(crowd: AsyncEngine) -> 
         await gate.rollback()
     assert await buyer == Reserved()
     await assert_stock_adds_up(crowd)
+
+
+async def test_a_connection_that_breaks_twice_is_unavailable(crowd: AsyncEngine) -> None:
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailableError):
+            await fetch(crowd, "SELECT pg_terminate_backend(pg_backend_pid(), 5000)", {})
+    assert (await fetch(crowd, "SELECT 1 AS one", {}))[0]["one"] == 1

@@ -10,13 +10,16 @@ import typer
 from typer.testing import CliRunner
 
 from cli.migrate import _LOCK_KEY, MigrationError, migrate, migrate_command
+from tests.postgres.revisions import APPLIED, AT_HEAD
 
-APPLIED = [
-    "applied 0001: Items, holds, their lines and the movements of stock.",
-    "applied 0003: The outbox: what the world is to be told, written with what happened.",
-]
-AT_HEAD = ["already at 0003 (head)"]
-TABLES = {"InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement", "InventoryOutbox"}
+TABLES = {
+    "InventoryItem",
+    "InventoryHold",
+    "InventoryHoldItem",
+    "InventoryMovement",
+    "InventoryCorrection",
+    "InventoryOutbox",
+}
 
 
 def _command(database_url: str | None) -> tuple[int, str, str]:
@@ -45,13 +48,13 @@ def test_ten_at_once_migrate_once(empty_database: str) -> None:
 
 
 def test_processes_at_once_migrate_once(empty_database: str) -> None:
-    program = f"from cli.migrate import migrate; print(*migrate({empty_database!r}))"
+    program = f"from cli.migrate import migrate; print(migrate({empty_database!r}))"
     running = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(3)
     ]
     printed = sorted(process.communicate(timeout=60)[0].strip() for process in running)
-    assert printed == sorted([" ".join(APPLIED), *AT_HEAD * 2])
+    assert printed == sorted([str(APPLIED), *[str(AT_HEAD)] * 2])
 
 
 def test_the_wait_for_another_migration_has_an_end(database: str) -> None:
@@ -73,6 +76,31 @@ def test_a_failed_revision_leaves_nothing(empty_database: str) -> None:
     assert migrate(empty_database) == APPLIED
 
 
+def test_what_a_broken_off_revision_left_is_made_whole_by_the_next_run(database: str) -> None:
+    index = "'\"InventoryMovement_shopId_holdId_restock_idx\"'::regclass"
+    with psycopg.connect(database) as connection:
+        connection.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = {index}")
+        connection.execute('ALTER TABLE "InventoryMovement" DROP "idempotencyKey"')
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert migrate(database) == APPLIED[1:]
+    with psycopg.connect(database) as connection:
+        assert connection.execute(f"SELECT indisvalid FROM pg_index WHERE indexrelid = {index}").fetchone() == (True,)
+        connection.execute('SELECT "idempotencyKey" FROM "InventoryMovement"')
+
+
+def test_a_revision_waits_for_the_checkouts_that_run_beside_it_and_they_for_it(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    with psycopg.connect(database) as checkout, ThreadPoolExecutor(1) as pool:
+        checkout.execute('LOCK TABLE "InventoryMovement" IN ROW EXCLUSIVE MODE')
+        migrating = pool.submit(migrate, database)
+        with psycopg.connect(database, autocommit=True) as watch:
+            while not watch.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone():
+                pass
+        checkout.commit()
+        assert migrating.result() == APPLIED[1:]
+
+
 def test_an_older_release_leaves_a_newer_schema_alone(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -80,7 +108,7 @@ def test_an_older_release_leaves_a_newer_schema_alone(database: str) -> None:
 
 
 def test_the_command_prints_what_it_did(empty_database: str) -> None:
-    assert _command(empty_database) == (0, "\n".join([*APPLIED, ""]), "")
+    assert _command(empty_database) == (0, "".join(f"{line}\n" for line in APPLIED), "")
     assert _command(empty_database) == (0, f"{AT_HEAD[0]}\n", "")
 
 

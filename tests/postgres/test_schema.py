@@ -5,11 +5,12 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt lowStockAt",
+    " updatedAt retiredAt lowStockAt",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
-    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt",
+    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
+    "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
     "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
 }
 INDEXES = {
@@ -18,12 +19,16 @@ INDEXES = {
     "InventoryHold: btree (\"expiresAt\") WHERE (status = 'active'::text)",
     'InventoryHold: btree ("createdAt")',
     "InventoryHold: btree (\"shopId\", reference) WHERE (status = 'active'::text)",
+    'InventoryHold: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
+    'InventoryHold: btree ("paymentSessionId") WHERE ("paymentSessionId" IS NOT NULL)',
     "InventoryHoldItem: btree (id)",
     'InventoryHoldItem: btree ("holdId")',
     'InventoryHoldItem: btree ("shopId", sku, "variantKey")',
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
+    'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
+    'InventoryCorrection: btree ("shopId", "idempotencyKey")',
     "InventoryOutbox: btree (id)",
     'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }

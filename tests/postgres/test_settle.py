@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory.engine import DatabaseBusyError, fetch, fetch_on
@@ -48,6 +48,7 @@ async def test_each_ending_moves_the_stock_and_says_when(
     times[HoldStatus.EXPIRED] = hold.expired_at
     assert [status for status, at in times.items() if at] == [ending]
     assert (hold.status, hold.reason, hold.payment_intent_id) == (ending, "test", "pi_1")
+    assert settled.hold == hold
     await assert_stock_adds_up(held)
 
 
@@ -82,7 +83,7 @@ async def test_a_hold_that_has_ended_answers_how_and_stays_so(
     assert again is not None
     assert (again.status, again.changed) == (first, False)
     assert await stock_of(held, "mug") == stock
-    assert await read_hold(held, SHOP, "h1") == hold
+    assert await read_hold(held, SHOP, "h1") == again.hold == hold
     await assert_stock_adds_up(held)
 
 
@@ -113,7 +114,7 @@ async def test_the_deadline_moves_while_active_and_never_after(held: AsyncEngine
 
 async def test_held_that_has_drifted_is_an_error_and_nothing_changes(held: AsyncEngine) -> None:
     await fetch(held, "UPDATE \"InventoryItem\" SET held = 1 WHERE sku = 'mug'", {})
-    with pytest.raises(exc.IntegrityError, match="InventoryItem_held_check") as refused:
+    with pytest.raises(psycopg.IntegrityError, match="InventoryItem_held_check") as refused:
         await end(held, "h1", HoldStatus.RELEASED)
     assert refused.value.__cause__ is not refused.value  # Temporal follows causes to their end
     hold = await read_hold(held, SHOP, "h1")

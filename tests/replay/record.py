@@ -1,43 +1,142 @@
-"""Record a history of each way that a hold can go: `python -m tests.replay.record`.
+"""Record a history of each way that a hold or a late payment can go: `python -m tests.replay.record`.
 
-Run it once for each released version of the workflow; histories of earlier versions stay and go on being replayed.
+Run it once for each released version of the workflows; histories of earlier versions stay and go on being replayed.
 """
 
 import asyncio
 import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
+from inventory.counts import ItemCount, count_items
 from inventory.engine import create_engine
-from inventory.items import ItemCount, count_items
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
+from payments.checkout import Order, PaidLine, session_params
+from payments.gateway import connected
+from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP, environment
 from worker import make_worker
 from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Commit, Extend, HoldInput, Line, Payment, PaymentProcessing, hold_workflow_id
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.messages import (
+    Attach,
+    Cancel,
+    Checkout,
+    CheckoutAnswer,
+    CheckoutOpened,
+    CloseCase,
+    Commit,
+    Extend,
+    HoldInput,
+    LatePayment,
+    Line,
+    Payment,
+    PaymentFailed,
+    PaymentProcessing,
+    hold_workflow_id,
+    late_payment_workflow_id,
+)
 
 HISTORIES = Path(__file__).parent / "histories"
 CARD, DEBIT = Payment("pi_card", "cs_1"), Payment("pi_debit", "cs_2")
-
-Step = tuple[str, object] | Literal["look", "cancel the run"]
-Story = list[Step]
-STORIES: dict[str, tuple[HoldInput, Story]] = {}
+UPDATES = {"commit", "release", "extend", "attach"}
 
 
-def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000) -> None:
+@dataclass
+class Teller:
+    """Tells one story: acts as callers, Stripe and shopper."""
+
+    client: Client
+    stripe: Simulated
+    task_queue: str
+    handle: WorkflowHandle[Any, Any]
+    hold: HoldInput
+
+    async def page(self) -> str:
+        """Return the id of the hold's Checkout Session once it is open."""
+        answer = await self.handle.execute_update("checkout_opened", result_type=CheckoutAnswer)
+        assert isinstance(answer.checkout, CheckoutOpened)
+        return answer.checkout.session_id
+
+    async def paid_on_the_page(self, how: str = "card") -> Payment:
+        """Let the shopper pay, and return the payment. Nobody tells the workflow of it."""
+        session_id = await self.page()
+        await self.stripe.control(f"/sessions/{session_id}/pay", how=how)
+        return Payment((await self.stripe.books(session_id))["payment_intent"], session_id)
+
+    async def paid(self) -> Payment:
+        """Return a payment that no page made."""
+        intent = await self.stripe.stripe.v1.payment_intents.create_async({"amount": 1999, "currency": "eur"})
+        await self.stripe.control(f"/payment_intents/{intent.id}/pay", how="card")
+        return Payment(intent.id)
+
+
+Act = Callable[[Teller], Awaitable[object]]
+Step = tuple[str, object] | Literal["look", "cancel the run"] | Act
+STORIES: dict[str, tuple[HoldInput, list[Step]]] = {}
+LATE: dict[str, Callable[[Teller], Awaitable[LatePayment]]] = {}
+
+
+def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000, **page: Any) -> None:
     lines = [Line(sku, "size:M", 2), Line("MUG", "", 1)]
-    hold = HoldInput(SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}")
-    STORIES[name] = (hold, list(story))
+    checkout = None
+    if page:
+        order = Order(
+            SHOP,
+            name,
+            [PaidLine(1, name="Cart", unit_amount=4900, currency="eur")],
+            success_url="https://shop.example/paid",
+            cancel_url=None,
+            **page,
+        )
+        checkout = Checkout(session_params(order))
+    STORIES[name] = (
+        HoldInput(
+            SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}", checkout=checkout
+        ),
+        list(story),
+    )
+
+
+async def _pay_and_tell(teller: Teller) -> None:
+    payment = await teller.paid_on_the_page()
+    await teller.handle.signal("payment_succeeded", payment)
+
+
+async def _authorise_and_tell(teller: Teller) -> None:
+    payment = await teller.paid_on_the_page()
+    await teller.handle.signal(
+        "payment_succeeded", Payment(payment.payment_intent_id, payment.session_id, needs_capture=True)
+    )
+
+
+async def _pay_in_silence(teller: Teller) -> None:
+    await teller.paid_on_the_page()
+
+
+async def _debit_that_fails(teller: Teller) -> None:
+    payment = await teller.paid_on_the_page("debit")
+    await teller.handle.signal("payment_processing", PaymentProcessing(payment))
+    await teller.handle.execute_update("extend", Extend(60))
+    await teller.stripe.control(f"/payment_intents/{payment.payment_intent_id}/settle", ok=False)
+    await teller.handle.signal("cancel", Cancel("stripe", "checkout_session_async_payment_failed", payment))
+
+
+async def _attach_own(teller: Teller) -> None:
+    intent = await teller.stripe.stripe.v1.payment_intents.create_async({"amount": 1999, "currency": "eur"})
+    await teller.handle.execute_update("attach", Attach(Payment(intent.id)))
 
 
 _story("committed", ("commit", Commit("shop")))
@@ -51,34 +150,82 @@ _story("looked-at-while-reserving", "look", ("commit", Commit("shop")))
 _story("extended-and-committed", ("extend", Extend(600, "key")), ("extend", Extend(600)), ("commit", Commit("shop")))
 _story(
     "processing-failed-and-released",
-    ("payment_failed", CARD),
+    ("payment_failed", PaymentFailed(CARD, "evt_1")),
     ("payment_processing", PaymentProcessing(DEBIT, 86_400)),
     ("cancel", Cancel("shopper")),
     ("cancel", Cancel("stripe", "payment failed", DEBIT)),
 )
 _story("rejected", sku="NONE")
 _story("too-late", window=0)
+_story("checkout-paid", _pay_and_tell, locale="de")
+_story("checkout-captured", _authorise_and_tell, capture_method="manual")
+_story("checkout-expired", ttl=1, locale="de")
+_story("checkout-paid-in-silence", _pay_in_silence, ttl=2, locale="de")
+_story("checkout-released", ("release", Cancel("shopper")), locale="de")
+_story("checkout-debit-failed", _debit_that_fails, payment_method_types=["sepa_debit"])
+_story("checkout-refused", payment_method_types=["barter"])
+_story("attached-and-released", _attach_own, ("release", Cancel("shopper")))
 
 
-async def _tell(client: Client, task_queue: str, hold: HoldInput, story: Story) -> str:
+def _late(name: str) -> Callable[[Callable[[Teller], Awaitable[LatePayment]]], None]:
+    def keep(tell: Callable[[Teller], Awaitable[LatePayment]]) -> None:
+        LATE[name] = tell
+
+    return keep
+
+
+@_late("late-reacquired")
+async def _reacquired(teller: Teller) -> LatePayment:
+    return LatePayment(SHOP, "expired", await teller.paid())
+
+
+@_late("late-refunded")
+async def _refunded(teller: Teller) -> LatePayment:
+    return LatePayment(SHOP, "paid", await teller.paid())
+
+
+@_late("late-closed-by-person")
+async def _closed(teller: Teller) -> LatePayment:
+    late = LatePayment(SHOP, "expired", Payment("pi_unknown"))
+    handle = await teller.client.start_workflow(
+        LatePaymentWorkflow.run, late, id=late_payment_workflow_id("pi_unknown"), task_queue=teller.task_queue
+    )
+    await handle.signal(LatePaymentWorkflow.close, CloseCase("Ann", "called the shopper"))
+    return late
+
+
+async def _tell(client: Client, stripe: Simulated, task_queue: str, hold: HoldInput, story: list[Step]) -> str:
     handle = await client.start_workflow(
         HoldWorkflow.run,
         hold,
         id=hold_workflow_id(hold.shop_id, hold.hold_id),
         task_queue=task_queue,
     )
-    updates = {"commit", "release", "extend"}
     for step in story:
         if step == "look":
             await handle.query(HoldWorkflow.snapshot)  # while the reserve runs, it splits the first task in pieces
         elif step == "cancel the run":
             await handle.cancel()
-        elif step[0] in updates:
+        elif callable(step):
+            await step(Teller(client, stripe, task_queue, handle, hold))
+        elif step[0] in UPDATES:
             await handle.execute_update(*step)
         else:
+            assert not isinstance(step, str)
             await handle.signal(*step)
     await handle.result()
     return (await handle.fetch_history()).to_json()
+
+
+async def _tell_late(client: Client, stripe: Simulated, task_queue: str, name: str) -> str:
+    hold, _ = STORIES["expired"]
+    handle = client.get_workflow_handle(hold_workflow_id(SHOP, "expired"))
+    late = await LATE[name](Teller(client, stripe, task_queue, handle, hold))
+    case = client.get_workflow_handle(late_payment_workflow_id(late.payment.id))
+    if late.payment.id != "pi_unknown":
+        case = await client.start_workflow(LatePaymentWorkflow.run, late, id=case.id, task_queue=task_queue)
+    await case.result()
+    return (await case.fetch_history()).to_json()
 
 
 def record(folder: Path) -> None:
@@ -104,12 +251,15 @@ async def _record_on(database: str, address: str) -> dict[str, str]:
     await count_items(engine, SHOP, counts, actor="recorder")
     telemetry = Telemetry(CollectorRegistry())
     client = await Client.connect(address, data_converter=data_converter, identity="recorder")
-    stock, payments = StockActivities(engine, telemetry), PaymentActivities(telemetry)
-    async with make_worker(client, stock, payments, task_queue="recording"):
-        stories = STORIES.values()
-        found = await asyncio.gather(*(_tell(client, "recording", hold, story) for hold, story in stories))
+    async with simulated(seed=1) as stripe, connected(API_KEY, stripe.url) as gateway:
+        stock, payments = StockActivities(engine, telemetry), PaymentActivities(telemetry, gateway)
+        async with make_worker(client, stock, payments, task_queue="recording"):
+            told = await asyncio.gather(
+                *(_tell(client, stripe, "recording", hold, story) for hold, story in STORIES.values())
+            )
+            late = [await _tell_late(client, stripe, "recording", name) for name in LATE]
     await engine.dispose()
-    return dict(zip(STORIES, found, strict=True))
+    return dict(zip([*STORIES, *LATE], [*told, *late], strict=True))
 
 
 if __name__ == "__main__":

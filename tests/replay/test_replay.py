@@ -10,11 +10,13 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
-from tests.replay.record import HISTORIES, STORIES
+from tests.replay.record import HISTORIES, LATE, STORIES
 from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
+from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import Ended, HoldInput
 
+WORKFLOWS = [HoldWorkflow, LatePaymentWorkflow]
 FILES = sorted(HISTORIES.glob("*/*.json"))
 
 
@@ -25,7 +27,7 @@ def history_of(file: Path) -> WorkflowHistory:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 @pytest.mark.parametrize("runner", [SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()], ids=["in", "out"])
 async def test_a_committed_history_replays(file: Path, runner: WorkflowRunner) -> None:
-    replayer = Replayer(workflows=[HoldWorkflow], data_converter=data_converter, workflow_runner=runner)
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter, workflow_runner=runner)
 
     await replayer.replay_workflow(history_of(file))
 
@@ -33,7 +35,7 @@ async def test_a_committed_history_replays(file: Path, runner: WorkflowRunner) -
 @pytest.mark.parametrize("release", sorted(folder.name for folder in HISTORIES.iterdir()))
 def test_every_release_has_a_history_of_each_story(release: str) -> None:
     recorded = {file.stem for file in (HISTORIES / release).glob("*.json")}
-    assert recorded >= set(STORIES) or release != max(folder.name for folder in HISTORIES.iterdir())
+    assert recorded >= {*STORIES, *LATE} or release != max(folder.name for folder in HISTORIES.iterdir())
     for name in recorded:
         events = json.loads((HISTORIES / release / f"{name}.json").read_text())["events"]
         assert events[-1]["eventType"] == "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED", name

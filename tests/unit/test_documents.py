@@ -17,8 +17,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     settings = Settings.model_fields.values()
     assert {field.alias for field in settings} <= set(rows)
     for field in settings:
-        default = "" if field.is_required() or field.default == () else str(field.default)
-        default = {"False": "0", "True": "1"}.get(default, default)
+        default = "" if field.is_required() or not field.get_default(call_default_factory=True) else str(field.default)
+        default = {"": "0" if field.annotation is bool else "", "True": "1"}.get(default, default)
         assert rows[str(field.alias)] == default, field.alias
 
 

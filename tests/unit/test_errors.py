@@ -46,7 +46,8 @@ def test_each_error_has_the_one_shape(problem: Problem) -> None:
 @pytest.mark.parametrize("problem", Problem)
 def test_what_is_worth_another_try_says_when(problem: Problem) -> None:
     answer = ApiError(problem).response()
-    again = problem.value.status in {429, 503, 504}
+    set_up = problem in {Problem.payments_not_configured, Problem.webhook_not_configured}
+    again = problem.value.status in {429, 503, 504} and not set_up
     assert ("Retry-After" in answer.headers) == again
     assert ("retryAfter" in json.loads(bytes(answer.body))) == again
     assert problem.value.retry.startswith("Yes") == (again or problem is Problem.internal_error)

@@ -48,6 +48,15 @@ def test_what_is_not_set_has_its_default() -> None:
         ("INVENTORY_DATABASE_POOL_SIZE", "0", "1 to 64"),
         ("HOLDFAST_LOG_FORMAT", "xml", "auto, json, text"),
         ("INVENTORY_BACKEND", "mysql", "postgres"),
+        ("STRIPE_API_KEY", "pk_test_public", "sk_test_"),
+        ("STRIPE_WEBHOOK_SECRET", "secret", "whsec_"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_one,two", "whsec_"),
+        ("STRIPE_API_BASE", "localhost:8010", "a bare address"),
+        ("STRIPE_API_BASE", "http://localhost:8010/v1", "a bare address"),
+        ("LATE_PAYMENT_POLICY", "ignore", "reacquire_or_refund, refund, keep"),
+        ("PAYMENT_GRACE_SECONDS", "sepa_debit=14d", "in seconds"),
+        ("PAYMENT_GRACE_SECONDS", "sepa_debit=29", "30 to 5184000 seconds"),
+        ("PAYMENT_CLOSE_GRACE_SECONDS", "-1", "0 to 604800"),
         ("DATABASE_URL", "mysql://db/shop", "postgresql:// URL"),
         ("DATABASE_URL", "", "postgresql:// URL"),
         ("INVENTORY_AUTHORITY_TOKEN", "short", "openssl rand -hex 32"),
@@ -136,3 +145,28 @@ def test_without_a_token_nobody_could_be_told_apart() -> None:
     with pytest.raises(SettingsError, match="INVENTORY_AUTHORITY_TOKEN, INVENTORY_ADMIN_TOKEN: neither is set"):
         Settings.read(URL).require_tokens()
     Settings.read(URL | {"INVENTORY_AUTHORITY_TOKEN": TOKEN}).require_tokens()
+
+
+@pytest.mark.parametrize("key", ["sk_live_abc", "rk_live_abc"])
+def test_a_live_key_is_refused_with_the_simulators_address(key: str) -> None:
+    message = refusal(STRIPE_API_KEY=key, STRIPE_API_BASE="http://127.0.0.1:8010")
+    assert "STRIPE_API_KEY" in message
+    assert "STRIPE_API_BASE" in message
+    assert key not in message
+    Settings.read(URL | {"STRIPE_API_KEY": key})
+    Settings.read(URL | {"STRIPE_API_KEY": "sk_test_abc", "STRIPE_API_BASE": "http://127.0.0.1:8010"})
+
+
+def test_what_concerns_payments_is_read() -> None:
+    settings = Settings.read(
+        URL
+        | {
+            "STRIPE_API_KEY": "rk_test_abc",
+            "STRIPE_WEBHOOK_SECRET": "whsec_new, whsec_old",
+            "PAYMENT_GRACE_SECONDS": "sepa_debit=86400, default=3600",
+        }
+    )
+    assert settings.stripe_api_key is not None
+    assert [secret.get_secret_value() for secret in settings.stripe_webhook_secrets] == ["whsec_new", "whsec_old"]
+    assert settings.payment_graces == {"sepa_debit": 86_400, "default": 3600}
+    assert Settings.read(URL | {"STRIPE_API_KEY": "", "STRIPE_API_BASE": ""}).stripe_api_key is None

@@ -1,6 +1,7 @@
 """The messages that a hold can hear, sent so that a test knows when the server has them."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ async def send(hold: Hold, message: str) -> None:
     """Send a message and return once the server has it; for the deadline, once its timer has fired."""
     match message:
         case "payment":
-            await hold.handle.signal(HoldWorkflow.payment_succeeded, Payment(payment_intent_id="pi_1"))
+            await hold.handle.signal(HoldWorkflow.payment_succeeded, Payment(payment_intent_id=f"pi_{hold.hold_id}"))
         case "cancel":
             await hold.handle.signal(HoldWorkflow.cancel, Cancel(actor="test"))
         case "ui_cancel":
@@ -137,3 +138,11 @@ async def until_settling(hold: Hold) -> None:
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
         lambda e: e.activity_task_scheduled_event_attributes.activity_type.name == "settle",
     )
+
+
+async def until_so(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+    """Return when the condition holds."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"not in {seconds} s: {what}"
+        await asyncio.sleep(0.02)

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0003"
-down_revision = "0001"
+revision = "0004"
+down_revision = "0003"
 
 # Each may be repeated: where the version table was lost, all of it is there already.
 STATEMENTS = (

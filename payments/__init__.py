@@ -1,0 +1,1 @@
+"""Stripe, translated at the door: nothing of its library goes past this package."""

@@ -1,0 +1,37 @@
+"""How a simulator is set up. Nothing here is read from the environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+API_VERSION = "2026-10-28.endive"
+"""What events are rendered as when the endpoint asks for nothing else; the version of stripe-python 16.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where webhooks go. Several secrets sign side by side, as during a rotation; none leaves the header out."""
+
+    url: str
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The set-up of one simulator; every time is in seconds."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    api_key: str | None = None
+    """The only key that is let in; without one, every test mode secret key is."""
+    seed: int = 0
+    """Decides which calls and events a fault with a share hits, and how long a spread delay is."""
+    first_retry: float = 1.0
+    """A webhook that was not answered with 2xx is sent again after this, then after twice this, and so on."""
+    longest_retry: float = 60.0
+    attempts: int | None = None
+    """Attempts for each webhook before it is given up; None goes on for ever."""
+    webhook_timeout: float = 10.0
+    public_url: str | None = None
+    """Where a browser finds the pay pages; without it, the address that the API was called at."""
+    state_file: Path | None = None
+    """Where the state is kept over restarts; without it, in memory only."""
+    api_version: str = API_VERSION

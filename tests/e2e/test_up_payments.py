@@ -1,0 +1,235 @@
+"""Payments in `holdfast up`: the simulator where there is no Stripe account, and nothing of it where there is one."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cli.processes import free_port
+from tests.e2e.up import Up, until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """Yield a started one. Each test leaves it running."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def fresh(home: Path) -> Iterator[Up]:
+    """Yield one that is not started yet."""
+    one = Up(home)
+    yield one
+    one.end()
+
+
+def session_opened(up: Up) -> str:
+    """Open a session that no hold knows, and return when the simulator has written it down."""
+    session = simulator(
+        up,
+        "POST",
+        "/v1/checkout/sessions",
+        headers={"Authorization": "Bearer sk_test_somebody"},
+        data={
+            "mode": "payment",
+            "success_url": "https://shop.example/thanks",
+            "line_items[0][quantity]": "1",
+            "line_items[0][price_data][currency]": "eur",
+            "line_items[0][price_data][unit_amount]": "1250",
+            "line_items[0][price_data][product_data][name]": "Mug",
+        },
+    ).json()
+    until(lambda: session["id"] in kept_sessions(up), 10)
+    return str(session["id"])
+
+
+def simulator(up: Up, method: str, path: str, **more: Any) -> httpx.Response:
+    answer = httpx.request(method, f"{up.stack['simulatorUrl']}{path}", trust_env=False, timeout=20, **more)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def kept_sessions(up: Up) -> dict[str, Any]:
+    """Return the sessions that the simulator has written down."""
+    state = up.home / "simulator.json"
+    kept: dict[str, Any] = json.loads(state.read_text())["store"]["sessions"] if state.exists() else {}
+    return kept
+
+
+def sessions(up: Up) -> set[str]:
+    return {each["session"] for each in up.simulated("/sessions")}
+
+
+def environment_of(up: Up, member: str) -> dict[str, str]:
+    return psutil.Process(up.stack["pids"][member]).environ()
+
+
+def pays(page: str) -> str:
+    """Press Pay on the page, and return where the browser goes."""
+    answer = httpx.post(page, data={"how": "card"}, trust_env=False)
+    assert answer.status_code == httpx.codes.SEE_OTHER, answer.text
+    return answer.headers["location"]
+
+
+def demo_hold(up: Up) -> str:
+    return up.printed("Watch it").rpartition(":")[2]
+
+
+def deliveries(up: Up, event: str, about: str) -> list[list[int | None]]:
+    """Return the answers to each webhook of that type about the session."""
+    return [each["answers"] for each in up.simulated("/webhooks") if (each["type"], each["about"]) == (event, about)]
+
+
+def test_paying_at_the_printed_link_commits_the_demo_hold(up: Up) -> None:
+    hold_id = demo_hold(up)
+    assert up.status(hold_id) == "active"
+    thanks = httpx.get(pays(up.printed("Pay")), trust_env=False).text
+    assert "Your payment of 50.00 EUR has arrived." in thanks
+    assert hold_id in thanks
+    until(lambda: up.status(hold_id) == "committed", 20, up.output)
+    workflow = up.printed("Watch it").replace("/namespaces/", "/api/v1/namespaces/")
+    assert httpx.get(workflow, trust_env=False).json()["workflowExecutionInfo"]["status"].endswith("COMPLETED")
+
+
+def test_what_was_paid_while_the_api_was_away_is_heard_when_it_is_back(up: Up) -> None:
+    opened = up.checkout()
+    before = up.stack["pids"]["api"]
+    os.kill(before, signal.SIGKILL)
+    pays(opened["url"])
+    until(lambda: up.stack["pids"]["api"] != before, 70, up.output)
+    until(lambda: up.status(opened["holdId"]) == "committed", 70, up.output)
+    first, *_ = deliveries(up, "payment_intent.created", opened["checkoutSessionId"])
+    assert first[0] is None
+    assert first[-1] == httpx.codes.OK
+
+
+def test_what_was_paid_and_not_yet_told_is_told_by_the_next_simulator(up: Up) -> None:
+    opened = up.checkout()
+    up.simulated("/faults", on="webhook", effect="hold", times=None)
+    pays(opened["url"])
+    until(lambda: kept_sessions(up)[opened["checkoutSessionId"]]["status"] == "complete", 10)
+    assert up.status(opened["holdId"]) == "active"
+    os.kill(up.stack["pids"]["simulator"], signal.SIGKILL)
+    until(lambda: up.status(opened["holdId"]) == "committed", 30, up.output)
+
+
+def test_where_no_demo_payment_can_be_made_that_is_said_in_one_line(up: Up) -> None:
+    sold_out = {"sku": "MUG", "onHand": 0}
+    for hold in up.ask("GET", "/inventory/holds?shopId=demo&status=active")["holds"]:
+        up.ask("POST", f"/inventory/holds/demo/{hold['holdId']}/release", {})
+    up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [sold_out]}, role="admin")
+    up.signal(signal.SIGINT)
+    up.start()
+    assert "There is no demo payment: POST /checkout/sessions was answered 409:" in up.output()
+    assert "Serving." in up.output()
+
+
+def test_a_killed_simulator_is_back_with_its_sessions(up: Up) -> None:
+    session = session_opened(up)
+    before = up.stack["pids"]
+    os.kill(before["simulator"], signal.SIGKILL)
+    until(lambda: up.stack["pids"]["simulator"] != before["simulator"], 30, up.output)
+    assert session in sessions(up)
+    assert up.stack["pids"] == before | {"simulator": up.stack["pids"]["simulator"]}
+    assert "simulator ended (killed by SIGKILL); starting it again" in up.output()
+
+
+def test_sessions_and_secret_are_kept_over_a_restart_and_pay_pages_move_with_the_port(up: Up) -> None:
+    session, secret = session_opened(up), up.stack["stripeWebhookSecret"]
+    up.signal(signal.SIGINT)
+    up.environment["HOLDFAST_SIMULATOR_PORT"] = str(free_port())
+    up.start()
+    assert up.stack["stripeWebhookSecret"] == secret
+    assert up.stack["simulatorUrl"].endswith(up.environment["HOLDFAST_SIMULATOR_PORT"])
+    assert f"{up.stack['simulatorUrl']}/c/pay/{session}" in simulator(up, "GET", "/").text
+
+
+def test_reset_forgets_the_sessions(up: Up) -> None:
+    session = session_opened(up)
+    up.signal(signal.SIGINT)
+    up.start("--reset")
+    assert session not in sessions(up)
+
+
+def test_a_simulator_state_that_is_none_is_refused_in_one_line_and_reset_mends_it(fresh: Up) -> None:
+    fresh.home.mkdir()
+    (fresh.home / "holdfast-home").touch()
+    state = fresh.home / "simulator.json"
+    for text in ("", "[]", '{"store": {}}'):
+        state.write_text(text)
+        refusal = fresh.refused()
+        assert "simulator ended" in refusal
+        assert f"{state} is not the state of a simulator" in refusal
+    fresh.start("--reset")
+
+
+def test_the_environments_secret_signs_and_what_would_lead_elsewhere_is_not_used(home: Path) -> None:
+    up = Up(
+        home,
+        STRIPE_WEBHOOK_SECRET="whsec_next, whsec_present",
+        STRIPE_API_BASE="http://127.0.0.1:9",
+        HTTP_PROXY="http://127.0.0.1:9",
+        http_proxy="http://127.0.0.1:9",
+    )
+    try:
+        up.start()
+        assert "STRIPE_API_BASE is set and not used" in up.output()
+        assert up.stack["stripeWebhookSecret"] == "whsec_next"
+        for member in ("api", "worker"):
+            environment = environment_of(up, member)
+            assert environment["STRIPE_API_BASE"] == up.stack["simulatorUrl"]
+            assert environment["STRIPE_API_KEY"].startswith("sk_test_")
+            assert environment["STRIPE_WEBHOOK_SECRET"] == "whsec_next, whsec_present"
+        pays(up.printed("Pay"))
+        until(lambda: up.status(demo_hold(up)) == "committed", 20, up.output)
+    finally:
+        up.end()
+
+
+def test_with_an_account_no_simulator_runs_and_the_environment_is_passed_on(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        up = Up(home, STRIPE_API_KEY="rk_test_mine", HOLDFAST_SIMULATOR_PORT=port)
+        try:
+            up.start()
+            assert up.stack["simulatorUrl"] is None
+            assert up.stack["pids"]["simulator"] is None
+            assert up.stack["stripeWebhookSecret"] is None
+            assert "STRIPE_WEBHOOK_SECRET is not set" in up.output()
+            assert "Pay by" not in up.output()
+            assert "simulator" not in " ".join(word for process in up.members for word in process.cmdline())
+            for member in ("api", "worker"):
+                environment = environment_of(up, member)
+                assert environment["STRIPE_API_KEY"] == "rk_test_mine"
+                assert not {"STRIPE_API_BASE", "STRIPE_WEBHOOK_SECRET"} & environment.keys()
+            up.signal(signal.SIGINT)
+            up.environment["STRIPE_WEBHOOK_SECRET"] = "whsec_mine"
+            up.start()
+            assert up.stack["stripeWebhookSecret"] == "whsec_mine"
+            assert not (home / "stripe-webhook-secret").exists()
+        finally:
+            up.end()
+
+
+def test_a_live_key_is_refused_with_another_address_than_stripes(home: Path) -> None:
+    refusal = Up(home, STRIPE_API_KEY="sk_live_mine", STRIPE_API_BASE="http://127.0.0.1:8010").refused()
+    assert "STRIPE_API_KEY: is a live key" in refusal
+    assert "sk_live_mine" not in refusal

@@ -1,0 +1,35 @@
+"""That the simulator says nothing about Stripe that Stripe's own description does not say."""
+
+import pytest
+import stripe
+
+from simulator import checkout, intent_calls
+from simulator.config import API_VERSION
+from simulator.operations import OPERATIONS, Operation
+from tests.simulator.description import Description
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_every_operation_is_one_of_stripes(description: Description, operation: Operation) -> None:
+    assert description.operation(operation.method, operation.path)["responses"]["200"]
+
+
+def test_parameters_that_are_taken_without_effect_are_stripes(description: Description) -> None:
+    sessions = description.parameters("POST", "/v1/checkout/sessions")["properties"]
+    assert checkout.IGNORED | set(checkout.ECHOED) <= set(sessions)
+    intents = description.parameters("POST", "/v1/payment_intents")["properties"]
+    assert set(intents) >= intent_calls.IGNORED
+
+
+def test_events_have_the_version_of_the_library_in_use() -> None:
+    assert stripe.api_version == API_VERSION
+
+
+def test_the_witness_sees_what_is_missing_wrong_or_invented(description: Description) -> None:
+    body = {"object": "event", "livemode": "no", "colour": "red"}
+    problems = " ".join(description.problems_of_answer("GET", "/v1/events/{id}", 200, body))
+    assert '"created" is a required property' in problems
+    assert '"no" is not of type "boolean"' in problems
+    assert "'colour' was unexpected" in problems
+    wrong = description.problems_of_request("POST", "/v1/refunds", "amount=much&reason=none&colour=red")
+    assert len(wrong) == 3
