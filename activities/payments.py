@@ -116,18 +116,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="report-late-payment")
     async def report_late_payment(self, report: LatePaymentReport) -> None:
         """Tell operations what became of a late payment, and count it; and the shop's own systems by an event."""
-        what = f"{report.late.payment.id}:{report.outcome}"
-        try:
-            await note_hold_event(
-                self._engine,
-                event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"holdfast:late-payment:{what}")),
-                event_type="hold.late_payment",
-                shop_id=report.late.shop_id,
-                hold_id=report.late.hold_id,
-                more={"paymentIntentId": report.late.payment.id, "outcome": report.outcome},
-            )
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
+        await self._note_event(report)
         self._telemetry.late_payment(
             report.outcome,
             in_order=report.outcome in _LATE_IN_ORDER,
@@ -136,6 +125,21 @@ class PaymentActivities(PaymentsPort):
             payment_id=report.late.payment.id,
             detail=report.detail,
         )
+
+    async def _note_event(self, report: LatePaymentReport) -> None:
+        late = report.late
+        name = f"late-payment:{late.shop_id}:{late.hold_id}:{late.payment.id}:{report.outcome}"
+        try:
+            await note_hold_event(
+                self._engine,
+                event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
+                event_type="hold.late_payment",
+                shop_id=late.shop_id,
+                hold_id=late.hold_id,
+                more={"outcome": report.outcome, "paymentIntentId": late.payment.payment_intent_id},
+            )
+        except (DatabaseBusyError, DatabaseUnavailableError) as error:
+            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
 
     async def _intent_of(self, stripe: Gateway, query: PaymentQuery) -> str:
         found = await stripe.look(session_id=query.payment.session_id)

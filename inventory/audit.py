@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from inventory.engine import DatabaseBusyError, Row, fetch, fetch_on, translated
-from inventory.holds import HOLD_COLUMNS, Hold, HoldStatus, hold_from
+from inventory.engine import Row, fetch, fetch_on
+from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
+from inventory.transactions import in_transaction
 
 BATCH = 500
 """Rows of one read: some milliseconds of Postgres, so that no checkout waits for the audit."""
@@ -138,7 +138,9 @@ WHERE h.status <> 'active'
 
 def statement_of_active(*, one_shop: bool) -> str:
     """Return the read of a page of active holds with their lines."""
-    return _ACTIVE.format(columns=HOLD_COLUMNS, limit=BATCH, of_shop='AND h."shopId" = %(shop)s' if one_shop else "")
+    return _ACTIVE.format(
+        columns=f"{COLUMNS}, {LINES}", limit=BATCH, of_shop='AND h."shopId" = %(shop)s' if one_shop else ""
+    )
 
 
 def statement_of_counts(*, one_shop: bool) -> str:
@@ -202,25 +204,21 @@ async def repair(engine: AsyncEngine, key: ItemKey) -> Drift | None:
     Returns what was found, None where nothing was wrong any more; only a `repairable` one was changed. Movements are
     left as they are. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    try:
-        async with engine.connect() as connection:
-            await connection.execution_options(isolation_level="READ COMMITTED")
-            async with connection.begin():
-                place: dict[str, object] = {"shop": key[0], "sku": key[1], "variant": key[2]}
-                await fetch_on(connection, _LOCK, place)
-                # A second statement, with a snapshot of its own: what was committed while the lock was awaited counts.
-                rows = await fetch_on(connection, JUDGE, _arrays([key]))
-                if not rows:
-                    return None
-                drift = _drift(rows[0])
-                if drift.repairable and drift.on_hand is not None:
-                    right = {"active": drift.active, "quantity": drift.on_hand - drift.active}
-                    await fetch_on(connection, _REPAIR, place | right)
-                return drift
-    except exc.DBAPIError as error:
-        raise translated(error) from error.orig
-    except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
+
+    async def once(connection: AsyncConnection) -> Drift | None:
+        place: dict[str, object] = {"shop": key[0], "sku": key[1], "variant": key[2]}
+        await fetch_on(connection, _LOCK, place)
+        # A second statement, with a snapshot of its own: what was committed while the lock was awaited counts.
+        rows = await fetch_on(connection, JUDGE, _arrays([key]))
+        if not rows:
+            return None
+        drift = _drift(rows[0])
+        if drift.repairable and drift.on_hand is not None:
+            right = {"active": drift.active, "quantity": drift.on_hand - drift.active}
+            await fetch_on(connection, _REPAIR, place | right)
+        return drift
+
+    return await in_transaction(engine, once)
 
 
 def _arrays(keys: Sequence[ItemKey]) -> Mapping[str, object]:

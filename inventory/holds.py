@@ -68,9 +68,6 @@ LINES = """
    FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
 """
 
-HOLD_COLUMNS = f"{COLUMNS}, {LINES}"
-"""What `hold_from` needs, of an "InventoryHold" h."""
-
 _READ = f'SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
 
 _LIST = f"""
