@@ -92,17 +92,17 @@ def test_low_stock_is_a_mail_that_a_person_finds(up: Up) -> None:
     assert f"{up.home / 'mail'} (low stock)" in up.output()
     up.ask(
         "PUT",
-        "/items",
+        "/inventory/items",
         {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 5, "lowStockThreshold": 3}]},
         role="admin",
     )
-    up.ask("PUT", "/items", {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 2}]}, role="admin")
+    up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 2}]}, role="admin")
     until(lambda: bool(list((up.home / "mail").glob("*Low-stock--POSTER*.eml"))), 30, up.output)
     (mail,) = (up.home / "mail").glob("*Low-stock--POSTER*.eml")
     assert "POSTER in shop demo fell to 2 that can be sold (threshold 3)." in mail.read_text()
     up.ask(
         "PUT",
-        "/items",
+        "/inventory/items",
         {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 1, "lowStockThreshold": None}]},
         role="admin",
     )
