@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,10 +12,12 @@ from temporalio.service import RPCError
 
 from activities.audit import Auditor, of_drift, of_lost, of_stray, repaired
 from cli.target import Target, fail, finish, settings
+from inventory.archive import archived_by_status
 from inventory.audit import Drift, EndedHold
 from inventory.settings import TASK_QUEUE
 from workflows.findings import Finding
 
+_EVER = datetime.min.replace(tzinfo=UTC)
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -48,8 +51,9 @@ async def _audit(*, repair: bool, shop: str | None, as_json: bool) -> int:
         else:
             findings += map(of_lost, lost)
             findings += [await _of_run(auditor, ended, repair=repair) for ended in stray]
+        archived = sum((await archived_by_status(target.engine, since=_EVER, shop_id=shop)).values())
     wrong = any(not finding.mended for finding in findings) if repair else bool(findings)
-    _print(items, holds, findings, as_json=as_json)
+    _print(items, holds, archived, findings, as_json=as_json)
     return 1 if wrong else 0
 
 
@@ -73,9 +77,18 @@ async def _of_run(auditor: Auditor, ended: EndedHold, *, repair: bool) -> Findin
     return repaired(finding, "It was told to end.")
 
 
-def _print(items: int, holds: int | None, findings: list[Finding], *, as_json: bool) -> None:
+def _print(items: int, holds: int | None, archived: int, findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"items": items, "activeHolds": holds, "findings": [asdict(f) for f in findings]}))
+        print(
+            json.dumps(
+                {
+                    "items": items,
+                    "activeHolds": holds,
+                    "archivedHolds": archived,
+                    "findings": [asdict(f) for f in findings],
+                }
+            )
+        )
         return
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
@@ -83,4 +96,5 @@ def _print(items: int, holds: int | None, findings: list[Finding], *, as_json: b
     looked_at = f"{items} items, {'?' if holds is None else holds} active holds"
     mended = sum(finding.mended for finding in findings)
     told = f"{len(findings)} findings, {mended} of them set right" if findings else "nothing is wrong"
-    console.print(f"{looked_at}: {told}.", markup=False)
+    kept = f" {archived} ended holds are in the archive; nothing of them is in the counts." if archived else ""
+    console.print(f"{looked_at}: {told}.{kept}", markup=False)

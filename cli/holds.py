@@ -20,6 +20,7 @@ from api.context import Context
 from api.errors import ApiError
 from api.lifecycle import Lifecycle
 from api.workflow_calls import WorkflowCalls
+from cli.archive import archive_command
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
 from inventory.audit import active_holds
@@ -29,6 +30,8 @@ from inventory.telemetry import Telemetry
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
 app = typer.Typer(no_args_is_help=True, help="Look at holds, give them back, give them more time.")
+
+app.command("archive")(archive_command)
 
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _WIDE = 400

@@ -38,6 +38,7 @@ FROM (SELECT l."shopId", l."holdId", sum(l.quantity) AS n FROM "InventoryHoldIte
 FULL JOIN (SELECT "shopId", "holdId", -sum(delta) AS n FROM "InventoryMovement"
            WHERE kind = 'commit' GROUP BY "shopId", "holdId") m USING ("shopId", "holdId")
 WHERE c.n IS DISTINCT FROM m.n
+  AND NOT EXISTS (SELECT FROM "InventoryHoldArchive" a WHERE a."shopId" = m."shopId" AND a.id = m."holdId")
 """
 
 

@@ -19,6 +19,7 @@ TABLES = {
     "InventoryMovement",
     "InventoryCorrection",
     "InventoryOutbox",
+    "InventoryHoldArchive",
 }
 
 

@@ -12,6 +12,7 @@ COLUMNS = {
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
     "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
+    "InventoryHoldArchive": "shopId id createdAt status hold lines archivedAt",
 }
 INDEXES = {
     'InventoryHold: btree ("shopId", id)',
@@ -30,6 +31,8 @@ INDEXES = {
     'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
     'InventoryCorrection: btree ("shopId", "idempotencyKey")',
     "InventoryOutbox: btree (id)",
+    'InventoryHoldArchive: btree ("shopId", id, "createdAt")',
+    'InventoryHoldArchive: btree ("createdAt") INCLUDE ("shopId", status)',
     'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }
 HOLD = """

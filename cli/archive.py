@@ -1,0 +1,51 @@
+"""`holdfast holds archive`: move ended holds of a certain age out of the way."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.target import Target, fail, finish, settings
+from inventory.archive import archive_holds
+
+LEAST_DAYS = 7
+"""Longer than anybody repeats a request, and than Stripe repeats an event (three days)."""
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def archive_command(
+    *,
+    older_than: Annotated[str, typer.Option(help="Age in days since the end, as 90d; 7d at least.")],
+    shop: Annotated[str | None, typer.Option(help="Of this shop only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Move ended holds into the table InventoryHoldArchive, in small batches beside the checkouts.
+
+    It may be interrupted and run again. An archived hold is no longer found by its id: choose an age past your longest
+    time for returns, and for disputes.
+    """
+    days = _DAYS.fullmatch(older_than)
+    if days is None or int(days[1]) < LEAST_DAYS:
+        fail("holds archive", f"--older-than {older_than!r} is not allowed: days as 90d, {LEAST_DAYS}d at least")
+    if shop is not None and not _SHOP.fullmatch(shop):
+        fail("holds archive", f"{shop!r} is not the name of a shop")
+    before = datetime.now(UTC) - timedelta(days=int(days[1]))
+    finish("holds archive", _archive(before, shop, as_json=as_json))
+
+
+async def _archive(before: datetime, shop: str | None, *, as_json: bool) -> int:
+    console, total = Console(stderr=True, highlight=False), 0
+    async with Target(settings()) as target:
+        with console.status("Archiving ...") as status:
+            async for moved in archive_holds(target.engine, before=before, shop_id=shop):
+                total += moved
+                status.update(f"Archiving ... {total} holds so far; Ctrl-C is safe")
+    if as_json:
+        print(json.dumps({"archived": total, "before": f"{before:%Y-%m-%dT%H:%M:%SZ}"}))
+    else:
+        print(f"{total} holds that ended before {before:%Y-%m-%d %H:%M} UTC are archived.")
+    return 0

@@ -1,0 +1,56 @@
+"""Ended holds that nobody asks for any more, moved out of the way of those that are at work."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from inventory.engine import fetch
+
+BATCH = 500
+"""Holds of one statement: some tens of milliseconds, so that no checkout waits for the archive."""
+
+# Nothing locks an ended hold for long; one that is locked now (a restock, a late payment) is left for the next time.
+_MOVE = """
+WITH chosen AS MATERIALIZED (
+  SELECT "shopId", id FROM "InventoryHold"
+  WHERE "createdAt" < %(before)s AND status <> 'active'
+    AND coalesce("committedAt", "releasedAt", "expiredAt", "updatedAt") < %(before)s
+    AND (%(shop)s::text IS NULL OR "shopId" = %(shop)s)
+  ORDER BY "createdAt" LIMIT %(batch)s
+  FOR UPDATE SKIP LOCKED
+), kept AS (
+  INSERT INTO "InventoryHoldArchive" ("shopId", id, "createdAt", status, hold, lines)
+  SELECT h."shopId", h.id, h."createdAt", h.status, to_jsonb(h),
+         (SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.sku, l."variantKey"), '[]')
+          FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId")
+  FROM "InventoryHold" h JOIN chosen USING ("shopId", id)
+  ON CONFLICT DO NOTHING
+), gone AS (
+  DELETE FROM "InventoryHold" h USING chosen c WHERE h."shopId" = c."shopId" AND h.id = c.id RETURNING 1
+)
+SELECT count(*) AS moved FROM gone
+"""
+
+_COUNT = """
+SELECT status, count(*) AS holds FROM "InventoryHoldArchive"
+WHERE "createdAt" >= %(since)s AND (%(shop)s::text IS NULL OR "shopId" = %(shop)s)
+GROUP BY status
+"""
+
+
+async def archive_holds(engine: AsyncEngine, *, before: datetime, shop_id: str | None = None) -> AsyncIterator[int]:
+    """Move the holds that were made and ended before that time, with their lines; yield how many each batch had.
+
+    Movements stay: they explain the stock. Each batch is done on its own, so this may be stopped anywhere and begun
+    again. Raises DatabaseBusyError and DatabaseUnavailableError.
+    """
+    parameters = {"before": before, "shop": shop_id, "batch": BATCH}
+    while moved := (await fetch(engine, _MOVE, parameters))[0]["moved"]:
+        yield moved
+
+
+async def archived_by_status(engine: AsyncEngine, *, since: datetime, shop_id: str | None = None) -> dict[str, int]:
+    """Return how many holds made since then are in the archive, by their status."""
+    rows = await fetch(engine, _COUNT, {"since": since, "shop": shop_id})
+    return {row["status"]: row["holds"] for row in rows}
