@@ -9,6 +9,7 @@ import typer
 
 from cli.audit import audit_command
 from cli.holds import app as holds_app
+from cli.doctor.command import doctor_command
 from cli.migrate import migrate_command
 from cli.serve import serve
 from cli.stock import app as stock_app
@@ -18,6 +19,7 @@ app.command("migrate")(migrate_command)
 app.command("audit")(audit_command)
 app.add_typer(stock_app, name="stock")
 app.add_typer(holds_app, name="holds")
+app.command("doctor")(doctor_command)
 
 
 @app.command("api")
