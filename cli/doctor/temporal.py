@@ -85,7 +85,7 @@ def retention_line(namespace: str, retention: timedelta) -> Line:
     if retention < _LEAST_RETENTION:
         fix = f"temporal operator namespace update -n {namespace} --retention 7d"
         return fault(AREA, "retention", f"{hours:g} h: ended holds are gone before anybody can look", fix)
-    return ok(AREA, "retention", f"{hours / 24:g} days")
+    return ok(AREA, "retention", f"{hours:g} h")
 
 
 async def _attribute_lines(client: Client) -> list[Line]:
