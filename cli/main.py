@@ -11,6 +11,7 @@ from cli.audit import audit_command
 from cli.holds import app as holds_app
 from cli.doctor.command import doctor_command
 from cli.migrate import migrate_command
+from cli.report.command import report_command
 from cli.serve import serve
 from cli.smoke.command import smoke_command
 from cli.stock import app as stock_app
@@ -22,6 +23,7 @@ app.add_typer(stock_app, name="stock")
 app.add_typer(holds_app, name="holds")
 app.command("doctor")(doctor_command)
 app.command("smoke")(smoke_command)
+app.command("report")(report_command)
 
 
 @app.command("api")

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import GetClusterInfoResponse
-from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+from temporalio.client import Client
 
 from cli.doctor.clocks import Reading, clock_line
 from cli.doctor.database import database_lines, migration_line, timeouts_line, version_line
@@ -19,6 +19,7 @@ from cli.doctor.temporal_clock import QUEUE
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from inventory.settings import Settings
 from tests.conftest import FAST
+from tests.operations.conftest import scheduled
 from tests.operations.examining import examine, faults, said
 from tests.paying import Shop
 from tests.stack import running_stack
@@ -176,9 +177,7 @@ async def test_a_temporal_that_is_away_is_named_once(shop: Shop, own_temporal: E
 async def test_the_schedule_of_the_audit_is_missed_and_its_pause_is_named(temporal: Client) -> None:
     (line,) = await schedule_line(temporal, "doctors-audit")
     assert (line.state, "doctors-audit is missing" in line.found) == (State.FAULT, True)
-    action = ScheduleActionStartWorkflow("Nothing", id="nothing", task_queue="nobody")
-    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))])
-    handle = await temporal.create_schedule("doctors-audit", Schedule(action=action, spec=spec))
+    handle = await temporal.create_schedule("doctors-audit", scheduled())
     (line,) = await schedule_line(temporal, "doctors-audit")
     assert line.state is State.OK
     (line,) = await schedule_line(temporal, "doctors-audit", at=datetime.now(UTC) + timedelta(hours=4))
