@@ -9,8 +9,11 @@ import typer
 
 from cli.audit import audit_command
 from cli.holds import app as holds_app
+from cli.doctor.command import doctor_command
 from cli.migrate import migrate_command
+from cli.report.command import report_command
 from cli.serve import serve
+from cli.smoke.command import smoke_command
 from cli.stock import app as stock_app
 
 app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
@@ -18,6 +21,9 @@ app.command("migrate")(migrate_command)
 app.command("audit")(audit_command)
 app.add_typer(stock_app, name="stock")
 app.add_typer(holds_app, name="holds")
+app.command("doctor")(doctor_command)
+app.command("smoke")(smoke_command)
+app.command("report")(report_command)
 
 
 @app.command("api")

@@ -1,5 +1,6 @@
 """How a process of ours reaches Temporal. Not deterministic code: no workflow imports this."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio.client import Client, RetryConfig
@@ -14,12 +15,15 @@ _RETRY = RetryConfig(
 )
 
 
-async def connect(*, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+async def connect(
+    *, lazy: bool = False, runtime: Runtime | None = None, environment: Mapping[str, str] | None = None
+) -> Client:
     """Connect as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS* say.
 
-    With `lazy`, the connection is made by the first call. Raises RuntimeError where the server is out of reach.
+    They are the process's, or those of the environment given instead of it. With `lazy`, the connection is made by the
+    first call. Raises RuntimeError where the server is out of reach.
     """
-    config = ClientConfig.load_client_connect_config()
+    config = ClientConfig.load_client_connect_config(override_env_vars=environment)
     config.setdefault("target_host", "localhost:7233")
     return await Client.connect(
         **config, data_converter=data_converter, lazy=lazy, runtime=runtime, retry_config=_RETRY

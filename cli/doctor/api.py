@@ -1,0 +1,82 @@
+"""The doctor on the API, where its address is known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import psycopg
+
+from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+from cli.doctor.settings import Environment
+from cli.doctor.stripe import webhook_line
+from cli.installation import api_origin
+from inventory.engine import connection_info
+
+AREA = "api"
+_CALL_SECONDS = 5.0
+_OPENED = """
+SELECT EXISTS (SELECT FROM "InventoryHold"
+               WHERE "createdAt" > now() - interval '1 hour' AND "paymentSessionId" IS NOT NULL)
+"""
+_UNKNOWN = "INVENTORY_AUTHORITY_URL is not set: the API's address is not known"
+
+
+async def api_lines(environment: Environment, release: str) -> list[Line]:
+    """Say how the API says that it is, and whether Stripe's webhooks reach it."""
+    origin = api_origin(environment.variables)
+    if origin is None:
+        return [not_applicable(AREA, "answers", _UNKNOWN), not_applicable("stripe", "webhooks arrive", _UNKNOWN)]
+    try:
+        async with httpx.AsyncClient(base_url=origin, timeout=_CALL_SECONDS, trust_env=False) as http:
+            answer = await http.get("/api/inventory/health")
+            lines = [_health_line(answer.status_code, answer.json(), environment, release)]
+            token = environment.settings.authority_tokens or environment.settings.admin_tokens
+            if token:
+                bearer = {"Authorization": f"Bearer {token[0].get_secret_value()}"}
+                asked = await http.get("/api/inventory/holds", params={"shopId": "holdfast-smoke"}, headers=bearer)
+                lines.append(_token_line(asked.status_code))
+            metrics = (await http.get("/metrics")).text
+    except (httpx.HTTPError, ValueError) as error:
+        fix = "start it: holdfast api; or set INVENTORY_AUTHORITY_URL right"
+        why = "the API is not reached"
+        return [
+            fault(AREA, "answers", f"{origin}: {first_line(error)}", fix),
+            not_applicable("stripe", "webhooks arrive", why),
+        ]
+    if not environment.settings.stripe_webhook_secrets:
+        return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
+    return [*lines, webhook_line(metrics, payments_opened=await _payments_opened(environment))]
+
+
+def _health_line(status: int, health: Mapping[str, Any], environment: Environment, release: str) -> Line:
+    told = f"{health.get('status')}, {health.get('mode')}, version {health.get('version')}"
+    if status != httpx.codes.OK or health.get("status") != "ok":
+        checks = health.get("checks") or {}
+        why = [f"{name}: {check['detail']}" for name, check in checks.items() if check.get("detail")]
+        if health.get("bypassed"):
+            why.append("the bypass is in force")
+        return fault(AREA, "answers", "; ".join([told, *why]), "see the lines of what it names")
+    if health.get("mode") != environment.settings.mode:
+        fix = "start both with the same INVENTORY_MODE"
+        return fault(AREA, "answers", f"{told}; this environment says {environment.settings.mode}", fix)
+    if health.get("version") != release:
+        return fault(AREA, "answers", f"{told}; this is {release}", "deploy the same release everywhere")
+    return ok(AREA, "answers", told)
+
+
+def _token_line(status: int) -> Line:
+    if status == httpx.codes.UNAUTHORIZED:
+        fix = "give both the same INVENTORY_AUTHORITY_TOKEN, and restart the API"
+        return fault(AREA, "token", "the API does not know this environment's token", fix)
+    return ok(AREA, "token", "the API takes this environment's token")
+
+
+async def _payments_opened(environment: Environment) -> bool:
+    """Whether a payment was opened within the last hour; no, where the database cannot be asked."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(connection_info(environment.settings), autocommit=True)
+        async with connection:
+            row = await (await connection.execute(_OPENED)).fetchone()
+    except psycopg.Error:
+        return False
+    return bool(row and row[0])

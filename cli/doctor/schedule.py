@@ -1,0 +1,50 @@
+"""The doctor on the schedule of the audit."""
+
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
+
+from temporalio.client import Client, ScheduleDescription
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.doctor.lines import Line, fault, not_applicable, ok
+
+_MODULE = "workflows.schedules"
+_CALL = timedelta(seconds=4)
+_LATE_INTERVALS = 3
+
+
+async def schedule_line(client: Client, schedule_id: str | None = None, *, at: datetime | None = None) -> list[Line]:
+    """Say whether the audit is scheduled and runs; this release's, by this moment, unless told otherwise."""
+    schedule_id = schedule_id or audit_schedule()
+    if schedule_id is None:
+        return [not_applicable("temporal", "audit schedule", "this release has no audit")]
+    try:
+        described = await client.get_schedule_handle(schedule_id).describe(rpc_timeout=_CALL)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return [fault("temporal", "audit schedule", f"{schedule_id} is missing", "start a worker: each makes it")]
+    return [_judged(described, at or datetime.now(UTC))]
+
+
+def audit_schedule() -> str | None:
+    """Return the id of the audit's schedule, None where this release has no audit."""
+    if find_spec(_MODULE) is None:
+        return None
+    found: str = import_module(_MODULE).AUDIT_SCHEDULE
+    return found
+
+
+def _judged(described: ScheduleDescription, at: datetime) -> Line:
+    if described.schedule.state.paused:
+        fix = f"temporal schedule toggle --unpause --schedule-id {described.id} --reason 'on again'"
+        return fault("temporal", "audit schedule", f"{described.id} is paused", fix)
+    intervals = [spec.every for spec in described.schedule.spec.intervals]
+    begun = [action.started_at for action in described.info.recent_actions]
+    last = max([*begun, described.info.created_at])
+    if intervals and at - last > min(intervals) * _LATE_INTERVALS:
+        minutes = (at - last).total_seconds() / 60
+        fix = "see its runs in the Temporal UI: one that hangs keeps the next from starting; is a worker running?"
+        return fault("temporal", "audit schedule", f"{described.id} has not run for {minutes:.0f} min", fix)
+    return ok("temporal", "audit schedule", f"{described.id}, last run {last:%H:%M} UTC" if begun else described.id)

@@ -1,0 +1,80 @@
+"""The doctor on the workers: who polls, of which release, and whether somebody answers."""
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+
+AREA = "temporal"
+POLL_SECONDS = 75.0
+"""A poll lasts a minute, and the server remembers pollers for five: who has not come back since is gone."""
+_CALL = timedelta(seconds=4)
+_START = "start one: python -m worker; is it the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE?"
+_METADATA = "__temporal_workflow_metadata"
+"""A query that every worker of Temporal's Python library answers, for a hold that has ended too."""
+
+
+async def worker_lines(client: Client, task_queue: str, release: str) -> list[Line]:
+    """Say who polls the task queue, and whether a worker answers."""
+    kinds = {
+        "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    }
+    pollers = {}
+    for kind, number in kinds.items():
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=number
+        )
+        pollers[kind] = (await client.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers
+    return [
+        *pollers_lines(pollers["workflows"], pollers["activities"], release),
+        await _answer_line(client, task_queue),
+    ]
+
+
+def pollers_lines(workflows: Iterable[PollerInfo], activities: Iterable[PollerInfo], release: str) -> list[Line]:
+    """Say how many workers poll, and of which release."""
+    recent = {"workflows": _recent(workflows), "activities": _recent(activities)}
+    for kind, found in recent.items():
+        if not found:
+            return [fault(AREA, "workers", f"no worker polls for {kind}: no hold can be made or ended", _START)]
+    versions: dict[str, set[str]] = {}
+    for poller in recent["workflows"]:
+        build = poller.deployment_options.build_id or poller.worker_version_capabilities.build_id or "unknown"
+        versions.setdefault(build, set()).add(poller.identity)
+    told = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
+    if release not in versions:
+        return [fault(AREA, "workers", f"{told}; none of this release, {release}", "deploy this release's workers")]
+    return [ok(AREA, "workers", told)]
+
+
+def _recent(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:
+    since = time.time() - POLL_SECONDS
+    return [poller for poller in pollers if poller.last_access_time.ToMicroseconds() / 1e6 >= since]
+
+
+async def _answer_line(client: Client, task_queue: str) -> Line:
+    """Ask the newest hold's workflow something, which a worker has to answer: pollers are remembered, answers not."""
+    query = f'WorkflowType = "HoldWorkflow" AND TaskQueue = "{task_queue}"'
+    newest = [each async for each in client.list_workflows(query, limit=1)]
+    if not newest:
+        return not_applicable(AREA, "worker answers", "no hold was made yet that could be asked about")
+    handle = client.get_workflow_handle(newest[0].id, run_id=newest[0].run_id)
+    began = time.perf_counter()
+    try:
+        await handle.query(_METADATA, rpc_timeout=_CALL)
+    except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+        fix = "see the worker's log: this release cannot replay a hold that an earlier one began"
+        return fault(AREA, "worker answers", f"{newest[0].id}: {first_line(error)}", fix)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return not_applicable(AREA, "worker answers", "the newest hold has gone from Temporal meanwhile")
+        return fault(AREA, "worker answers", f"no worker took a question about {newest[0].id}", _START)
+    return ok(AREA, "worker answers", f"in {(time.perf_counter() - began) * 1000:.0f} ms")

@@ -1,0 +1,44 @@
+"""Which installation a command looks at: the environment's, else the one that `holdfast up` runs on this machine."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_SIMULATED_KEY = "sk_test_simulated"
+
+
+def installation(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment; where it names neither database nor API, completed by what `holdfast up` says of itself.
+
+    All of it then comes from there, so that no command looks at the halves of two installations.
+    """
+    if environment.get("DATABASE_URL") or environment.get("INVENTORY_AUTHORITY_URL"):
+        return dict(environment)
+    home = Path(environment.get("HOLDFAST_HOME") or ".holdfast")
+    stack: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        stack = json.loads((home / "stack.json").read_text())
+    if not stack:
+        return dict(environment)
+    found = {
+        "DATABASE_URL": stack["databaseUrl"],
+        "TEMPORAL_ADDRESS": stack["temporalAddress"],
+        "TEMPORAL_CONFIG_FILE": "/dev/null",
+        "INVENTORY_AUTHORITY_URL": stack["apiUrl"],
+        "INVENTORY_AUTHORITY_TOKEN": stack["authorityToken"],
+        "INVENTORY_ADMIN_TOKEN": stack["adminToken"],
+        "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
+        "STRIPE_WEBHOOK_SECRET": environment.get("STRIPE_WEBHOOK_SECRET") or stack["stripeWebhookSecret"],
+    }
+    if stack["simulatorUrl"]:
+        found |= {"STRIPE_API_KEY": _SIMULATED_KEY, "STRIPE_API_BASE": stack["simulatorUrl"]}
+    others = {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}
+    return others | {name: value for name, value in found.items() if value}
+
+
+def api_origin(environment: Mapping[str, str]) -> str | None:
+    """Return where the API answers, from INVENTORY_AUTHORITY_URL: the origin, or that and `/api/inventory`."""
+    url = (environment.get("INVENTORY_AUTHORITY_URL") or "").strip().rstrip("/")
+    return url.removesuffix("/api/inventory").rstrip("/") or None

@@ -1,0 +1,155 @@
+"""What the database tells of a window of time. Only read, in one snapshot, along the indexes of time and key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from cli.smoke.shop import SHOP as SMOKE_SHOP
+from inventory.engine import connection_info
+from inventory.settings import Settings
+
+_STATEMENT = "60s"
+_OVERDUE = "1 minute"
+
+_OF_SHOP = f"""CASE WHEN %(shop)s::text IS NULL THEN "shopId" <> '{SMOKE_SHOP}' ELSE "shopId" = %(shop)s END"""
+
+_HOLDS = f"""
+SELECT count(*) FILTER (WHERE status = 'active') AS active,
+       count(*) FILTER (WHERE status = 'committed') AS committed,
+       count(*) FILTER (WHERE status = 'released') AS released,
+       count(*) FILTER (WHERE status = 'expired') AS expired,
+       percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM "committedAt" - "createdAt"))
+         FILTER (WHERE status = 'committed' AND reason IS DISTINCT FROM 'late_payment') AS commit_seconds,
+       percentile_cont(ARRAY[0.5, 0.95, 1]) WITHIN GROUP (ORDER BY extract(epoch FROM "expiredAt" - "expiresAt"))
+         FILTER (WHERE status = 'expired') AS expiry_lag
+FROM "InventoryHold"
+WHERE "createdAt" >= %(since)s AND {_OF_SHOP}
+"""  # noqa: S608 - constants
+
+_OVERDUE_HOLDS = f"""
+SELECT count(*) AS overdue FROM "InventoryHold"
+WHERE status = 'active' AND "expiresAt" < now() - interval '{_OVERDUE}'
+  AND {_OF_SHOP}
+"""  # noqa: S608 - constants
+
+# Movements have no index by time, and their ids rise with it: the first of the window is found by halving.
+_LIMITS = 'SELECT coalesce(min(id), 0) AS first, coalesce(max(id), 0) AS last FROM "InventoryMovement"'
+_AT = 'SELECT id, "createdAt" AS at FROM "InventoryMovement" WHERE id >= %(id)s ORDER BY id LIMIT 1'
+_SLACK = 10_000
+"""How far an id may stand from its place in time: ids are given before their transaction commits."""
+
+_MOVEMENTS = f"""
+SELECT count(*) FILTER (WHERE m."onHand" < 0) AS below_zero,
+       count(DISTINCT (m."shopId", m.sku, m."variantKey")) FILTER (WHERE m.kind = 'count' AND m.delta <> 0
+         AND EXISTS (SELECT FROM "InventoryMovement" e WHERE e."shopId" = m."shopId" AND e.sku = m.sku
+                     AND e."variantKey" = m."variantKey" AND e.id < m.id)) AS corrected
+FROM "InventoryMovement" m
+WHERE m.id >= %(first)s AND m."createdAt" >= %(since)s AND {_OF_SHOP}
+"""  # noqa: S608 - constants
+
+_ITEMS = f"""
+SELECT count(*) AS items, count(*) FILTER (WHERE quantity < 0 OR held < 0) AS below_zero FROM "InventoryItem"
+WHERE "retiredAt" IS NULL AND {_OF_SHOP}
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Holds that were made in the window, by how they stand now, and the stock's movements in it. Times in seconds."""
+
+    active: int
+    committed: int
+    released: int
+    expired: int
+    commit_p50: float | None
+    """From creation to commit; late payments, which come after the end, are left out."""
+    commit_p95: float | None
+    expiry_lag_p50: float | None
+    expiry_lag_p95: float | None
+    expiry_lag_max: float | None
+    overdue: int
+    """Holds of any age that should have ended more than a minute ago."""
+    oversold: int
+    """Items and balances below zero."""
+    items: int
+    corrected: int
+    """Items of which a count said otherwise than the record. A count that agrees leaves no movement."""
+
+    @property
+    def made(self) -> int:
+        """All holds made in the window."""
+        return self.active + self.ended
+
+    @property
+    def ended(self) -> int:
+        """Those of them that have ended."""
+        return self.committed + self.released + self.expired
+
+    @property
+    def commit_rate(self) -> float | None:
+        """The share of the ended ones that were sold: what is still active is not decided."""
+        return self.committed / self.ended if self.ended else None
+
+    @property
+    def expiry_rate(self) -> float | None:
+        """The share of the ended ones that ran out of time."""
+        return self.expired / self.ended if self.ended else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of the items that no count had to correct."""
+        return 1 - self.corrected / self.items if self.items else None
+
+
+def read_records(settings: Settings, since: datetime, shop: str | None) -> Records:
+    """Read the window from `since` to now, of one shop or of all but that of `holdfast smoke`. Raises psycopg.Error."""
+    with psycopg.connect(connection_info(settings), row_factory=dict_row) as connection:
+        connection.execute(f"SET statement_timeout = '{_STATEMENT}'".encode())
+        connection.commit()
+        connection.read_only = True
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        where: dict[str, Any] = {"since": since, "shop": shop}
+        holds = _one(connection, _HOLDS, where)
+        overdue = _one(connection, _OVERDUE_HOLDS, where)
+        first = max(_first_movement(connection, since) - _SLACK, 0)
+        movements = _one(connection, _MOVEMENTS, {**where, "first": first})
+        items = _one(connection, _ITEMS, where)
+    commit = holds["commit_seconds"] or [None, None]
+    lag = holds["expiry_lag"] or [None, None, None]
+    return Records(
+        active=holds["active"],
+        committed=holds["committed"],
+        released=holds["released"],
+        expired=holds["expired"],
+        commit_p50=commit[0],
+        commit_p95=commit[1],
+        expiry_lag_p50=lag[0],
+        expiry_lag_p95=lag[1],
+        expiry_lag_max=lag[2],
+        overdue=overdue["overdue"],
+        oversold=movements["below_zero"] + items["below_zero"],
+        items=items["items"],
+        corrected=movements["corrected"],
+    )
+
+
+def _first_movement(connection: psycopg.Connection[DictRow], since: datetime) -> int:
+    limits = _one(connection, _LIMITS, {})
+    low, high = limits["first"], limits["last"] + 1
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.execute(_AT.encode(), {"id": middle}).fetchone()
+        if found is None or found["at"] >= since:
+            high = middle
+        else:
+            low = found["id"] + 1
+    return int(low)
+
+
+def _one(connection: psycopg.Connection[DictRow], statement: str, parameters: dict[str, Any]) -> DictRow:
+    row = connection.execute(statement.encode(), parameters).fetchone()
+    assert row is not None  # noqa: S101 - each of these returns one
+    return row

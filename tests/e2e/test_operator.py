@@ -1,0 +1,96 @@
+"""`holdfast doctor`, `smoke` and `report` beside a `holdfast up`, as an operator runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.up import Up, until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+def holdfast(up: Up, *arguments: str) -> tuple[int, str]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env=up.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def as_json(up: Up, *arguments: str) -> tuple[int, dict[str, Any]]:
+    code, printed = holdfast(up, *arguments, "--json")
+    told: dict[str, Any] = json.loads(printed)
+    return code, told
+
+
+def test_smoke_checks_out_and_doctor_and_report_have_seen_it(up: Up) -> None:
+    code, smoked = as_json(up, "smoke")
+    assert (code, smoked["ok"]) == (0, True), smoked
+    assert "commit seen" in [step["name"] for step in smoked["steps"]]
+    code, told = as_json(up, "doctor")
+    assert code == 0, [line for line in told["lines"] if line["state"] == "fault"]
+    (arrive,) = [line for line in told["lines"] if line["name"] == "webhooks arrive"]
+    assert arrive["state"] == "ok"
+    code, report = as_json(up, "report", "--since", "1h", "--shop", "holdfast-smoke")
+    assert code == 0
+    assert (report["holds"]["committed"], report["holds"]["released"], report["holds"]["active"]) == (1, 1, 0)
+    assert "since the API started" in report["metrics"]["source"]
+    p95 = {each["name"]: each["shown"] for each in report["figures"]}
+    assert p95["webhook p95"].endswith(" ms")
+
+
+def test_doctor_and_smoke_say_that_the_worker_is_stopped(up: Up) -> None:
+    worker = up.stack["pids"]["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        code, told = as_json(up, "doctor")
+        assert code == 1
+        assert {line["name"] for line in told["lines"] if line["state"] == "fault"} == {"worker answers"}
+        code, printed = holdfast(up, "smoke")
+        assert code == 1
+        assert "is a worker running?" in printed
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    until(lambda: holdfast(up, "smoke")[0] == 0, 60)
+
+
+def test_ctrl_c_ends_smoke_with_nothing_held(up: Up) -> None:
+    smoke = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "smoke", "--with-expiry"],
+        env=up.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    path = "/inventory/holds?shopId=holdfast-smoke&status=active"
+    until(lambda: any(_lives(hold) < timedelta(minutes=1) for hold in up.ask("GET", path)["holds"]), 60)
+    smoke.send_signal(signal.SIGINT)
+    printed = smoke.communicate(timeout=60)[0]
+    assert smoke.returncode == 130, printed
+    assert "Interrupted" in printed
+    assert up.ask("GET", path)["holds"] == []
+
+
+def _lives(hold: dict[str, Any]) -> timedelta:
+    return datetime.fromisoformat(hold["expiresAt"]) - datetime.fromisoformat(hold["createdAt"])

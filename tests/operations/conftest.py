@@ -1,0 +1,30 @@
+"""A shop with its Stripe, which the commands of the operator look at."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
+
+from cli.doctor.schedule import audit_schedule
+from cli.embedded import EmbeddedPostgres
+from tests.conftest import _database
+from tests.paying import Shop, running_shop
+
+
+@pytest.fixture(scope="module")
+async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Shop]:
+    """One for all tests of a module, which leave it as it was. Its worker is a test's own and makes no schedule."""
+    with _database(postgres, migrated_template) as url:
+        async with running_shop(url, temporal) as running:
+            schedule_id = audit_schedule()
+            handle = await temporal.create_schedule(schedule_id, scheduled()) if schedule_id else None
+            yield running
+            if handle is not None:
+                await handle.delete()
+
+
+def scheduled() -> Schedule:
+    """Return a schedule that does nothing before the test has ended."""
+    action = ScheduleActionStartWorkflow("Nothing", id="nothing", task_queue="nobody")
+    return Schedule(action=action, spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(hours=1))]))
