@@ -1,6 +1,7 @@
 """What the facts about a hold ask for: payment before cancel, cancel before the deadline."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_the_end_of_the_only_payment_gives_back_the_hold() -> None:
     assert decide(heard, NOW) == GiveBack("stripe", "session expired")
 
 
-def attached(**more: bool) -> Facts:
+def attached(**more: Any) -> Facts:
     heard = facts(**more)
     heard.attach(SESSION)
     return heard
