@@ -104,7 +104,8 @@ class InventoryAuthorityClient:
             with self._http.stream(**_request(send)) as response:
                 reply = _reply(response)
                 for chunk in response.iter_raw():
-                    reply.add(chunk)
+                    if not reply.add(chunk):
+                        break
                 return reply
         except _BREAKS as error:
             return _broken(error)
@@ -166,7 +167,8 @@ class AsyncInventoryAuthorityClient:
             async with asyncio.timeout(send.seconds), self._http.stream(**_request(send)) as response:
                 reply = _reply(response)
                 async for chunk in response.aiter_raw():
-                    reply.add(chunk)
+                    if not reply.add(chunk):
+                        break
                 return reply
         except (*_BREAKS, TimeoutError) as error:
             return _broken(error)

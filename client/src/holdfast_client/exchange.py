@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from holdfast_client.errors import (
@@ -68,22 +68,29 @@ class Pause:
     seconds: float
 
 
+@dataclass(slots=True)
 class Reply:
     """What came back, as its bytes come in."""
 
-    def __init__(self, status: int, retry_after: str | None, encoding: str | None) -> None:
-        """`retry_after` and `encoding` are the headers Retry-After and Content-Encoding."""
-        self.status = status
-        self.retry_after = retry_after
-        self.body = bytearray()
-        if encoding not in (None, "", "identity"):  # none was allowed, and a small one can unpack to a huge one
-            raise MalformedAnswerError(f"Holdfast's answer is encoded ({encoding!r:.40}), which was not asked for.")
+    status: int
+    retry_after: str | None
+    """The header Retry-After."""
+    encoding: str | None
+    """The header Content-Encoding."""
+    body: bytearray = field(default_factory=bytearray)
 
-    def add(self, chunk: bytes) -> None:
-        """Take in a chunk. Raises MalformedAnswerError once it is more than any answer of Holdfast's."""
+    def add(self, chunk: bytes) -> bool:
+        """Take in a chunk, and tell whether to go on: not once it is more than any answer of Holdfast's."""
         self.body += chunk
+        return len(self.body) <= MOST_BYTES
+
+    def fields(self) -> Fields:
+        """Return what it says. Raises MalformedAnswerError unless it is a JSON object of sensible size."""
         if len(self.body) > MOST_BYTES:
             raise MalformedAnswerError(f"Holdfast's answer ({self.status}) is over {MOST_BYTES} bytes.")
+        if self.encoding not in (None, "", "identity"):  # unasked for; a small one can unpack to a huge one
+            raise MalformedAnswerError(f"Holdfast's answer ({self.status}) is encoded: {self.encoding!r:.40}.")
+        return parsed(self.status, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +121,17 @@ def converse(
     pause = _FIRST_PAUSE
     try:
         while True:
-            heard = yield Send(call.method, settings.origin + call.path, headers, content, give_up - clock())
+            sent = clock()
+            heard = yield Send(call.method, settings.origin + call.path, headers, content, give_up - sent)
             if isinstance(heard, Reply) and heard.status in call.expects:
-                return call.read(parsed(heard.status, heard.body))
+                return call.read(heard.fields())
             refused = _refusal(heard, settings)
             if not (refused.again and call.repeat):
                 raise refused.error
             # Never before the time that Holdfast named, and callers that failed together do not come back together.
             wait = refused.after + pause * (0.5 + dice() / 2)
-            if clock() + wait >= give_up:
+            # One that has less time than the last one took would turn a clear no into not knowing.
+            if (now := clock()) + wait + (now - sent) >= give_up:
                 raise refused.error
             _log.info("%s %s: %s Again in %.2f s.", call.method, call.path, refused.error, wait)
             yield Pause(wait)
@@ -136,7 +145,7 @@ def converse(
 def _refusal(heard: Heard, settings: Settings) -> Refusal:
     match heard:
         case Reply():
-            return refusal(heard.status, heard.retry_after, heard.body)
+            return refusal(heard.status, heard.retry_after, heard.fields)
         case Broken(timed_out=True):
             return Refusal(InventoryTimeoutError(f"No answer from {settings.origin} within {settings.timeout:g} s."))
         case Broken(why):

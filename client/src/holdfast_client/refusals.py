@@ -27,7 +27,7 @@ from holdfast_client.errors import (
     PaymentsUnavailableError,
     ShortItem,
 )
-from holdfast_client.fields import Fields, parsed
+from holdfast_client.fields import Fields
 
 _PASSES = frozenset({429, 500, 502, 503, 504})
 _STAYS = frozenset({"payments_not_configured", "payment_provider_refused"})
@@ -46,10 +46,10 @@ class Refusal:
     after: float = 0.0
 
 
-def refusal(status: int, retry_after: str | None, body: bytes | bytearray) -> Refusal:
+def refusal(status: int, retry_after: str | None, read: Callable[[], Fields]) -> Refusal:
     """Say what an answer that is no success means. `retry_after` is the header of that name."""
     try:
-        told = parsed(status, body)
+        told = read()
         name = told.optional(told.text, "error")
     except MalformedAnswerError as malformed:
         told, name = Fields({"message": str(malformed)}, ""), None  # a proxy's word: its status is all that it says
