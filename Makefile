@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := activities api bench cli inventory migrations payments simulator tests workflows worker.py
+SOURCES := activities api bench cli client inventory migrations payments simulator tests workflows worker.py
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-system check format build migrate bench chaos lock clean
@@ -31,8 +31,9 @@ format: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet $(SOURCES)
 
-build: $(READY) ## Build the wheel into dist/
+build: $(READY) ## Build the wheels of Holdfast and of its client into dist/
 	@$(BIN)/python -m hatchling build -t wheel
+	@cd client && ../$(BIN)/python -m hatchling build -t wheel -d ../dist
 
 migrate: $(READY) ## Bring the database at DATABASE_URL to the newest schema
 	@$(BIN)/holdfast migrate
@@ -50,10 +51,10 @@ lock: $(READY) ## Resolve the dependencies anew into requirements/lock.txt
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
 	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
-$(READY): requirements/lock.txt pyproject.toml
+$(READY): requirements/lock.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV), which takes a minute or two ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/lock.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
 	@touch $@

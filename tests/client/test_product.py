@@ -1,0 +1,219 @@
+"""Both clients against the real product."""
+
+import asyncio
+import uuid
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.app import create_app
+from holdfast_client import (
+    AsyncInventoryAuthorityClient,
+    AuthenticationError,
+    CheckoutItem,
+    CheckoutRefusedError,
+    Hold,
+    HoldExistsError,
+    HoldExtendLimitError,
+    HoldNotActiveError,
+    HoldNotFoundError,
+    HoldStatus,
+    IdempotencyConflictError,
+    InsufficientStockError,
+    InvalidRequestError,
+    InventoryBusyError,
+    InventoryUnavailableError,
+    Item,
+    Mode,
+    NotHeld,
+    ShortItem,
+    Validated,
+)
+from inventory.settings import Settings
+from tests.api.asking import locked
+from tests.client.conftest import Connect
+from tests.paying import Shop
+from tests.stack import SHOP, environment, serving
+
+PAID = "https://shop.example/paid"
+
+
+def fresh(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex}"
+
+
+def priced(corner: Shop, quantity: int = 1) -> CheckoutItem:
+    return CheckoutItem(sku=corner.item, quantity=quantity, name="T-shirt", unit_amount=1999, currency="eur")
+
+
+async def held(holdfast: AsyncInventoryAuthorityClient, corner: Shop, quantity: int = 1, **fields: str) -> Hold:
+    hold = await holdfast.create_hold(SHOP, [Item(corner.item, quantity)], hold_id=fields.get("hold_id"))
+    assert isinstance(hold, Hold)
+    return hold
+
+
+async def test_health_is_told(holdfast: AsyncInventoryAuthorityClient) -> None:
+    health = await holdfast.health_check()
+    assert (health.status, health.mode, health.bypassed) == ("ok", Mode.RESERVE_TTL, False)
+    assert {check.status for check in health.checks.values()} == {"ok"}
+
+
+async def test_a_cart_is_held_extended_and_sold(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+    items = [Item(corner.item, 2), Item(corner.item, 1)]
+    assert await holdfast.validate(SHOP, items) == Validated(bypassed=False)
+    hold = await holdfast.create_hold(SHOP, items, ttl_seconds=600, reference=fresh("order"))
+    assert isinstance(hold, Hold)
+    assert hold.items == (Item(corner.item, 3),)
+    assert (hold.expires_at - hold.created_at).total_seconds() == 600
+    longer = await holdfast.extend(SHOP, hold.hold_id, 60)
+    assert (longer.expires_at - hold.expires_at).total_seconds() == 60
+    sold = await holdfast.commit(SHOP, hold.hold_id, reason="paid")
+    assert (sold.status, sold.reason) == (HoldStatus.COMMITTED, "paid")
+    assert await holdfast.commit(SHOP, hold.hold_id) == await holdfast.get_hold(SHOP, hold.hold_id) == sold
+    assert await corner.stock() == (7, 0)
+    with pytest.raises(HoldNotActiveError) as refused:
+        await holdfast.release(SHOP, hold.hold_id)
+    assert (refused.value.status, refused.value.hold_id) == ("committed", hold.hold_id)
+
+
+async def test_a_hold_is_given_back(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+    hold = await held(holdfast, corner)
+    ended = await holdfast.release(SHOP, hold.hold_id, reason="changed their mind")
+    assert (ended.status, ended.reason, ended.ending) == (HoldStatus.RELEASED, "changed their mind", None)
+    assert await corner.stock() == (10, 0)
+    with pytest.raises(HoldNotActiveError, match="released"):
+        await holdfast.commit(SHOP, hold.hold_id)
+
+
+async def test_every_short_item_is_named(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+    for ask in (holdfast.validate, holdfast.create_hold):
+        with pytest.raises(InsufficientStockError, match="Not enough stock") as short:
+            await ask(SHOP, [Item(corner.item, 11), Item("UNKNOWN", 1, "size:M")])
+        assert set(short.value.items) == {ShortItem(corner.item, "", 11, 10), ShortItem("UNKNOWN", "size:M", 1, 0)}
+
+
+async def test_the_same_key_holds_once_and_another_cart_with_it_is_refused(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    key = fresh("key ü")
+    asked = [holdfast.create_hold(SHOP, [Item(corner.item, 1)], idempotency_key=key) for _ in range(3)]
+    holds = await asyncio.gather(*asked)
+    assert len({hold.hold_id for hold in holds}) == 1
+    assert await corner.stock() == (9, 1)
+    with pytest.raises(IdempotencyConflictError):
+        await holdfast.create_hold(SHOP, [Item(corner.item, 2)], idempotency_key=key)
+
+
+async def test_the_key_of_a_hold_that_has_ended_is_no_yes(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    sold, gone = [await held(holdfast, corner, hold_id=fresh("h")) for _ in range(2)]
+    await holdfast.commit(SHOP, sold.hold_id)
+    await holdfast.release(SHOP, gone.hold_id)
+    assert (await held(holdfast, corner, hold_id=sold.hold_id)).status is HoldStatus.COMMITTED
+    with pytest.raises(HoldNotActiveError, match="take a new key") as refused:
+        await held(holdfast, corner, hold_id=gone.hold_id)
+    assert refused.value.status == "released"
+
+
+async def test_a_reference_has_one_active_hold_and_replace_makes_way(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    order, cart = fresh("order"), [Item(corner.item, 10)]
+    first = await holdfast.create_hold(SHOP, cart, reference=order)
+    with pytest.raises(HoldExistsError) as refused:
+        await holdfast.create_hold(SHOP, cart, reference=order)
+    assert refused.value.existing_hold_id == first.hold_id != refused.value.hold_id
+    second = await holdfast.create_hold(SHOP, cart, reference=order, replace=True)
+    assert isinstance(second, Hold)
+    assert (await holdfast.get_hold(SHOP, str(first.hold_id))).status is HoldStatus.RELEASED
+
+
+async def test_what_is_not_there_cannot_be_or_may_not_be_is_told_apart(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop, connect: Connect
+) -> None:
+    hold = await held(holdfast, corner)
+    with pytest.raises(HoldNotFoundError):
+        await holdfast.get_hold(SHOP, "nowhere")
+    with pytest.raises(HoldExtendLimitError):
+        await _extended_for_ever(holdfast, hold)
+    with pytest.raises(InvalidRequestError) as wrong:
+        await holdfast.create_hold(SHOP, [Item(corner.item, 0)], ttl_seconds=7)
+    assert {problem.field for problem in wrong.value.fields} == {"items[0].quantity", "ttlSeconds"}
+    async with connect(corner.stack.url, token="x" * 40) as stranger:
+        with pytest.raises(AuthenticationError, match="not known"):
+            await stranger.validate(SHOP, [Item(corner.item, 1)])
+
+
+async def _extended_for_ever(holdfast: AsyncInventoryAuthorityClient, hold: Hold) -> None:
+    while True:
+        await holdfast.extend(SHOP, hold.hold_id, 3600)
+
+
+async def test_locked_rows_are_busy_with_the_time_to_ask_again(connect: Connect, corner: Shop) -> None:
+    async with locked(corner.stack, corner.item), connect(corner.stack.url, seconds=2.5) as hasty:
+        with pytest.raises(InventoryBusyError) as busy:
+            await hasty.create_hold(SHOP, [Item(corner.item, 1)])
+    assert busy.value.retry_after == 0.25
+    assert await corner.stock() == (10, 0)
+
+
+async def test_a_page_to_pay_on_leads_to_a_sold_hold(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+    key = fresh("attempt")
+    pages = [
+        await holdfast.create_checkout_session(SHOP, [priced(corner)], success_url=PAID, idempotency_key=key)
+        for _ in range(2)
+    ]
+    assert pages[0] == pages[1]
+    assert (pages[0].url or "").startswith(corner.stripe.url)
+    assert pages[0].hold_id
+    await corner.pay(str(pages[0].checkout_session_id))
+    await corner.until_status(pages[0].hold_id, "committed")
+    paid = await holdfast.create_checkout_session(SHOP, [priced(corner)], success_url=PAID, idempotency_key=key)
+    assert (paid.status, paid.url) == (HoldStatus.COMMITTED, None)
+
+
+async def test_a_page_that_stripe_or_the_stock_refuses_is_no_page(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    with pytest.raises(InsufficientStockError):
+        await holdfast.create_checkout_session(SHOP, [priced(corner, 11)], success_url=PAID)
+    unknown = CheckoutItem(sku=corner.item, quantity=1, price="price_unknown")
+    with pytest.raises(CheckoutRefusedError, match="price"):
+        await holdfast.create_checkout_session(SHOP, [unknown], success_url=PAID)
+    assert await corner.stock() == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "bypassed"),
+    [({"INVENTORY_MODE": "validate_only"}, False), ({"SKIP_INVENTORY_VALIDATION": "1"}, True)],
+)
+async def test_the_mode_and_bypass_of_holdfast_are_passed_on(
+    connect: Connect, corner: Shop, changes: dict[str, str], *, bypassed: bool
+) -> None:
+    payments = {"STRIPE_API_KEY": "sk_test_simulated", "STRIPE_API_BASE": corner.stripe.url}
+    database = corner.stack.settings.database_url.get_secret_value()
+    settings = Settings.read(environment(database, **payments, **changes))
+    mode = Mode(settings.mode)
+    app = create_app(settings, task_queue=corner.stack.task_queue, registry=CollectorRegistry())
+    async with serving(app) as url, connect(f"{url}/api/inventory/") as holdfast:
+        not_held = await holdfast.create_hold(SHOP, [Item(corner.item, 1)])
+        assert not_held == NotHeld(mode=mode, bypassed=bypassed)
+        page = await holdfast.create_checkout_session(SHOP, [priced(corner)], success_url=PAID)
+        assert (page.hold_id, page.bypassed, page.mode) == (None, bypassed, mode)
+        assert (page.url or "").startswith(corner.stripe.url)
+        assert await holdfast.validate(SHOP, [Item(corner.item, 1)]) == Validated(bypassed=bypassed)
+        assert (await holdfast.health_check()).status == ("degraded" if bypassed else "ok")
+    assert await corner.stock() == (10, 0)
+
+
+async def test_holdfast_without_its_database_is_unavailable(connect: Connect, corner: Shop) -> None:
+    settings = Settings.read(environment("postgresql://postgres@127.0.0.1:9/none"))
+    app = create_app(settings, task_queue=corner.stack.task_queue, registry=CollectorRegistry())
+    async with serving(app) as url, connect(url, seconds=2) as holdfast:
+        with pytest.raises(InventoryUnavailableError, match="Postgres is out of reach") as away:
+            await holdfast.create_hold(SHOP, [Item(corner.item, 1)])
+        assert away.value.hold_id
+        assert away.value.idempotency_key
+        with pytest.raises(InventoryUnavailableError, match="database: Postgres does not answer"):
+            await holdfast.health_check()
