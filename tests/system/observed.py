@@ -40,9 +40,10 @@ class Observed:
     def ready(self) -> bool:
         """Say whether each target has been scraped."""
         try:
-            return len(self.query("up == 1")) == 2
+            answer = self._http.get("/query", params={"query": "up == 1"})
         except httpx.HTTPError:
             return False
+        return answer.is_success and len(answer.json()["data"]["result"]) == 2
 
 
 @contextmanager
