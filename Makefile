@@ -17,8 +17,10 @@ up: $(READY) ## Set up and run the whole product on this machine; Ctrl-C stops i
 test: $(READY) ## Run the tests against a real Postgres and a real Temporal server
 	@$(BIN)/python -m pytest
 
-test-system: $(READY) ## Run the tests that need a system package (installs Debian's chromium if it is missing)
-	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+test-system: $(READY) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
+	@command -v chromium >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null || \
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		chromium prometheus prometheus-alertmanager)
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY) ## Check format, lint, types and import rules

@@ -34,6 +34,7 @@ def create_app(
         collect_rarely()
     settings.require_tokens()
     telemetry = Telemetry(registry)
+    telemetry.bypass.set(settings.bypass)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

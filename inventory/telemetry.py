@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 _SKU_SERIES_LIMIT = 1000
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -56,6 +56,20 @@ class Telemetry:
             "Payments that came for a hold which they did not buy, by what became of them",
             ["outcome"],
             registry=registry,
+        )
+        for outcome in ("needs_person", "closed_by_person"):  # an increase is seen from a count that is there already
+            self._late_payments.labels(outcome)
+        self.bypass = Gauge(
+            "inventory_bypass",
+            "1 where SKIP_INVENTORY_VALIDATION is set",
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._event_time = Gauge(
+            "inventory_stripe_event_timestamp_seconds",
+            "When the last event of Stripe's came that was signed as it must be; 0 for none since the start",
+            registry=registry,
+            multiprocess_mode="max",
         )
         self._stripe_events = Counter(
             "inventory_stripe_event",
@@ -124,6 +138,8 @@ class Telemetry:
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
         """Count and log an event of Stripe's. Types that are not known are one series: nobody makes up others."""
+        if result not in ("invalid_signature", "malformed"):
+            self._event_time.set_to_current_time()
         self._stripe_events.labels(kind if known else "other", result).inc()
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields

@@ -1,0 +1,85 @@
+"""A real Prometheus with the rules of `ops/`, that scrapes a running `holdfast up`."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml  # type: ignore[import-untyped]
+
+from cli.processes import free_port
+from tests.e2e.up import Up, until
+
+OPS = Path(__file__).parents[2] / "ops"
+RULES = OPS / "prometheus" / "rules.yml"
+_METRICS = re.compile(r"http://(127\.0\.0\.1:\d+)/metrics *$", re.MULTILINE)
+
+
+class Observed:
+    """Prometheus's answers."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that the expression has now. Raises AssertionError with Prometheus's words where it is none."""
+        answer = self._http.get("/query", params={"query": expression})
+        assert answer.status_code == 200, f"{expression}: {answer.text}"
+        series: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return series
+
+    def alerts(self) -> dict[str, str]:
+        """Return what is pending or firing, by the alert's name."""
+        told = self._http.get("/alerts").json()["data"]["alerts"]
+        return {alert["labels"]["alertname"]: alert["state"] for alert in told}
+
+    def ready(self) -> bool:
+        """Say whether each target has been scraped."""
+        try:
+            answer = self._http.get("/query", params={"query": "up == 1"})
+        except httpx.HTTPError:
+            return False
+        return answer.is_success and len(answer.json()["data"]["result"]) == 2
+
+
+@contextmanager
+def observing(up: Up, folder: Path) -> Iterator[Observed]:
+    """Yield a Prometheus with the rules and jobs of `ops/` that scrapes the stack every second."""
+    api, worker = _METRICS.findall(up.output())
+    config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(RULES)]
+    del config["alerting"]
+    targets = {"holdfast-api": api, "holdfast-worker": worker}
+    config["scrape_configs"] = [
+        {**job, "static_configs": [{"targets": [targets[job["job_name"]]]}]}
+        for job in config["scrape_configs"]
+        if job["job_name"] in targets
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    binary = shutil.which("prometheus")
+    assert binary, "prometheus is missing: make test-system installs it"
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                binary,
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with httpx.Client(base_url=f"http://{address}/api/v1", timeout=20, trust_env=False) as http:
+            observed = Observed(http)
+            until(observed.ready, 30, (folder / "prometheus.log").read_text)
+            yield observed
+    finally:
+        process.terminate()
+        process.wait(20)
