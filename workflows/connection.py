@@ -6,6 +6,7 @@ from datetime import timedelta
 from temporalio.client import Client, RetryConfig
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
+from temporalio.service import GrpcCompression
 
 from workflows.conversion import data_converter
 
@@ -26,7 +27,13 @@ async def connect(
     config = ClientConfig.load_client_connect_config(override_env_vars=environment)
     config.setdefault("target_host", "localhost:7233")
     return await Client.connect(
-        **config, data_converter=data_converter, lazy=lazy, runtime=runtime, retry_config=_RETRY
+        **config,
+        data_converter=data_converter,
+        lazy=lazy,
+        runtime=runtime,
+        retry_config=_RETRY,
+        # Messages of a hold are 1 KiB or so: to pack them costs each process, Temporal too, more than to send them.
+        grpc_compression=GrpcCompression.NONE,
     )
 
 
