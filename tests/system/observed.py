@@ -26,7 +26,7 @@ class Observed:
         self._http = http
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the series that the expression has now. Raises AssertionError with Prometheus's words where it is none."""
+        """Return the series that the expression has now. Raises AssertionError where it is no expression."""
         answer = self._http.get("/query", params={"query": expression})
         assert answer.status_code == 200, f"{expression}: {answer.text}"
         series: list[dict[str, Any]] = answer.json()["data"]["result"]
