@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.audit import audit_command
-from cli.holds import app as holds_app
 from cli.doctor.command import doctor_command
+from cli.holds import app as holds_app
 from cli.migrate import migrate_command
 from cli.report.command import report_command
 from cli.serve import serve
