@@ -1,24 +1,19 @@
 """The doctor on the schedule of the audit."""
 
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
 
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.lines import Line, fault, not_applicable, ok
+from cli.doctor.lines import Line, fault, ok
+from workflows.schedules import AUDIT_SCHEDULE
 
-_MODULE = "workflows.schedules"
 _CALL = timedelta(seconds=4)
 _LATE_INTERVALS = 3
 
 
-async def schedule_line(client: Client, schedule_id: str | None = None, *, at: datetime | None = None) -> list[Line]:
+async def schedule_line(client: Client, schedule_id: str = AUDIT_SCHEDULE, *, at: datetime | None = None) -> list[Line]:
     """Say whether the audit is scheduled and runs; this release's, by this moment, unless told otherwise."""
-    schedule_id = schedule_id or audit_schedule()
-    if schedule_id is None:
-        return [not_applicable("temporal", "audit schedule", "this release has no audit")]
     try:
         described = await client.get_schedule_handle(schedule_id).describe(rpc_timeout=_CALL)
     except RPCError as error:
@@ -26,14 +21,6 @@ async def schedule_line(client: Client, schedule_id: str | None = None, *, at: d
             raise
         return [fault("temporal", "audit schedule", f"{schedule_id} is missing", "start a worker: each makes it")]
     return [_judged(described, at or datetime.now(UTC))]
-
-
-def audit_schedule() -> str | None:
-    """Return the id of the audit's schedule, None where this release has no audit."""
-    if find_spec(_MODULE) is None:
-        return None
-    found: str = import_module(_MODULE).AUDIT_SCHEDULE
-    return found
 
 
 def _judged(described: ScheduleDescription, at: datetime) -> Line:

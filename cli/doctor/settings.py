@@ -11,6 +11,7 @@ from cli.doctor.lines import Line, fault, ok
 from inventory.settings import Settings, SettingsError
 
 AREA = "settings"
+_VARIABLE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b")
 _UNKNOWN_DATABASE = "postgresql://127.0.0.1:1/unknown"
 
 
@@ -38,10 +39,15 @@ def read(variables: Mapping[str, str]) -> Environment:
         try:
             return Environment(variables, Settings.read(taken), refused)
         except SettingsError as error:
-            for line in str(error).splitlines():
-                name, _, why = line.partition(": ")
-                refused[name] = why
-                taken.pop(name, None)
+            complaints = [line.partition(": ")[::2] for line in str(error).splitlines()]
+        heard = [name for name, _ in complaints if name not in refused]
+        refused |= dict(complaints)
+        for name, why in complaints:
+            if taken.pop(name, None) is None:  # it is missing, or its default does not fit another
+                for other in _VARIABLE.findall(why):
+                    taken.pop(other, None)
+        if not heard:
+            taken = {"DATABASE_URL": variables.get("DATABASE_URL", "")}  # no value that is left is at fault by itself
         if "DATABASE_URL" in refused:
             taken["DATABASE_URL"] = _UNKNOWN_DATABASE
 
@@ -88,10 +94,10 @@ def left_over_line(variables: Mapping[str, str]) -> Line:
 def _shown(value: object) -> str:
     """Return a setting's value for a screen: of secrets their kind and end only."""
     if isinstance(value, SecretStr):
-        return masked(value.get_secret_value())
+        return masked(value.get_secret_value()) if value.get_secret_value() else "not set"
     if isinstance(value, tuple):
         return ", ".join(_shown(each) for each in value) or "not set"
-    if value is None or value == {}:
+    if value in (None, "", {}):
         return "not set"
     return str(int(value)) if isinstance(value, bool) else str(value)
 

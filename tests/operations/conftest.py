@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
 
-from cli.doctor.schedule import audit_schedule
 from cli.embedded import EmbeddedPostgres
 from tests.conftest import _database
 from tests.paying import Shop, running_shop
+from workflows.schedules import AUDIT_SCHEDULE
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,9 @@ async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Cli
     """One for all tests of a module, which leave it as it was. Its worker is a test's own and makes no schedule."""
     with _database(postgres, migrated_template) as url:
         async with running_shop(url, temporal) as running:
-            schedule_id = audit_schedule()
-            handle = await temporal.create_schedule(schedule_id, scheduled()) if schedule_id else None
+            handle = await temporal.create_schedule(AUDIT_SCHEDULE, scheduled())
             yield running
-            if handle is not None:
-                await handle.delete()
+            await handle.delete()
 
 
 def scheduled() -> Schedule:

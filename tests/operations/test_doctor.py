@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.doctor.lines import Check, State, carried_out, ok
-from cli.doctor.settings import masked
+from cli.doctor.settings import masked, read
 from cli.main import app
 from tests.operations.examining import examine, faults, said, variables
 from tests.paying import Shop
@@ -27,7 +27,7 @@ async def test_a_healthy_shop_has_no_fault(shop: Shop) -> None:
     assert said(lines, "stripe", "webhooks arrive").state is State.OK
     assert said(lines, "database", "clock").state is said(lines, "temporal", "clock").state is State.OK
     not_looked_at = {line.name for line in lines if line.state is State.NOT_APPLICABLE}
-    assert not_looked_at <= {"history shards", "audit schedule", "holdfast_client"}
+    assert not_looked_at <= {"history shards", "holdfast_client"}
 
 
 async def test_no_line_has_a_secret(shop: Shop) -> None:
@@ -59,6 +59,8 @@ def test_a_secret_is_masked_but_can_be_told_from_another(secret: str, shown: str
         ("settings: SKIP_INVENTORY_VALIDATION", "the bypass is in force", {"SKIP_INVENTORY_VALIDATION": "1"}),
         ("settings: tokens", "both authority and admin", {"INVENTORY_AUTHORITY_TOKEN": ADMIN_TOKEN}),
         ("settings: DATABASE_URL", "only Prisma knows: schema", {"DATABASE_URL": "postgresql://a@b/c?schema=public"}),
+        ("settings: INVENTORY_HOLD_TTL_SECONDS", "1200 is above", {"INVENTORY_HOLD_MAX_TTL_SECONDS": "600"}),
+        ("settings: HOLD_EVENTS_WEBHOOK_SECRET", "is not set", {"HOLD_EVENTS_WEBHOOK_URL": "https://a.example/b"}),
         ("stripe: keys", "STRIPE_PUBLISHABLE_KEY is a live key", {"STRIPE_PUBLISHABLE_KEY": "pk_live_abc"}),
         ("stripe: keys", "is a live key, and STRIPE_API_BASE", {"STRIPE_API_KEY": "sk_live_abc"}),
         ("stripe: webhook secret", "is not the signing secret", {"STRIPE_WEBHOOK_SECRET": "sk_test_abc"}),
@@ -141,3 +143,10 @@ async def test_the_command_prints_json_and_exits_with_1_for_a_fault(shop: Shop) 
     ran = await asyncio.to_thread(CliRunner().invoke, app, ["doctor"], env=given)
     assert "✗ CRON_SECRET: is still set" in ran.stdout
     assert "✓ migrations: at" in ran.stdout
+
+
+def test_reading_goes_on_whatever_is_missing_or_contradicts() -> None:
+    found = read({"INVENTORY_HOLD_MAX_TTL_SECONDS": "600", "HOLD_EVENTS_WEBHOOK_URL": "https://a.example", "X": "y"})
+    assert set(found.refused) == {"DATABASE_URL", "INVENTORY_HOLD_TTL_SECONDS", "HOLD_EVENTS_WEBHOOK_SECRET"}
+    assert not found.database_known
+    assert set(read({}).refused) == {"DATABASE_URL"}
