@@ -112,6 +112,7 @@ def _holds(records: Records) -> dict[str, Any]:
         "committed": records.committed,
         "released": records.released,
         "expired": records.expired,
+        "archived": records.archived,
         "overdue": records.overdue,
         "commitSeconds": {"p50": rounded(records.commit_p50), "p95": rounded(records.commit_p95)},
         "expiryLagSeconds": {
@@ -129,7 +130,8 @@ def _show(report: dict[str, Any]) -> None:
     holds, ttl = report["holds"], report["ttl"]
     console.print(f"{report['shop'] or 'All shops'}, {report['since']} to {report['until']}\n")
     counts = ", ".join(f"{holds[status]} {status}" for status in ("committed", "released", "expired", "active"))
-    console.print(f"{holds['made']} holds: {counts}")
+    archived = f"; {holds['archived']} more are archived and in none of these figures" if holds["archived"] else ""
+    console.print(f"{holds['made']} holds: {counts}{archived}")
     console.print(
         f"to commit: p50 {_seconds(holds['commitSeconds']['p50'])}, p95 {_seconds(holds['commitSeconds']['p95'])}"
     )

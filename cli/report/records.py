@@ -35,6 +35,10 @@ WHERE status = 'active' AND "expiresAt" < now() - interval '{_OVERDUE}'
   AND {_OF_SHOP}
 """  # noqa: S608 - constants
 
+_ARCHIVED = f"""
+SELECT count(*) AS holds FROM "InventoryHoldArchive" WHERE "createdAt" >= %(since)s AND {_OF_SHOP}
+"""  # noqa: S608 - constants
+
 # Movements have no index by time, and their ids rise with it: the first of the window is found by halving.
 _LIMITS = 'SELECT coalesce(min(id), 0) AS first, coalesce(max(id), 0) AS last FROM "InventoryMovement"'
 _AT = 'SELECT id, "createdAt" AS at FROM "InventoryMovement" WHERE id >= %(id)s ORDER BY id LIMIT 1'
@@ -70,6 +74,8 @@ class Records:
     expiry_lag_p50: float | None
     expiry_lag_p95: float | None
     expiry_lag_max: float | None
+    archived: int
+    """Holds made in the window that are in the archive: none of the figures above has them."""
     overdue: int
     """Holds of any age that should have ended more than a minute ago."""
     oversold: int
@@ -114,6 +120,7 @@ def read_records(settings: Settings, since: datetime, shop: str | None) -> Recor
         where: dict[str, Any] = {"since": since, "shop": shop}
         holds = _one(connection, _HOLDS, where)
         overdue = _one(connection, _OVERDUE_HOLDS, where)
+        archived = _one(connection, _ARCHIVED, where)
         first = max(_first_movement(connection, since) - _SLACK, 0)
         movements = _one(connection, _MOVEMENTS, {**where, "first": first})
         items = _one(connection, _ITEMS, where)
@@ -129,6 +136,7 @@ def read_records(settings: Settings, since: datetime, shop: str | None) -> Recor
         expiry_lag_p50=lag[0],
         expiry_lag_p95=lag[1],
         expiry_lag_max=lag[2],
+        archived=archived["holds"],
         overdue=overdue["overdue"],
         oversold=movements["below_zero"] + items["below_zero"],
         items=items["items"],

@@ -156,7 +156,9 @@ def test_the_window_begins_where_it_says_among_many_movements(database: str) -> 
 
 def records(**fields: Any) -> Records:
     nothing = dict.fromkeys(Records.__slots__)
-    return Records(**{**nothing, **dict.fromkeys(("active", "released", "overdue", "oversold"), 0), **fields})
+    return Records(
+        **{**nothing, **dict.fromkeys(("active", "released", "archived", "overdue", "oversold"), 0), **fields}
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.report.records import read_records
 from inventory import archive
 from inventory.archive import archive_holds, archived_by_status
 from inventory.engine import fetch
 from inventory.holds import HoldStatus, Line, list_holds, read_hold
 from inventory.reserve import Reserved, reserve
+from inventory.settings import Settings
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, put_item, request, stock_of
 
@@ -67,6 +69,17 @@ async def test_the_archive_has_the_hold_and_its_lines(aged: AsyncEngine) -> None
 
     assert (row["hold"]["status"], row["hold"]["shopId"]) == ("committed", SHOP)
     assert [(line["sku"], line["quantity"]) for line in row["lines"]] == [("mug", 2)]
+
+
+async def test_report_and_audit_say_what_is_archived(aged: AsyncEngine, database: str) -> None:
+    await archived(aged)
+    window = datetime.now(UTC) - timedelta(days=365)
+    settings = Settings.read({"DATABASE_URL": database})
+
+    records = await asyncio.to_thread(read_records, settings, window, SHOP)
+
+    assert (records.made, records.archived) == (2, 9)
+    assert (await asyncio.to_thread(read_records, settings, window, "another")).archived == 0
 
 
 async def test_a_younger_age_or_another_shop_archives_nothing_else(aged: AsyncEngine) -> None:
