@@ -209,6 +209,8 @@ def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for talkative in ("httpx", "stripe"):  # lines for each call, addresses of pay pages in them
+        logging.getLogger(talkative).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[*shared, *renderer],
         logger_factory=partial(_Lines, handler),
