@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
+TEST_PROCESSES ?= 3
 SOURCES := activities api bench cli client inventory migrations payments simulator tests workflows worker.py
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ up: $(READY) ## Set up and run the whole product on this machine; Ctrl-C stops i
 	@exec $(BIN)/holdfast up
 
 test: $(READY) ## Run the tests against a real Postgres and a real Temporal server
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-system: $(READY) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
 	@command -v chromium >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null || \
