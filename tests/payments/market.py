@@ -19,9 +19,9 @@ from workflows.late_payment import LatePaymentWorkflow
 LIFE_SECONDS = 30
 """How long every hold lives: the shortest that the API takes, so that deadlines pass while the market is open."""
 PLENTIFUL = ("CAP", "MUG", "TEE")
-SCARCE = tuple(f"RARE-{number}" for number in range(20))
+SCARCE = tuple(f"RARE-{number}" for number in range(25))
 """Whoever pays late for one of these may find that another has it."""
-ON_HAND = {**dict.fromkeys(PLENTIFUL, 50_000), **dict.fromkeys(SCARCE, 4)}
+ON_HAND = {**dict.fromkeys(PLENTIFUL, 50_000), **dict.fromkeys(SCARCE, 6)}
 PRICES = {"eur": 1999, "usd": 2099, "jpy": 3000, "mxn": 39_900, "brl": 11_900}
 """Of one unit. The currency decides which methods the page offers."""
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -73,6 +74,21 @@ class Visit:
     async def until_ended(self) -> None:
         """Wait until the hold has ended."""
         await self.market.until_ended(self.hold_id)
+
+    async def another_takes_the_rest(self) -> None:
+        """Let another shopper buy all that is left, if it is scarce and the shop answers."""
+        sku, http = self.line["sku"], self.market.deployment.http
+        if sku not in SCARCE:
+            return
+        with suppress(httpx.TransportError):
+            found = await http.get("/api/inventory/items", params={"shopId": SHOP, "sku": sku})
+            left = found.json()["items"][0]["quantity"] if found.status_code == 200 else 0
+            if left:
+                other = replace(self, hold_id=f"takes-the-rest-before-{self.hold_id}")
+                body = {"shopId": SHOP, "holdId": other.hold_id, "items": [{"sku": sku, "quantity": left}]}
+                made = await http.post("/api/inventory/holds", json=body | {"ttlSeconds": LIFE_SECONDS})
+                if made.status_code == 201:
+                    await other.end("commit")
 
     async def own_intent(self, *, named: bool = True) -> str:
         """Open a PaymentIntent past Holdfast."""
@@ -148,6 +164,8 @@ class Wish:
     fields: dict[str, Any] = field(default_factory=dict)
     opens_page: bool = True
     free: bool = False
+    scarce: float = 0.3
+    """How likely it is about something scarce."""
 
     @property
     def name(self) -> str:
@@ -158,7 +176,7 @@ class Wish:
 async def visit(market: Market, dice: Random, wish: Wish, number: int, crowd: asyncio.TaskGroup) -> None:
     """Make one checkout, and leave what follows to the crowd."""
     hold_id = f"{wish.name}-{number}"
-    sku = dice.choice(SCARCE if dice.random() < 0.4 else PLENTIFUL)
+    sku = dice.choice(SCARCE if dice.random() < wish.scarce else PLENTIFUL)
     currency = dice.choice(wish.currencies)
     amount = 0 if wish.free else PRICES[currency]
     line = {"sku": sku, "quantity": dice.randint(1, 2), "name": sku, "unitAmount": amount, "currency": currency}

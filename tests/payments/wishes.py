@@ -59,14 +59,16 @@ async def pays_at_the_deadline(v: Visit) -> None:
 
 
 async def pays_too_late(v: Visit) -> None:
-    """What was in flight lands on a page that has been closed."""
+    """What was in flight lands on a page that has been closed, when another may have bought the last one."""
     await v.until_ended()
+    await v.another_takes_the_rest()
     await v.pay(late=v.dice.choice(("complete", "expired")))
 
 
 async def gives_back_and_pays_too_late(v: Visit) -> None:
     await v.end("release")
     await v.until_ended()
+    await v.another_takes_the_rest()
     await v.pause(4)
     await v.pay(late=v.dice.choice(("complete", "expired")))
 
@@ -181,8 +183,8 @@ WISHES = (
     Wish(gives_back, 5),
     Wish(pays_and_gives_back_at_once, 5),
     Wish(pays_at_the_deadline, 6),
-    Wish(pays_too_late, 5),
-    Wish(gives_back_and_pays_too_late, 6),
+    Wish(pays_too_late, 5, scarce=0.9),
+    Wish(gives_back_and_pays_too_late, 6, scarce=0.9),
     Wish(pays_another_way_too_late, 2),
     Wish(pays_on_two_pages, 4),
     Wish(pays_the_page_and_another_way, 4),
