@@ -37,6 +37,7 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
+from activities.back_office import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from inventory.collector import collect_rarely
@@ -48,10 +49,13 @@ from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
-# Tried under `make bench` on two cores: fewer pollers looked worse, more made no difference that could be told.
+# Set from measurement: docs/decisions/0007-the-workers-settings.md has the tables.
 WORKFLOW_POLLERS = 8
+NONSTICKY_POLL_RATIO = 0.5
+"""The part of the pollers that takes first tasks, as of every new hold: more favours create, less favours commit."""
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
+LOCAL_ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = 20_000
 """Open holds kept in memory by a process, some 80 KiB each (bench/RESULTS.md): 1.7 GB when it is full.
 
@@ -77,7 +81,7 @@ def make_worker(
     *,
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
-    cached_workflows: int = CACHED_WORKFLOWS,
+    cached_workflows: int | None = None,
 ) -> Worker:
     """Make the worker of a process.
 
@@ -103,12 +107,12 @@ def make_worker(
             payments.report_late_payment,
         ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
-        max_cached_workflows=cached_workflows,
+        max_cached_workflows=CACHED_WORKFLOWS if cached_workflows is None else cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,
-        max_concurrent_local_activities=ACTIVITY_SLOTS,
+        max_concurrent_local_activities=LOCAL_ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
-        nonsticky_to_sticky_poll_ratio=0.5,  # every start is non-sticky
+        nonsticky_to_sticky_poll_ratio=NONSTICKY_POLL_RATIO,
         # After a worker died its holds go to another one after this time: callers wait 5 s at most.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
@@ -139,7 +143,8 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
                 key = settings.stripe_api_key.get_secret_value()
                 gateway = await stack.enter_async_context(connected(key, settings.stripe_api_base))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
-            payments = PaymentActivities(telemetry, gateway, settings.payment_graces)
+            payments = PaymentActivities(engine, telemetry, gateway, settings.payment_graces)
+            await stack.enter_async_context(back_office(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()

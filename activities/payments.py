@@ -1,12 +1,16 @@
 """The payment activities: messages in, calls to Stripe, messages out."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from inventory.outbox import note_hold_event
 from inventory.telemetry import Telemetry
 from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
 from payments.graces import grace_seconds
@@ -33,8 +37,13 @@ class PaymentActivities(PaymentsPort):
     """PaymentsPort on Stripe. Without a gateway, because no key is set, there is nobody to ask."""
 
     def __init__(
-        self, telemetry: Telemetry, gateway: Gateway | None = None, graces: Mapping[str, int] | None = None
+        self,
+        engine: AsyncEngine,
+        telemetry: Telemetry,
+        gateway: Gateway | None = None,
+        graces: Mapping[str, int] | None = None,
     ) -> None:
+        self._engine = engine
         self._telemetry = telemetry
         self._gateway = gateway
         self._graces = graces or {}
@@ -106,7 +115,8 @@ class PaymentActivities(PaymentsPort):
 
     @activity.defn(name="report-late-payment")
     async def report_late_payment(self, report: LatePaymentReport) -> None:
-        """Tell operations what became of a late payment, and count it."""
+        """Tell operations what became of a late payment, and count it; and the shop's own systems by an event."""
+        await self._note_event(report)
         self._telemetry.late_payment(
             report.outcome,
             in_order=report.outcome in _LATE_IN_ORDER,
@@ -115,6 +125,21 @@ class PaymentActivities(PaymentsPort):
             payment_id=report.late.payment.id,
             detail=report.detail,
         )
+
+    async def _note_event(self, report: LatePaymentReport) -> None:
+        late = report.late
+        name = f"late-payment:{late.shop_id}:{late.hold_id}:{late.payment.id}:{report.outcome}"
+        try:
+            await note_hold_event(
+                self._engine,
+                event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
+                event_type="hold.late_payment",
+                shop_id=late.shop_id,
+                hold_id=late.hold_id,
+                more={"outcome": report.outcome, "paymentIntentId": late.payment.payment_intent_id},
+            )
+        except (DatabaseBusyError, DatabaseUnavailableError) as error:
+            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
 
     async def _intent_of(self, stripe: Gateway, query: PaymentQuery) -> str:
         found = await stripe.look(session_id=query.payment.session_id)

@@ -215,6 +215,8 @@ class StockActivities(StockPort):
                 reason="late_payment",
                 actor="stripe",
             )
+        if outcome == "reacquired_before":  # by an attempt whose answer was lost, or by an earlier case of this payment
+            outcome = "reacquired" if activity.info().attempt > 1 else "already"
         return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
 
     async def _write(self, what: str, shop_id: str, hold_id: str, statement: Awaitable[Answer]) -> Answer:

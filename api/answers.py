@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import Model
+from api.stock_answers import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from inventory.holds import Hold, HoldStatus, Line
 from inventory.items import Item
 
@@ -121,6 +122,7 @@ class ItemOut(Model):
     held: int
     on_hand: int
     low_stock_threshold: int | None
+    retired: Annotated[bool, Field(description="No new hold can have it.")]
     updated_at: datetime
 
     @classmethod
@@ -136,6 +138,7 @@ class ItemOut(Model):
             held=item.held,
             onHand=item.on_hand,
             lowStockThreshold=item.low_stock_threshold,
+            retired=item.retired_at is not None,
             updatedAt=item.updated_at,
         )
 
@@ -192,15 +195,6 @@ class ShortOut(Model):
     available: int
 
 
-class BelowHeldOut(Model):
-    """An item that was counted lower than what active holds have of it."""
-
-    sku: str
-    variant_key: str
-    on_hand: int
-    held: int
-
-
 class ErrorOut(BaseModel):
     """The one shape of every error; docs/errors.md lists them."""
 
@@ -211,7 +205,11 @@ class ErrorOut(BaseModel):
     message: Annotated[str, Field(description="For people.")]
     fields: Annotated[list[FieldProblem] | None, Field(description="422: the fields at fault.")] = None
     items: Annotated[
-        list[ShortOut | BelowHeldOut] | None, Field(description="The items that were short, or counted too low.")
+        list[ShortOut | BelowHeldOut | BelowZeroOut | TooManyOut | NameOut] | None,
+        Field(description="The items that are concerned."),
+    ] = None
+    problems: Annotated[
+        list[FileProblemOut] | None, Field(description="422 of an import: what is wrong with the file, the first 100.")
     ] = None
     hold_id: Annotated[str | None, Field(alias="holdId", description="The hold that is concerned.")] = None
     status: Annotated[HoldStatus | None, Field(description="How that hold is.")] = None

@@ -14,7 +14,7 @@ from api.errors import install_error_handlers
 from api.lifecycle import Lifecycle
 from api.limits import BodyLimit, Timing
 from api.payments import Payments
-from api.routes import checkout, holds, stock, system, webhooks
+from api.routes import checkout, corrections, holds, stock, stockfiles, system, webhooks
 from api.workflow_calls import WorkflowCalls
 from inventory.collector import collect_rarely
 from inventory.engine import create_engine
@@ -71,6 +71,8 @@ def create_app(
     app.include_router(stock.router)
     app.include_router(checkout.router)
     app.include_router(webhooks.router)
+    app.include_router(corrections.router)
+    app.include_router(stockfiles.router)
     app.include_router(system.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

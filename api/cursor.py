@@ -2,9 +2,13 @@
 
 import base64
 import json
+import re
 from datetime import datetime
 
 from api.errors import invalid
+
+_ID = re.compile("[0-9]{1,19}")
+_LARGEST_ID = 2**63 - 1
 
 
 def encode(*parts: str | datetime) -> str:
@@ -39,3 +43,13 @@ def decode_time(cursor: str | None) -> tuple[datetime, str] | None:
     if at is None or at.tzinfo is None:
         raise invalid("cursor", "is not one that a page's nextCursor gave")
     return at, parts[1]
+
+
+def decode_ids(cursor: str | None) -> tuple[int, int] | None:
+    """Return the two parts of a cursor of two numbers of rows."""
+    parts = decode(cursor)
+    if parts is None:
+        return None
+    if not all(_ID.fullmatch(part) and int(part) <= _LARGEST_ID for part in parts):
+        raise invalid("cursor", "is not one that a page's nextCursor gave")
+    return int(parts[0]), int(parts[1])

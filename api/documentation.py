@@ -5,12 +5,14 @@ from typing import Any
 
 from api.answers import ErrorOut
 from api.errors import ApiError, Problem
+from inventory.stockfile import COLUMNS
 
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape
 `{error, code?, message, ...}`; docs/errors.md lists them with their cause and whether to ask again.
 """
 
+_TEXT = {"type": "string"}
 _BODIES: dict[str, dict[str, Any]] = {
     "hold": {
         "shopId": "demo",
@@ -42,12 +44,36 @@ _BODIES: dict[str, dict[str, Any]] = {
         "shopId": "demo",
         "items": [{"sku": "TEE", "variantKey": "size:M", "onHand": 100, "lowStockThreshold": 10}],
     },
+    "adjustments": {
+        "shopId": "demo",
+        "adjustments": [{"sku": "TEE", "variantKey": "size:M", "delta": -2, "reason": "damaged"}],
+    },
+    "restock": {"items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 1}], "reason": "returned, unworn"},
 }
 
 
 def examples(name: str) -> dict[str, Any]:
     """Return the part of an operation that shows an example of its body."""
     return {"requestBody": {"content": {"application/json": {"example": _BODIES[name]}}}}
+
+
+def stock_file() -> dict[str, Any]:
+    """Return the part of an operation that shows a stock file as its body."""
+    lines = (",".join(COLUMNS), "demo,TEE,size:M,tee,100,10", "demo,MUG,,,40,")
+    example = "".join(f"{line}\n" for line in lines)
+    return {"requestBody": {"required": True, "content": {"text/csv": {"schema": _TEXT, "example": example}}}}
+
+
+def stock_report() -> dict[str, Any]:
+    """Return the description of an import's answer."""
+    was = {"onHand": 90, "productId": "tee", "lowStockThreshold": None}
+    then = {"onHand": 100, "productId": "tee", "lowStockThreshold": 10}
+    row = {"line": 2, "shopId": "demo", "sku": "TEE", "variantKey": "size:M", "result": "changed"}
+    example = json.dumps(row | {"before": was, "after": then, "quantity": 98, "held": 2}) + "\n"
+    return {
+        "description": "A line of JSON for each row of the file, in its order.",
+        "content": {"application/x-ndjson": {"schema": _TEXT, "example": example}},
+    }
 
 
 def errors(*problems: Problem) -> dict[int | str, dict[str, Any]]:
@@ -81,7 +107,20 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.hold_exists: {"holdId": "h_5f2c9a"},
     Problem.hold_not_active: {"holdId": "h_5f2c9a", "status": "expired"},
     Problem.idempotency_conflict: {"holdId": "h_5f2c9a"},
-    Problem.count_below_held: {"items": [{"sku": "TEE", "variantKey": "size:M", "onHand": 1, "held": 2}]},
+    Problem.count_below_held: {
+        "items": [{"sku": "TEE", "variantKey": "size:M", "onHand": 1, "held": 2, "holds": ["h_5f2c9a"]}]
+    },
+    Problem.stock_below_zero: {
+        "items": [{"sku": "TEE", "variantKey": "size:M", "delta": -5, "quantity": 3, "held": 2, "holds": ["h_5f2c9a"]}]
+    },
+    Problem.stock_above_limit: {"items": [{"sku": "TEE", "variantKey": "size:M"}]},
+    Problem.item_not_found: {"items": [{"sku": "TEA", "variantKey": "size:M"}]},
+    Problem.restock_above_committed: {
+        "items": [{"sku": "TEE", "variantKey": "size:M", "requested": 2, "committed": 2, "restocked": 1}]
+    },
+    Problem.invalid_import: {
+        "problems": [{"line": 3, "column": "onHand", "message": "must be a whole number, 0 to 1000000000"}]
+    },
     Problem.invalid_request: {"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]},
     Problem.payment_already_attached: {"holdId": "h_5f2c9a", "checkoutSessionId": "cs_test_a1B2"},
     Problem.checkout_refused: {"holdId": "h_5f2c9a", "param": "line_items[0][price]"},

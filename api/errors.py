@@ -43,6 +43,7 @@ class Problem(Enum):
     )
     not_found = Refusal(404, "There is no such route.", "No.")
     hold_not_found = Refusal(404, "The shop has no hold with this id.", "No.")
+    item_not_found = Refusal(404, "The shop has no such item; `items` names each.", "No; count it first, with PUT.")
     method_not_allowed = Refusal(405, "The route does not know this method.", "No.")
     insufficient_stock = Refusal(
         409,
@@ -66,7 +67,7 @@ class Problem(Enum):
     )
     count_below_held = Refusal(
         409,
-        "An item was counted lower than what active holds have of it; `items` names each.",
+        "An item was counted lower than what active holds have of it; `items` names each, with its holds.",
         "After the holds ended.",
     )
     payment_already_attached = Refusal(
@@ -78,7 +79,20 @@ class Problem(Enum):
     payment_of_another_hold = Refusal(
         409, "The payment names another hold, in its metadata or because it is attached there.", "No."
     )
-    body_too_large = Refusal(413, "The body is over 256 KiB.", "No; send less at once.")
+    stock_below_zero = Refusal(
+        409,
+        "More was to be taken away than can be sold; `items` names each, with what holds have of it.",
+        "When there is more, or once holds were released.",
+    )
+    stock_above_limit = Refusal(
+        409, "An item would have more than 1,000,000,000 units on hand; `items` names each.", "No; mend the figures."
+    )
+    restock_above_committed = Refusal(
+        409, "More was to come back than the hold sold; `items` names each with what came back before.", "No; mend it."
+    )
+    body_too_large = Refusal(
+        413, "The body is over 256 KiB, or that of an import over 64 MiB.", "No; send less at once."
+    )
     invalid_request = Refusal(
         422, "A field is missing, unknown, of the wrong type or out of range; `fields` names each.", "No; mend it."
     )
@@ -88,10 +102,13 @@ class Problem(Enum):
         "The hold was released.",
         "With a new key, when it is mended.",
     )
+    invalid_import = Refusal(
+        422, "The stock file is not one that can be imported; `problems` names line and column.", "No; mend the file."
+    )
     inventory_busy = Refusal(
         429,
         "Too many want the same at this moment: the rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, "
-        "or one hold got more than ten messages at once. Nothing was changed.",
+        "one hold got more than ten messages at once, or another import runs. Nothing was changed.",
         "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
     )
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")

@@ -17,6 +17,7 @@ from inventory.holds import Hold, HoldStatus, Line, read_hold
 from inventory.reserve import Standing, read_standing
 from workflows import messages
 from workflows.messages import Cancel, Commit, Extend, HoldInput
+from workflows.starting import resumed
 
 Answer = TypeVar("Answer")
 
@@ -197,16 +198,10 @@ class Lifecycle:
 
     def to_go_on(self, hold: Hold) -> HoldInput:
         """Return what a new run needs to go on with a hold that is active and has none."""
-        return HoldInput(
-            shop_id=hold.shop_id,
-            hold_id=hold.hold_id,
-            lines=[messages.Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
-            ttl_seconds=int((hold.expires_at - hold.created_at).total_seconds()),
+        return resumed(
+            hold,
             max_ttl_seconds=self._settings.max_ttl_seconds,
             request_timeout_ms=self._settings.request_timeout_ms,
-            request_hash=hold.request_hash,
-            reference=hold.reference,
-            expires_at=hold.expires_at,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
         )
 

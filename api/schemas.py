@@ -7,13 +7,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 
 from inventory.holds import HoldStatus, Line
+from inventory.items import MAX_ON_HAND
 from inventory.settings import MIN_TTL_SECONDS
 from payments.webhook import HOLD_KEY, SHOP_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
 _MAX_QUANTITY = 1_000_000
-_MAX_ON_HAND = 1_000_000_000
 _MAX_ATTRIBUTES = 50
 
 
@@ -40,7 +40,7 @@ Reference = Annotated[
 ]
 Reason = Annotated[Text, Field(description="Why, for the records.", examples=["changed their mind"])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
-OnHand = Annotated[int, Field(strict=True, ge=0, le=_MAX_ON_HAND, examples=[100])]
+OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
 Ttl = Annotated[
     int,
     Field(
@@ -203,12 +203,17 @@ class ItemIn(Model):
     product_id: Text | None = None
     variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
     low_stock_threshold: OnHand | None = None
+    retired: Annotated[
+        bool,
+        Field(strict=True, description="true: no new hold can have it; its holds go on. false: it can be held again."),
+    ] = False
 
 
 class ItemsIn(Model):
     """Items to set by count. Items not named are left alone."""
 
     shop_id: ShopId
+    reason: Reason | None = None
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
@@ -226,7 +231,10 @@ class ItemsQuery(Model):
 
     shop_id: ShopId
     sku: Sku | None = None
-    low_stock: bool = False
+    low_stock: Annotated[
+        bool, Field(description="Only items at or below their threshold, without the retired ones.")
+    ] = False
+    retired: Annotated[bool | None, Field(description="Only retired items, or only the others.")] = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     cursor: Cursor | None = None
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 from temporalio.client import (
@@ -28,9 +27,6 @@ from workflows import legible
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
-    HOLD_EXPIRES_AT,
-    HOLD_REFERENCE,
-    HOLD_STATUS,
     SHOP_ID,
     Attach,
     Attached,
@@ -46,11 +42,10 @@ from workflows.messages import (
     hold_workflow_id,
     late_payment_workflow_id,
 )
+from workflows.starting import start_options
 
 _NOT_READY_SECONDS = 0.05
 _CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
-_SEARCH_ATTRIBUTE_BYTES = 2048
-"""What Temporal takes as the value of one, as JSON."""
 
 
 class NoRunningWorkflowError(Exception):
@@ -135,7 +130,12 @@ class WorkflowCalls:
         try:
             if isinstance(to, HoldInput):
                 await self._client.start_workflow(
-                    HoldWorkflow.run, to, start_signal=name, start_signal_args=[message], **self._options(to)
+                    HoldWorkflow.run,
+                    to,
+                    start_signal=name,
+                    start_signal_args=[message],
+                    task_queue=self._task_queue,
+                    **start_options(to),
                 )
             else:
                 handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
@@ -144,12 +144,13 @@ class WorkflowCalls:
             raise _translated(error) from error
 
     async def look_after(self, late: LatePayment) -> None:
-        """Start the workflow of a payment that came too late, or leave the one that runs alone."""
+        """Start the workflow of a payment that came too late; the one that runs is only told of a refund's failure."""
         try:
             await self._client.start_workflow(
                 LatePaymentWorkflow.run,
                 late,
                 id=late_payment_workflow_id(late.payment.id),
+                start_signal="refund_failed" if late.refund_failed else None,
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
@@ -217,26 +218,7 @@ class WorkflowCalls:
             raise _translated(error) from error
 
     def _start(self, hold: HoldInput) -> "WithStartWorkflowOperation[HoldWorkflow, Ended]":
-        return WithStartWorkflowOperation(HoldWorkflow.run, hold, **self._options(hold))
-
-    def _options(self, hold: HoldInput) -> dict[str, Any]:
-        expires_at = hold.expires_at or datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(SHOP_ID, hold.shop_id),
-            SearchAttributePair(HOLD_STATUS, "active"),
-            SearchAttributePair(HOLD_EXPIRES_AT, expires_at),
-        ]
-        if hold.reference is not None:
-            attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
-        return {
-            "id": hold_workflow_id(hold.shop_id, hold.hold_id),
-            "task_queue": self._task_queue,
-            "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
-            "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            "search_attributes": TypedSearchAttributes(attributes),
-            "static_summary": legible.summary(hold),
-            "static_details": legible.details(hold),
-        }
+        return WithStartWorkflowOperation(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
 
 async def _look_at(start: "WithStartWorkflowOperation[HoldWorkflow, Ended] | None", error: Exception) -> None:
@@ -276,10 +258,3 @@ def _translated(error: Exception) -> Exception:
         told = "Temporal lacks a search attribute; docs/operations.md has the commands." if attribute else None
         return ApiError(Problem.inventory_unavailable, told or "Temporal is out of reach.")
     return error
-
-
-def _searchable(reference: str) -> str:
-    """Return the reference, or of one that is too long for a search attribute the beginning."""
-    while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
-        reference = reference[:-10]
-    return reference

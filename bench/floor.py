@@ -22,6 +22,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
 import worker as product
+from inventory.collector import collect_rarely
 from workflows.connection import SHUTDOWN_GRACE, connect
 
 TASK_QUEUE = "floor"
@@ -106,7 +107,7 @@ async def work() -> None:
         max_cached_workflows=product.CACHED_WORKFLOWS,
         max_concurrent_workflow_tasks=product.WORKFLOW_TASK_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(product.WORKFLOW_POLLERS),
-        nonsticky_to_sticky_poll_ratio=0.5,
+        nonsticky_to_sticky_poll_ratio=product.NONSTICKY_POLL_RATIO,
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
     ):
         print("worker polls", flush=True)
@@ -116,6 +117,7 @@ async def work() -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["api", port]:
+            collect_rarely()  # as the product's
             uvicorn.run(
                 "bench.floor:create_app",
                 factory=True,
@@ -125,6 +127,7 @@ def main() -> None:
                 access_log=False,
             )
         case ["worker"]:
+            collect_rarely()
             uvloop.run(work())  # as the product's
         case _:
             sys.exit("python -m bench.floor api PORT | worker")

@@ -47,7 +47,7 @@ def _introduction(plan: Plan, command: str, seconds: float) -> str:
 `make bench` ({datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`, {seconds / 60:.1f} minutes), as it printed it.
 
 The floor is an empty workflow behind the same kind of app: FastAPI under uvicorn, create = one update-with-start,
-commit = one update that ends the run, a durable timer, no stock, no SQL, no activity, no token; its worker has the
+commit = one update that ends the run, a durable timer, no stock, no SQL, no activity, no token; its processes have the
 options of Holdfast's. One API process and one worker process each; both use one Temporal server and take turns
 (product, floor, floor, product, ...), {plan.rounds} turns each of {plan.slot:.0f} s after {plan.warm_up:.1f} s that are
 not counted. A hold has one line; the lines are spread over 1,000 items. Everything, the load generator too, shares the

@@ -17,8 +17,8 @@ from bench.load import ITEMS, SHOP, Job, Result
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
 from cli.processes import Child, free_port
+from inventory.counts import ItemCount, count_items
 from inventory.engine import create_engine
-from inventory.items import ItemCount, count_items
 from inventory.settings import Settings
 
 _PLENTY = 1_000_000
@@ -32,10 +32,12 @@ class App:
         self.name = name
         self.token = env.get("INVENTORY_AUTHORITY_TOKEN", "")
         self.port = free_port()
+        self.env = env
+        self.worker_log = folder / f"{name}-worker.log"
         python = [sys.executable, "-m"]
         api = [part.replace("PORT", str(self.port)) for part in api]
         self.api = Child(f"{name} api", [*python, *api], log=folder / f"{name}-api.log", env=env)
-        self.worker = Child(f"{name} worker", [*python, *worker], log=folder / f"{name}-worker.log", env=env)
+        self.worker = Child(f"{name} worker", [*python, *worker], log=self.worker_log, env=env)
 
     def start(self) -> None:
         for child in (self.api, self.worker):

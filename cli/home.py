@@ -24,6 +24,7 @@ class Home:
         self.folder = folder
         self.logs = folder / "logs"
         self.pids = folder / "pids"
+        self.mail = folder / "mail"
 
     def reset(self) -> None:
         """Delete what is in it, and keep owning it."""

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from cli.audit import audit_command
+from cli.holds import app as holds_app
 from cli.migrate import migrate_command
 from cli.serve import serve
+from cli.stock import app as stock_app
 
 app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
 app.command("migrate")(migrate_command)
+app.command("audit")(audit_command)
+app.add_typer(stock_app, name="stock")
+app.add_typer(holds_app, name="holds")
 
 
 @app.command("api")

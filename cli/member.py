@@ -1,6 +1,8 @@
 """What `holdfast up` runs: one of the servers from wheels, or one of our own programs."""
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import httpx
@@ -26,7 +28,7 @@ class Member(Protocol):
 
 
 class Program:
-    """A process of ours that answers 200 at a URL when it is ready."""
+    """A process of ours that answers 200 at a URL when it is ready; of a `tcp://` URL, that can be connected to."""
 
     def __init__(self, child: Child, url: str) -> None:
         self.child = child
@@ -46,6 +48,11 @@ class Program:
         self.child.stop(seconds)
 
     def _answers(self) -> bool:
+        if self._url.startswith("tcp://"):
+            host, _, port = self._url.removeprefix("tcp://").partition(":")
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+                return True
+            return False
         try:
             return httpx.get(self._url, timeout=5, trust_env=False).status_code == httpx.codes.OK
         except httpx.HTTPError:

@@ -18,6 +18,7 @@ class Ports:
     temporal_ui: int
     postgres: int
     worker_metrics: int
+    mail: int
     simulator: int | None
     """None where it is not run."""
 
@@ -61,4 +62,5 @@ class Ports:
             postgres=usual(earlier_postgres),
             worker_metrics=usual(None),
             simulator=ports.get("HOLDFAST_SIMULATOR_PORT"),
+            mail=usual(None),
         )

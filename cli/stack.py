@@ -29,7 +29,7 @@ class _AnotherEndedError(Exception):
 
 
 class Stack:
-    """Postgres, Temporal, API, worker and, without a Stripe account, the simulator on one state folder."""
+    """Postgres, Temporal, API, worker, a mailbox and, without a Stripe account, the simulator on one state folder."""
 
     def __init__(
         self,
@@ -64,15 +64,19 @@ class Stack:
             "INVENTORY_ADMIN_TOKEN": tokens["admin"],
             "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
             "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
+            "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",
+            "STOCK_ALERT_RECIPIENT": environment.get("STOCK_ALERT_RECIPIENT") or "stock@localhost",
         }
         self.api_url = f"http://127.0.0.1:{ports.api}"
         api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
         worker = self._child("worker", "worker")
+        mailbox = self._child("mailbox", "cli.mailbox", "--port", str(ports.mail), "--folder", str(home.mail))
         self._members: dict[str, Member] = {
             "postgres": self.postgres,
             "temporal": self.temporal,
             "api": Program(api, f"{self.api_url}/readyz"),
             "worker": Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
+            "mailbox": Program(mailbox, f"tcp://127.0.0.1:{ports.mail}"),
         }
         if payments.simulator_url is not None:
             self._members["simulator"] = self._simulator(payments.simulator_url)
@@ -107,6 +111,7 @@ class Stack:
     def start(self) -> None:
         """Start all and return when all are ready. Raises EmbeddedError, naming the one that was not."""
         self._launch("temporal")
+        self._launch("mailbox")
         self._launch("postgres")
         if "simulator" in self._members:
             self._launch("simulator")
@@ -158,7 +163,7 @@ class Stack:
         """Stop all that was started: who serves first, then what they stand on. By force when asked twice."""
         self._home.remove_stack()
         self._migrate.stop()
-        for names in (("api", "worker"), ("simulator", "temporal", "postgres")):
+        for names in (("api", "worker"), ("simulator", "mailbox", "temporal", "postgres")):
             members = [member for name, member in self._members.items() if name in names and member in self._launched]
             for member in members:
                 member.child.ask_to_stop()
@@ -230,7 +235,7 @@ class Stack:
 
 def stop_leftovers(home: Home) -> None:
     """Stop what a killed `holdfast up` left running on the folder, who serves first."""
-    for name in ("migrate", "api", "worker", "simulator"):
+    for name in ("migrate", "api", "worker", "simulator", "mailbox"):
         stop_recorded(home.pids / name)
     EmbeddedTemporal(home.folder / "temporal").stop_leftovers()
     EmbeddedPostgres(home.folder / "postgres").stop_leftovers()

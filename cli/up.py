@@ -109,6 +109,7 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
         ("Postgres", f"{psql} {stack.database_url}"),
         ("Tokens", f"{files['authority']} and {files['admin']}"),
         ("Logs", str(_short(state.logs))),
+        ("Mails", f"{_short(state.mail)} (low stock)" if not environment.get("SMTP_URL") else "$SMTP_URL"),
     ):
         table.add_row(name, value)
     console.print(table)

@@ -52,6 +52,7 @@ def connection_info(settings: Settings) -> str:
     limits = (
         f"-c lock_timeout={settings.lock_timeout_ms} -c statement_timeout={settings.statement_timeout_ms}"
         " -c plan_cache_mode=force_generic_plan -c timezone=UTC"
+        f"{' -c holdfast.events=on' if settings.events_url else ''}"
     )
     defaults = {"connect_timeout": "2", "application_name": "holdfast", "tcp_user_timeout": "10000"}
     own = {name: value for name, value in defaults.items() if name not in given}

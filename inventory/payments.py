@@ -7,7 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from inventory.engine import fetch
 from inventory.holds import COLUMNS, LINES, Hold, hold_from
 
-ClaimOutcome = Literal["reacquired", "recorded", "already", "second_payment", "short", "declined", "active", "missing"]
+ClaimOutcome = Literal[
+    "reacquired",
+    "reacquired_before",
+    "recorded",
+    "already",
+    "second_payment",
+    "short",
+    "declined",
+    "active",
+    "missing",
+]
 
 _ATTACH = """
 UPDATE "InventoryHold" h
@@ -46,7 +56,7 @@ ORDER BY h.status = 'active' DESC, h."createdAt" DESC LIMIT 1
 # The order of locks is that of settle: first the hold, then its items by key.
 _CLAIM = """
 WITH target AS MATERIALIZED (
-  SELECT id, "shopId", status, "paymentIntentId", "paymentSessionId" FROM "InventoryHold"
+  SELECT id, "shopId", status, reason, "paymentIntentId", "paymentSessionId" FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
@@ -95,8 +105,8 @@ SELECT CASE
     WHEN EXISTS (SELECT FROM recorded) THEN 'recorded'
     WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
     WHEN t.status = 'active' THEN 'active'
-    WHEN t."paymentIntentId" = %(intent)s THEN 'already'
-    WHEN %(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s THEN 'already'
+    WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
+      THEN CASE t.reason WHEN 'late_payment' THEN 'reacquired_before' ELSE 'already' END
     ELSE 'second_payment'
   END AS outcome
 FROM target t

@@ -25,7 +25,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class ShortItem:
-    """An item of which less is available than was asked for, over all lines. An unknown item has 0 available."""
+    """An item of which less is available than was asked for, over all lines. Unknown and retired ones have 0."""
 
     sku: str
     variant_key: str
@@ -90,7 +90,7 @@ WITH demand AS MATERIALIZED (
   SELECT i.sku, i."variantKey", d.wanted, i.quantity, i.held, i."productId", i."variantAttributes"
   FROM demand d
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
-  WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)
+  WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s) AND i."retiredAt" IS NULL
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), hold AS (
@@ -128,9 +128,10 @@ WITH own AS (
   FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
   GROUP BY sku, "variantKey"
 ), stock AS (
-  SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available,
+  SELECT d.sku, d."variantKey", d.requested,
+         CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
          i.sku IS NOT NULL AS known,
-         CASE WHEN %(replace)s THEN coalesce((
+         CASE WHEN %(replace)s AND i."retiredAt" IS NULL THEN coalesce((
            SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other ON l."holdId" = other.id
            WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0)
          ELSE 0 END AS comes_back

@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from inventory.alert_settings import AlertSettings
+
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32
 TASK_QUEUE = "holdfast"
@@ -52,7 +54,7 @@ TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
 SecondsByName = Annotated[dict[str, int], NoDecode]
 
 
-class Settings(BaseSettings):
+class Settings(AlertSettings):
     """The whole configuration. `Settings.read()` is the way to get one; its errors are for people."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True)

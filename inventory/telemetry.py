@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import structlog
@@ -24,6 +24,12 @@ COUNTERS = {
     "inventory_hold_error": "Requests and activities that failed for another reason than stock or locks",
     "inventory_checkout_refused": "Checkout Sessions that Stripe would not open",
     "inventory_payment_trouble": "Payments of holds that somebody has to look at",
+    "inventory_low_stock": "Falls of an item's quantity to its threshold or below",
+    "inventory_alert_sent": "Mails about low stock that the mail server has taken",
+    "inventory_alert_error": "Attempts to send such a mail that failed",
+    "inventory_event_delivered": "Events that their receiver has taken",
+    "inventory_event_error": "Attempts to deliver an event that failed",
+    "inventory_event_lost": "Events that were given up: no receiver took them for three days",
     "inventory_bypassed": "Requests answered unseen because SKIP_INVENTORY_VALIDATION is set",
 }
 
@@ -85,6 +91,16 @@ class Telemetry:
             registry=registry,
         )
 
+        self.audit_looks = Counter(
+            "inventory_audit_looks", "Parts of audits that were completed", ["at"], registry=registry
+        )
+        self.audit_findings = Counter(
+            "inventory_audit_findings",
+            "Findings of audits, counted at each audit that has them",
+            ["kind"],
+            registry=registry,
+        )
+
     def count(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as information."""
         self._counters[metric].inc()
@@ -129,6 +145,15 @@ class Telemetry:
         for sku, exists in items:
             self._rejected.labels(self._label(sku, exists=exists)).inc()
             self._log.info("checkout_rejected_stock", metric="checkout_rejected_stock", shop_id=shop_id, sku=sku)
+
+    def audited(self, at: str, looked_at: int, findings: Sequence[tuple[str, bool, Mapping[str, object]]]) -> None:
+        """Count and log a part of an audit: of each finding its kind, whether it was set right, and what to log."""
+        self.audit_looks.labels(at).inc()
+        self._log.info("inventory_audit_looks", metric="inventory_audit_looks", at=at, looked_at=looked_at)
+        for kind, mended, fields in findings:
+            self.audit_findings.labels(kind).inc()
+            log = self._log.warning if mended else self._log.error
+            log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 
     def _label(self, sku: str, *, exists: bool) -> str:
         if sku in self._skus:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 import stripe
@@ -65,7 +64,7 @@ class Gateway:
         After a 5xx, which may have opened one all the same, it is looked for among those since `begun_at` by its
         metadata: nobody gets two pages to pay on. With no `begun_at` it is not looked for.
         """
-        for attempt in _attempts(key):
+        for attempt in _attempts(key, each_used_up=True):
             try:
                 session = await _answered(self._v1.checkout.sessions.create_async(params, attempt.options))  # type: ignore[arg-type]
                 return standing.of_session(session)
@@ -224,21 +223,24 @@ class _Attempt:
     """Whether Stripe only repeated what it had answered under this key before."""
 
 
-def _attempts(key: str) -> Iterator[_Attempt]:
+def _attempts(key: str, *, each_used_up: bool = False) -> Iterator[_Attempt]:
     """Yield the attempts at a call, with keys in the same order for everybody who repeats it; three that are new.
 
     Stripe's v1 API keeps the answer under the key, a 500 included: after one, the next attempt needs another key. A
     failure that is only repeated says nothing of today and counts for nothing, or an outage would use up all keys.
+
+    `each_used_up`: a key is left only once Stripe has repeated its failure. One whose 503 was not kept would do the
+    call a second time for who comes later and begins with it, after the next key has done it.
     """
     if len(key) > _LONGEST_KEY:
         key = hashlib.sha256(key.encode()).hexdigest()
+    n = 1
     new = 0
-    for n in count(1):
+    while new < _NEW_TRIES:
         attempt = _Attempt({"idempotency_key": key if n == 1 else f"{key}:{n}"})
         yield attempt
         new += not attempt.replayed
-        if new == _NEW_TRIES:
-            return
+        n += attempt.replayed or not each_used_up
 
 
 async def _settled(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from activities.back_office import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from api.app import create_app
@@ -48,6 +49,7 @@ class Stack:
     stock: StockActivities
     payments: PaymentActivities
     cached_workflows: int
+    telemetry: Telemetry
 
     async def put(self, on_hand: int, sku: str = "TEE", variant: str = "") -> None:
         """Set an item's count."""
@@ -104,6 +106,17 @@ class Stack:
             cached_workflows=self.cached_workflows,
         )
 
+    def back_office(self) -> AbstractAsyncContextManager[None]:
+        """Run the audit, the alerts and the events of this stack."""
+        return back_office(
+            self.temporal,
+            self.settings,
+            self.telemetry,
+            task_queue=self.task_queue,
+            workflow_runner=SandboxedWorkflowRunner(),
+            scheduled=False,
+        )
+
     def counted(self, metric: str, **labels: str) -> float:
         """Return a counter's value, API and worker together; over all series that have these labels."""
         return sum(
@@ -153,10 +166,14 @@ async def running_stack(
             worker_metrics=worker_metrics,
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy),
-            payments=PaymentActivities(telemetry, gateway, settings.payment_graces),
+            payments=PaymentActivities(engine, telemetry, gateway, settings.payment_graces),
             cached_workflows=cached_workflows,
+            telemetry=telemetry,
         )
-        async with stack.worker() if with_worker else nullcontext():
+        async with (
+            stack.worker() if with_worker else nullcontext(),
+            stack.back_office() if with_worker else nullcontext(),
+        ):
             yield stack
     await engine.dispose()
 

@@ -154,7 +154,8 @@ class HoldWorkflow:
                 case GiveBack(actor, reason):
                     return await self._settle("released", reason, actor)
                 case Expire():
-                    return await self._settle("expired", "deadline", "holdfast")
+                    why = "orphaned" if self._hold.orphaned else "deadline"
+                    return await self._settle("expired", why, "holdfast")
                 case Close() | AttachNext() | Look() as step:
                     await self._see_to_payment(step)
                 case Wait() if self._facts.deadline != self._written_deadline:
@@ -216,7 +217,8 @@ class HoldWorkflow:
         """
         await self._paying.leave()
         while True:
-            payments = [p for p in self._facts.payments.values() if p.id not in self._handed_on]
+            heard_of = [*self._facts.payments.values(), *self._facts.withdrawn.values()]
+            payments = [payment for payment in heard_of if payment.id not in self._handed_on]
             for payment in payments:
                 self._handed_on.add(payment.id)
                 if self._bought_by is None or not payment.bought(self._bought_by):

@@ -29,6 +29,8 @@ _ASK_AGAIN = timedelta(minutes=1)
 _TRY_AGAIN = timedelta(hours=6)
 """How long until a refund is tried anew that Stripe refused, for want of balance for one."""
 
+_REFUND_FAILED = "The refund failed and the money came back: give it back another way."
+
 
 class _ClosedByPersonError(Exception):
     pass
@@ -42,6 +44,7 @@ class LatePaymentWorkflow:
     def __init__(self, late: LatePayment) -> None:
         self._late = late
         self._by_person: CloseCase | None = None
+        self._refund_failed = late.refund_failed
         self._now = "Looking at the payment."
 
     @workflow.run
@@ -50,6 +53,8 @@ class LatePaymentWorkflow:
         del late  # __init__ has it
         try:
             ended = await self._resolve()
+            if self._refund_failed:  # Stripe's word on that may come while the case has not ended yet
+                ended = await self._need_person(_REFUND_FAILED)
         except _ClosedByPersonError:
             assert self._by_person is not None  # noqa: S101 - narrows the type
             ended = LatePaymentEnded("closed_by_person", f"{self._by_person.actor}: {self._by_person.note}")
@@ -58,8 +63,8 @@ class LatePaymentWorkflow:
         return ended
 
     async def _resolve(self) -> LatePaymentEnded:
-        if self._late.refund_failed:
-            return await self._need_person("The refund failed and the money came back: give it back another way.")
+        if self._refund_failed:
+            return await self._need_person(_REFUND_FAILED)
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # it cost nothing, so there is nothing to look at
         try:
@@ -175,6 +180,11 @@ class LatePaymentWorkflow:
     def close(self, message: CloseCase) -> None:
         """End the case: a person has seen to it."""
         self._by_person = self._by_person or message
+
+    @workflow.signal(description="Stripe: the refund of this payment failed")
+    def refund_failed(self) -> None:
+        """Leave the case to a person: the money that was given back has come back."""
+        self._refund_failed = True
 
     @workflow.query(description="What is being done about this payment")
     def state(self) -> str:

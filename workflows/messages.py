@@ -59,6 +59,8 @@ class HoldInput:
     """How long after its payment can no longer be made the hold waits for Stripe to say so."""
     checkout: "Checkout | None" = None
     """The Checkout Session to open once the stock is held."""
+    orphaned: bool = False
+    """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
 
 
 @dataclass(frozen=True)

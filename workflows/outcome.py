@@ -42,10 +42,15 @@ class Facts:
         return self.opening or (self.attached is not None and not self.closed)
 
     def hear_payment(self, payment: Payment) -> None:
-        """Note a payment. One that is only authorised sells nothing once a cancel is known: it is closed as well."""
+        """Note a payment. One that is only authorised sells nothing once a cancel is known: it is closed as well.
+
+        Unless another is being closed: that one could be paid for stock that is given back. What is left of the
+        withdrawn when the hold has ended is looked after like any payment that came too late.
+        """
         if payment.needs_capture and self.cancel is not None and not self.paid:
             self.withdrawn[payment.id] = payment
-            self.attach(payment)
+            if not self.to_close:
+                self.attach(payment)
             return
         self.in_doubt.pop(payment.id, None)
         self.withdrawn.pop(payment.id, None)
@@ -74,6 +79,7 @@ class Facts:
     def hear_cancel(self, message: Cancel) -> None:
         """Note a cancel; the first stays. One about a payment counts only for the hold's own, or when it has none."""
         if message.payment is not None:
+            self.withdrawn.pop(message.payment.id, None)
             if not self._concerns(message.payment):
                 return
             self.processing.pop(message.payment.id, None)
@@ -82,6 +88,13 @@ class Facts:
                 return  # the hold's own can still be made
             self.closed = True
         self.cancel = self.cancel or message
+
+    def hear_unpayable(self, payment: Payment) -> None:
+        """Note that a payment can no longer be made. The hold's own is closed by that, another one is not."""
+        self.processing.pop(payment.id, None)
+        self.withdrawn.pop(payment.id, None)
+        if self.attached is not None and payment.is_same(self.attached):
+            self.closed = True
 
     def attach(self, payment: Payment) -> None:
         """Take note of the payment that has to be closed before the stock may be given back."""

@@ -35,7 +35,9 @@ _SHORTEST_SESSION = timedelta(minutes=35)
 """Stripe wants 30 from the moment it gets the call; the rest is for clocks that differ and a call that is late."""
 _LONGEST_SESSION = timedelta(hours=24) - timedelta(minutes=5)
 _BEHIND_THE_HOLD = timedelta(minutes=5)
-_AT_LEAST = timedelta(seconds=10)
+_AT_LEAST = timedelta(minutes=5)
+"""The longest pause between two attempts: an activity is given up as soon as the next one would come too late, and one
+has to come after the session has ended."""
 CHECKOUT_REFUSED = "checkout_refused"
 
 
@@ -184,11 +186,10 @@ class Paying:
                     facts.processing.pop(payment.id)
                     facts.closed = True
             case "unpayable" | "refunded":
-                facts.processing.pop(payment.id, None)
-                facts.closed = True
+                facts.hear_unpayable(payment)
             case "unknown":
                 await self._report(payment, "Stripe does not know it, so it counts as one that nobody can make")
-                facts.closed = True
+                facts.hear_unpayable(payment)
             case "open":
                 pass
 

@@ -1,19 +1,24 @@
-"""Stock: validate a cart, set items by count, list them."""
+"""Stock: validate a cart, set items by count, list them, tell where an item's units went."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
 from api import cursor
-from api.answers import BelowHeldOut, ItemOut, ItemsOut, ItemsPageOut, ValidOut
+from api.answers import ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.bounds import bounded
 from api.context import context_of
 from api.documentation import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
-from api.errors import ApiError, Problem, invalid
+from api.errors import ApiError, Problem
 from api.lifecycle import insufficient
 from api.schemas import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
-from inventory.items import KEEP, CountBelowHeldError, ItemCount, count_items, list_items, read_short
+from api.stock_answers import BelowHeldOut
+from api.stock_requests import TimelineQuery, require_named_once
+from api.timeline import TimelineOut
+from inventory.counts import KEEP, CountBelowHeldError, ItemCount, count_items
+from inventory.items import list_items, read_short
+from inventory.timeline import Place, read_timeline
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
@@ -49,24 +54,15 @@ async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
 
     What active holds have is never touched: what can be sold becomes `onHand` less `held`.
     """
-    seen: set[tuple[str, str]] = set()
-    for index, item in enumerate(body.items):
-        if (item.sku, item.variant_key) in seen:
-            raise invalid(f"items[{index}]", "names an item that the request has named before")
-        seen.add((item.sku, item.variant_key))
+    require_named_once("items", body.items)
     context = context_of(request)
     counts = [_count_of(item) for item in body.items]
+    work = count_items(context.engine, body.shop_id, counts, actor=caller.actor, reason=body.reason)
     try:
-        items = await bounded(context, count_items(context.engine, body.shop_id, counts, actor=caller.actor))
+        items = await bounded(context, work)
     except CountBelowHeldError as error:
         raise ApiError(
-            Problem.count_below_held,
-            items=[
-                BelowHeldOut(sku=i.sku, variantKey=i.variant_key, onHand=i.on_hand, held=i.held).model_dump(
-                    by_alias=True
-                )
-                for i in error.items
-            ],
+            Problem.count_below_held, items=[BelowHeldOut.of(item).dump() for item in error.items]
         ) from error
     return ItemsOut(items=[ItemOut.of(item) for item in items])
 
@@ -80,6 +76,7 @@ def _count_of(item: ItemIn) -> ItemCount:
         product_id=item.product_id if "product_id" in named else KEEP,
         variant_attributes=item.variant_attributes if "variant_attributes" in named else KEEP,
         low_stock_threshold=item.low_stock_threshold if "low_stock_threshold" in named else KEEP,
+        retired=item.retired if "retired" in named else KEEP,
     )
 
 
@@ -94,6 +91,7 @@ async def get_items(request: Request, _caller: Authority, query: Annotated[Items
             query.shop_id,
             sku=query.sku,
             low_stock=query.low_stock,
+            retired=query.retired,
             limit=query.limit,
             after=cursor.decode(query.cursor),
         ),
@@ -101,3 +99,21 @@ async def get_items(request: Request, _caller: Authority, query: Annotated[Items
     return ItemsPageOut(
         items=[ItemOut.of(item) for item in items], nextCursor=cursor.encode(*after) if after is not None else None
     )
+
+
+@router.get("/timeline", summary="Where an item's stock went", responses=errors(Problem.item_not_found) | READ_ERRORS)
+async def get_timeline(request: Request, _caller: Authority, query: Annotated[TimelineQuery, Query()]) -> TimelineOut:
+    """Read the item as it is now and a page of its movements and holds, newest first.
+
+    Over all pages the entries' `delta` add up to the item's `onHand`, and their `held` to its `held`.
+    """
+    context = context_of(request)
+    ids = cursor.decode_ids(query.cursor)
+    after = None if ids is None else Place(*ids)
+    found = await bounded(
+        context,
+        read_timeline(context.engine, query.shop_id, query.sku, query.variant_key, limit=query.limit, after=after),
+    )
+    if found is None:
+        raise ApiError(Problem.item_not_found, items=[{"sku": query.sku, "variantKey": query.variant_key}])
+    return TimelineOut.of(found)

@@ -24,6 +24,11 @@ GUARDED = [
     ("POST", f"{HOLDS}/{SHOP}/h/extend"),
     ("GET", ITEMS),
     ("PUT", ITEMS),
+    ("POST", "/api/inventory/adjustments"),
+    ("POST", f"{HOLDS}/{SHOP}/h/restock"),
+    ("POST", "/api/inventory/import"),
+    ("GET", "/api/inventory/export"),
+    ("GET", "/api/inventory/timeline"),
 ]
 
 

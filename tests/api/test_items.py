@@ -37,7 +37,7 @@ async def test_a_new_item_is_made_with_all_it_was_given(stack: Stack) -> None:
     item = answer.json()["items"][0]
     assert answer.status_code == 200
     assert item.pop("updatedAt").endswith("Z")
-    assert item == {"shopId": SHOP, "quantity": 7, "held": 0, **given}
+    assert item == {"shopId": SHOP, "quantity": 7, "held": 0, "retired": False, **given}
 
 
 async def test_a_field_left_out_keeps_its_value_and_null_clears_it(stack: Stack) -> None:
@@ -70,11 +70,11 @@ async def test_a_count_never_touches_what_is_held(stack: Stack) -> None:
 async def test_a_count_below_what_is_held_is_refused_with_every_such_item_and_nothing_is_written(stack: Stack) -> None:
     await stack.put(5)
     await stack.put(5, "MUG")
-    await stack.made(("TEE", 2), ("MUG", 3))
+    hold = (await stack.made(("TEE", 2), ("MUG", 3)))["holdId"]
     answer = await put(stack, {"sku": "CAP", "onHand": 1}, {"sku": "TEE", "onHand": 1}, {"sku": "MUG", "onHand": 2})
     assert refused(answer, 409, "count_below_held")["items"] == [
-        {"sku": "MUG", "variantKey": "", "onHand": 2, "held": 3},
-        {"sku": "TEE", "variantKey": "", "onHand": 1, "held": 2},
+        {"sku": "MUG", "variantKey": "", "onHand": 2, "held": 3, "holds": [hold]},
+        {"sku": "TEE", "variantKey": "", "onHand": 1, "held": 2, "holds": [hold]},
     ]
     assert [item["sku"] for item in await listed(stack)] == ["MUG", "TEE"]
     assert await stack.stock_of() == (3, 2)

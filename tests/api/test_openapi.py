@@ -68,7 +68,7 @@ def test_each_example_of_a_field_is_valid(document: dict[str, Any]) -> None:
 def test_each_write_has_an_example_of_its_body(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         if "requestBody" in operation:
-            assert "example" in operation["requestBody"]["content"]["application/json"], name
+            assert all("example" in body for body in operation["requestBody"]["content"].values()), name
 
 
 def test_each_error_is_listed_where_it_can_come(document: dict[str, Any]) -> None:

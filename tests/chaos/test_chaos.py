@@ -6,7 +6,6 @@ The seed of a season is printed: `CHAOS_SEED` with it plays its kills and wishes
 
 import asyncio
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -51,18 +50,6 @@ FROM "InventoryHold" WHERE "shopId" = %(shop)s
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with house_in(tmp_path_factory.mktemp("chaos"), processes=WORKER_PROCESSES) as running:
         yield running
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Print a line past pytest's capture."""
-
-    def print_it(text: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n{text}")
-            sys.stdout.flush()
-
-    return print_it
 
 
 @pytest.mark.parametrize(("seed", "rounds"), SEASONS)

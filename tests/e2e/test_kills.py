@@ -23,7 +23,7 @@ from tests.stock import stock_of, until_waiting
 
 SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""
-HOLDS = ("taken", "brief", *SETTLED, "extended", "late", "refused", "sold-late")
+HOLDS = ("reserved-1", "brief", *SETTLED, "extended", "late", "refused", "sold-late")
 """Each has an item of its own by the same name: 10 on hand, of which it takes 3."""
 BRIEF = timedelta(seconds=14)
 """A life that ends soon after the next worker finds the hold (10 s), and long before such a time begins anew."""
@@ -67,16 +67,16 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
         )
         first = await deployment.row("extended")
         assert first is not None
-        for hold_id in ("taken", "brief", "extended", *SETTLED):
+        for hold_id in ("reserved-1", "brief", "extended", *SETTLED):
             wire.withhold(hold_id)
-        ask("taken", deployment.create("taken", "taken", 3))
+        ask("reserved-1", deployment.create("reserved-1", "reserved-1", 3))
         brief = asyncio.create_task(deployment.made_for(int(BRIEF.total_seconds()), "brief", "brief", 3))
         ask("sold", deployment.post("sold", "commit"))
         ask("returned", deployment.post("returned", "release"))
         ask("extended", deployment.post("extended", "extend", {"ttlSeconds": 600}))
 
         async def all_committed() -> bool:
-            rows = [await deployment.row(hold_id) for hold_id in ("taken", "brief", "extended")]
+            rows = [await deployment.row(hold_id) for hold_id in ("reserved-1", "brief", "extended")]
             return (
                 all(rows)
                 and rows[-1] is not None
@@ -127,16 +127,16 @@ async def sell(deployment: Deployment, hold_id: str) -> None:
 
 
 async def test_stock_that_a_killed_worker_took_is_found_and_sold_once(aftermath: Aftermath) -> None:
-    told = await aftermath.asked["taken"]
-    assert (told.status_code, told.json()["error"], told.json()["holdId"]) == (504, "inventory_timeout", "taken")
+    told = await aftermath.asked["reserved-1"]
+    assert (told.status_code, told.json()["error"], told.json()["holdId"]) == (504, "inventory_timeout", "reserved-1")
 
-    again = await aftermath.deployment.create("taken", "taken", 3)
+    again = await aftermath.deployment.create("reserved-1", "reserved-1", 3)
 
     assert (again.status_code, again.json()["status"]) == (200, "active")
-    assert await aftermath.stock_of("taken") == (7, 3)
-    await sell(aftermath.deployment, "taken")
-    assert await aftermath.stock_of("taken") == (7, 0)
-    assert await task_was_lost(aftermath.deployment, "taken")
+    assert await aftermath.stock_of("reserved-1") == (7, 3)
+    await sell(aftermath.deployment, "reserved-1")
+    assert await aftermath.stock_of("reserved-1") == (7, 0)
+    assert await task_was_lost(aftermath.deployment, "reserved-1")
 
 
 async def test_a_hold_found_by_the_next_worker_ends_at_its_first_deadline(aftermath: Aftermath) -> None:

@@ -1,9 +1,11 @@
 """`holdfast up`: one command from nothing to a paid hold, and back to nothing, whatever is killed on the way."""
 
+import asyncio
 import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,14 +17,18 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleDescription
 
 from cli.ports import Ports
 from cli.processes import EmbeddedError, free_port
 from tests.e2e.up import PORTS, Up, gone, until
+from workflows.audit import AuditWorkflow
+from workflows.conversion import data_converter
+from workflows.schedules import AUDIT_SCHEDULE
 
 pytestmark = pytest.mark.timeout(240)
 
-MEMBERS = ("postgres", "temporal", "api", "worker", "simulator")
+MEMBERS = ("postgres", "temporal", "api", "worker", "mailbox", "simulator")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,57 @@ def test_the_first_hold_is_paid_and_its_stock_shown(up: Up) -> None:
     assert "│ before │ TEE size:M │    1000 │    0 │      1000 │" in up.output()
     assert "│ held   │ TEE size:M │    1000 │    1 │       999 │" in up.output()
     assert "│ paid   │ TEE size:M │     999 │    0 │       999 │" in up.output()
+
+
+def test_low_stock_is_a_mail_that_a_person_finds(up: Up) -> None:
+    assert f"{up.home / 'mail'} (low stock)" in up.output()
+    up.ask(
+        "PUT",
+        "/items",
+        {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 5, "lowStockThreshold": 3}]},
+        role="admin",
+    )
+    up.ask("PUT", "/items", {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 2}]}, role="admin")
+    until(lambda: bool(list((up.home / "mail").glob("*Low-stock--POSTER*.eml"))), 30, up.output)
+    (mail,) = (up.home / "mail").glob("*Low-stock--POSTER*.eml")
+    assert "POSTER in shop demo fell to 2 that can be sold (threshold 3)." in mail.read_text()
+    up.ask(
+        "PUT",
+        "/items",
+        {"shopId": "demo", "items": [{"sku": "POSTER", "onHand": 1, "lowStockThreshold": None}]},
+        role="admin",
+    )
+
+
+def test_the_commands_find_what_runs_here(up: Up) -> None:
+    environment = {**os.environ, "HOLDFAST_HOME": str(up.home)}
+    for name in [name for name in environment if name.startswith(("DATABASE_", "TEMPORAL_", "INVENTORY_"))]:
+        del environment[name]
+    hold_id = up.hold()
+    command = [sys.executable, "-m", "cli.main"]
+    audit = subprocess.run([*command, "audit"], env=environment, capture_output=True, text=True, check=False)
+    assert (audit.returncode, audit.stderr) == (0, ""), audit.stdout
+    show = [*command, "holds", "show", hold_id, "--shop", "demo"]
+    shown = subprocess.run(show, env=environment, capture_output=True, text=True, check=False)
+    assert f"{up.stack['temporalUiUrl']}/namespaces/default/workflows/hold:demo:{hold_id}" in shown.stdout
+    up.pay(hold_id)
+
+
+def test_the_audit_is_scheduled(up: Up) -> None:
+    async def described() -> ScheduleDescription:
+        client = await Client.connect(up.stack["temporalAddress"], data_converter=data_converter)
+        schedule = client.get_schedule_handle(AUDIT_SCHEDULE)
+        await schedule.trigger()
+        while not (found := await schedule.describe()).info.recent_actions:
+            await asyncio.sleep(0.1)
+        ran = found.info.recent_actions[0].action
+        assert isinstance(ran, ScheduleActionExecutionStartWorkflow)
+        handle = client.get_workflow_handle_for(AuditWorkflow.run, ran.workflow_id)
+        assert (await handle.result()).found == {}
+        return found
+
+    found = asyncio.run(described())
+    assert [spec.every.total_seconds() for spec in found.schedule.spec.intervals] == [300]
 
 
 def test_secrets_are_for_their_user_only(up: Up) -> None:

@@ -27,6 +27,9 @@ _FOREIGN = (
     "STRIPE_",
     "PAYMENT_",
     "LATE_PAYMENT",
+    "SMTP_",
+    "STOCK_ALERT_",
+    "HOLD_EVENTS_",
 )
 
 

@@ -28,7 +28,10 @@ class Wire:
         return f"postgresql://postgres@127.0.0.1:{self._listening_on}/{self._name}"
 
     def withhold(self, hold_id: str) -> None:
-        """From now on, a connection that has carried a statement about this hold brings nothing back."""
+        """From now on, a connection that has carried a statement about this hold brings nothing back.
+
+        The id must be no word of our SQL: psycopg has a statement that it uses often prepared before it runs it.
+        """
         self._withheld.add(hold_id.encode())
 
     def sever(self, hold_id: str) -> None:

@@ -56,6 +56,14 @@ async def test_a_paid_page_sells_the_hold(shop: Shop) -> None:
     assert shop.stack.counted("inventory_late_payment") == 0
 
 
+async def test_a_page_that_costs_nothing_sells_the_hold_too(corner: Shop) -> None:
+    made = await corner.checkout(items=[{**LINE, "sku": corner.item, "unitAmount": 0}])
+    await corner.pay(made["checkoutSessionId"])
+    hold = await corner.until_status(made["holdId"], "committed")
+    assert (hold["checkoutSessionId"], hold["paymentIntentId"]) == (made["checkoutSessionId"], None)
+    assert corner.stack.counted("inventory_late_payment") == 0
+
+
 async def test_a_released_hold_closes_its_page_first(corner: Shop) -> None:
     made = await corner.checkout()
 

@@ -107,6 +107,19 @@ async def test_an_outage_longer_than_a_few_attempts_uses_up_no_keys(sim: Simulat
     assert await sessions(sim) == ["open"]
 
 
+async def test_a_failure_that_stripe_did_not_keep_leaves_no_key_for_a_second_session(
+    sim: Simulated, gateway: Gateway
+) -> None:
+    """The 503 is not kept, the next answer is lost with the process that waited for it, and another begins anew."""
+    await fail(sim, "checkout.sessions.create", stored=False, status=503)
+    await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
+    async with stripe_client(sim.url, patience=0.5) as hurried:
+        with pytest.raises(StripeAwayError):
+            await open_session(Gateway(hurried))
+    assert await open_session(gateway)
+    assert await sessions(sim) == ["open"]
+
+
 async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Simulated, gateway: Gateway) -> None:
     await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:

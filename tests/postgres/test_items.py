@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from inventory.counts import BelowHeld, CountBelowHeldError, ItemCount, count_items
 from inventory.engine import DatabaseBusyError, create_engine, fetch, fetch_on
 from inventory.holds import Line
-from inventory.items import BelowHeld, CountBelowHeldError, ItemCount, count_items, list_items, read_short
+from inventory.items import list_items, read_short
 from inventory.reserve import reserve
 from inventory.settings import Settings
 from tests.invariants import assert_stock_adds_up
@@ -44,10 +45,24 @@ async def test_a_count_below_what_is_held_changes_no_item(engine: AsyncEngine) -
         await count_items(
             engine, SHOP, [ItemCount("mug", "", 1), ItemCount("cap", "", 9), ItemCount("pen", "", 9)], actor="ann"
         )
-    assert refused.value.items == (BelowHeld("mug", "", 1, 2),)
+    assert refused.value.items == (BelowHeld("mug", "", 1, 2, ("h1",)),)
     assert await stock_of(engine, "cap") == (5, 0)
     assert len((await list_items(engine, SHOP))[0]) == 2
     await assert_stock_adds_up(engine)
+
+
+async def test_a_count_below_what_is_held_names_the_ten_oldest_holds(engine: AsyncEngine) -> None:
+    await count_items(engine, SHOP, [ItemCount("mug", "", 20)], actor="ann")
+    for number in range(12):
+        await reserve(engine, request(f"h{number:02}", ("mug", 1)))
+    with pytest.raises(CountBelowHeldError) as refused:
+        await count_items(engine, SHOP, [ItemCount("mug", "", 11)], actor="ann")
+    assert refused.value.items == (BelowHeld("mug", "", 11, 12, tuple(f"h{n:02}" for n in range(10))),)
+
+
+async def test_an_item_counted_twice_at_once_is_no_count(engine: AsyncEngine) -> None:
+    with pytest.raises(ValueError, match="counted twice"):
+        await count_items(engine, SHOP, [ItemCount("mug", "", 1), ItemCount("mug", "", 2)], actor="ann")
 
 
 async def test_a_field_not_named_keeps_its_value_and_none_clears_it(engine: AsyncEngine) -> None:

@@ -12,7 +12,14 @@ from typer.testing import CliRunner
 from cli.migrate import _LOCK_KEY, MigrationError, migrate, migrate_command
 from tests.postgres.revisions import APPLIED, AT_HEAD
 
-TABLES = {"InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"}
+TABLES = {
+    "InventoryItem",
+    "InventoryHold",
+    "InventoryHoldItem",
+    "InventoryMovement",
+    "InventoryCorrection",
+    "InventoryOutbox",
+}
 
 
 def _command(database_url: str | None) -> tuple[int, str, str]:
@@ -67,6 +74,31 @@ def test_a_failed_revision_leaves_nothing(empty_database: str) -> None:
     with psycopg.connect(empty_database) as connection:
         connection.execute("DROP TABLE shop")
     assert migrate(empty_database) == APPLIED
+
+
+def test_what_a_broken_off_revision_left_is_made_whole_by_the_next_run(database: str) -> None:
+    index = "'\"InventoryMovement_shopId_holdId_restock_idx\"'::regclass"
+    with psycopg.connect(database) as connection:
+        connection.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = {index}")
+        connection.execute('ALTER TABLE "InventoryMovement" DROP "idempotencyKey"')
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert migrate(database) == APPLIED[1:]
+    with psycopg.connect(database) as connection:
+        assert connection.execute(f"SELECT indisvalid FROM pg_index WHERE indexrelid = {index}").fetchone() == (True,)
+        connection.execute('SELECT "idempotencyKey" FROM "InventoryMovement"')
+
+
+def test_a_revision_waits_for_the_checkouts_that_run_beside_it_and_they_for_it(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    with psycopg.connect(database) as checkout, ThreadPoolExecutor(1) as pool:
+        checkout.execute('LOCK TABLE "InventoryMovement" IN ROW EXCLUSIVE MODE')
+        migrating = pool.submit(migrate, database)
+        with psycopg.connect(database, autocommit=True) as watch:
+            while not watch.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone():
+                pass
+        checkout.commit()
+        assert migrating.result() == APPLIED[1:]
 
 
 def test_an_older_release_leaves_a_newer_schema_alone(database: str) -> None:

@@ -133,7 +133,7 @@ async def test_a_late_payment_takes_all_of_the_stock_again(held: AsyncEngine, en
 
 async def test_a_claim_repeated_takes_nothing_more(held: AsyncEngine) -> None:
     await end(held, "h1", HoldStatus.EXPIRED)
-    assert [await claim(held) for _ in range(3)] == ["reacquired", "already", "already"]
+    assert [await claim(held) for _ in range(3)] == ["reacquired", "reacquired_before", "reacquired_before"]
     assert await stock_of(held, "mug") == (3, 0)
     await assert_stock_adds_up(held)
 
@@ -185,7 +185,7 @@ async def test_a_page_that_cost_nothing_takes_the_stock_by_its_session(held: Asy
     await attach(held, "h1", "cs_1")
     await end(held, "h1", HoldStatus.EXPIRED)
     outcomes = [await claim(held, intent_id=None, session_id="cs_1") for _ in range(2)]
-    assert outcomes == ["reacquired", "already"]
+    assert outcomes == ["reacquired", "reacquired_before"]
     assert await claim(held, intent_id=None, session_id="cs_2") == "second_payment"
 
 
@@ -195,7 +195,7 @@ async def test_of_many_payments_at_once_one_buys_an_ended_hold(crowd: AsyncEngin
         await reserve(crowd, request(f"h{n}", ("mug", 2)))
         await end(crowd, f"h{n}", HoldStatus.EXPIRED)
         outcomes = await asyncio.gather(*(claim(crowd, f"h{n}", f"pi_{i % 4}") for i in range(8)))
-        assert Counter(outcomes) == {"reacquired": 1, "already": 1, "second_payment": 6}
+        assert Counter(outcomes) == {"reacquired": 1, "reacquired_before": 1, "second_payment": 6}
         assert await stock_of(crowd, "mug") == (50 - 2 * (n + 1), 0)
     await assert_stock_adds_up(crowd)
 

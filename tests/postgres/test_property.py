@@ -1,6 +1,7 @@
 """Whatever callers do at once, the stock adds up and a hold ends once."""
 
 import asyncio
+import io
 import itertools
 from collections import defaultdict
 from contextlib import suppress
@@ -11,10 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
-from inventory.holds import HoldStatus, move_deadline
-from inventory.items import CountBelowHeldError, ItemCount, count_items
+from inventory.corrections import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
+from inventory.counts import CountBelowHeldError, ItemCount, count_items
+from inventory.engine import DatabaseBusyError, fetch
+from inventory.holds import HoldStatus, Line, move_deadline
+from inventory.imports import ImportBelowHeldError, import_stock
 from inventory.reserve import AlreadyThere, Reserved, reserve
+from inventory.restock import AboveCommittedError, NotCommittedError, restock
+from inventory.stockfile import COLUMNS, transcribe
 from tests.invariants import assert_stock_adds_up
 from tests.stock import end, put_item, request, too_late
 
@@ -46,9 +51,24 @@ class Extend:
 @dataclass(frozen=True)
 class Count:
     on_hand: tuple[tuple[str, int], ...]
+    by_file: bool
+    retired: bool
 
 
-Step = Reserve | Settle | Extend | Count
+@dataclass(frozen=True)
+class Adjust:
+    deltas: tuple[tuple[str, int], ...]
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Restock:
+    hold_id: str
+    units: int | None
+    key: str | None
+
+
+Step = Reserve | Settle | Extend | Count | Adjust | Restock
 
 hold_ids = st.sampled_from(HOLDS)
 lines = st.lists(st.tuples(st.sampled_from(SKUS), st.integers(1, 3)), min_size=1, max_size=4).map(tuple)
@@ -61,12 +81,30 @@ reserves = st.builds(
 )
 settles = st.builds(Settle, hold_ids, st.sampled_from([each for each in HoldStatus if each is not HoldStatus.ACTIVE]))
 extends = st.builds(Extend, hold_ids, st.integers(1, 60))
-counts = st.dictionaries(st.sampled_from(SKUS), st.integers(0, 9), min_size=1).map(lambda d: Count(tuple(d.items())))
+figures = st.dictionaries(st.sampled_from(SKUS), st.integers(0, 9), min_size=1).map(lambda d: tuple(d.items()))
+counts = st.builds(Count, figures, st.booleans(), st.integers(0, 9).map(lambda number: number == 0))
+keys = st.sampled_from([None, "k1", "k2"])
+deltas = st.dictionaries(st.sampled_from(SKUS), st.integers(-4, 4).filter(bool), min_size=1)
+adjusts = st.builds(Adjust, deltas.map(lambda d: tuple(d.items())), keys)
+restocks = st.builds(Restock, hold_ids, st.none() | st.integers(1, 3), keys)
 batches = st.lists(
-    st.lists(reserves | reserves | settles | extends | counts, min_size=1, max_size=8), min_size=1, max_size=6
+    st.lists(reserves | reserves | settles | extends | counts | adjusts | restocks, min_size=1, max_size=8),
+    min_size=1,
+    max_size=6,
 )
 
 shop_numbers = itertools.count()
+
+_RETURNED_TOO_MUCH = """
+SELECT * FROM (
+  SELECT "shopId", "holdId", sku, sum(delta) AS n FROM "InventoryMovement"
+  WHERE kind IN ('commit', 'restock') GROUP BY "shopId", "holdId", sku
+) out WHERE n > 0
+"""
+_MADE_WITH = """
+SELECT sku, delta FROM "InventoryMovement"
+WHERE "shopId" = %(shop)s AND "idempotencyKey" = %(key)s AND kind = 'adjust'
+"""
 
 
 class Shop:
@@ -77,6 +115,7 @@ class Shop:
         self.shop_id = f"shop-{next(shop_numbers)}"
         self.made: dict[str, int] = defaultdict(int)
         self.ended: dict[str, list[HoldStatus]] = defaultdict(list)
+        self.corrected: dict[str | None, set[tuple[tuple[str, int], ...]]] = defaultdict(set)
         self.reported: dict[str, set[HoldStatus]] = defaultdict(set)
 
     async def do(self, step: Step) -> None:
@@ -94,13 +133,33 @@ class Shop:
                     self.ended[hold_id] += [settled.status] * settled.changed
             case Extend(hold_id, minutes):
                 await move_deadline(self.engine, self.shop_id, hold_id, datetime.now(UTC) + timedelta(minutes=minutes))
+            case Count(on_hand, by_file=True):
+                rows, report = io.BytesIO(), io.BytesIO()
+                lines = [",".join(COLUMNS), *(f"{self.shop_id},{sku},,,{n}," for sku, n in on_hand)]
+                transcribe(io.BytesIO("\n".join(lines).encode()), rows)
+                with suppress(ImportBelowHeldError, DatabaseBusyError):
+                    await import_stock(self.engine, rows, report, actor="staff")
             case Count(on_hand):
-                asked_counts = [ItemCount(sku, "", n) for sku, n in on_hand]
+                asked_counts = [ItemCount(sku, "", n, retired=step.retired) for sku, n in on_hand]
                 with suppress(CountBelowHeldError):
                     await count_items(self.engine, self.shop_id, asked_counts, actor="staff")
+            case Adjust(changes, key):
+                adjustments = [Adjustment(sku, "", n, "found or lost") for sku, n in changes]
+                with suppress(StockBelowZeroError, UnknownItemsError, KeyUsedError):
+                    await adjust_items(self.engine, self.shop_id, adjustments, actor="staff", key=key)
+                    self.corrected[key].add(changes)
+            case Restock(hold_id, units, key):
+                lines_back = None if units is None else [Line("mug", "", units)]
+                with suppress(AboveCommittedError, NotCommittedError, KeyUsedError):
+                    await restock(self.engine, self.shop_id, hold_id, lines_back, actor="staff", reason="back", key=key)
 
     async def check(self) -> None:
         await assert_stock_adds_up(self.engine)
+        assert await fetch(self.engine, _RETURNED_TOO_MUCH, {}) == []
+        for key in ("k1", "k2"):
+            made = await fetch(self.engine, _MADE_WITH, {"shop": self.shop_id, "key": key})
+            told = [frozenset(each) for each in self.corrected[key]]
+            assert [frozenset((row["sku"], row["delta"]) for row in made)] == (told or [frozenset()])
         rows = await fetch(
             self.engine, 'SELECT id, status FROM "InventoryHold" WHERE "shopId" = %(s)s', {"s": self.shop_id}
         )

@@ -5,11 +5,13 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt",
+    " updatedAt retiredAt lowStockAt",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
-    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt",
+    "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
+    "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
+    "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
 }
 INDEXES = {
     'InventoryHold: btree ("shopId", id)',
@@ -25,6 +27,10 @@ INDEXES = {
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
+    'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
+    'InventoryCorrection: btree ("shopId", "idempotencyKey")',
+    "InventoryOutbox: btree (id)",
+    'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }
 HOLD = """
 INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", reference)

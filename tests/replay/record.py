@@ -18,8 +18,8 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
+from inventory.counts import ItemCount, count_items
 from inventory.engine import create_engine
-from inventory.items import ItemCount, count_items
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
 from payments.checkout import Order, PaidLine, session_params
@@ -252,7 +252,7 @@ async def _record_on(database: str, address: str) -> dict[str, str]:
     telemetry = Telemetry(CollectorRegistry())
     client = await Client.connect(address, data_converter=data_converter, identity="recorder")
     async with simulated(seed=1) as stripe, connected(API_KEY, stripe.url) as gateway:
-        stock, payments = StockActivities(engine, telemetry), PaymentActivities(telemetry, gateway)
+        stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, gateway)
         async with make_worker(client, stock, payments, task_queue="recording"):
             told = await asyncio.gather(
                 *(_tell(client, stripe, "recording", hold, story) for hold, story in STORIES.values())

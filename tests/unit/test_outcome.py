@@ -1,7 +1,6 @@
 """What the facts about a hold ask for: payment before cancel, cancel before the deadline."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -130,8 +129,8 @@ def test_the_end_of_the_only_payment_gives_back_the_hold() -> None:
     assert decide(heard, NOW) == GiveBack("stripe", "session expired")
 
 
-def attached(**more: Any) -> Facts:
-    heard = facts(**more)
+def attached(*, cancel: bool = False, paid: bool = False, commit: bool = False) -> Facts:
+    heard = facts(cancel=cancel, paid=paid, commit=commit)
     heard.attach(SESSION)
     return heard
 

@@ -1,0 +1,84 @@
+"""What people are told of low stock: a mail in plain words."""
+
+from dataclasses import replace
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+import aiosmtplib
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.mail import send
+from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
+from inventory.settings import Settings
+from inventory.telemetry import Telemetry
+from workflows.deliveries import AlertsPort, LowStock
+
+_ITEM = """
+SELECT quantity, held, "lowStockThreshold" AS threshold FROM "InventoryItem"
+WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(variant)s AND quantity <= "lowStockThreshold"
+"""
+
+
+class AlertActivities(AlertsPort):
+    """AlertsPort by SMTP, and by the item's row."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings, telemetry: Telemetry) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._telemetry = telemetry
+
+    @activity.defn(name="mail-low-stock")
+    async def mail_low_stock(self, low: LowStock) -> None:
+        """Send the mail. Raises unless the mail server has taken it."""
+        settings = self._settings
+        smtp_url = settings.smtp_url.get_secret_value()
+        if not (settings.alert_recipients and smtp_url):  # taken out of the settings: nobody waits for it any more
+            return
+        fields = {"shop_id": low.shop_id, "sku": low.sku, "variant_key": low.variant_key}
+        try:
+            await send(low_stock_mail(low, settings), smtp_url)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            self._telemetry.warn("inventory_alert_error", **fields, problem=problem)
+            raise ApplicationError(f"the mail server did not take it: {problem}", type="undelivered") from error
+        self._telemetry.count("inventory_alert_sent", **fields, quantity=low.fall.quantity)
+
+    @activity.defn(name="still-low")
+    async def still_low(self, low: LowStock) -> LowStock | None:
+        """Return the item's figures of now if it is low, else None."""
+        place = {"shop": low.shop_id, "sku": low.sku, "variant": low.variant_key}
+        try:
+            rows = await fetch(self._engine, _ITEM, place)
+        except (DatabaseBusyError, DatabaseUnavailableError) as error:
+            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
+        if not rows:
+            return None
+        row = rows[0]
+        fall = replace(low.fall, quantity=row["quantity"], held=row["held"], threshold=row["threshold"])
+        return replace(low, fall=fall)
+
+
+def low_stock_mail(low: LowStock, settings: Settings) -> EmailMessage:
+    """Return the mail. Its Message-ID is the fall's, so that one sent twice, after a crash, is known for one."""
+    fall = low.fall
+    name = f"{low.sku} {low.variant_key}".strip()
+    message = EmailMessage()
+    message["Subject"] = f"Low stock: {name} in {low.shop_id}, {fall.quantity} left"
+    message["From"] = settings.alert_sender
+    message["To"] = ", ".join(settings.alert_recipients)
+    message["Date"] = format_datetime(fall.at)
+    message["Message-ID"] = f"<low-stock.{fall.event_id}@holdfast>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(
+        f"{name} in shop {low.shop_id} fell to {fall.quantity} that can be sold (threshold {fall.threshold}).\n"
+        f"\n"
+        f"Can be sold:    {fall.quantity}\n"
+        f"In open holds:  {fall.held}\n"
+        f"On hand:        {fall.quantity + fall.held}\n"
+        f"At:             {fall.at:%Y-%m-%d %H:%M:%S} UTC\n"
+        f"\n"
+        f"No other mail about this item is sent for 24 hours, and then only if it has recovered and fallen again.\n"
+    )
+    return message

@@ -1,0 +1,277 @@
+"""`holdfast holds`: look at holds, give them back, give them more time; one, or all that are active."""
+
+import asyncio
+import getpass
+import json
+import re
+import sys
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.table import Table
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from api.answers import HoldOut
+from api.context import Context
+from api.errors import ApiError
+from api.lifecycle import Lifecycle
+from api.workflow_calls import WorkflowCalls
+from cli.bulk import extend_all, release_all
+from cli.target import Target, fail, finish, settings
+from inventory.audit import active_holds
+from inventory.holds import Hold, HoldStatus, list_holds, read_hold
+from inventory.settings import TASK_QUEUE
+from inventory.telemetry import Telemetry
+from workflows.messages import Cancel, Extend, hold_workflow_id
+
+app = typer.Typer(no_args_is_help=True, help="Look at holds, give them back, give them more time.")
+
+_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_WIDE = 400
+"""Where nobody looks at it, a table is as wide as it is."""
+_TEMPORAL_UI = "http://localhost:8233"
+
+ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All active holds, of --shop or of every shop.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+HoldArgument = Annotated[str | None, typer.Argument(help="The hold's id.")]
+
+
+@app.command("list")
+def list_command(
+    *,
+    shop: Annotated[str, typer.Option("--shop", help="The shop.")],
+    status: Annotated[HoldStatus | None, typer.Option(help="Only holds of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List a shop's holds, newest first."""
+    finish("holds list", _list(_checked(shop), status, limit, as_json=as_json))
+
+
+@app.command("show")
+def show_command(
+    hold_id: Annotated[str, typer.Argument(help="The hold's id.")],
+    *,
+    shop: Annotated[str, typer.Option("--shop", help="The shop.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one hold: its lines, what it did to the stock, its workflow and where to look at it."""
+    finish("holds show", _show(_checked(shop), hold_id, as_json=as_json))
+
+
+@app.command("release")
+def release_command(
+    hold_id: HoldArgument = None,
+    *,
+    shop: ShopOption = None,
+    every: AllOption = False,
+    yes: YesOption = False,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the hold.")] = "released_by_operator",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a hold's stock back, or that of --all active holds. Payments are closed first; a paid hold stays sold.
+
+    A bulk release may be interrupted: holds that were told end all the same, and the next run tells the others.
+    """
+    one = _one_or_all(hold_id, shop, every=every)
+    cancel = Cancel(actor=_actor(), reason=reason)
+    if one is not None:
+        finish("holds release", _release(one[0], one[1], cancel, as_json=as_json))
+    _confirm(f"Release all active holds of {shop or 'EVERY shop'}?", yes=yes)
+    finish("holds release", _bulk(shop, cancel, as_json=as_json))
+
+
+@app.command("extend")
+def extend_command(
+    hold_id: HoldArgument = None,
+    *,
+    seconds: Annotated[int, typer.Option("--ttl", min=1, max=86_400, help="Seconds to add to the deadline.")],
+    shop: ShopOption = None,
+    every: AllOption = False,
+    yes: YesOption = False,
+    key: Annotated[
+        str | None, typer.Option(help="Names this extension: run again with the same key, no hold is extended twice.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a hold's deadline, or those of --all active holds, at most to the end of the longest life."""
+    one = _one_or_all(hold_id, shop, every=every)
+    if one is not None:
+        finish("holds extend", _extend(one[0], one[1], Extend(seconds, key), as_json=as_json))
+    if key is None:
+        fail("holds extend", "--all needs a --key of your choice, so that it can be interrupted and run again")
+    _confirm(f"Extend all active holds of {shop or 'EVERY shop'} by {seconds} s?", yes=yes)
+    finish("holds extend", _bulk(shop, Extend(seconds, key), as_json=as_json))
+
+
+async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bool) -> int:
+    async with Target(settings()) as target:
+        page = await list_holds(target.engine, shop, status=status, limit=limit)
+    if as_json:
+        _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for heading in ("hold", "status", "items", "reference", "created", "deadline", "reason"):
+        table.add_column(heading, overflow="fold")
+    for hold in page.holds:
+        table.add_row(
+            *map(
+                _plain,
+                (
+                    hold.hold_id,
+                    hold.status,
+                    _lines(hold),
+                    hold.reference or "",
+                    f"{hold.created_at:%m-%d %H:%M:%S}",
+                    f"{hold.expires_at:%m-%d %H:%M:%S}",
+                    hold.reason or "",
+                ),
+            )
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(table)
+    if page.next_after is not None:
+        console.print(f"and older ones; --limit shows up to 500, --status {HoldStatus.ACTIVE} only the active.")
+    return 0
+
+
+async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
+    given = settings()
+    async with Target(given) as target:
+        hold = await read_hold(target.engine, shop, hold_id)
+        if hold is None:
+            fail("holds show", f"{shop} has no hold {hold_id}", 1)
+        workflow = await _workflow(target, shop, hold_id)
+    link = _link(given.temporal_ui_url or _TEMPORAL_UI, target.temporal.namespace, shop, hold_id)
+    if as_json:
+        _print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
+    rows += [("item", f"{line.quantity} x {line.sku} {line.variant_key}".rstrip()) for line in hold.lines]
+    for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
+        console.print(f"{name:<16} {_plain(value)}")  # in lines of any length, so that a link can be clicked
+    return 0
+
+
+async def _release(shop: str, hold_id: str, cancel: Cancel, *, as_json: bool) -> int:
+    async with Target(settings()) as target:
+        try:
+            hold, ending = await _lifecycle(target).release(shop, hold_id, cancel)
+        except ApiError as error:
+            fail("holds release", error.message, 1)
+    if as_json:
+        _print_json({**_as_json(hold), **({"ending": ending} if ending else {})})
+    else:
+        print(f"{shop} {hold_id}: {'still ending; it will be released' if ending else hold.status}.")
+    return 0
+
+
+async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> int:
+    async with Target(settings()) as target:
+        try:
+            hold = await _lifecycle(target).extend(shop, hold_id, extend)
+        except ApiError as error:
+            fail("holds extend", error.message, 1)
+    if as_json:
+        _print_json(_as_json(hold))
+    else:
+        print(f"{shop} {hold_id}: deadline {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+    return 0
+
+
+async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) -> int:
+    async with Target(settings()) as target:
+        holds = [hold async for page in active_holds(target.engine, shop) for hold in page]
+        if isinstance(message, Cancel):
+            tally = await release_all(target, holds, message, quiet=as_json)
+        else:
+            tally = await extend_all(_lifecycle(target), holds, message, quiet=as_json)
+    if as_json:
+        _print_json(tally.as_json())
+    else:
+        print(tally.sentence())
+    return tally.exit_code
+
+
+async def _workflow(target: Target, shop: str, hold_id: str) -> str:
+    try:
+        async with asyncio.timeout(5):
+            found = await target.temporal.get_workflow_handle(hold_workflow_id(shop, hold_id)).describe()
+    except (RPCError, RuntimeError, TimeoutError) as error:
+        return "none" if "not found" in str(error) else "Temporal is out of reach"
+    return (found.status or WorkflowExecutionStatus.RUNNING).name.lower()
+
+
+def _lifecycle(target: Target) -> Lifecycle:
+    telemetry = Telemetry(CollectorRegistry())
+    context = Context(target.settings, target.engine, target.temporal, telemetry, TASK_QUEUE)
+    return Lifecycle(context, WorkflowCalls(target.temporal, TASK_QUEUE))
+
+
+def _link(ui: str, namespace: str, shop: str, hold_id: str) -> str:
+    return (
+        f"{ui.rstrip('/')}/namespaces/{quote(namespace)}/workflows/{quote(hold_workflow_id(shop, hold_id), safe=':')}"
+    )
+
+
+def _one_or_all(hold_id: str | None, shop: str | None, *, every: bool) -> tuple[str, str] | None:
+    """Return the one hold that is meant, None for all. Ends the command where neither or both are named."""
+    if every == (hold_id is not None):
+        fail("holds", "name one hold (and its --shop), or --all")
+    if shop is not None:
+        _checked(shop)
+    if hold_id is None:
+        return None
+    if shop is None:
+        fail("holds", "--shop is missing")
+    return shop, hold_id
+
+
+def _checked(shop: str) -> str:
+    if not _SHOP.fullmatch(shop):
+        fail("holds", f"{shop!r} is not the name of a shop")
+    return shop
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail("holds", f"{question} Say so with --yes")
+    if not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+def _actor() -> str:
+    try:
+        return getpass.getuser()[:64]
+    except (KeyError, OSError):  # a container's user without a name
+        return "cli"
+
+
+def _lines(hold: Hold) -> str:
+    named = [f"{line.quantity} x {line.sku} {line.variant_key}".rstrip() for line in hold.lines]
+    return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")  # noqa: PLR2004 - a line
+
+
+def _plain(value: object) -> str:
+    """Return a caller's text so that the terminal shows it, and does what it says in no way."""
+    return "".join(c if c.isprintable() else "?" for c in str(value)).replace("[", "\\[")
+
+
+def _as_json(hold: Hold) -> dict[str, Any]:
+    told: dict[str, Any] = HoldOut.of(hold).model_dump(mode="json", by_alias=True)
+    return told
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, default=str))

@@ -1,0 +1,78 @@
+"""Stock as people read it on a terminal."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from inventory.items import Item
+from inventory.timeline import Timeline
+
+_MOST_ROWS = 50
+
+
+def items_table(items: Iterable[Item]) -> Table:
+    """Return the items with what can be sold, what is held, and what is low or retired."""
+    table = _table("item", "available", "held", "on hand", "low at", "", numbers=4)
+    for item in items:
+        low = item.low_stock_threshold is not None and item.quantity <= item.low_stock_threshold
+        state = "retired" if item.retired_at is not None else "low" if low else ""
+        threshold = "" if item.low_stock_threshold is None else str(item.low_stock_threshold)
+        figures = (str(item.quantity), str(item.held), str(item.on_hand), threshold)
+        table.add_row(_text(f"{item.sku} {item.variant_key}"), *figures, state)
+    return table
+
+
+def timeline_table(timeline: Timeline) -> Group:
+    """Return the timeline, newest first, under the item's figures of today."""
+    item = timeline.item
+    table = _table("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment", numbers=0)
+    for column in (2, 3):
+        table.columns[column].justify = "right"
+    name = f"{item.shop_id} {item.sku} {item.variant_key}".strip()
+    today = f"{name}: {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
+    for entry in timeline.entries:
+        what = f"hold, {entry.hold_status}" if entry.kind == "hold" else entry.kind
+        table.add_row(
+            f"{entry.at:%Y-%m-%d %H:%M:%S}",
+            what,
+            str(entry.quantity) if entry.kind == "hold" else f"{entry.delta:+}",
+            str(entry.on_hand),
+            *(_text(text or "") for text in (entry.actor, entry.reason, entry.hold_id)),
+            _text(entry.payment_intent_id or entry.payment_session_id or ""),
+        )
+    more = "" if timeline.next_after is None else "There is more: --limit"
+    return Group(_text(today), table, *([_text(more)] if more else []))
+
+
+def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
+    """Return the first rows that change, and how many there are of each kind."""
+    table = _table("line", "item", "", "on hand", "held", numbers=0)
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row["result"]] += 1
+        if row["result"] == "unchanged" or table.row_count == _MOST_ROWS:
+            continue
+        was = "" if row["before"] is None else f"{row['before']['onHand']} → "
+        name = f"{row['shopId']} {row['sku']} {row['variantKey']}"
+        table.add_row(str(row["line"]), _text(name), row["result"], f"{was}{row['after']['onHand']}", str(row["held"]))
+    told = ", ".join(f"{counts[result]:,} {result}" for result in ("created", "changed", "unchanged"))
+    more = counts["created"] + counts["changed"] - table.row_count
+    told += f" ({more:,} of them not shown; --json has all)" if more else ""
+    title = "What would change; nothing was changed:" if dry_run else "What was changed:"
+    return Group(title, table, told)
+
+
+def _table(*headings: str, numbers: int) -> Table:
+    table = Table()
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if 0 < position <= numbers else "left")
+    return table
+
+
+def _text(text: str) -> Text:
+    """Return a text as it is: a name in brackets is no markup."""
+    return Text(text.strip())

@@ -1,0 +1,171 @@
+"""What a hold does while its payment is being closed, and when Stripe says nothing for long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from cli.embedded import TEMPORAL_FLAGS, temporal_binary
+from payments.graces import GRACES
+from tests.paying import Shop, running_shop, until
+from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
+from workflows.conversion import data_converter
+from workflows.messages import Cancel, LatePaymentEnded
+
+
+@pytest.fixture
+async def shop(corner: Shop) -> Shop:
+    return corner
+
+
+# While the closing hangs
+
+
+@ENDINGS
+@pytest.mark.parametrize("effect", ["timeout", "delay"])
+@pytest.mark.parametrize("how", ["payment", "commit"])
+async def test_a_sale_need_not_wait_for_a_closing_that_hangs(shop: Shop, effect: str, how: str, ending: str) -> None:
+    hanging = await at_expire(shop, effect, seconds=60)
+    made = await checkout(shop, ending, seconds=1)
+    asked = end(shop, made, ending)
+    await fired(shop, hanging)
+    async with asyncio.timeout(4):  # the call that hangs has 10 s
+        if how == "commit":
+            answer = await shop.stack.post(made["holdId"], "commit")
+            assert (answer.status_code, answer.json()["status"]) == (200, "committed")
+        else:
+            await shop.pay(made["checkoutSessionId"])
+            await shop.until_status(made["holdId"], "committed")
+    assert await shop.stock() == (9, 0)
+    await shop.stripe.control("/faults", "DELETE")
+    await asked
+
+
+# Manual capture
+
+
+async def test_money_that_is_authorised_at_the_deadline_sells_and_is_captured(shop: Shop) -> None:
+    await lose_webhooks(shop)
+    made = await checkout(shop, "deadline", capture_method="manual")
+    await shop.pay(made["checkoutSessionId"])
+    await sold_once(shop, made)
+
+
+async def test_money_that_is_authorised_at_a_cancel_goes_back(shop: Shop) -> None:
+    await lose_webhooks(shop)
+    made = await checkout(shop, "release", captureMethod="manual")
+    await shop.pay(made["checkoutSessionId"])
+    await end(shop, made, "release")
+    assert (await shop.until_status(made["holdId"], "released"))["reason"] == "gone home"
+    books = await shop.stripe.books(made["checkoutSessionId"])
+    assert (books["status"], books["captured"], books["capturable"]) == ("canceled", 0, 0)
+    assert await shop.stock() == (10, 0)
+
+
+# Money that is under way
+
+
+async def until_it_waits_for(shop: Shop, made: Made, seconds: int) -> None:
+    async def is_so() -> bool:
+        ends = datetime.fromisoformat((await shop.stack.read(made["holdId"]))["expiresAt"])
+        return abs(ends - datetime.now(UTC) - timedelta(seconds=seconds)) < timedelta(minutes=1)
+
+    await until(is_so, f"{made['holdId']} waits {seconds} s")
+
+
+async def test_a_debit_found_at_the_deadline_is_waited_for(shop: Shop) -> None:
+    await lose_webhooks(shop)
+    made = await checkout(shop, "deadline")
+    await shop.pay(made["checkoutSessionId"], "debit")
+    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
+    assert await shop.stock() == (9, 1)
+    await shop.stripe.control("/faults", "DELETE")
+    await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle")
+    await sold_once(shop, made)
+
+
+@pytest.mark.parametrize("comes", [True, False], ids=["comes", "fails"])
+async def test_a_cancel_waits_for_a_debit_under_way(shop: Shop, comes: bool) -> None:
+    await lose_webhooks(shop)
+    made = await checkout(shop, "release")
+    await shop.pay(made["checkoutSessionId"], "debit")
+    await shop.stack.run_of(made["holdId"]).signal("cancel", Cancel("shopper", "gone home"))
+    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
+    await shop.stripe.control("/faults", "DELETE")
+    await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle", ok=comes)
+    if comes:
+        await sold_once(shop, made)
+    else:
+        assert (await shop.until_status(made["holdId"], "released"))["reason"] == "gone home"
+        assert await shop.stock() == (10, 0)
+
+
+# Days in which Stripe says nothing
+
+
+@pytest.fixture
+async def skipping(database: str) -> AsyncIterator[tuple[Shop, WorkflowEnvironment]]:
+    """A shop on a Temporal server that skips time; Stripe, Postgres and the shopper keep the real one.
+
+    A page there lives 35 minutes, and its stock waits for Stripe's word five minutes longer, however short the grace.
+    """
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=str(temporal_binary()),
+        dev_server_extra_args=[
+            *TEMPORAL_FLAGS,
+            "--dynamic-config-value",
+            "frontend.WorkflowTimeSkippingEnabled=true",
+        ],
+        data_converter=data_converter,
+    )
+    async with environment:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
+            async with running_shop(
+                database,
+                environment.client,
+                INVENTORY_HOLD_MAX_TTL_SECONDS="1200",
+                PAYMENT_CLOSE_GRACE_SECONDS="0",
+            ) as shop:
+                yield shop, environment
+
+
+async def test_stripe_away_for_longer_than_anybody_can_pay_ends_the_hold_with_an_alert(
+    skipping: tuple[Shop, WorkflowEnvironment],
+) -> None:
+    shop, time = skipping
+    made = await shop.checkout()
+    run = shop.stack.run_of(made["holdId"])
+    away = await fault(shop, "api", "error", "checkout.sessions.*", times=None, status=503, stored=False)
+    await time.fast_forward(run, 1201)
+    await fired(shop, away)
+    assert await shop.stock() == (9, 1)
+    await time.fast_forward(run, 35 * 60 - 1201 + 60)  # the page has ended a minute ago
+    assert await shop.stock() == (9, 1)
+    assert shop.stack.counted("inventory_payment_trouble") == 0
+
+    await time.fast_forward(run, 300)
+
+    assert (await shop.until_status(made["holdId"], "expired"))["reason"] == "deadline"
+    assert shop.stack.counted("inventory_payment_trouble") == 1
+    assert await shop.stock() == (10, 0)
+
+
+async def test_a_debit_that_is_under_way_after_its_grace_gives_the_stock_back_with_an_alert(
+    skipping: tuple[Shop, WorkflowEnvironment],
+) -> None:
+    shop, time = skipping
+    made = await shop.checkout()
+    await shop.pay(made["checkoutSessionId"], "debit")
+    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
+    await time.fast_forward(shop.stack.run_of(made["holdId"]), GRACES["sepa_debit"] + 60)
+    await shop.until_status(made["holdId"], "expired")
+    assert shop.stack.counted("inventory_payment_trouble") == 1
+    assert await shop.stock() == (10, 0)
+
+    await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle")
+    case = shop.case_of(await shop.intent_of(made["checkoutSessionId"]))
+    await shop.until_status(made["holdId"], "committed")
+    assert await case.result() == LatePaymentEnded("reacquired", "The stock was still there: the hold is sold.")

@@ -1,0 +1,37 @@
+"""A refund that fails: the money is the shop's again, so a person has to give it back, whenever Stripe says so."""
+
+from typing import Any
+
+from tests.paying import Shop, until
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.messages import CloseCase
+
+
+async def test_a_refund_that_fails_while_its_case_is_open_is_left_to_a_person(corner: Shop) -> None:
+    shop = corner
+    made = await shop.checkout()
+    await shop.stack.post(made["holdId"], "release")
+    await shop.stack.made((shop.item, (await shop.stock())[0]))
+    # The case learns how the refund went only after the refund has failed.
+    rule = await shop.stripe.control(
+        "/faults", on="api", effect="timeout", match="refunds.create", when="after", seconds=60
+    )
+    await shop.pay(made["checkoutSessionId"], late="complete")
+    intent = await shop.intent_of(made["checkoutSessionId"])
+
+    async def refunded() -> bool:
+        return bool((await shop.stripe.books(intent))["refunds"])
+
+    await until(refunded, "the money was given back")
+    (refund,) = (await shop.stripe.books(intent))["refunds"]
+    await shop.stripe.control(f"/refunds/{refund['id']}/settle", ok=False)
+    await shop.until_heard("refund.failed", refund["id"])
+    await shop.stripe.control(f"/faults/{rule['id']}", "DELETE")
+
+    async def asks_for_a_person() -> bool:
+        words: Any = await shop.case_of(intent).query(LatePaymentWorkflow.state)
+        return "The refund failed" in str(words)
+
+    await until(asks_for_a_person, "the case waits for a person", 30)
+    await shop.case_of(intent).signal(LatePaymentWorkflow.close, CloseCase(actor="Ada", note="sent by bank"))
+    assert (await shop.case_of(intent).result()).outcome == "closed_by_person"

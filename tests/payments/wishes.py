@@ -1,0 +1,205 @@
+"""What shoppers want: each wish is a little story, told to one visit."""
+
+import asyncio
+
+from tests.payments.shoppers import Visit, Wish
+
+_CARD = {"paymentMethodTypes": ["card"]}
+_MANUAL = {"captureMethod": "manual"}
+_DEBITS = ("eur", "usd")
+_VOUCHERS = ("mxn", "brl", "jpy")
+
+
+async def pays(v: Visit) -> None:
+    await v.pause()
+    await v.pay()
+
+
+async def gets_it_free(v: Visit) -> None:
+    await v.pay()
+
+
+async def pays_after_declines(v: Visit) -> None:
+    for _ in range(v.dice.randint(1, 3)):
+        await v.pay(v.dice.choice(("declined", "insufficient_funds")))
+        await v.pause()
+    await v.pay()
+
+
+async def is_declined_and_leaves(v: Visit) -> None:
+    await v.pay("declined")
+
+
+async def authenticates(v: Visit) -> None:
+    if await v.pay("3ds"):
+        await v.pause()
+        await v.authenticate(ok=v.dice.random() < 0.7)
+
+
+async def leaves_while_authenticating(v: Visit) -> None:
+    await v.pay("3ds")
+
+
+async def walks_away(_: Visit) -> None:
+    return
+
+
+async def gives_back(v: Visit) -> None:
+    await v.pause()
+    await v.end("release")
+
+
+async def pays_and_gives_back_at_once(v: Visit) -> None:
+    await asyncio.gather(v.pay(), v.end("release"))
+
+
+async def pays_at_the_deadline(v: Visit) -> None:
+    await v.until_the_deadline()
+    await v.pay()
+
+
+async def pays_too_late(v: Visit) -> None:
+    """What was in flight lands on a page that has been closed."""
+    await v.until_ended()
+    await v.pay(late=v.dice.choice(("complete", "expired")))
+
+
+async def gives_back_and_pays_too_late(v: Visit) -> None:
+    await v.end("release")
+    await v.until_ended()
+    await v.pause(4)
+    await v.pay(late=v.dice.choice(("complete", "expired")))
+
+
+async def pays_another_way_too_late(v: Visit) -> None:
+    await v.until_ended()
+    await v.pay_intent(await v.own_intent())
+
+
+async def pays_on_two_pages(v: Visit) -> None:
+    second = await v.own_page()
+    await asyncio.gather(*v.dice.sample([v.pay(), v.pay(page=second)], 2))
+
+
+async def pays_the_page_and_another_way(v: Visit) -> None:
+    intent = await v.own_intent()
+    await v.pay()
+    await v.pause(3)
+    await v.pay_intent(intent)
+
+
+async def pays_by_debit(v: Visit) -> None:
+    if await v.pay("debit"):
+        await v.pause(15)
+        await v.settle(ok=v.dice.random() < 0.6)
+
+
+async def pays_by_debit_after_its_grace(v: Visit) -> None:
+    if await v.pay("debit"):
+        await v.until_ended()
+        await v.settle(ok=True)
+
+
+async def pays_by_debit_and_gives_back(v: Visit) -> None:
+    if await v.pay("debit"):
+        await v.end("release", patience=1)
+        await v.pause(8)
+        await v.settle(ok=v.dice.random() < 0.5)
+
+
+async def pays_by_voucher(v: Visit) -> None:
+    if await v.pay("voucher"):
+        await v.pause(15)
+        await v.settle(ok=v.dice.random() < 0.6)
+
+
+async def forgets_the_voucher(v: Visit) -> None:
+    await v.pay("voucher")
+
+
+async def is_captured(v: Visit) -> None:
+    await v.pay()
+
+
+async def is_authorised_and_gives_back(v: Visit) -> None:
+    await asyncio.gather(v.pay(), v.end("release"))
+
+
+async def is_authorised_too_late(v: Visit) -> None:
+    await v.until_ended()
+    await v.pay(late="complete")
+
+
+async def is_authorised_twice(v: Visit) -> None:
+    intent = await v.own_intent()
+    await asyncio.gather(v.pay(), v.pay_intent(intent))
+
+
+async def is_sold_by_the_shop(v: Visit) -> None:
+    await v.end("commit")
+
+
+async def is_sold_by_the_shop_and_pays(v: Visit) -> None:
+    await asyncio.gather(*v.dice.sample([v.pay(), v.end("commit")], 2))
+
+
+async def extends_and_pays(v: Visit) -> None:
+    await v.call("extend", {"ttlSeconds": 30}, 5)
+    await v.pay()
+
+
+async def pays_the_shops_own_intent(v: Visit) -> None:
+    intent = await v.own_intent(named=v.dice.random() < 0.5)
+    if await v.attach(paymentIntentId=intent):
+        await v.pay_intent(intent, v.dice.choice(("card", "card", "declined")))
+
+
+async def leaves_the_shops_own_intent(v: Visit) -> None:
+    await v.attach(paymentIntentId=await v.own_intent())
+
+
+async def pays_the_shops_own_page(v: Visit) -> None:
+    page = await v.own_page(named=v.dice.random() < 0.5)
+    if await v.attach(checkoutSessionId=page):
+        await v.pay(page=page)
+
+
+async def gives_back_the_shops_own_page(v: Visit) -> None:
+    page = await v.own_page()
+    await v.attach(checkoutSessionId=page)
+    await asyncio.gather(v.end("release"), v.pay(page=page))
+
+
+WISHES = (
+    Wish(pays, 14),
+    Wish(gets_it_free, 1, free=True),
+    Wish(pays_after_declines, 5),
+    Wish(is_declined_and_leaves, 3),
+    Wish(authenticates, 4),
+    Wish(leaves_while_authenticating, 2),
+    Wish(walks_away, 7),
+    Wish(gives_back, 5),
+    Wish(pays_and_gives_back_at_once, 5),
+    Wish(pays_at_the_deadline, 6),
+    Wish(pays_too_late, 5),
+    Wish(gives_back_and_pays_too_late, 6),
+    Wish(pays_another_way_too_late, 2),
+    Wish(pays_on_two_pages, 4),
+    Wish(pays_the_page_and_another_way, 4),
+    Wish(pays_by_debit, 4, _DEBITS),
+    Wish(pays_by_debit_after_its_grace, 2, _DEBITS),
+    Wish(pays_by_debit_and_gives_back, 2, _DEBITS),
+    Wish(pays_by_voucher, 3, _VOUCHERS),
+    Wish(forgets_the_voucher, 1, _VOUCHERS),
+    Wish(is_captured, 4, fields=_MANUAL),
+    Wish(is_authorised_and_gives_back, 3, fields=_MANUAL),
+    Wish(is_authorised_too_late, 2, fields=_MANUAL),
+    Wish(is_authorised_twice, 2, fields=_MANUAL),
+    Wish(is_sold_by_the_shop, 2),
+    Wish(is_sold_by_the_shop_and_pays, 3, fields=_CARD),
+    Wish(extends_and_pays, 2),
+    Wish(pays_the_shops_own_intent, 3, opens_page=False),
+    Wish(leaves_the_shops_own_intent, 2, opens_page=False),
+    Wish(pays_the_shops_own_page, 2, opens_page=False),
+    Wish(gives_back_the_shops_own_page, 2, opens_page=False),
+)

@@ -1,0 +1,177 @@
+"""`holdfast stock`: what staff do on a terminal, and what scripts read of it."""
+
+import asyncio
+import getpass
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from inventory.engine import create_engine
+from inventory.reserve import Reserved, reserve
+from inventory.settings import Settings
+from inventory.stockfile import COLUMNS
+from tests.stock import request
+
+HEADER = ",".join(COLUMNS)
+
+
+class Shop:
+    """The command on one database, for the shop `demo`."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+
+    def __call__(self, *arguments: str, stdin: bytes | None = None, code: int = 0) -> Result:
+        environment = {"DATABASE_URL": self.database, "HOLDFAST_SHOP": "demo"}
+        result = CliRunner().invoke(app, ["stock", *arguments], env=environment, input=stdin)
+        assert result.exit_code == code, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def refused(self, *arguments: str, stdin: bytes | None = None) -> str:
+        result = self(*arguments, stdin=stdin, code=1)
+        assert result.stdout == ""
+        assert all(line.startswith("holdfast stock: ") for line in result.stderr.splitlines())
+        return result.stderr.replace("holdfast stock: ", "").strip()
+
+    def hold(self, quantity: int) -> None:
+        """Hold units of MUG."""
+
+        async def take() -> None:
+            engine = create_engine(Settings.read({"DATABASE_URL": self.database}))
+            assert await reserve(engine, request("h1", ("MUG", quantity), shop="demo")) == Reserved()
+            await engine.dispose()
+
+        asyncio.run(take())
+
+
+@pytest.fixture
+def stock(database: str) -> Shop:
+    return Shop(database)
+
+
+def test_stock_is_set_adjusted_and_shown(stock: Shop) -> None:
+    stock("set", "MUG", "10", "--threshold", "3")
+    stock("set", "TEE", "5", "--variant", "size:M")
+    [item] = stock.json("adjust", "MUG", "-4", "--reason", "broken")["items"]
+    assert (item["sku"], item["onHand"], item["lowStockThreshold"]) == ("MUG", 6, 3)
+    shown = stock("show").stdout
+    assert "MUG" in shown
+    assert "TEE size:M" in shown
+    assert [item["sku"] for item in stock.json("show")["items"]] == ["MUG", "TEE"]
+    assert [item["onHand"] for item in stock.json("show", "TEE")["items"]] == [5]
+    assert stock.json("show", "--low")["items"] == []
+
+
+def test_an_item_is_retired_and_revived(stock: Shop) -> None:
+    stock("set", "MUG", "10", "--retire")
+    assert "retired" in stock("show").stdout
+    assert stock.json("set", "MUG", "9")["items"][0]["retired"] is True
+    assert stock.json("set", "MUG", "9", "--revive")["items"][0]["retired"] is False
+
+
+def test_the_records_name_the_system_user_and_the_reason(stock: Shop) -> None:
+    stock("set", "MUG", "10", "--reason", "stocktaking")
+    stock("adjust", "MUG", "-4", "--reason", "broken [red] ones", "--key", "k1")
+    stock("adjust", "MUG", "-4", "--reason", "broken [red] ones", "--key", "k1")
+    told = stock.json("timeline", "MUG")
+    assert [(e["delta"], e["onHand"], e["actor"], e["reason"]) for e in told["entries"]] == [
+        (-4, 6, getpass.getuser(), "broken [red] ones"),
+        (10, 10, getpass.getuser(), "stocktaking"),
+    ]
+    table = stock("timeline", "MUG").stdout
+    assert "6 on hand, 0 held, 6 can be sold" in table
+    assert "broken [red] ones" in table
+    assert "There is more" in stock("timeline", "MUG", "--limit", "1").stdout
+
+
+def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) -> None:
+    stock("set", "MUG", "10")
+    file = tmp_path / "stock.csv"
+    file.write_text(f"{HEADER}\ndemo,MUG,,,7,\ndemo,CAP,,,1,\n")
+    would = stock("import", str(file), "--dry-run").stdout
+    assert "nothing was changed" in would
+    assert "10 → 7" in would
+    assert "1 created, 1 changed, 0 unchanged" in would
+    assert len(stock.json("show")["items"]) == 1
+    lines = stock("import", str(file), "--json").stdout.splitlines()
+    assert [json.loads(line)["result"] for line in lines] == ["changed", "created"]
+    exported = stock("export").stdout
+    assert exported == f'{HEADER}\ndemo,CAP,"",,1,\ndemo,MUG,"",,7,\n'
+    stock("export", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text() == exported
+    assert "0 created, 0 changed, 2 unchanged" in stock("import", "-", stdin=exported.encode()).stdout
+
+
+def test_a_long_report_shows_the_first_changes_and_counts_all(stock: Shop) -> None:
+    rows = "".join(f"demo,S{number:03},,,1,\n" for number in range(80))
+    told = stock("import", "-", stdin=f"{HEADER}\n{rows}".encode()).stdout
+    assert "80 created, 0 changed, 0 unchanged (30 of them not shown" in told
+
+
+def test_what_holds_have_is_not_taken_away_and_its_holds_are_named(stock: Shop) -> None:
+    stock("set", "MUG", "5")
+    stock.hold(4)
+    assert stock.refused("set", "MUG", "3") == "MUG: counted 3, and 4 are held by h1"
+    assert stock.refused("adjust", "MUG", "-2", "--reason", "x") == (
+        "MUG: 1 can be sold, so 2 cannot be taken away; 4 are held by h1"
+    )
+    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,MUG,,,3,\n".encode())
+    assert told == "line 2: demo MUG: counted 3, and 4 are held by h1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("set", "MUG", "1000000001"), "onHand: must be at most 1000000000"),
+        (("set", "", "1"), "sku: must not be empty"),
+        (("set", "MUG", "1", "--shop", "a/b"), "shopId: must be 1 to 128 letters"),
+        (("adjust", "MUG", "0", "--reason", "x"), "delta: must not be 0"),
+        (("adjust", "MUG", "1", "--reason", ""), "reason: must not be empty"),
+        (("adjust", "MUG", "1", "--reason", "x", "--key", "x" * 256), "key: must be 1 to 255"),
+        (("adjust", "TEA", "1", "--reason", "x"), "TEA: the shop has no such items"),
+        (("timeline", "TEA", "--variant", "x"), "the shop demo has no item TEA x"),
+        (("import", "no-such-file.csv"), "no-such-file.csv: No such file or directory"),
+        (("import", "."), ".: Is a directory"),
+        (("export", "no-such-folder/x.csv"), "no-such-folder/x.csv: No such file or directory"),
+        (("show", "--shop", ""), "shopId: must be 1 to 128 letters"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(stock: Shop, arguments: tuple[str, ...], said: str) -> None:
+    told = stock.refused(*arguments)
+    assert told.startswith(said)
+    assert "\n" not in told
+
+
+def test_a_file_at_fault_is_told_line_by_line(stock: Shop) -> None:
+    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,x,\ndemo,B,,,1\n".encode())
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "line 2, column onHand",
+        "line 3, column lowStockThreshold",
+    ]
+    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,1,\ndemo,A,,,1,\n".encode())
+    assert told == "line 3, column sku: names the item of line 2 again"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://holdfast:top-secret@127.0.0.1:1/holdfast", "the database cannot be reached"),
+        ("mysql://top-secret@db", "DATABASE_URL: must be a postgresql:// URL"),
+    ],
+)
+def test_a_database_out_of_reach_is_told_in_a_line(url: str, said: str) -> None:
+    told = Shop(url).refused("show")
+    assert told.startswith(said)
+    assert "top-secret" not in told
+
+
+def test_tables_that_are_not_there_are_told_with_the_remedy(empty_database: str) -> None:
+    assert "run: holdfast migrate" in Shop(empty_database).refused("show")

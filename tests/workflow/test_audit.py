@@ -1,0 +1,226 @@
+"""The audit: what drifted is found and repaired, and a hold whose workflow was lost ends all the same."""
+
+import asyncio
+import uuid
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from activities.audit import Auditor
+from activities.back_office import back_office_queue
+from inventory.engine import fetch
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP, Stack, running_stack
+from tests.workflow.conftest import SkippingStack
+from tests.workflow.sending import held
+from workflows.audit import AuditWorkflow
+from workflows.findings import AuditReport, AuditRequest
+from workflows.messages import Ended
+
+CHECKLISTS_RELEASE = """
+UPDATE "InventoryHold" SET status = 'released', "releasedAt" = NOW() WHERE status = 'active'
+"""
+
+
+async def audited(stack: Stack, shop: str | None = SHOP) -> AuditReport:
+    """Run the workflow as its schedule does, and return its result."""
+    return await stack.temporal.execute_workflow(
+        AuditWorkflow.run,
+        AuditRequest(shop),
+        id=f"audit-{uuid.uuid4().hex}",
+        task_queue=back_office_queue(stack.task_queue),
+    )
+
+
+def auditor(stack: Stack) -> Auditor:
+    return Auditor(stack.engine, stack.temporal, stack.settings, task_queue=stack.task_queue)
+
+
+async def by_hand(stack: Stack, statement: str) -> None:
+    await fetch(stack.engine, statement, {})
+
+
+async def listed(stack: Stack, *hold_ids: str) -> None:
+    """Return when Temporal's list of running workflows, which lags, has the holds."""
+    while True:
+        running = await auditor(stack)._running(SHOP)
+        if {(SHOP, hold_id) for hold_id in hold_ids} <= running:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def test_where_nothing_is_wrong_nothing_is_found(stack: Stack) -> None:
+    await stack.made(("TEE", 3))
+    await stack.post((await stack.made())["holdId"], "commit")
+
+    report = await audited(stack)
+
+    assert (report.items, report.active_holds, report.found) == (1, 1, {})
+    assert stack.worker_metrics.get_sample_value("inventory_audit_looks_total", {"at": "stock"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "kinds"),
+    [
+        ('UPDATE "InventoryItem" SET held = held + 2, quantity = quantity - 2', {"held": 1}),
+        ('UPDATE "InventoryItem" SET quantity = quantity + 5', {"balance": 1}),
+        ('UPDATE "InventoryItem" SET held = 0', {"held": 1, "balance": 1}),
+        ('UPDATE "InventoryHoldItem" SET quantity = 2', {"held": 1}),
+        ('DELETE FROM "InventoryItem"', {"no_item": 1}),
+        ('DELETE FROM "InventoryMovement"', {"balance": 1}),
+    ],
+)
+async def test_a_drift_of_every_kind_is_found_and_said_in_a_sentence(
+    stack: Stack, statement: str, kinds: dict[str, int]
+) -> None:
+    await stack.made(("TEE", 3))
+    await by_hand(stack, statement)
+
+    report = await audited(stack)
+
+    assert report.found == kinds
+    assert all(finding.sentence.startswith("shop-1 TEE: ") for finding in report.first)
+    for kind in kinds:
+        assert stack.worker_metrics.get_sample_value("inventory_audit_findings_total", {"kind": kind}) == 1
+
+
+async def test_an_audit_repairs_no_count_by_itself(stack: Stack) -> None:
+    await stack.made(("TEE", 3))
+    await by_hand(stack, 'UPDATE "InventoryItem" SET held = 5')
+
+    await audited(stack)
+
+    assert await stack.stock_of() == (7, 5)
+
+
+async def test_a_terminated_hold_gets_a_new_run_and_expires_at_its_deadline_as_orphaned(
+    skipping: SkippingStack,
+) -> None:
+    stack = skipping.stack
+    hold = await stack.made(("TEE", 3), ttlSeconds=1200)
+    await stack.run_of(hold["holdId"]).terminate()
+
+    with skipping.environment.with_time_skipping_disabled():  # else the new run's time goes by itself
+        report = await audited(stack)
+
+    assert report.found == {"lost_run": 1}
+    assert report.first[0].mended
+    assert await skipping.is_open(hold["holdId"])
+    assert (await stack.read(hold["holdId"]))["expiresAt"] == hold["expiresAt"]
+    await skipping.pass_time(hold["holdId"], 1190)
+    assert await skipping.is_open(hold["holdId"])
+    await skipping.pass_time(hold["holdId"], 11)
+    assert await stack.run_of(hold["holdId"]).result() == Ended("expired")
+    assert (await stack.read(hold["holdId"]))["reason"] == "orphaned"
+    assert await stack.stock_of() == (10, 0)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_an_audit_ends_a_terminated_hold_whose_deadline_has_passed(stack: Stack) -> None:
+    holds = await held(stack, 2)
+    await asyncio.gather(*(hold.handle.terminate() for hold in holds))
+    await by_hand(stack, 'UPDATE "InventoryHold" SET "expiresAt" = now() - interval \'1 hour\'')
+
+    report = await audited(stack)
+
+    assert report.found == {"lost_run": 2}
+    for hold in holds:
+        assert await stack.run_of(hold.hold_id).result() == Ended("expired")
+        assert (await stack.read(hold.hold_id))["reason"] == "orphaned"
+    assert await stack.stock_of() == (10, 0)
+    assert (await audited(stack)).found == {}
+
+
+async def test_a_run_that_an_audit_has_started_hears_a_commit_like_any_other(stack: Stack) -> None:
+    hold = await stack.made()
+    await stack.run_of(hold["holdId"]).terminate()
+    await audited(stack)
+
+    assert (await stack.post(hold["holdId"], "commit")).json()["status"] == "committed"
+    assert await stack.stock_of() == (9, 0)
+
+
+async def test_two_audits_at_once_start_one_run(stack: Stack) -> None:
+    hold = await stack.made()
+    await stack.run_of(hold["holdId"]).terminate()
+
+    await asyncio.gather(audited(stack), audited(stack))
+
+    runs = [w async for w in stack.temporal.list_workflows(f"WorkflowId = '{stack.run_of(hold['holdId']).id}'")]
+    assert [w.status for w in runs].count(WorkflowExecutionStatus.RUNNING) <= 1
+    assert await stack.stock_of() == (9, 1)
+
+
+async def test_a_hold_that_cannot_be_helped_keeps_no_other_waiting(stack: Stack) -> None:
+    good, bad = await held(stack, 2)
+    await asyncio.gather(good.handle.terminate(), bad.handle.terminate())
+    too_long = "x" * 1100  # Temporal takes no workflow id as long as this
+    await by_hand(
+        stack,
+        'ALTER TABLE "InventoryHoldItem" DROP CONSTRAINT "InventoryHoldItem_hold_fkey"',
+    )
+    await by_hand(stack, f"UPDATE \"InventoryHold\" SET id = '{too_long}' WHERE id = '{bad.hold_id}'")
+    await by_hand(stack, f'UPDATE "InventoryHoldItem" SET "holdId" = \'{too_long}\' WHERE "holdId" = \'{bad.hold_id}\'')
+
+    report = await audited(stack)
+
+    assert report.found == {"lost_run": 2}
+    assert [finding.mended for finding in sorted(report.first, key=lambda f: len(f.subject))] == [True, False]
+    assert (await good.handle._client.get_workflow_handle(good.handle.id).describe()).status == (
+        WorkflowExecutionStatus.RUNNING
+    )
+
+
+async def test_a_drifted_item_keeps_no_other_from_being_looked_at(stack: Stack) -> None:
+    await stack.put(5, sku="MUG")
+    await by_hand(stack, 'UPDATE "InventoryItem" SET held = 1')
+
+    report = await audited(stack)
+
+    assert report.found == {"held": 2, "balance": 2}
+
+
+async def test_an_audit_in_the_middle_of_a_rush_finds_nothing(stack: Stack) -> None:
+    await stack.put(1000)
+    done = asyncio.Event()
+
+    async def shop() -> None:
+        while not done.is_set():
+            hold = await stack.made(("TEE", 2))
+            await stack.post(hold["holdId"], "release")
+
+    shoppers = [asyncio.create_task(shop()) for _ in range(6)]
+    reports = [await audited(stack) for _ in range(5)]
+    done.set()
+    await asyncio.gather(*shoppers)
+
+    assert [report.found for report in reports] == [{}] * 5
+
+
+async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_ended(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 3))
+    await listed(stack, hold["holdId"])
+    await by_hand(stack, CHECKLISTS_RELEASE)
+
+    report = await audited(stack)
+
+    assert report.found == {"held": 1, "stray_run": 1}
+    _, _, (stray,) = await auditor(stack).runs(SHOP)
+    assert await auditor(stack).end(stray) is None
+    assert await stack.run_of(hold["holdId"]).result() == Ended("released")
+
+
+async def test_what_cannot_be_looked_at_is_a_finding(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, with_worker=False) as stack:
+        await by_hand(stack, 'ALTER TABLE "InventoryMovement" RENAME TO "Elsewhere"')
+        async with stack.back_office():
+            handle = await temporal.start_workflow(
+                AuditWorkflow.run,
+                AuditRequest(SHOP),
+                id=f"audit-{uuid.uuid4().hex}",
+                task_queue=back_office_queue(stack.task_queue),
+            )
+            while not [a for a in (await handle.describe()).raw_description.pending_activities if a.attempt > 1]:
+                await asyncio.sleep(0.05)
+            await by_hand(stack, 'ALTER TABLE "Elsewhere" RENAME TO "InventoryMovement"')
+            assert (await handle.result()).found == {}

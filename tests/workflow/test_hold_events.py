@@ -1,0 +1,273 @@
+"""Events: every change of a hold reaches its receiver, in order, at least once, and never costs the hold anything."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from activities.back_office import back_office_queue
+from activities.relay import Relay
+from inventory.engine import DatabaseUnavailableError, fetch
+from inventory.holds import HoldStatus
+from inventory.outbox import note_hold_event, turn
+from tests.invariants import assert_stock_adds_up
+from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
+from tests.stack import SHOP, Stack, running_stack
+from tests.stock import end
+from tests.workflow.sending import held
+from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
+from workflows.hold_events import HoldEventsWorkflow
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+def telling_stack(
+    database: str, temporal: Client, receiver: Receiver, *, secret: str = SECRET, with_worker: bool = True
+) -> AbstractAsyncContextManager[Stack]:
+    return running_stack(
+        database,
+        temporal,
+        with_worker=with_worker,
+        HOLD_EVENTS_WEBHOOK_URL=receiver.url,
+        HOLD_EVENTS_WEBHOOK_SECRET=secret,
+    )
+
+
+def relay_of(stack: Stack) -> Relay:
+    queue = back_office_queue(stack.task_queue)
+    return Relay(stack.engine, stack.temporal, stack.settings, stack.telemetry, task_queue=queue)
+
+
+class DiedError(Exception):
+    """The process ends here."""
+
+
+async def hand_over_and_die(stack: Stack) -> None:
+    """Hand over what the outbox has, and die before it is deleted."""
+    async with turn(stack.engine, with_holds=True) as taken:
+        for entry in taken.entries:
+            await relay_of(stack)._hand_over(entry)
+            taken.done.append(entry.id)
+        raise DiedError
+
+
+@pytest.fixture
+async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncIterator[Stack]:
+    """The product, which tells the receiver, with ten of the item that the tests hold."""
+    async with telling_stack(database, temporal, receiver) as stack:
+        await stack.put(10)
+        yield stack
+
+
+@pytest.mark.parametrize(("verb", "last"), [("commit", "hold.committed"), ("release", "hold.released")])
+async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
+    telling: Stack, receiver: Receiver, verb: str, last: str
+) -> None:
+    hold = await telling.made(("TEE", 2), reference="order-1")
+    ended = (await telling.post(hold["holdId"], verb)).json()
+    await receiver.until(2)
+
+    assert receiver.of(hold["holdId"]) == ["hold.created", last]
+    created, finished = (event["data"] for event in receiver.taken)
+    assert created == {
+        "shopId": SHOP,
+        "holdId": hold["holdId"],
+        "status": "active",
+        "reason": None,
+        "reference": "order-1",
+        "paymentIntentId": None,
+        "createdAt": hold["createdAt"],
+        "expiresAt": hold["expiresAt"],
+        "items": [{"sku": "TEE", "variantKey": "", "quantity": 2}],
+    }
+    assert finished["status"] == ended["status"]
+    assert finished[f"{ended['status']}At"] == ended[f"{ended['status']}At"]
+
+
+async def test_an_expiry_is_told(telling: Stack, receiver: Receiver) -> None:
+    (hold,) = await held(telling, 1, ttl_seconds=1)
+    await receiver.until(2)
+
+    assert receiver.of(hold.hold_id) == ["hold.created", "hold.expired"]
+    assert receiver.taken[-1]["data"]["reason"] == "deadline"
+
+
+async def test_a_receiver_that_is_away_delays_no_hold_and_gets_all_of_it_later(
+    telling: Stack, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 503
+    holds = [await telling.made() for _ in range(3)]
+    for hold in holds:
+        assert (await telling.post(hold["holdId"], "commit")).json()["status"] == "committed"
+    await receiver.until_attempted(3)
+    assert receiver.taken == []
+
+    receiver.answer = lambda _: 200
+    await receiver.until(6)
+
+    for hold in holds:
+        assert receiver.of(hold["holdId"]) == ["hold.created", "hold.committed"]
+    await assert_stock_adds_up(telling.engine)
+    assert telling.counted("inventory_event_error") >= 3
+
+
+async def test_one_hold_that_its_receiver_refuses_keeps_no_other_waiting(telling: Stack, receiver: Receiver) -> None:
+    refused = await telling.made()
+    receiver.answer = lambda event: 400 if event["data"]["holdId"] == refused["holdId"] else 200
+    other = await telling.made()
+    await telling.post(refused["holdId"], "release")
+    await telling.post(other["holdId"], "release")
+    while receiver.of(other["holdId"]) != ["hold.created", "hold.released"]:
+        await asyncio.sleep(0.02)
+    assert "hold.released" not in receiver.of(refused["holdId"])
+
+
+async def test_during_the_rotation_of_the_secret_both_receivers_are_content(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    async with telling_stack(database, temporal, receiver, secret=f"{NEXT_SECRET},{SECRET}") as stack:
+        await stack.put(10)
+        await stack.made()
+        await receiver.until(1)
+        receiver.secret = NEXT_SECRET
+        await stack.made()
+        await receiver.until(2)
+
+
+async def test_a_process_that_dies_before_it_forgets_tells_again_with_the_same_id(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
+        await stack.put(10)
+        hold = await stack.made()
+        with pytest.raises(DiedError):
+            await hand_over_and_die(stack)
+        async with stack.back_office():
+            await receiver.until(1)
+            await stack.post(hold["holdId"], "commit")
+            while receiver.of(hold["holdId"])[-1] != "hold.committed":
+                await asyncio.sleep(0.02)
+    told = dict.fromkeys(zip(receiver.ids, receiver.types, strict=True))
+    assert [type_ for _, type_ in told] == ["hold.created", "hold.committed"]
+
+
+async def test_events_wait_in_the_database_while_nobody_hands_them_over(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
+        await stack.put(10)
+        hold = await stack.made()
+        await stack.run_of(hold["holdId"]).terminate()  # whatever becomes of the workflow
+        await end(stack.engine, hold["holdId"], HoldStatus.RELEASED)
+        async with stack.back_office():
+            await receiver.until(2)
+    assert receiver.of(hold["holdId"]) == ["hold.created", "hold.released"]
+
+
+async def test_two_relays_never_swap_the_events_of_a_hold(telling: Stack, receiver: Receiver) -> None:
+    async def one() -> str:
+        hold_id: str = (await telling.made())["holdId"]
+        await telling.post(hold_id, "release")
+        return hold_id
+
+    async def relay() -> None:
+        while len(receiver.taken) < 16:
+            await relay_of(telling).hand_over()
+
+    relays = [asyncio.create_task(relay()) for _ in range(3)]
+    holds = await asyncio.gather(*(one() for _ in range(8)))
+    await asyncio.gather(*relays)
+    for hold_id in holds:
+        assert receiver.of(hold_id) == ["hold.created", "hold.released"]
+
+
+async def test_where_no_receiver_is_set_nothing_is_noted(stack: Stack) -> None:
+    await stack.post((await stack.made())["holdId"], "commit")
+
+    assert await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {}) == []
+
+
+async def test_a_late_payment_is_told_after_what_came_before(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made()
+    await telling.post(hold["holdId"], "release")
+    event_id = str(uuid.uuid4())
+    for _ in range(2):
+        await note_hold_event(
+            telling.engine,
+            event_id=event_id,
+            event_type="hold.late_payment",
+            shop_id=SHOP,
+            hold_id=hold["holdId"],
+            more={"outcome": "refunded", "paymentIntentId": "pi_late"},
+        )
+    while "hold.late_payment" not in receiver.types:
+        await asyncio.sleep(0.02)
+
+    assert receiver.of(hold["holdId"])[:3] == ["hold.created", "hold.released", "hold.late_payment"]
+    late = receiver.taken[-1]["data"]
+    assert (late["status"], late["outcome"], late["paymentIntentId"]) == ("released", "refunded", "pi_late")
+    assert len(set(receiver.ids)) == 3
+
+
+async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_told(
+    telling: Stack, receiver: Receiver
+) -> None:
+    hold = await telling.made()
+    await receiver.until(1)
+    old = _event(hold, timedelta(days=3))
+    receiver.answer = lambda event: 500 if event["type"] == "hold.released" else 200
+    handle = await telling.temporal.start_workflow(
+        HoldEventsWorkflow.run,
+        HoldEvents(SHOP, "old"),
+        id=hold_events_workflow_id(SHOP, f"old-{uuid.uuid4().hex}"),
+        task_queue=back_office_queue(telling.task_queue),
+        start_signal="happened",
+        start_signal_args=[old],
+    )
+    await handle.signal(HoldEventsWorkflow.happened, replace(old, id="evt-2", type="hold.committed"))
+
+    assert await handle.result() == 2
+    assert receiver.types[1:] == ["hold.committed"]
+    assert telling.counted("inventory_event_lost") == 1
+
+
+def _event(hold: dict[str, Any], age: timedelta) -> Event:
+    return Event("evt-1", "hold.released", datetime.now(UTC) - age, {"holdId": hold["holdId"]})
+
+
+async def test_while_temporal_is_away_events_stay_where_they_are(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
+        await stack.put(10)
+        hold = await stack.made()
+        away = await Client.connect("127.0.0.1:1", lazy=True)
+        relay = Relay(stack.engine, away, stack.settings, stack.telemetry, task_queue="nobodys")
+        with pytest.raises((RPCError, RuntimeError)):
+            await relay.hand_over()
+        assert len(await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {})) == 1
+        async with stack.back_office():
+            await receiver.until(1)
+    assert receiver.of(hold["holdId"]) == ["hold.created"]
+
+
+async def test_while_postgres_is_away_the_relay_goes_on_trying(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made()
+    await receiver.until(1)
+    await fetch(telling.engine, 'ALTER TABLE "InventoryOutbox" RENAME TO "Elsewhere"', {})
+    with pytest.raises(DatabaseUnavailableError):
+        await relay_of(telling).hand_over()
+    await fetch(telling.engine, 'ALTER TABLE "Elsewhere" RENAME TO "InventoryOutbox"', {})
+    await telling.post(hold["holdId"], "commit")
+    await receiver.until(2)

@@ -1,0 +1,142 @@
+"""`holdfast holds`: tables for people, JSON for scripts, and a bulk release that may be interrupted."""
+
+import asyncio
+import json
+import signal
+import sys
+
+import pytest
+from temporalio.client import Client
+
+from tests.invariants import assert_stock_adds_up
+from tests.stack import SHOP, Stack, running_stack
+from tests.workflow.commands import command_environment, holdfast
+from workflows.messages import Ended
+
+
+async def test_a_shops_holds_are_listed_newest_first(stack: Stack) -> None:
+    first, second = await stack.made(("TEE", 2), reference="order-[red]1"), await stack.made()
+    await stack.post(second["holdId"], "release", {"reason": "changed their mind"})
+
+    listed = await holdfast(stack, "holds", "list", "--shop", SHOP)
+    active = await holdfast(stack, "holds", "list", "--shop", SHOP, "--status", "active", "--json")
+
+    lines = listed.out.splitlines()
+    assert (second["holdId"] in lines[1], first["holdId"] in lines[2]) == (True, True)
+    assert "changed their mind" in lines[1]
+    assert "order-[red]1" in lines[2]
+    assert [hold["holdId"] for hold in json.loads(active.out)["holds"]] == [first["holdId"]]
+
+
+async def test_a_hold_is_shown_with_its_workflow_and_the_link_to_it(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 2))
+
+    shown = await holdfast(
+        stack, "holds", "show", hold["holdId"], "--shop", SHOP, TEMPORAL_UI_URL="https://ui.example/"
+    )
+    told = json.loads((await holdfast(stack, "holds", "show", hold["holdId"], "--shop", SHOP, "--json")).out)
+
+    link = f"https://ui.example/namespaces/default/workflows/hold:{SHOP}:{hold['holdId']}"
+    assert link in shown.out
+    assert "2 x TEE" in shown.out
+    assert "running" in shown.out
+    assert {name: told[name] for name in hold} == hold
+    assert told["workflow"]["status"] == "running"
+
+
+async def test_a_hold_that_is_not_there_is_exit_code_1_on_one_line(stack: Stack) -> None:
+    for command in (("show",), ("release",), ("extend", "--ttl", "60")):
+        ran = await holdfast(stack, "holds", command[0], "nobodys", "--shop", SHOP, *command[1:])
+        assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1), ran
+
+
+async def test_one_hold_is_extended_and_then_released(stack: Stack) -> None:
+    hold = await stack.made(ttlSeconds=600)
+
+    extended = await holdfast(stack, "holds", "extend", hold["holdId"], "--shop", SHOP, "--ttl", "60", "--json")
+    released = await holdfast(stack, "holds", "release", hold["holdId"], "--shop", SHOP, "--reason", "fraud")
+
+    assert json.loads(extended.out)["expiresAt"] > hold["expiresAt"]
+    assert released.out == f"{SHOP} {hold['holdId']}: released.\n"
+    assert (await stack.read(hold["holdId"]))["reason"] == "fraud"
+
+
+async def test_a_bulk_release_gives_back_what_every_hold_of_the_shop_has(stack: Stack) -> None:
+    holds = [await stack.made() for _ in range(6)]
+    await stack.run_of(holds[0]["holdId"]).terminate()  # its workflow was lost: it gets one
+
+    refused = await holdfast(stack, "holds", "release", "--all", "--shop", SHOP)
+    assert refused.code == 2
+    assert await stack.stock_of() == (4, 6)
+    other = await holdfast(stack, "holds", "release", "--all", "--shop", "another", "--yes", "--json")
+    assert json.loads(other.out)["told"] == 0
+
+    # The command starts runs on the product's own queue; this stack has another.
+    await stack.post(holds[0]["holdId"], "release")
+    ran = await holdfast(stack, "holds", "release", "--all", "--shop", SHOP, "--yes")
+
+    assert (ran.code, ran.out) == (0, "5 of 5 holds told to release; so far 5 released.\n")
+    assert [await stack.run_of(hold["holdId"]).result() for hold in holds] == [Ended("released")] * 6
+    assert await stack.stock_of() == (10, 0)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_bulk_extension_that_is_run_again_extends_no_hold_twice(stack: Stack) -> None:
+    holds = [await stack.made(ttlSeconds=600) for _ in range(2)]
+    command = ("holds", "extend", "--all", "--shop", SHOP, "--ttl", "60", "--key", "outage", "--yes")
+
+    assert (await holdfast(stack, *command)).out == "2 of 2 holds extended.\n"
+    once = [(await stack.read(hold["holdId"]))["expiresAt"] for hold in holds]
+    assert (await holdfast(stack, *command)).code == 0
+
+    assert [(await stack.read(hold["holdId"]))["expiresAt"] for hold in holds] == once
+    assert all(deadline > hold["expiresAt"] for deadline, hold in zip(once, holds, strict=True))
+    assert (await holdfast(stack, *command[:6], "60", "--yes")).code == 2  # without a key it could not be resumed
+
+
+async def test_a_bulk_release_that_is_interrupted_is_taken_up_again(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, with_worker=False) as stack:
+        async with stack.worker():
+            await stack.put(10)
+            for _ in range(6):
+                await stack.made()
+        # Nobody works: the holds are told, and do not end.
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", "holds", "release", "--all", "--shop", SHOP, "--yes"),
+            env=command_environment(stack),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        holds = (await stack.http.get("/api/inventory/holds", params={"shopId": SHOP})).json()["holds"]
+        for hold in holds:
+            async for event in stack.run_of(hold["holdId"]).fetch_history_events(wait_new_event=True):
+                if event.HasField("workflow_execution_signaled_event_attributes"):
+                    break
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+
+        assert process.returncode == 130
+        assert out.decode() == (
+            "6 of 6 holds told to release; 6 still ending, by themselves; run it again for the rest.\n"
+        )
+        async with stack.worker():
+            ran = await holdfast(stack, "holds", "release", "--all", "--shop", SHOP, "--yes")
+            assert ran.code == 0
+            for hold in holds:
+                assert await stack.run_of(hold["holdId"]).result() == Ended("released")
+            assert await stack.stock_of() == (10, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("release",),
+        ("release", "h", "--all", "--shop", SHOP),
+        ("release", "h"),
+        ("release", "h", "--shop", "a b"),
+        ("list", "--shop", ""),
+    ],
+)
+async def test_what_is_not_clear_is_refused_before_anything_is_done(stack: Stack, arguments: tuple[str, ...]) -> None:
+    ran = await holdfast(stack, "holds", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)

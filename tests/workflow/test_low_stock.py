@@ -1,0 +1,283 @@
+"""Low stock reaches a person: once, by mail and by a signed POST, and not again for a day."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from cli.embedded import TEMPORAL_FLAGS, temporal_binary
+from inventory.engine import fetch
+from inventory.holds import HoldStatus
+from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
+from tests.stack import SHOP, Stack, running_stack
+from tests.stock import end
+from workflows.conversion import data_converter
+from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
+
+THRESHOLD = 5
+DAY = 24 * 3600
+
+
+@dataclass
+class Alerting:
+    """The product with a mailbox and a receiver, and ten of an item that is low at five."""
+
+    stack: Stack
+    box: Mailbox
+    receiver: Receiver
+    environment: WorkflowEnvironment | None = None
+
+    @property
+    def run(self) -> WorkflowHandle[LowStockAlertWorkflow, None]:
+        """The item's workflow."""
+        return self.stack.temporal.get_workflow_handle_for(
+            LowStockAlertWorkflow.run, low_stock_workflow_id(SHOP, "TEE", "")
+        )
+
+    async def pass_time(self, seconds: float) -> None:
+        assert self.environment is not None
+        await self.environment.fast_forward(self.run, seconds)
+
+    async def put(self, on_hand: int, threshold: int | None = THRESHOLD) -> None:
+        item = {"sku": "TEE", "onHand": on_hand, "lowStockThreshold": threshold}
+        answer = await self.stack.http.put("/api/inventory/items", json={"shopId": SHOP, "items": [item]})
+        assert answer.status_code == 200, answer.text
+
+    async def noticed(self, count: int) -> None:
+        """Return when that many falls were handed over."""
+        while self.stack.counted("inventory_low_stock") < count:
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def alerting_on(
+    database: str, temporal: Client, environment: WorkflowEnvironment | None = None
+) -> AsyncIterator[Alerting]:
+    async with (
+        mailbox() as box,
+        receiving() as receiver,
+        running_stack(
+            database,
+            temporal,
+            SMTP_URL=box.url,
+            STOCK_ALERT_RECIPIENT="buyer@example.com, second@example.com",
+            STOCK_ALERT_WEBHOOK_URL=receiver.url,
+            STOCK_ALERT_WEBHOOK_SECRET=SECRET,
+        ) as stack,
+    ):
+        product = Alerting(stack, box, receiver, environment)
+        await product.put(10)
+        yield product
+
+
+@asynccontextmanager
+async def own_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
+    """A server that skips time when it is told to, on which an item's workflow is nobody else's."""
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=str(temporal_binary()),
+        dev_server_extra_args=[
+            *TEMPORAL_FLAGS,
+            "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
+            *flags,
+        ],
+        data_converter=data_converter,
+    )
+    async with environment:
+        with pytest.MonkeyPatch.context() as patch, environment.with_time_skipping_disabled():
+            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
+            yield environment
+
+
+@pytest.fixture
+async def alerting(database: str) -> AsyncIterator[Alerting]:
+    async with own_temporal() as environment, alerting_on(database, environment.client, environment) as product:
+        yield product
+
+
+async def test_a_hold_that_takes_an_item_to_its_threshold_sends_one_mail_and_one_signed_post(
+    alerting: Alerting,
+) -> None:
+    await alerting.stack.made(("TEE", 4))
+    await alerting.stack.made(("TEE", 1))
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+
+    (mail,) = alerting.box.mails
+    assert mail["To"] == "buyer@example.com, second@example.com"
+    assert mail["Subject"] == "Low stock: TEE in shop-1, 5 left"
+    assert "TEE in shop shop-1 fell to 5 that can be sold (threshold 5)." in mail.get_content()
+    (event,) = alerting.receiver.taken
+    assert event["type"] == "stock.low"
+    assert event["data"] == {
+        "shopId": SHOP,
+        "sku": "TEE",
+        "variantKey": "",
+        "quantity": 5,
+        "held": 5,
+        "lowStockThreshold": 5,
+    }
+
+
+async def test_a_correction_by_count_alerts_too(alerting: Alerting) -> None:
+    await alerting.put(3)
+    await alerting.box.until(1)
+    assert alerting.box.mails[0]["Subject"] == "Low stock: TEE in shop-1, 3 left"
+
+
+async def test_a_correction_by_hand_in_sql_alerts_too(alerting: Alerting) -> None:
+    await fetch(alerting.stack.engine, 'UPDATE "InventoryItem" SET quantity = 2', {})
+    await alerting.box.until(1)
+
+
+async def test_an_item_without_a_threshold_never_alerts(alerting: Alerting) -> None:
+    await alerting.put(10, threshold=None)
+    await alerting.stack.made(("TEE", 10))
+    await alerting.put(10)
+    await alerting.noticed(0)
+    assert await fetch(alerting.stack.engine, 'SELECT FROM "InventoryOutbox"', {}) == []
+
+
+async def test_an_item_that_was_put_low_alerts_when_it_falls_further(alerting: Alerting) -> None:
+    await alerting.put(10, threshold=20)
+    assert await fetch(alerting.stack.engine, 'SELECT FROM "InventoryOutbox"', {}) == []
+    await alerting.stack.made(("TEE", 1))
+    await alerting.box.until(1)
+
+
+async def test_an_item_that_falls_again_within_a_day_alerts_once(alerting: Alerting) -> None:
+    stack = alerting.stack
+    for count in range(1, 4):
+        hold = await stack.made(("TEE", 5))
+        await alerting.noticed(count)
+        await stack.post(hold["holdId"], "release")
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    await alerting.pass_time(DAY - 60)
+
+    assert (len(alerting.box.mails), len(alerting.receiver.taken)) == (1, 1)
+
+
+async def test_after_a_day_an_item_that_has_recovered_is_forgotten_and_alerts_anew(alerting: Alerting) -> None:
+    stack = alerting.stack
+    hold = await stack.made(("TEE", 5))
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    await stack.post(hold["holdId"], "release")
+    await alerting.pass_time(DAY + 60)
+    await alerting.run.result()
+
+    await stack.made(("TEE", 5))
+    await alerting.box.until(2)
+
+
+async def test_an_item_that_stays_low_is_not_told_of_again(alerting: Alerting) -> None:
+    await alerting.put(4)
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    await alerting.stack.made(("TEE", 2))
+
+    await alerting.pass_time(DAY + 60)
+    await alerting.run.result()
+
+    assert (len(alerting.box.mails), len(alerting.receiver.taken)) == (1, 1)
+
+
+async def test_an_item_that_recovered_and_fell_within_the_day_is_told_of_at_its_end(alerting: Alerting) -> None:
+    await alerting.put(4)
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    await alerting.put(10)
+    await alerting.put(2)
+    await alerting.noticed(2)
+
+    await alerting.pass_time(DAY + 60)
+    await alerting.box.until(2)
+    await alerting.receiver.until(2)
+
+    assert alerting.box.mails[1]["Subject"] == "Low stock: TEE in shop-1, 2 left"
+
+
+async def test_a_fall_that_has_recovered_by_the_end_of_the_day_is_not_told_of(alerting: Alerting) -> None:
+    await alerting.put(4)
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    await alerting.put(10)
+    await alerting.put(2)
+    await alerting.noticed(2)
+    await alerting.put(10)
+
+    await alerting.pass_time(DAY + 60)
+    await alerting.run.result()
+
+    assert len(alerting.box.mails) == 1
+
+
+async def test_a_mail_server_that_is_away_delays_no_hold_and_gets_its_mail_later(alerting: Alerting) -> None:
+    alerting.box.answer = "451 not now"
+    hold = await alerting.stack.made(("TEE", 6))
+    assert (await alerting.stack.post(hold["holdId"], "commit")).json()["status"] == "committed"
+    await alerting.receiver.until(1)  # nor does the POST wait for the mail
+    while alerting.box.attempts < 2:
+        await asyncio.sleep(0.02)
+    assert alerting.box.mails == []
+
+    alerting.box.answer = "250 OK"
+    await alerting.box.until(1)
+    assert alerting.stack.counted("inventory_alert_error") >= 2
+
+
+async def test_a_fall_that_was_handed_over_twice_is_one(alerting: Alerting) -> None:
+    await alerting.put(4)
+    await alerting.box.until(1)
+    await alerting.receiver.until(1)
+    (event_id,) = alerting.receiver.ids
+    again = """
+    INSERT INTO "InventoryOutbox" ("eventId", type, "shopId", sku, "variantKey", data)
+    VALUES (%(id)s::uuid, 'stock.low', 'shop-1', 'TEE', '', '{"quantity": 4, "held": 0, "threshold": 5}')
+    """
+    await fetch(alerting.stack.engine, again, {"id": event_id})
+    await alerting.noticed(2)
+
+    await alerting.pass_time(DAY + 60)
+    await alerting.run.result()
+
+    assert len(alerting.box.mails) == 1
+
+
+async def test_a_thousand_falls_in_a_day_do_not_break_its_silence(database: str) -> None:
+    short = "--dynamic-config-value=limit.historyCount.suggestContinueAsNew=60"
+    async with own_temporal(short) as environment, alerting_on(database, environment.client, environment) as alerting:
+        await alerting.put(4)
+        await alerting.box.until(1)
+        first = (await alerting.run.describe()).run_id
+        for count in range(2, 20):
+            await alerting.put(10)
+            await alerting.put(4)
+            await alerting.noticed(count)
+        while (described := await alerting.run.describe()).run_id == first:
+            await asyncio.sleep(0.02)
+
+        assert described.status is WorkflowExecutionStatus.RUNNING
+        assert len(alerting.box.mails) == 1
+        assert len(alerting.receiver.taken) == 1
+
+
+async def test_two_items_never_share_a_workflow() -> None:
+    names = [("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c"), ("a", ":b:c"), ("a:", "b:c")]
+    assert len({low_stock_workflow_id(SHOP, *name) for name in names}) == len(names)
+    assert low_stock_workflow_id(SHOP, "TEE", "size:M") == "low-stock:shop-1:TEE:size:M"
+    assert len(low_stock_workflow_id("s" * 128, "\U0001f9e6" * 200, "\U0001f9e6" * 200)) < 300
+
+
+async def test_a_release_is_no_fall_and_re_arms_the_item(alerting: Alerting) -> None:
+    hold = await alerting.stack.made(("TEE", 5))
+    await alerting.noticed(1)
+    await end(alerting.stack.engine, hold["holdId"], HoldStatus.RELEASED)
+
+    rows = await fetch(alerting.stack.engine, 'SELECT "lowStockAt" FROM "InventoryItem"', {})
+
+    assert rows[0]["lowStockAt"] is None
