@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -56,7 +57,7 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
 
 
 @asynccontextmanager
-async def lying() -> AsyncIterator[Liar]:
+async def lying(tls: ssl.SSLContext | None = None) -> AsyncIterator[Liar]:
     """Run one."""
     liar = Liar()
     connections: set[asyncio.Task[None]] = set()
@@ -66,8 +67,8 @@ async def lying() -> AsyncIterator[Liar]:
         writers.add(writer)
         connections.add(asyncio.ensure_future(liar.serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    liar.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    liar.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     yield liar
     server.close()
     for connection in connections:

@@ -3,24 +3,34 @@
 import asyncio
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from payments.graces import DAY, DEFAULT_GRACE_SECONDS, GRACES
 from payments.webhook import HANDLED
+from tests.client.liar import HOLD_ID, lying, resets, says
 from tests.paying import Shop
 from tests.stack import AUTHORITY_TOKEN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "integration.md").read_text()
 
 
-async def run_its_program(shop: Shop) -> str:
-    program = "".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+NODE = shutil.which("node")
+
+
+def program(language: str) -> str:
+    [text] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(text)
+
+
+async def run(url: str, *command: str) -> str:
+    """Run a program of the page against the Holdfast at `url`, and return what it says."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        program,
-        env={**os.environ, "INVENTORY_AUTHORITY_URL": shop.stack.url, "INVENTORY_AUTHORITY_TOKEN": AUTHORITY_TOKEN},
+        *command,
+        env={**os.environ, "INVENTORY_AUTHORITY_URL": url, "INVENTORY_AUTHORITY_TOKEN": AUTHORITY_TOKEN},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -28,18 +38,58 @@ async def run_its_program(shop: Shop) -> str:
     return said.decode()
 
 
-async def test_the_program_holds_a_cart_and_says_where_to_pay_or_that_it_is_sold_out(shop: Shop) -> None:
+async def run_its_program(url: str) -> str:
+    return await run(url, sys.executable, "-c", program("python"))
+
+
+async def run_its_worker(url: str) -> str:
+    assert NODE is not None
+    return await run(url, NODE, "--input-type=module", "--eval", program("js"))
+
+
+async def one_left(shop: Shop) -> None:
     item = {"sku": "TEE", "variantKey": "size:M", "onHand": 1}
     await shop.stack.http.put("/api/inventory/items", json={"shopId": "demo", "items": [item]})
 
-    said = await run_its_program(shop)
+
+async def test_the_program_holds_a_cart_and_says_where_to_pay_or_that_it_is_sold_out(shop: Shop) -> None:
+    await one_left(shop)
+
+    said = await run_its_program(shop.stack.url)
 
     [url] = re.findall(r"^Send the shopper to (\S+)$", said, re.MULTILINE)
     assert url.startswith(shop.stripe.url)
     assert re.search(r"^The hold \S+ is active until \S+Z$", said, re.MULTILINE)
-    assert "Sold out: [{'sku': 'TEE', 'variantKey': 'size:M', 'requested': 1, 'available': 0}]" in (
-        await run_its_program(shop)
-    )
+    assert "Sold out: TEE size:M: 0 left" in await run_its_program(shop.stack.url)
+
+
+@pytest.mark.skipif(NODE is None, reason="the page's example for edge workers runs on node, which is not installed")
+async def test_the_edge_workers_example_holds_a_cart_or_says_that_it_is_sold_out(shop: Shop) -> None:
+    await one_left(shop)
+
+    assert f"Send the shopper to {shop.stripe.url}" in await run_its_worker(shop.stack.url)
+
+    short = '{"sku":"TEE","variantKey":"size:M","requested":1,"available":0}'
+    assert f"Sold out: [{short}]" in await run_its_worker(shop.stack.url)
+
+
+@pytest.mark.skipif(NODE is None, reason="the page's example for edge workers runs on node, which is not installed")
+async def test_the_edge_workers_example_asks_again_with_one_key_and_believes_no_lie() -> None:
+    page = {"holdId": HOLD_ID, "status": "active", "url": "https://pay.example"}
+    async with lying() as liar:
+        liar.will(resets, says(502, b"<html>"), says(503, {}), says(200, b'{"holdId'), says(201, page))
+        assert "Send the shopper to https://pay.example" in await run_its_worker(liar.url)
+        assert len({asked.headers["idempotency-key"] for asked in liar.asked}) == 1
+        assert len(liar.asked) == 5
+        for lie in (
+            says(200, {**page, "status": "expired"}),
+            says(200, {"url": "https://pay.example"}),
+            says(200, b"null"),
+            says(302, b"", Location=liar.url),
+            says(401, b"<html>"),
+        ):
+            liar.will(lie)
+            assert "no hold" in await run_its_worker(liar.url)
 
 
 def test_the_table_of_graces_is_that_of_the_code() -> None:

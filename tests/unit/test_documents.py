@@ -8,7 +8,13 @@ import pytest
 from inventory.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "client" / "README.md",
+    *ROOT.glob("docs/**/*.md"),
+]
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

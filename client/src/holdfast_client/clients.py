@@ -123,7 +123,7 @@ class AsyncInventoryAuthorityClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._calls = Calls(Settings.read(base_url, token, timeout))
-        self._http = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._http = httpx.AsyncClient(transport=transport, verify=httpx.create_ssl_context(), trust_env=False)
 
     health_check = _awaited(Calls.health_check)
     validate = _awaited(Calls.validate)

@@ -1,0 +1,83 @@
+"""The distribution: stands alone, typed, and its README tells no lies."""
+
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from holdfast_client import AsyncInventoryAuthorityClient, InventoryAuthorityClient, errors
+from tests.paying import Shop
+from tests.stack import AUTHORITY_TOKEN
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "client"
+CALLS = {
+    "health_check",
+    "validate",
+    "create_hold",
+    "commit",
+    "release",
+    "extend",
+    "get_hold",
+    "create_checkout_session",
+}
+
+_ALONE = """
+import sys
+before = set(sys.modules)
+import holdfast_client
+ours = {"activities", "api", "cli", "inventory", "migrations", "payments", "simulator", "workflows", "worker"}
+print(sorted({name.partition(".")[0] for name in set(sys.modules) - before} & (ours | {"pydantic", "temporalio"})))
+"""
+
+
+def test_the_wheel_has_the_types_and_needs_httpx_and_what_httpx_brings(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=CLIENT, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("holdfast_client-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        [metadata] = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")]
+        licences = [name for name in archive.namelist() if name.endswith("licenses/LICENSE")]
+        assert archive.read(licences[0]) == (ROOT / "LICENSE").read_bytes()
+    assert names == {
+        f"holdfast_client/{path.name}" for path in (CLIENT / "src/holdfast_client").iterdir() if path.suffix
+    }
+    assert "holdfast_client/py.typed" in names
+    assert re.findall(r"^Requires-Dist: (\w+)", metadata, re.MULTILINE) == ["httpcore", "httpx"]
+    code = f"import sys; sys.path.insert(0, {str(wheel)!r})" + _ALONE
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
+    for name in CALLS:
+        waiting, awaited = getattr(InventoryAuthorityClient, name), getattr(AsyncInventoryAuthorityClient, name)
+        assert inspect.iscoroutinefunction(awaited)
+        assert not inspect.iscoroutinefunction(waiting)
+        assert inspect.signature(waiting) == inspect.signature(awaited)
+        assert waiting.__doc__ == awaited.__doc__
+        assert f"`{name}(" in (CLIENT / "README.md").read_text()
+
+
+def test_every_error_is_told_in_its_own_words() -> None:
+    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
+    assert all(issubclass(kind, errors.InventoryAuthorityError) for kind in kinds)
+    assert len({kind.__doc__ for kind in kinds}) == len(kinds)
+
+
+async def test_the_readmes_program_sells(corner: Shop) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    item = {"sku": "TEE", "variantKey": "size:M", "onHand": 3}
+    await corner.stack.http.put("/api/inventory/items", json={"shopId": "demo", "items": [item]})
+    program = program.replace("https://holdfast.example", corner.stack.url)
+    program = program.replace("the authority token", AUTHORITY_TOKEN)
+    for said in ("", "Sold out: (ShortItem(sku='TEE', variant_key='size:M', requested=2, available=1),)\n"):
+        command = [sys.executable, "-W", "error", "-c", program]
+        ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        assert (ran.stdout, ran.stderr) == (said, "")
+    answer = await corner.stack.http.get("/api/inventory/items", params={"shopId": "demo", "sku": "TEE"})
+    assert (answer.json()["items"][0]["quantity"], answer.json()["items"][0]["held"]) == (1, 0)
