@@ -390,17 +390,21 @@ async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
     assert counted(shop, "needs_person") == 1
     for tries in (1, 2):
         assert await refunds(shop, intent) == (0, 1999)
-        assert await refused_refunds(shop) == tries
+        await until_refused(shop, tries)
         await environment.fast_forward(shop.case_of(intent), 6 * 3600 + 1)
     assert await outcome(shop, intent) == "refunded"
     assert await refunds(shop, intent) == (1, 0)
     assert (counted(shop, "needs_person"), counted(shop, "refunded")) == (1, 1)
 
 
-async def refused_refunds(shop: Shop) -> int:
-    """Wait until the refund was refused anew, and return how often it was."""
-    calls = await shop.stripe.control("/calls", "GET")
-    return sum(each["operation"] == "refunds.create" and not each["replayed"] for each in calls)
+async def until_refused(shop: Shop, times: int) -> None:
+    """Wait until the refund was refused that often."""
+
+    async def is_so() -> bool:
+        calls = await shop.stripe.control("/calls", "GET")
+        return bool(sum(each["operation"] == "refunds.create" and not each["replayed"] for each in calls) == times)
+
+    await until(is_so, f"refused {times} times")
 
 
 async def test_a_refund_that_stripe_refuses_can_be_finished_by_hand(shop: Shop) -> None:
