@@ -179,8 +179,9 @@ async def test_a_page_that_stripe_or_the_stock_refuses_is_no_page(
     with pytest.raises(InsufficientStockError):
         await holdfast.create_checkout_session(SHOP, [priced(corner, 11)], success_url=PAID)
     unknown = CheckoutItem(sku=corner.item, quantity=1, price="price_unknown")
-    with pytest.raises(CheckoutRefusedError, match="price"):
+    with pytest.raises(CheckoutRefusedError, match="price") as refused:
         await holdfast.create_checkout_session(SHOP, [unknown], success_url=PAID)
+    await corner.until_status(str(refused.value.hold_id), "released")
     assert await corner.stock() == (10, 0)
 
 

@@ -91,7 +91,7 @@ class IdempotencyConflictError(ConflictError):
 
 
 class CheckoutRefusedError(InventoryAuthorityError):
-    """Stripe refuses the page that was asked for, in its words; the hold was released."""
+    """Stripe refuses the page that was asked for, in its words; the hold is given back."""
 
 
 class MalformedAnswerError(InventoryAuthorityError):
