@@ -32,19 +32,15 @@ from workflows.messages import (
     Extended,
     Held,
     HoldInput,
-    LatePayment,
-    Payment,
-    PaymentFailed,
-    PaymentProcessing,
     Reservation,
     ReserveRequest,
     SettledStatus,
     SettleRequest,
     Snapshot,
-    late_payment_workflow_id,
 )
 from workflows.outcome import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
 from workflows.paying import Paying
+from workflows.payment_messages import LatePayment, Payment, PaymentFailed, PaymentProcessing, late_payment_workflow_id
 
 
 @workflow.defn(name="HoldWorkflow")
