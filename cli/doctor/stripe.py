@@ -79,8 +79,8 @@ async def key_line(environment: Environment) -> list[Line]:
     return [fault(AREA, "key works", found, fix)]
 
 
-def webhook_line(metrics: str, *, payments_opened: bool) -> Line:
-    """Say whether webhooks arrive, from the API's /metrics. `payments_opened`: some were, within the last hour."""
+def webhook_line(metrics: str, *, payments_decided: bool) -> Line:
+    """Say whether webhooks arrive, from the API's /metrics. `payments_decided`: some were paid or closed lately."""
     results: dict[str, float] = {}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
@@ -95,7 +95,7 @@ def webhook_line(metrics: str, *, payments_opened: bool) -> Line:
     if taken:
         told = f", {refused:g} refused" if refused else ""
         return ok(AREA, "webhooks arrive", f"{taken:g} taken since the API started{told}")
-    if payments_opened:
+    if payments_decided:
         fix = "in Stripe's dashboard, point an endpoint at <API>/api/webhooks/stripe and look at its deliveries"
-        return fault(AREA, "webhooks arrive", "none since the API started, though payments were opened", fix)
-    return not_applicable(AREA, "webhooks arrive", "none since the API started, and no payment was opened")
+        return fault(AREA, "webhooks arrive", "none since the API started, though payments were made or closed", fix)
+    return not_applicable(AREA, "webhooks arrive", "none since the API started, and no payment was made or closed")
