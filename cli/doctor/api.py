@@ -44,7 +44,7 @@ async def api_lines(environment: Environment, release: str) -> list[Line]:
         return _not_reached(f"{origin} is no Holdfast: its health is not one")
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
-    return [*lines, webhook_line(metrics, payments_decided=await _payments_decided(environment))]
+    return [*lines, webhook_line(metrics, payments_decided=await payments_decided(environment))]
 
 
 def _not_reached(found: str) -> list[Line]:
@@ -78,7 +78,7 @@ def _token_line(status: int) -> Line:
     return ok(AREA, "token", "the API takes this environment's token")
 
 
-async def _payments_decided(environment: Environment) -> bool:
+async def payments_decided(environment: Environment) -> bool:
     """Whether a session of the last hour was paid or closed a while ago; no, where the database cannot be asked."""
     try:
         connection = await psycopg.AsyncConnection.connect(connection_info(environment.settings), autocommit=True)
