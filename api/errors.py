@@ -99,7 +99,7 @@ class Problem(Enum):
     checkout_refused = Refusal(
         422,
         "Stripe refuses the session that was asked for; `message` has its words, `param` its name of the parameter. "
-        "A hold made for it is given back, and may be `active` for a moment still.",
+        "The hold is released (the answer may come a moment before).",
         "With a new key, when it is mended.",
     )
     invalid_import = Refusal(
@@ -115,7 +115,7 @@ class Problem(Enum):
     payment_provider_refused = Refusal(
         502,
         "Stripe refuses Holdfast's key or the shop's account; `message` has its words. "
-        "A hold made for it is given back, and may be `active` for a moment still.",
+        "The hold is released (the answer may come a moment before).",
         "When operations have mended it.",
     )
     payments_not_configured = Refusal(503, "STRIPE_API_KEY is not set.", "When operations have set it.")
