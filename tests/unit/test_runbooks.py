@@ -20,13 +20,13 @@ from tests.stack import environment
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
-RULES = (ROOT / "ops" / "prometheus" / "rules.yml").read_text()
+RULES_TEXT = (ROOT / "ops" / "prometheus" / "rules.yml").read_text()
 BASE = "{{ $externalLabels.runbooks }}/"
 """Prometheus puts the operator's address there."""
 
 
 def alerts() -> list[dict[str, Any]]:
-    rules = yaml.safe_load(RULES)
+    rules = yaml.safe_load(RULES_TEXT)
     return [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
 
 
@@ -106,7 +106,7 @@ def temporals_library() -> bytes:
 
 @every_page
 def test_the_metrics_of_temporal_that_a_page_names_are_in_its_library(text: str, temporals_library: bytes) -> None:
-    named = {_family(name).encode() for name in re.findall(r"\btemporal_([a-z_]+[a-z])\b", text + RULES)}
+    named = {_family(name).encode() for name in re.findall(r"\btemporal_([a-z_]+[a-z])\b", text + RULES_TEXT)}
     assert not [name for name in named if name not in temporals_library]
 
 
