@@ -99,7 +99,7 @@ class Problem(Enum):
     checkout_refused = Refusal(
         422,
         "Stripe refuses the session that was asked for; `message` has its words, `param` its name of the parameter. "
-        "The hold was released.",
+        "The hold is released (the answer may come a moment before).",
         "With a new key, when it is mended.",
     )
     invalid_import = Refusal(
@@ -114,7 +114,8 @@ class Problem(Enum):
     internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
     payment_provider_refused = Refusal(
         502,
-        "Stripe refuses Holdfast's key or the shop's account; `message` has its words. The hold was released.",
+        "Stripe refuses Holdfast's key or the shop's account; `message` has its words. "
+        "The hold is released (the answer may come a moment before).",
         "When operations have mended it.",
     )
     payments_not_configured = Refusal(503, "STRIPE_API_KEY is not set.", "When operations have set it.")

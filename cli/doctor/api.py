@@ -14,10 +14,12 @@ from inventory.engine import connection_info
 
 AREA = "api"
 _CALL_SECONDS = 5.0
-_OPENED = """
+_DECIDED = """
 SELECT EXISTS (SELECT FROM "InventoryHold"
-               WHERE "createdAt" > now() - interval '1 hour' AND "paymentSessionId" IS NOT NULL)
+               WHERE "createdAt" > now() - interval '1 hour' AND "paymentSessionId" IS NOT NULL
+                 AND status <> 'active' AND "updatedAt" < now() - interval '1 minute')
 """
+"""Stripe sends an event when a session is paid or closed: from one that is open, none has to have come."""
 _UNKNOWN = "INVENTORY_AUTHORITY_URL is not set: the API's address is not known"
 
 
@@ -36,30 +38,35 @@ async def api_lines(environment: Environment, release: str) -> list[Line]:
                 asked = await http.get("/api/inventory/holds", params={"shopId": "holdfast-smoke"}, headers=bearer)
                 lines.append(_token_line(asked.status_code))
             metrics = (await http.get("/metrics")).text
-    except (httpx.HTTPError, ValueError) as error:
-        fix = "start it: holdfast api; or set INVENTORY_AUTHORITY_URL right"
-        why = "the API is not reached"
-        return [
-            fault(AREA, "answers", f"{origin}: {first_line(error)}", fix),
-            not_applicable("stripe", "webhooks arrive", why),
-        ]
+    except httpx.HTTPError as error:
+        return _not_reached(f"{origin}: {first_line(error)}")
+    except (ValueError, KeyError, TypeError):
+        return _not_reached(f"{origin} is no Holdfast: its health is not one")
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
-    return [*lines, webhook_line(metrics, payments_opened=await _payments_opened(environment))]
+    return [*lines, webhook_line(metrics, payments_decided=await payments_decided(environment))]
+
+
+def _not_reached(found: str) -> list[Line]:
+    fix = "start it: holdfast api; or set INVENTORY_AUTHORITY_URL right"
+    return [
+        fault(AREA, "answers", found, fix),
+        not_applicable("stripe", "webhooks arrive", "the API is not reached"),
+    ]
 
 
 def _health_line(status: int, health: Mapping[str, Any], environment: Environment, release: str) -> Line:
-    told = f"{health.get('status')}, {health.get('mode')}, version {health.get('version')}"
-    if status != httpx.codes.OK or health.get("status") != "ok":
+    told = f"{health['status']}, {health['mode']}, version {health['version']}"
+    if status != httpx.codes.OK or health["status"] != "ok":
         checks = health.get("checks") or {}
         why = [f"{name}: {check['detail']}" for name, check in checks.items() if check.get("detail")]
         if health.get("bypassed"):
             why.append("the bypass is in force")
         return fault(AREA, "answers", "; ".join([told, *why]), "see the lines of what it names")
-    if health.get("mode") != environment.settings.mode:
+    if health["mode"] != environment.settings.mode:
         fix = "start both with the same INVENTORY_MODE"
         return fault(AREA, "answers", f"{told}; this environment says {environment.settings.mode}", fix)
-    if health.get("version") != release:
+    if health["version"] != release:
         return fault(AREA, "answers", f"{told}; this is {release}", "deploy the same release everywhere")
     return ok(AREA, "answers", told)
 
@@ -71,12 +78,12 @@ def _token_line(status: int) -> Line:
     return ok(AREA, "token", "the API takes this environment's token")
 
 
-async def _payments_opened(environment: Environment) -> bool:
-    """Whether a payment was opened within the last hour; no, where the database cannot be asked."""
+async def payments_decided(environment: Environment) -> bool:
+    """Whether a session of the last hour was paid or closed a while ago; no, where the database cannot be asked."""
     try:
         connection = await psycopg.AsyncConnection.connect(connection_info(environment.settings), autocommit=True)
         async with connection:
-            row = await (await connection.execute(_OPENED)).fetchone()
+            row = await (await connection.execute(_DECIDED)).fetchone()
     except psycopg.Error:
         return False
     return bool(row and row[0])

@@ -65,6 +65,7 @@ def test_a_secret_is_masked_but_can_be_told_from_another(secret: str, shown: str
         ("stripe: keys", "is a live key, and STRIPE_API_BASE", {"STRIPE_API_KEY": "sk_live_abc"}),
         ("stripe: webhook secret", "is not the signing secret", {"STRIPE_WEBHOOK_SECRET": "sk_test_abc"}),
         ("stripe: webhook secret", "too short", {"STRIPE_WEBHOOK_SECRET": "whsec_1"}),
+        ("stripe: keys", "STRIPE_API_KEY", {"STRIPE_API_KEY": "from-elsewhere"}),
         ("stripe: key works", "127.0.0.1:1", {"STRIPE_API_BASE": "http://127.0.0.1:1"}),
         ("api: answers", "127.0.0.1:1", {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"}),
         ("api: answers", "this environment says validate_only", {"INVENTORY_MODE": "validate_only"}),
@@ -94,11 +95,20 @@ async def test_no_token_at_all_is_named(shop: Shop) -> None:
     assert "openssl rand -hex 32" in found["settings: tokens"]
 
 
-async def test_a_key_that_stripe_does_not_know_is_named(shop: Shop) -> None:
-    await shop.stripe.control("/faults", on="api", effect="error", status=401)
+async def test_a_stripe_key_without_a_webhook_secret_is_named(shop: Shop) -> None:
+    found = faults(await examine(shop, "STRIPE_WEBHOOK_SECRET"))
+    assert "webhooks are answered 503" in found["stripe: webhook secret"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(401, "does not know"), (403, "may not read"), (500, "Stripe answered 500")]
+)
+async def test_a_key_with_which_stripe_does_nothing_is_named(shop: Shop, status: int, told: str) -> None:
+    await shop.stripe.control("/faults", on="api", effect="error", status=status)
     found = faults(await examine(shop))
     await shop.stripe.control("/faults", "DELETE")
-    assert "STRIPE_API_KEY" in found["stripe: key works"]
+    assert set(found) == {"stripe: key works"}
+    assert told in found["stripe: key works"]
 
 
 @pytest.mark.parametrize("seconds", [-10.0, 10.0])

@@ -14,7 +14,7 @@ from cli.doctor.database import database_lines, migration_line, timeouts_line, v
 from cli.doctor.lines import Line, State
 from cli.doctor.schedule import schedule_line
 from cli.doctor.schema import released_schema
-from cli.doctor.temporal import retention_line, shards_line, temporal_lines
+from cli.doctor.temporal import attributes_line, retention_line, shards_line, temporal_lines
 from cli.doctor.temporal_clock import QUEUE
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from inventory.settings import Settings
@@ -133,6 +133,13 @@ async def test_a_missing_search_attribute_is_named(own_temporal: EmbeddedTempora
     found = faults(await of_temporal(own_temporal.address))["temporal: search attributes"]
     assert "HoldReference is missing" in found
     assert "search-attribute create -n default --name HoldReference --type Keyword" in found
+
+
+def test_a_search_attribute_of_another_type_is_named() -> None:
+    found = {"ShopId": "Text", "HoldStatus": "Keyword", "HoldReference": "Keyword", "HoldExpiresAt": "Datetime"}
+    line = attributes_line("default", found)
+    assert (line.state, "ShopId is a Text" in line.found) == (State.FAULT, True)
+    assert str(line.fix).startswith("remove first")
 
 
 async def test_a_missing_namespace_is_named(own_temporal: EmbeddedTemporal) -> None:

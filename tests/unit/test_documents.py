@@ -12,6 +12,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     ROOT / "client" / "README.md",
     *ROOT.glob("docs/**/*.md"),
 ]
@@ -30,5 +31,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text())
-    assert not [link for link in links if not (document.parent / link).exists()]
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)", document.read_text())
+    assert not [link for link, _ in links if not (document.parent / link).exists()]
+    assert not [
+        part for link, part in links if part and part not in headings(document.parent / link if link else document)
+    ]
+
+
+def headings(page: Path) -> set[str]:
+    """Return the names by which a page's headings are linked to."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
