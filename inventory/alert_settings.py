@@ -21,7 +21,8 @@ def _parts(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _url(value: str, *schemes: str) -> SplitResult:
+def checked_url(value: str, *schemes: str) -> SplitResult:
+    """Return the URL in its parts. Raises ValueError unless it is complete and has one of the schemes."""
     try:
         url = urlsplit(value)
         complete = url.hostname and (url.port is None or url.port > 0)
@@ -63,14 +64,14 @@ class AlertSettings(BaseSettings):
     @classmethod
     def _smtp(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
-            _url(value.get_secret_value(), "smtp", "smtps")
+            checked_url(value.get_secret_value(), "smtp", "smtps")
         return value
 
     @field_validator("alert_url", "events_url", "temporal_ui_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if value:
-            _url(value, "https", "http")
+            checked_url(value, "https", "http")
         return value
 
     @field_validator("alert_secrets", "events_secrets", mode="before")

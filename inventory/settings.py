@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inventory.alert_settings import AlertSettings
+from inventory.tracing import TracingSettings
 
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32
@@ -54,7 +55,7 @@ TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
 SecondsByName = Annotated[dict[str, int], NoDecode]
 
 
-class Settings(AlertSettings):
+class Settings(AlertSettings, TracingSettings):
     """The whole configuration. `Settings.read()` is the way to get one; its errors are for people."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True)

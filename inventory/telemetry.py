@@ -181,11 +181,11 @@ class Telemetry:
         return "other"
 
 
-def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:
+def configure_logging(log_format: str, *, level: int = logging.INFO, traced: bool = False) -> None:
     """Write every log record of the process to standard output: JSON lines, or text on a terminal.
 
     Our own lines are written straight; records of libraries (uvicorn, temporalio, sqlalchemy) come by way of the
-    standard library, in the same form.
+    standard library, in the same form. Where the process is traced, lines have `trace_id` and `span_id`.
     """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -194,6 +194,10 @@ def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if traced:
+        from inventory.spans import trace_ids  # noqa: PLC0415 - imported only where tracing is on
+
+        shared.append(trace_ids)
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json

@@ -29,6 +29,15 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.authority_tokens == settings.admin_tokens == ()
 
 
+def test_spans_go_where_opentelemetrys_variables_say_and_nowhere_without_them() -> None:
+    base, whole = "http://collector:4318/", "https://traces.example.com/otlp"
+    assert Settings.read(URL).spans_url == ""
+    assert Settings.read({**URL, "OTEL_EXPORTER_OTLP_ENDPOINT": ""}).spans_url == ""
+    assert Settings.read({**URL, "OTEL_EXPORTER_OTLP_ENDPOINT": base}).spans_url == "http://collector:4318/v1/traces"
+    both = {"OTEL_EXPORTER_OTLP_ENDPOINT": base, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": whole}
+    assert Settings.read({**URL, **both}).spans_url == whole
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -57,6 +66,8 @@ def test_what_is_not_set_has_its_default() -> None:
         ("PAYMENT_GRACE_SECONDS", "sepa_debit=14d", "in seconds"),
         ("PAYMENT_GRACE_SECONDS", "sepa_debit=29", "30 to 5184000 seconds"),
         ("PAYMENT_CLOSE_GRACE_SECONDS", "-1", "0 to 604800"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "must be a URL that begins with http:// or https://"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector:4317", "must be a URL that begins with http://"),
         ("DATABASE_URL", "mysql://db/shop", "postgresql:// URL"),
         ("DATABASE_URL", "", "postgresql:// URL"),
         ("INVENTORY_AUTHORITY_TOKEN", "short", "openssl rand -hex 32"),
