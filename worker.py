@@ -44,6 +44,7 @@ from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
+from inventory.tracing import Tracing, start_tracing
 from payments.gateway import connected
 from workflows.connection import SHUTDOWN_GRACE, connect
 from workflows.hold import HoldWorkflow
@@ -130,7 +131,8 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _stop_with_the_supervisor(loop, stop)
-    client = await _connect_patiently(stop, sdk_metrics_port)
+    tracing = start_tracing(settings, "holdfast-worker")
+    client = await _connect_patiently(stop, sdk_metrics_port, tracing)
     if client is None:
         return
     telemetry = Telemetry()
@@ -138,6 +140,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     log = structlog.get_logger("worker")
     try:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.close)
             gateway = None
             if settings.stripe_api_key is not None:
                 key = settings.stripe_api_key.get_secret_value()
@@ -166,7 +169,7 @@ def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
     loop.add_reader(supervisor.sentinel, ended)
 
 
-async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int) -> Client | None:
+async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int, tracing: Tracing) -> Client | None:
     runtime = Runtime(
         telemetry=TelemetryConfig(
             metrics=PrometheusConfig(
@@ -180,7 +183,7 @@ async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int) -> Clie
     log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
-            return await connect(runtime=runtime)
+            return await connect(runtime=runtime, tracer_provider=tracing.provider)
         except RuntimeError as error:
             log.warning("Temporal is out of reach, trying again in 2 s", problem=str(error).splitlines()[0])
         try:
@@ -219,7 +222,7 @@ def _free_port() -> int:
 
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
     # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts

@@ -15,11 +15,13 @@ from api.lifecycle import Lifecycle
 from api.limits import BodyLimit, Timing
 from api.payments import Payments
 from api.routes import checkout, corrections, holds, stock, stockfiles, system, webhooks
+from api.tracing import request_spans
 from api.workflow_calls import WorkflowCalls
 from inventory.collector import collect_rarely
 from inventory.engine import create_engine
 from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry, configure_logging
+from inventory.tracing import start_tracing
 from payments.gateway import connected
 from workflows.connection import connect
 
@@ -30,21 +32,24 @@ def create_app(
     """Make the application of a process. Raises SettingsError where the environment is at fault or has no token."""
     if settings is None:
         settings = Settings.read()
-        configure_logging(settings.log_format)
+        configure_logging(settings.log_format, traced=bool(settings.spans_url))
         collect_rarely()
     settings.require_tokens()
     telemetry = Telemetry(registry)
     telemetry.bypass.set(settings.bypass)
+    tracing = start_tracing(settings, "holdfast-api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings)
         stack = AsyncExitStack()
+        stack.push_async_callback(tracing.close)
         stripe = None
         if settings.stripe_api_key is not None:
             key = settings.stripe_api_key.get_secret_value()
             stripe = await stack.enter_async_context(connected(key, settings.stripe_api_base))
-        context = Context(settings, engine, await connect(lazy=True), telemetry, task_queue, stripe)
+        temporal = await connect(lazy=True, tracer_provider=tracing.provider)
+        context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
         calls = WorkflowCalls(context.temporal, task_queue)
         app.state.context = context
         app.state.lifecycle = Lifecycle(context, calls)
@@ -65,6 +70,7 @@ def create_app(
         version=version("holdfast"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry=request_spans(tracing.provider),
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )

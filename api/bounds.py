@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from api.context import Context
 from api.errors import ApiError, Problem
+from api.tracing import about
+from api.workflow_calls import HoldKey
 from inventory.engine import DatabaseUnavailableError
 
 Answer = TypeVar("Answer")
@@ -31,13 +33,15 @@ async def within(seconds: float, work: Coroutine[Any, Any, Answer]) -> Answer:
     return task.result()
 
 
-async def bounded(context: Context, work: Coroutine[Any, Any, Answer], *, hold_id: str | None = None) -> Answer:
+async def bounded(context: Context, work: Coroutine[Any, Any, Answer], *, hold: HoldKey | None = None) -> Answer:
     """Return what `work` returns within the request's time-out.
 
     Raises ApiError 504 when it has passed, and 503 where Postgres or Temporal is out of reach, both with the id of the
-    hold that is concerned: neither says what happened to it.
+    hold that is concerned: neither says what happened to it. The request's span names that hold.
     """
-    named = {} if hold_id is None else {"holdId": hold_id}
+    named = {} if hold is None else {"holdId": hold.hold_id}
+    if hold is not None:
+        about(hold)
     try:
         return await within(context.settings.request_timeout_ms / 1000, work)
     except TimeoutError:

@@ -60,7 +60,7 @@ class Lifecycle:
 
         Raises ApiError for everything else: short, busy, the reference taken, another body, too late, out of reach.
         """
-        return await bounded(self._context, self._create(wanted), hold_id=wanted.hold_id)
+        return await bounded(self._context, self._create(wanted), hold=HoldKey(wanted.shop_id, wanted.hold_id))
 
     async def _create(self, wanted: Wanted) -> Made:
         earlier = await self.prepare(wanted)
@@ -79,7 +79,7 @@ class Lifecycle:
         """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
         telemetry = self._context.telemetry
         try:
-            standing = await bounded(self._context, self._look(wanted), hold_id=wanted.hold_id)
+            standing = await bounded(self._context, self._look(wanted), hold=HoldKey(wanted.shop_id, wanted.hold_id))
         except ApiError as error:
             if error.problem is Problem.insufficient_stock:
                 telemetry.validated(ok=False, shop_id=wanted.shop_id)
@@ -136,7 +136,7 @@ class Lifecycle:
 
     async def commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
         """Sell the hold and answer it, or what became of it instead (ApiError 404, 409)."""
-        return await bounded(self._context, self._commit(shop_id, hold_id, message), hold_id=hold_id)
+        return await bounded(self._context, self._commit(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
 
     async def _commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
         ended = await self.ask(shop_id, hold_id, partial(self._calls.commit, message=message))
@@ -145,7 +145,7 @@ class Lifecycle:
 
     async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
         """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
-        return await bounded(self._context, self._release(shop_id, hold_id, message), hold_id=hold_id)
+        return await bounded(self._context, self._release(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
 
     async def _release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
         seconds = self._settings.request_timeout_ms / 1000
@@ -166,7 +166,7 @@ class Lifecycle:
 
     async def extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
         """Move the hold's deadline and answer it (ApiError 404, 409)."""
-        return await bounded(self._context, self._extend(shop_id, hold_id, message), hold_id=hold_id)
+        return await bounded(self._context, self._extend(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
 
     async def _extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
         try:

@@ -10,6 +10,7 @@ from api.bounds import bounded
 from api.context import Context
 from api.errors import ApiError, Problem, invalid
 from api.lifecycle import Lifecycle, Made, Wanted, not_active
+from api.tracing import about
 from api.workflow_calls import HoldKey, NoRunningWorkflowError, WorkflowCalls
 from inventory.holds import Hold, HoldStatus, read_hold
 from inventory.payments import find_hold
@@ -52,7 +53,9 @@ class Payments:
         The page is None where the hold has ended. Raises ApiError as a create does, and where Stripe refuses.
         """
         _ = self.stripe
-        return await bounded(self._context, self._open_checkout(wanted, order), hold_id=wanted.hold_id)
+        return await bounded(
+            self._context, self._open_checkout(wanted, order), hold=HoldKey(wanted.shop_id, wanted.hold_id)
+        )
 
     async def _open_checkout(self, wanted: Wanted, order: Order) -> tuple[Made, CheckoutOpened | None]:
         made = await self._lifecycle.prepare(wanted)
@@ -93,7 +96,7 @@ class Payments:
     async def attach(self, shop_id: str, hold_id: str, payment: Payment) -> Hold:
         """Make a payment of the shop's own the hold's, and answer the hold. Raises ApiError 404, 409, 422, 503."""
         _ = self.stripe
-        return await bounded(self._context, self._attach(shop_id, hold_id, payment), hold_id=hold_id)
+        return await bounded(self._context, self._attach(shop_id, hold_id, payment), hold=HoldKey(shop_id, hold_id))
 
     async def _attach(self, shop_id: str, hold_id: str, payment: Payment) -> Hold:
         call = partial(self._calls.attach, message=Attach(payment))
@@ -145,6 +148,7 @@ class Payments:
         key = await self._hold_of(event)
         if key is None:
             return "not_ours", logging.INFO
+        about(key)
         payment = Payment(event.intent_id, event.session_id, needs_capture=event.meaning == "authorized")
         if event.meaning == "record":
             return "recorded", logging.WARNING

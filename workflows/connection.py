@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from temporalio.client import Client, RetryConfig
+from temporalio.client import Client, Interceptor, RetryConfig
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import GrpcCompression
 
 from workflows.conversion import data_converter
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 # A caller waits INVENTORY_REQUEST_TIMEOUT_MS at most: what is out of reach for 1.5 s is answered 503 meanwhile.
 _RETRY = RetryConfig(
@@ -17,13 +21,23 @@ _RETRY = RetryConfig(
 
 
 async def connect(
-    *, lazy: bool = False, runtime: Runtime | None = None, environment: Mapping[str, str] | None = None
+    *,
+    lazy: bool = False,
+    runtime: Runtime | None = None,
+    environment: Mapping[str, str] | None = None,
+    tracer_provider: "TracerProvider | None" = None,
 ) -> Client:
     """Connect as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS* say.
 
     They are the process's, or those of the environment given instead of it. With `lazy`, the connection is made by the
-    first call. Raises RuntimeError where the server is out of reach.
+    first call. With a tracer provider, the client's calls are traced, and so is what its workers do.
+    Raises RuntimeError where the server is out of reach.
     """
+    interceptors: list[Interceptor] = []
+    if tracer_provider is not None:
+        from workflows.tracing import Tracing  # noqa: PLC0415 - imported only where tracing is on
+
+        interceptors.append(Tracing(tracer_provider))
     config = ClientConfig.load_client_connect_config(override_env_vars=environment)
     config.setdefault("target_host", "localhost:7233")
     return await Client.connect(
@@ -31,6 +45,7 @@ async def connect(
         data_converter=data_converter,
         lazy=lazy,
         runtime=runtime,
+        interceptors=interceptors,
         retry_config=_RETRY,
         # Messages of a hold are 1 KiB or so: to pack them costs each process, Temporal too, more than to send them.
         grpc_compression=GrpcCompression.NONE,

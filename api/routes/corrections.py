@@ -15,6 +15,7 @@ from api.headers import text_of
 from api.schemas import HoldId, ShopId, merged
 from api.stock_answers import BelowZeroOut, NameOut, TooManyOut
 from api.stock_requests import AdjustmentsIn, RestockIn, require_named_once
+from api.workflow_calls import HoldKey
 from inventory.corrections import (
     AboveLimitError,
     Adjustment,
@@ -118,7 +119,7 @@ async def restock_hold(
         return back, await read_hold(context.engine, shop_id, hold_id)
 
     try:
-        back, hold = await bounded(context, work(), hold_id=hold_id)
+        back, hold = await bounded(context, work(), hold=HoldKey(shop_id, hold_id))
     except NotCommittedError as error:
         message = f"The hold is {error.status}: nothing of it was sold."
         raise ApiError(Problem.hold_not_active, message, holdId=hold_id, status=error.status) from error

@@ -18,6 +18,7 @@ from api.identity import hold_id_for, request_hash
 from api.lifecycle import Lifecycle, Wanted
 from api.payments import Payments
 from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
+from api.workflow_calls import HoldKey
 from inventory.holds import list_holds, read_hold
 from inventory.settings import MIN_TTL_SECONDS, Mode
 from workflows.messages import Cancel, Commit, Extend
@@ -131,7 +132,7 @@ async def get_holds(request: Request, _caller: Authority, query: Annotated[Holds
 async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath) -> HoldOut:
     """Read the hold as the database has it."""
     context = context_of(request)
-    hold = await bounded(context, read_hold(context.engine, shop_id, hold_id), hold_id=hold_id)
+    hold = await bounded(context, read_hold(context.engine, shop_id, hold_id), hold=HoldKey(shop_id, hold_id))
     if hold is None:
         raise ApiError(Problem.hold_not_found)
     return HoldOut.of(hold)

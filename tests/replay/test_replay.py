@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
+from tests.replay.conftest import Replay
 from tests.replay.record import HISTORIES, LATE, STORIES
 from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
@@ -25,11 +25,8 @@ def history_of(file: Path) -> WorkflowHistory:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
-@pytest.mark.parametrize("runner", [SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()], ids=["in", "out"])
-async def test_a_committed_history_replays(file: Path, runner: WorkflowRunner) -> None:
-    replayer = Replayer(workflows=WORKFLOWS, data_converter=data_converter, workflow_runner=runner)
-
-    await replayer.replay_workflow(history_of(file))
+async def test_a_committed_history_replays(file: Path, replay: Replay) -> None:
+    await replay(WORKFLOWS, history_of(file))
 
 
 @pytest.mark.parametrize("release", sorted(folder.name for folder in HISTORIES.iterdir()))
