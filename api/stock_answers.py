@@ -5,16 +5,17 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from api.schemas import Model
-from inventory.corrections import BelowZero, ItemName
-from inventory.counts import BelowHeld
 from inventory.imports import LineBelowHeld
-from inventory.restock import TooMany
-from inventory.stockfile import FileProblem
 
 Holds = Annotated[list[str], Field(description="The oldest of its active holds, ten at most.")]
 
 
 class _Detail(Model):
+    @classmethod
+    def of(cls, found: object) -> Self:
+        """Translate: what was found has the same names inside."""
+        return cls.model_validate(found, from_attributes=True, by_name=True)
+
     def dump(self) -> dict[str, Any]:
         """Return the JSON, without what is not there."""
         return self.model_dump(by_alias=True, exclude_none=True)
@@ -25,11 +26,6 @@ class NameOut(_Detail):
 
     sku: str
     variant_key: str
-
-    @classmethod
-    def of(cls, name: ItemName) -> Self:
-        """Translate."""
-        return cls(sku=name.sku, variantKey=name.variant_key)
 
 
 class BelowHeldOut(_Detail):
@@ -44,22 +40,9 @@ class BelowHeldOut(_Detail):
     holds: Holds
 
     @classmethod
-    def of(cls, item: BelowHeld, *, line: int | None = None, shop_id: str | None = None) -> Self:
-        """Translate."""
-        return cls(
-            line=line,
-            shopId=shop_id,
-            sku=item.sku,
-            variantKey=item.variant_key,
-            onHand=item.on_hand,
-            held=item.held,
-            holds=list(item.holds),
-        )
-
-    @classmethod
     def of_line(cls, below: LineBelowHeld) -> Self:
         """Translate a line of a stock file."""
-        return cls.of(below.item, line=below.line, shop_id=below.shop_id)
+        return cls.of(below.item).model_copy(update={"line": below.line, "shop_id": below.shop_id})
 
 
 class BelowZeroOut(_Detail):
@@ -72,18 +55,6 @@ class BelowZeroOut(_Detail):
     held: int
     holds: Holds
 
-    @classmethod
-    def of(cls, item: BelowZero) -> Self:
-        """Translate."""
-        return cls(
-            sku=item.sku,
-            variantKey=item.variant_key,
-            delta=item.delta,
-            quantity=item.quantity,
-            held=item.held,
-            holds=list(item.holds),
-        )
-
 
 class TooManyOut(_Detail):
     """An item of which more was to come back than was sold, less what has come back before."""
@@ -94,17 +65,6 @@ class TooManyOut(_Detail):
     committed: int
     restocked: int
 
-    @classmethod
-    def of(cls, item: TooMany) -> Self:
-        """Translate."""
-        return cls(
-            sku=item.sku,
-            variantKey=item.variant_key,
-            requested=item.requested,
-            committed=item.committed,
-            restocked=item.restocked,
-        )
-
 
 class FileProblemOut(_Detail):
     """What is wrong in a stock file. The header is line 1; without a column it concerns the line as a whole."""
@@ -112,8 +72,3 @@ class FileProblemOut(_Detail):
     line: int
     column: str | None = None
     message: str
-
-    @classmethod
-    def of(cls, problem: FileProblem) -> Self:
-        """Translate."""
-        return cls(line=problem.line, column=problem.column, message=problem.message)

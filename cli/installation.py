@@ -9,6 +9,15 @@ from typing import Any
 _SIMULATED_KEY = "sk_test_simulated"
 
 
+def running_stack(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what `holdfast up` says of itself in HOLDFAST_HOME (.holdfast), nothing where it does not run."""
+    home = Path(environment.get("HOLDFAST_HOME") or ".holdfast")
+    with suppress(OSError, ValueError):
+        stack: Mapping[str, Any] = json.loads((home / "stack.json").read_text())
+        return stack
+    return {}
+
+
 def installation(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment; where it names neither database nor API, completed by what `holdfast up` says of itself.
 
@@ -16,10 +25,7 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
     """
     if environment.get("DATABASE_URL") or environment.get("INVENTORY_AUTHORITY_URL"):
         return dict(environment)
-    home = Path(environment.get("HOLDFAST_HOME") or ".holdfast")
-    stack: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        stack = json.loads((home / "stack.json").read_text())
+    stack = running_stack(environment)
     if not stack:
         return dict(environment)
     found = {

@@ -1,17 +1,15 @@
 """Which installation a command is about: the environment's, else the one that `holdfast up` runs here."""
 
-import json
 import os
 import sys
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Coroutine
 from typing import Any, NoReturn, Self
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from cli.installation import running_stack
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, create_engine
 from inventory.settings import Settings, SettingsError
 from workflows.connection import connect
@@ -23,15 +21,6 @@ class TargetError(Exception):
     """There is nothing to work on. The message says what to set."""
 
 
-def running_stack() -> Mapping[str, Any]:
-    """Return what `holdfast up` says of itself in HOLDFAST_HOME (.holdfast), nothing where it does not run."""
-    home = Path(os.environ.get("HOLDFAST_HOME") or ".holdfast")
-    with suppress(OSError, ValueError):
-        stack: Mapping[str, Any] = json.loads((home / "stack.json").read_text())
-        return stack
-    return {}
-
-
 def settings() -> Settings:
     """Return the settings of the environment; without DATABASE_URL, servers are those of `holdfast up`.
 
@@ -39,7 +28,7 @@ def settings() -> Settings:
     """
     environment = dict(os.environ)
     if not environment.get("DATABASE_URL"):
-        stack = running_stack()
+        stack = running_stack(environment)
         if not stack:
             raise TargetError("DATABASE_URL is not set, and no `holdfast up` runs here (HOLDFAST_HOME)")
         environment["DATABASE_URL"] = str(stack["databaseUrl"])

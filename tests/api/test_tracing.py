@@ -117,6 +117,8 @@ async def test_what_comes_later_is_a_trace_of_its_own_to_which_the_holds_is_link
     assert sent.parent == request.id
     assert handled.links == (sent.id,)
     assert handled.trace == (await collector.one(START)).trace != sent.trace
+    settled = await collector.one("RunActivity:settle")
+    assert settled.trace == handled.trace
     assert ("StartActivity:settle", "RunActivity:settle") in collector.edges(handled.trace)
 
 

@@ -1,11 +1,14 @@
 """The product as processes, one deployment for each module that asks for it."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
+from tests.e2e.up import Up
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,26 @@ async def deployment(
                 yield running
     finally:
         temporal.stop()
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """Yield a started `holdfast up`, in a folder that other users may not enter. Each test leaves it running."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return where the state of `fresh` is kept."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def fresh(home: Path) -> Iterator[Up]:
+    """Yield one that is not started yet."""
+    one = Up(home)
+    yield one
+    one.end()

@@ -5,10 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +13,6 @@ import pytest
 from tests.e2e.up import Up, until
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
 
 
 def holdfast(up: Up, *arguments: str) -> tuple[int, str]:

@@ -3,8 +3,6 @@
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +23,6 @@ _ANSWER = "# {"
 def walk() -> str:
     (block,) = re.findall(r"## A walk through every ending\n.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
     return str(block)
-
-
-@pytest.fixture
-def up() -> Iterator[Up]:
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
 
 
 def test_the_walk_gets_the_answers_that_the_readme_tells(up: Up) -> None:

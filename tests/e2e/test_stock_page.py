@@ -4,8 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +16,6 @@ pytestmark = [
 ]
 
 PAGE = Path(__file__).parents[2] / "docs" / "stock.md"
-
-
-@pytest.fixture
-def up() -> Iterator[Up]:
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
 
 
 def test_the_page_s_examples_do_what_they_say(up: Up, tmp_path: Path) -> None:

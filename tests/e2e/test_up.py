@@ -7,10 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import venv
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,29 +27,6 @@ from workflows.schedules import AUDIT_SCHEDULE
 pytestmark = pytest.mark.timeout(240)
 
 MEMBERS = ("postgres", "temporal", "api", "worker", "mailbox", "simulator")
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    """Yield a started one, in a folder that other users may not enter. Each test leaves it running."""
-    with tempfile.TemporaryDirectory() as folder:
-        assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def fresh(home: Path) -> Iterator[Up]:
-    """Yield one that is not started yet."""
-    one = Up(home)
-    yield one
-    one.end()
 
 
 def test_the_first_start_publishes_what_runs(up: Up) -> None:

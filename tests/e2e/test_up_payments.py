@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,6 @@ from cli.processes import free_port
 from tests.e2e.up import Up, until
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    """Yield a started one. Each test leaves it running."""
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def fresh(home: Path) -> Iterator[Up]:
-    """Yield one that is not started yet."""
-    one = Up(home)
-    yield one
-    one.end()
 
 
 def session_opened(up: Up) -> str:

@@ -6,27 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from holdfast_client import errors
 from holdfast_client.answers import HoldStatus
-from holdfast_client.errors import (
-    AuthenticationError,
-    CheckoutRefusedError,
-    ConflictError,
-    FieldProblem,
-    HoldExistsError,
-    HoldExtendLimitError,
-    HoldNotActiveError,
-    HoldNotFoundError,
-    IdempotencyConflictError,
-    InsufficientStockError,
-    InvalidRequestError,
-    InventoryAuthorityError,
-    InventoryBusyError,
-    InventoryTimeoutError,
-    InventoryUnavailableError,
-    MalformedAnswerError,
-    PaymentsUnavailableError,
-    ShortItem,
-)
 from holdfast_client.fields import Fields
 
 _PASSES = frozenset({429, 500, 502, 503, 504})
@@ -41,7 +22,7 @@ _LONGEST_MESSAGE = 500
 class Refusal:
     """Why there is no answer, and whether to ask again, not before so many seconds."""
 
-    error: InventoryAuthorityError
+    error: errors.InventoryAuthorityError
     again: bool = False
     after: float = 0.0
 
@@ -51,7 +32,7 @@ def refusal(status: int, retry_after: str | None, read: Callable[[], Fields]) ->
     try:
         told = read()
         name = told.optional(told.text, "error")
-    except MalformedAnswerError as malformed:
+    except errors.MalformedAnswerError as malformed:
         told, name = Fields({"message": str(malformed)}, ""), None  # a proxy's word: its status is all that it says
     after = _seconds(told, retry_after)
     error = _error(status, name, told, after)
@@ -59,67 +40,69 @@ def refusal(status: int, retry_after: str | None, read: Callable[[], Fields]) ->
     return Refusal(error, status in _PASSES and name not in _STAYS, after or 0.0)
 
 
-def _error(status: int, name: str | None, told: Fields, after: float | None) -> InventoryAuthorityError:
+def _error(status: int, name: str | None, told: Fields, after: float | None) -> errors.InventoryAuthorityError:
     message = _message(status, told)
-    error: InventoryAuthorityError
+    error: errors.InventoryAuthorityError
     match status:
         case 401 | 403:
-            error = AuthenticationError(message)
+            error = errors.AuthenticationError(message)
         case 429:
-            error = InventoryBusyError(message, _NO_TIME_NAMED if after is None else after)
+            error = errors.InventoryBusyError(message, _NO_TIME_NAMED if after is None else after)
         case 504:
-            error = InventoryTimeoutError(message)
+            error = errors.InventoryTimeoutError(message)
         case _ if status >= 500 and name in _PAYMENTS:  # noqa: PLR2004
-            error = PaymentsUnavailableError(message)
+            error = errors.PaymentsUnavailableError(message)
         case _ if status >= 500:  # noqa: PLR2004
-            error = InventoryUnavailableError(message)
+            error = errors.InventoryUnavailableError(message)
         case _ if name is not None and (status, name) in _NAMED:
             try:
                 error = _NAMED[status, name](message, told)
-            except MalformedAnswerError as malformed:
+            except errors.MalformedAnswerError as malformed:
                 error = malformed
         case 409 if name is not None:
-            error = ConflictError(message)
+            error = errors.ConflictError(message)
         case _ if status == 413 or (name is not None and 400 <= status < 500):  # noqa: PLR2004
-            error = InvalidRequestError(message)
+            error = errors.InvalidRequestError(message)
         case _:
-            error = MalformedAnswerError(f"{message} ({status})")
+            error = errors.MalformedAnswerError(f"{message} ({status})")
     return error
 
 
-def _insufficient(message: str, told: Fields) -> InventoryAuthorityError:
+def _insufficient(message: str, told: Fields) -> errors.InventoryAuthorityError:
     short = (
-        ShortItem(item.text("sku"), item.text("variantKey"), item.number("requested", 1), item.number("available"))
+        errors.ShortItem(
+            item.text("sku"), item.text("variantKey"), item.number("requested", 1), item.number("available")
+        )
         for item in told.each("items")
     )
-    return InsufficientStockError(message, tuple(short))
+    return errors.InsufficientStockError(message, tuple(short))
 
 
-def _not_active(message: str, told: Fields) -> InventoryAuthorityError:
-    return HoldNotActiveError(message, told.choice("status", HoldStatus))
+def _not_active(message: str, told: Fields) -> errors.InventoryAuthorityError:
+    return errors.HoldNotActiveError(message, told.choice("status", HoldStatus))
 
 
-def _invalid(message: str, told: Fields) -> InventoryAuthorityError:
-    fields = (FieldProblem(problem.text("field"), problem.text("message")) for problem in told.each("fields"))
-    return InvalidRequestError(message, tuple(fields))
+def _invalid(message: str, told: Fields) -> errors.InventoryAuthorityError:
+    fields = (errors.FieldProblem(problem.text("field"), problem.text("message")) for problem in told.each("fields"))
+    return errors.InvalidRequestError(message, tuple(fields))
 
 
-_NAMED: dict[tuple[int, str], Callable[[str, Fields], InventoryAuthorityError]] = {
-    (404, "hold_not_found"): lambda message, _: HoldNotFoundError(message),
+_NAMED: dict[tuple[int, str], Callable[[str, Fields], errors.InventoryAuthorityError]] = {
+    (404, "hold_not_found"): lambda message, _: errors.HoldNotFoundError(message),
     (409, "insufficient_stock"): _insufficient,
-    (409, "hold_exists"): lambda message, told: HoldExistsError(message, told.text("holdId")),
+    (409, "hold_exists"): lambda message, told: errors.HoldExistsError(message, told.text("holdId")),
     (409, "hold_not_active"): _not_active,
-    (409, "hold_extend_limit"): lambda message, _: HoldExtendLimitError(message),
-    (409, "idempotency_conflict"): lambda message, _: IdempotencyConflictError(message),
+    (409, "hold_extend_limit"): lambda message, _: errors.HoldExtendLimitError(message),
+    (409, "idempotency_conflict"): lambda message, _: errors.IdempotencyConflictError(message),
     (422, "invalid_request"): _invalid,
-    (422, "checkout_refused"): lambda message, _: CheckoutRefusedError(message),
+    (422, "checkout_refused"): lambda message, _: errors.CheckoutRefusedError(message),
 }
 
 
 def _text(told: Fields, name: str) -> str | None:
     try:
         return told.optional(told.text, name)
-    except MalformedAnswerError:
+    except errors.MalformedAnswerError:
         return None
 
 
@@ -129,7 +112,7 @@ def _message(status: int, told: Fields) -> str:
         try:
             failed = (f"{name}: {_text(check, 'detail')}" for name, check in told.by_name("checks").items())
             message = "Holdfast is unavailable. " + " ".join(failed)
-        except MalformedAnswerError:
+        except errors.MalformedAnswerError:
             message = None
     return (message or f"Holdfast answered {status}.")[:_LONGEST_MESSAGE]
 
@@ -138,7 +121,7 @@ def _seconds(told: Fields, header: str | None) -> float | None:
     """Return the time named, in seconds: the body's milliseconds, which the header has rounded up, or the header's."""
     try:
         return told.number("retryAfter") / 1000
-    except MalformedAnswerError:
+    except errors.MalformedAnswerError:
         pass
     except OverflowError:
         return math.inf
