@@ -25,8 +25,8 @@ _OVERDUE = timedelta(seconds=30)
 """A hold this long past its deadline is looked up even where the list of running workflows, which lags, has it."""
 _ENDING_SECONDS = 2.0
 """A run ends some milliseconds after its row: what still runs this long after is astray."""
-_BEGINNING = timedelta(minutes=1)
-"""A run this young may have no row yet."""
+_STATEMENT = timedelta(seconds=10)
+"""Longer than the last attempt to reserve takes that was begun in time."""
 
 _Subject = TypeVar("_Subject")
 _Answer = TypeVar("_Answer")
@@ -78,6 +78,8 @@ class RunAuditor:
         self._settings = settings
         self._task_queue = task_queue
         self._progress = progress
+        self.beginning = timedelta(milliseconds=settings.request_timeout_ms) + _STATEMENT
+        """A run older than this that has no row gets none any more."""
 
     async def look(self, shop_id: str | None = None) -> tuple[int, list[LostRun], list[StrayRun]]:
         """Return how many holds are active, those that had no run, and the runs whose hold is not active.
@@ -95,7 +97,7 @@ class RunAuditor:
                 hold for hold in page if (hold.shop_id, hold.hold_id) not in running or hold.expires_at + _OVERDUE < now
             ]
             lost += [found for found in await self._of_each(doubtful, self._look_for_run) if found]
-        return holds, lost, await self._stray(running, began_before=now - _BEGINNING)
+        return holds, lost, await self._stray(running, began_before=now - self.beginning)
 
     async def lost_sales(self, since: datetime, shop_id: str | None = None) -> list[LostSale]:
         """Return the holds that were sold since then, as Temporal has it, and have no row, the first first.

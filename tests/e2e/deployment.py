@@ -45,7 +45,7 @@ class Deployment:
         self.database = database
         self.temporal_address = temporal_address
         self._folder = folder
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             **environment(database, **changes),
             "TEMPORAL_ADDRESS": temporal_address,
@@ -173,7 +173,7 @@ class Deployment:
             name,
             [sys.executable, "-m", *module_and_arguments],
             log=self._folder / f"{name}.log",
-            env={**self._environment, **changes},
+            env={**self.environment, **changes},
         )
         self._started.append(child)
         return child
@@ -227,15 +227,15 @@ class House:
 
 
 @asynccontextmanager
-async def house_in(folder: Path, *, processes: int = 1) -> AsyncIterator[House]:
-    """Yield a house whose every part runs, and stop whatever runs of it afterwards."""
+async def house_in(folder: Path, *, processes: int = 1, **changes: str) -> AsyncIterator[House]:
+    """Yield a house whose every part runs, its environment changed so, and stop whatever runs of it afterwards."""
     postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
     temporal = EmbeddedTemporal(folder / "temporal", ui=False)
     try:
         await asyncio.to_thread(postgres.start)
         migrate(postgres.url)
         await asyncio.to_thread(temporal.start)
-        async with deployed(folder, postgres.url, temporal.address) as deployment:
+        async with deployed(folder, postgres.url, temporal.address, **changes) as deployment:
             yield House(postgres, temporal, deployment, await deployment.start_worker(processes=processes))
     finally:
         temporal.stop(0)
