@@ -74,11 +74,13 @@ class Deployment:
         self.api.start()
         await self._until_ready(self.api, lambda: _answers(self._port))
 
-    async def start_worker(self, *, database: str | None = None, processes: int = 1) -> Child:
+    async def start_worker(
+        self, *, database: str = "", processes: int = 1, module: str = "worker", **changes: str
+    ) -> Child:
         """Start a worker and return when all its processes poll. It reaches Postgres at `database`."""
-        changes = {"DATABASE_URL": database} if database is not None else {}
         arguments = ("--processes", str(processes), "--metrics-port", str(free_port()))
-        worker = self._child(f"worker-{len(self._started)}", "worker", *arguments, **changes)
+        changes["DATABASE_URL"] = database or self.database
+        worker = self._child(f"worker-{len(self._started)}", module, *arguments, **changes)
         worker.start()
         await self._until_ready(worker, lambda: worker.output().count("worker polls") == processes)
         return worker
