@@ -1,4 +1,4 @@
-"""Which build a worker is, and whether Temporal routes holds by it. Not deterministic code: no workflow imports this."""
+"""Which build a worker is, and whether holds are routed by it. Not deterministic code: no workflow imports this."""
 
 from importlib.metadata import version
 
@@ -12,8 +12,8 @@ DEPLOYMENT = "holdfast"
 def deployment_of(build_id: str) -> WorkerDeploymentConfig:
     """Return what a worker says of itself; without a build id its release, and it takes any hold.
 
-    With one, Temporal gives every hold, also those that an earlier build began, to workers of the build that is made the
-    current one (docs/decisions/0017-routing-by-build-is-a-setting.md).
+    With one, Temporal gives every hold, also those that an earlier build began, to workers of the build that is made
+    the current one (docs/decisions/0017-routing-by-build-is-a-setting.md).
     """
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build_id or version("holdfast")),

@@ -100,7 +100,7 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     promote = Operator("rolling-deploy", tmp_path, product)
 
     async def promoted(build: str) -> None:
-        promote.environment["BUILD"] = build
+        promote.environment |= {"BUILD": build, "HOLDFAST_WORKER_BUILD_ID": build}
         await promote.does(
             'temporal worker deployment set-current-version --deployment-name holdfast --build-id "$BUILD" --yes'
         )
@@ -121,6 +121,8 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     await made(product, "v-late")
     assert await made_by_next(product, "v-late")
 
+    doctor = await promote.does("holdfast doctor")
+    assert "routing by build: holds go to build 2; build 1 waits" in doctor
     await promoted("1")
     assert (await product.answered("v-back", "release"))["status"] == "released"
     await made(product, "v-afterwards")

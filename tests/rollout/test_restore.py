@@ -94,7 +94,7 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     """One for all of these tests; each leaves it whole."""
     folder = tmp_path_factory.mktemp("shop")
     async with simulated() as sim:
-        stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+        stripe: dict[str, Any] = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url, "STRIPE_WEBHOOK_SECRET": SECRET}
         async with house_in(folder, **stripe) as house:
             hook = {"url": f"{house.deployment.http.base_url}/api/webhooks/stripe", "secrets": [SECRET]}
             await sim.control("/webhooks/endpoints", "PUT", endpoints=[hook])
