@@ -54,7 +54,7 @@ class Deployment:
         }
         self._port = free_port()
         self._started: list[Child] = []
-        self.api = self._child("api", "cli.main", "api", "--port", str(self._port))
+        self.api = self._api()
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self._port}",
             headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
@@ -68,9 +68,10 @@ class Deployment:
         """Connect the test itself to Temporal."""
         self.temporal = await Client.connect(self.temporal_address, data_converter=data_converter)
 
-    async def start_api(self) -> None:
-        """Start the API, in the place of one that ended, and return when it answers."""
+    async def start_api(self, **changes: str) -> None:
+        """Start the API, its environment changed so, in the place of the one before, and return when it answers."""
         await asyncio.to_thread(self.api.stop, 0)
+        self.api = self._api(**changes)
         self.api.start()
         await self._until_ready(self.api, lambda: _answers(self._port))
 
@@ -109,6 +110,12 @@ class Deployment:
         assert answer.status_code == 201, answer.text
         hold: dict[str, Any] = answer.json()
         return hold
+
+    async def made_of_own(self, *hold_ids: str) -> None:
+        """Make holds of one unit, each of an item of its own by the same name, of which there are ten."""
+        for hold_id in hold_ids:
+            await self.put(hold_id, 10)
+            await self.made(hold_id, hold_id)
 
     async def made_for(self, seconds: int, hold_id: str, sku: str, quantity: int = 1) -> None:
         """Make a hold that lives shorter than the API lets anybody ask for."""
@@ -169,6 +176,9 @@ class Deployment:
     async def failed_runs(self) -> list[str]:
         """Return the ids of workflows that failed: none ever may, it would leave its hold to nobody."""
         return [run.id async for run in self.temporal.list_workflows("ExecutionStatus = 'Failed'")]
+
+    def _api(self, **changes: str) -> Child:
+        return self._child(f"api-{len(self._started)}", "cli.main", "api", "--port", str(self._port), **changes)
 
     def _child(self, name: str, *module_and_arguments: str, **changes: str) -> Child:
         child = Child(

@@ -1,10 +1,12 @@
-"""A Temporal of a module's own: its workers poll the product's own task queue and make its schedule."""
+"""Installations of a module's own: their workers poll the product's own task queue and make its schedule."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from cli.embedded import EmbeddedTemporal
+from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from tests.e2e.deployment import Deployment, database_on, deployed
+from tests.operations.examining import SECRET
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +16,17 @@ def own_temporal() -> Iterator[EmbeddedTemporal]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+async def product(
+    postgres: EmbeddedPostgres,
+    migrated_template: str,
+    own_temporal: EmbeddedTemporal,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Deployment]:
+    """An API without a worker."""
+    with database_on(postgres, migrated_template) as database:
+        folder = tmp_path_factory.mktemp("product")
+        async with deployed(folder, database, own_temporal.address, STRIPE_WEBHOOK_SECRET=SECRET) as running:
+            yield running

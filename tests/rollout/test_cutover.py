@@ -1,6 +1,5 @@
 """The earlier implementation's tables with live holds: adopted, each ends as it would have, once."""
 
-import json
 from pathlib import Path
 
 import psycopg
@@ -9,9 +8,8 @@ from cli.embedded import EmbeddedTemporal
 from tests.e2e.deployment import Deployment
 from tests.invariants import broken_rules
 from tests.operations.examining import SECRET
-from tests.paying import event, named, signed
 from tests.postgres.earlier_tables import EARLIER
-from tests.rollout.operator import Operator
+from tests.rollout.operator import Operator, paid
 from tests.stock import stock_of
 
 # As the earlier implementation reserves and sells.
@@ -63,11 +61,7 @@ async def test_live_holds_of_the_earlier_implementation(
         await new.start_api()
         assert (await new.answered("bought", "commit"))["status"] == "committed"
         assert (await new.answered("left", "release"))["status"] == "released"
-        intent = {"id": "pi_1", "object": "payment_intent", "amount": 1, "currency": "eur", "status": "succeeded"}
-        body = json.dumps(event("payment_intent.succeeded", {**intent, "metadata": named("paid")})).encode()
-        headers = {"Stripe-Signature": signed(body, SECRET)}
-        taken = await new.http.post("/api/webhooks/stripe", content=body, headers=headers)
-        assert taken.status_code == 200, taken.text
+        await paid(new, "paid")
         assert await new.end_of("paid") == "committed"
         await operator.does("holdfast smoke")
         assert "CRON_SECRET: is still set" in await operator.does("holdfast doctor", code=1)

@@ -1,15 +1,12 @@
 """Two releases of the worker with holds in flight: side by side, forward, and back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from temporalio.api.enums.v1 import EventType
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.processes import Child
-from tests.e2e.deployment import Deployment, database_on, deployed, until
+from tests.e2e.deployment import Deployment, until
 from tests.invariants import assert_stock_adds_up
 from tests.rollout.operator import Operator
 from tests.stock import stock_of
@@ -18,25 +15,6 @@ NEXT = "tests.rollout.next_release"
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
 MARKED = EventType.EVENT_TYPE_MARKER_RECORDED
 UNCHANGED = 'TemporalChangeVersion IS NULL AND ExecutionStatus="Running"'
-
-
-@pytest.fixture(scope="module")
-async def product(
-    postgres: EmbeddedPostgres,
-    migrated_template: str,
-    own_temporal: EmbeddedTemporal,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Deployment]:
-    """An API without a worker."""
-    with database_on(postgres, migrated_template) as database:
-        async with deployed(tmp_path_factory.mktemp("product"), database, own_temporal.address) as running:
-            yield running
-
-
-async def made(product: Deployment, *hold_ids: str) -> None:
-    for hold_id in hold_ids:
-        await product.put(hold_id, 10)
-        await product.made(hold_id, hold_id)
 
 
 async def retired(worker: Child) -> None:
@@ -61,7 +39,7 @@ async def made_by_next(product: Deployment, hold_id: str) -> bool:
 
 async def test_a_rolling_deploy_and_back_with_holds_in_flight(product: Deployment) -> None:
     this = await product.start_worker()
-    await made(product, "early", "early-kept")
+    await product.made_of_own("early", "early-kept")
     await product.put("lapsing", 10)
     await product.made_for(6, "lapsing", "lapsing")
     following = await product.start_worker(module=NEXT)
@@ -71,14 +49,14 @@ async def test_a_rolling_deploy_and_back_with_holds_in_flight(product: Deploymen
     assert (await product.answered("early", "commit"))["status"] == "committed"
     assert (await product.answered("early-kept", "extend", {"ttlSeconds": 60}))["status"] == "active"
     assert await stock_of(product.engine, "lapsing") == (10, 0)
-    await made(product, "late", "late-kept")
+    await product.made_of_own("late", "late-kept")
     assert await made_by_next(product, "late")
     assert not await made_by_next(product, "early-kept")
 
     this = await product.start_worker()
     await retired(following)
     assert (await product.answered("early-kept", "release"))["status"] == "released"
-    await made(product, "afterwards")
+    await product.made_of_own("afterwards")
     assert (await product.answered("afterwards", "commit"))["status"] == "committed"
     assert (await product.post("late", "commit")).status_code == 504
     await until(lambda: has(product, "late", FAILED), "the earlier release cannot go on with it")
@@ -95,7 +73,7 @@ async def test_a_rolling_deploy_and_back_with_holds_in_flight(product: Deploymen
 
 async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, tmp_path: Path) -> None:
     unrouted = await product.start_worker()
-    await made(product, "of-old")
+    await product.made_of_own("of-old")
     first = await product.start_worker(HOLDFAST_WORKER_BUILD_ID="1")
     promote = Operator("rolling-deploy", tmp_path, product)
 
@@ -108,24 +86,24 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     await promoted("1")
     await retired(unrouted)
     assert (await product.answered("of-old", "commit"))["status"] == "committed"
-    await made(product, "v-sold", "v-back", "v-kept")
+    await product.made_of_own("v-sold", "v-back", "v-kept")
     await product.put("v-lapsing", 10)
     await product.made_for(8, "v-lapsing", "v-lapsing")
 
     second = await product.start_worker(module=NEXT, HOLDFAST_WORKER_BUILD_ID="2")
-    await made(product, "v-early")
+    await product.made_of_own("v-early")
     assert not await made_by_next(product, "v-early")  # it polls, and is given nothing yet
     await promoted("2")
     assert (await product.answered("v-sold", "commit"))["status"] == "committed"
     assert await product.end_of("v-lapsing") == "expired"
-    await made(product, "v-late")
+    await product.made_of_own("v-late")
     assert await made_by_next(product, "v-late")
 
     doctor = await promote.does("holdfast doctor")
     assert "routing by build: holds go to build 2; build 1 waits" in doctor
     await promoted("1")
     assert (await product.answered("v-back", "release"))["status"] == "released"
-    await made(product, "v-afterwards")
+    await product.made_of_own("v-afterwards")
     assert not await made_by_next(product, "v-afterwards")
     assert (await product.answered("v-early", "commit"))["status"] == "committed"
     unchanged = [run.id async for run in product.temporal.list_workflows(UNCHANGED)]
@@ -139,7 +117,7 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     back = await product.start_worker()
     await promote.does("temporal worker deployment set-current-version --deployment-name holdfast --unversioned --yes")
     await retired(second)
-    await made(product, "unrouted-again")
+    await product.made_of_own("unrouted-again")
     assert (await product.answered("unrouted-again", "release"))["status"] == "released"
     await retired(back)
     await assert_stock_adds_up(product.engine)

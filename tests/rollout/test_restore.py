@@ -37,12 +37,6 @@ class Shop:
     def operator(self, **variables: str) -> Operator:
         return Operator("backup-and-restore", self.folder, self.deployment, **variables)
 
-    async def made(self, *hold_ids: str) -> None:
-        """Make holds of one unit, each of an item of its own by the same name, of which there are ten."""
-        for hold_id in hold_ids:
-            await self.deployment.put(hold_id, 10)
-            await self.deployment.made(hold_id, hold_id)
-
     async def checkout(self, hold_id: str) -> str:
         """Make such a hold with a page to pay on, and return the page's id."""
         await self.deployment.put(hold_id, 10)
@@ -94,15 +88,15 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     """One for all of these tests; each leaves it whole."""
     folder = tmp_path_factory.mktemp("shop")
     async with simulated() as sim:
-        stripe: dict[str, Any] = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url, "STRIPE_WEBHOOK_SECRET": SECRET}
-        async with house_in(folder, **stripe) as house:
+        environment: dict[str, Any] = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url}
+        async with house_in(folder, **environment, STRIPE_WEBHOOK_SECRET=SECRET) as house:
             hook = {"url": f"{house.deployment.http.base_url}/api/webhooks/stripe", "secrets": [SECRET]}
             await sim.control("/webhooks/endpoints", "PUT", endpoints=[hook])
             yield Shop(house, sim, folder)
 
 
 async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
-    await shop.made("sold", "returned", "kept")
+    await shop.deployment.made_of_own("sold", "returned", "kept")
     page = await shop.checkout("paid")
     await shop.deployment.put("lapsed", 10)
     await shop.deployment.made_for(6, "lapsed", "lapsed")
@@ -180,7 +174,7 @@ async def resent(shop: Shop) -> None:
 
 
 async def test_a_temporal_older_than_postgres(shop: Shop) -> None:
-    await shop.made("t-sold", "t-returned", "t-kept")
+    await shop.deployment.made_of_own("t-sold", "t-returned", "t-kept")
     await shop.deployment.put("t-lapsed", 10)
     await shop.deployment.made_for(12, "t-lapsed", "t-lapsed")
     await asyncio.to_thread(shop.house.temporal.stop)
@@ -189,7 +183,7 @@ async def test_a_temporal_older_than_postgres(shop: Shop) -> None:
     await asyncio.to_thread(shop.house.temporal.start)
     assert (await shop.deployment.answered("t-sold", "commit"))["status"] == "committed"
     await shop.ended("t-returned", "release")
-    await shop.made("t-open-since", "t-sold-since")
+    await shop.deployment.made_of_own("t-open-since", "t-sold-since")
     await shop.ended("t-sold-since", "commit")
     await shop.is_so("t-lapsed", "expired")
     truth = await shop.stock("t-sold", "t-returned", "t-kept", "t-lapsed", "t-open-since", "t-sold-since")
@@ -217,7 +211,7 @@ async def test_a_temporal_older_than_postgres(shop: Shop) -> None:
 
 
 async def test_a_temporal_that_begins_anew(shop: Shop) -> None:
-    await shop.made("l-kept", "l-sold", "l-returned")
+    await shop.deployment.made_of_own("l-kept", "l-sold", "l-returned")
     page = await shop.checkout("l-paid-meanwhile")
     unpaid = await shop.checkout("l-unpaid")
     await shop.deployment.put("l-lapsed", 10)
