@@ -27,13 +27,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
     UnsandboxedWorkflowRunner,
     Worker,
-    WorkerDeploymentConfig,
     WorkflowRunner,
 )
 
@@ -47,6 +45,7 @@ from inventory.telemetry import Telemetry, configure_logging
 from inventory.tracing import Tracing, start_tracing
 from payments.gateway import connected
 from workflows.connection import SHUTDOWN_GRACE, connect
+from workflows.deployment import deployment_of
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
@@ -83,6 +82,7 @@ def make_worker(
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
     cached_workflows: int | None = None,
+    build_id: str = "",
 ) -> Worker:
     """Make the worker of a process.
 
@@ -117,10 +117,7 @@ def make_worker(
         # After a worker died its holds go to another one after this time: callers wait 5 s at most.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion(deployment_name="holdfast", build_id=version("holdfast")),
-            use_worker_versioning=False,
-        ),
+        deployment_config=deployment_of(build_id),
     )
 
 
@@ -148,7 +145,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
             payments = PaymentActivities(engine, telemetry, gateway, settings.payment_graces)
             await stack.enter_async_context(back_office(client, settings, telemetry))
-            await stack.enter_async_context(make_worker(client, stock, payments))
+            await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
             log.info("worker stops, finishing what it has begun")

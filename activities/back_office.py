@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig, WorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 
 from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
@@ -20,6 +18,7 @@ from inventory.settings import TASK_QUEUE, Settings
 from inventory.telemetry import Telemetry
 from workflows.audit import AuditWorkflow
 from workflows.connection import SHUTDOWN_GRACE
+from workflows.deployment import deployment_of
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
 from workflows.schedules import schedule_audit
@@ -72,10 +71,7 @@ async def back_office(
         max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=_ACTIVITY_SLOTS,
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion(deployment_name="holdfast", build_id=version("holdfast")),
-            use_worker_versioning=False,
-        ),
+        deployment_config=deployment_of(settings.worker_build_id),
     )
     tasks = [asyncio.create_task(relay.run())]
     if scheduled:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,14 +10,17 @@ import typer
 from rich.console import Console
 from temporalio.service import RPCError
 
-from activities.audit import Auditor, of_drift, of_lost, of_stray, repaired
+from activities.audit_runs import LostSale, RunAuditor, StrayRun
+from activities.audit_sentences import of_drift, of_lost_run, of_lost_sale, of_stray_run, repaired
+from activities.audit_stock import StockAuditor
 from cli.target import Target, fail, finish, settings
 from inventory.archive import archived_by_status
-from inventory.audit import Drift, EndedHold
+from inventory.audit import Drift
 from inventory.settings import TASK_QUEUE
 from workflows.findings import Finding
 
 _EVER = datetime.min.replace(tzinfo=UTC)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -25,39 +28,50 @@ def audit_command(
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Set right what can be: counts, and runs astray.")] = False,
     shop: Annotated[str | None, typer.Option(help="Look at this shop only.")] = None,
+    restored_to: Annotated[
+        datetime | None,
+        typer.Option(formats=[_TIME], help="The database was restored to this moment, UTC: find what was sold since."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare every item with its holds and movements, and every active hold with its workflow.
 
-    A hold whose workflow was lost gets a new one, which ends it. Exit code: 0 when nothing is wrong, or all of it was
-    set right by --repair; 1 when something is wrong; 2 when it could not be looked at.
+    A hold whose workflow was lost gets a new one, which ends it. After a restore, --restored-to looks through what
+    Temporal remembers as sold since, and --repair sells it again where the stock is there.
+
+    Exit code: 0 when nothing is wrong, or all of it was set right by --repair; 1 when something is wrong; 2 when it
+    could not be looked at.
     """
     if shop is not None and not _SHOP.fullmatch(shop):
         fail("audit", f"{shop!r} is not the name of a shop")
-    finish("audit", _audit(repair=repair, shop=shop, as_json=as_json))
+    since = restored_to.replace(tzinfo=UTC) if restored_to else None
+    finish("audit", _audit(repair=repair, shop=shop, since=since, as_json=as_json))
 
 
-async def _audit(*, repair: bool, shop: str | None, as_json: bool) -> int:
+async def _audit(*, repair: bool, shop: str | None, since: datetime | None, as_json: bool) -> int:
     async with Target(settings()) as target:
-        auditor = Auditor(target.engine, target.temporal, target.settings, task_queue=TASK_QUEUE)
-        items, drifts = await auditor.stock(shop)
-        findings = [finding for drift in drifts for finding in await _of_item(auditor, drift, repair=repair)]
+        stock = StockAuditor(target.engine)
+        runs = RunAuditor(target.engine, target.temporal, target.settings, task_queue=TASK_QUEUE)
+        items, drifts = await stock.look(shop)
+        findings = [finding for drift in drifts for finding in await _of_item(stock, drift, repair=repair)]
         holds: int | None = None
         try:
-            holds, lost, stray = await auditor.runs(shop)
+            holds, lost, stray = await runs.look(shop)
+            sales = await runs.lost_sales(since, shop) if since else []
         except (RPCError, RuntimeError):
             sentence = "Temporal is out of reach: whether every active hold has its workflow is not known."
             findings.append(Finding("unknown", "", "the workflows", sentence))
         else:
-            findings += map(of_lost, lost)
-            findings += [await _of_run(auditor, ended, repair=repair) for ended in stray]
+            findings += map(of_lost_run, lost)
+            findings += [await _of_run(runs, each, repair=repair) for each in stray]
+            findings += [await _of_sale(runs, sale, repair=repair) for sale in sales]
         archived = sum((await archived_by_status(target.engine, since=_EVER, shop_id=shop)).values())
     wrong = any(not finding.mended for finding in findings) if repair else bool(findings)
     _print(items, holds, archived, findings, as_json=as_json)
     return 1 if wrong else 0
 
 
-async def _of_item(auditor: Auditor, drift: Drift, *, repair: bool) -> list[Finding]:
+async def _of_item(auditor: StockAuditor, drift: Drift, *, repair: bool) -> list[Finding]:
     if not repair:
         return list(of_drift(drift))
     found, problem = await auditor.repair(drift)
@@ -67,14 +81,26 @@ async def _of_item(auditor: Auditor, drift: Drift, *, repair: bool) -> list[Find
     return [repaired(finding, now) for finding in of_drift(found)]
 
 
-async def _of_run(auditor: Auditor, ended: EndedHold, *, repair: bool) -> Finding:
-    finding = of_stray(ended)
+async def _of_run(auditor: RunAuditor, stray: StrayRun, *, repair: bool) -> Finding:
+    finding = of_stray_run(stray)
     if not repair:
         return finding
-    problem = await auditor.end(ended)
+    return _told(finding, await auditor.end(stray), "It was told to end.")
+
+
+async def _of_sale(auditor: RunAuditor, sale: LostSale, *, repair: bool) -> Finding:
+    finding = of_lost_sale(sale)
+    if not repair:
+        return finding
+    return _told(
+        finding, await auditor.sell_again(sale), "A run was started that sells it again, if the stock is there."
+    )
+
+
+def _told(finding: Finding, problem: str | None, said: str) -> Finding:
     if problem is not None:
-        return Finding(finding.kind, finding.shop_id, finding.subject, f"{finding.sentence} (not ended: {problem})")
-    return repaired(finding, "It was told to end.")
+        return replace(finding, sentence=f"{finding.sentence} (not done: {problem})")
+    return repaired(finding, said)
 
 
 def _print(items: int, holds: int | None, archived: int, findings: list[Finding], *, as_json: bool) -> None:

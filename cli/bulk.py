@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.errors import ApiError, CrowdedError, Problem
 from api.lifecycle import Lifecycle
 from cli.target import Target
-from inventory.audit import ended_of
+from inventory.audit import HoldKey, in_batches, statuses_of
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
 from inventory.holds import Hold, HoldStatus, read_hold
 from inventory.settings import TASK_QUEUE
@@ -28,7 +28,6 @@ _WATCH_SECONDS = 0.3
 _STALLED_SECONDS = 20.0
 """A hold whose payment Stripe does not close yet ends later, by itself: nobody has to wait for it here."""
 _INTERRUPTED = 130
-_BATCH = 500
 
 
 @dataclass
@@ -166,15 +165,16 @@ async def _each(
                 group.create_task(work())
 
 
-async def _watch(target: Target, names: list[tuple[str, str]], tally: Tally, *, quiet: bool) -> None:
+async def _watch(target: Target, names: list[HoldKey], tally: Tally, *, quiet: bool) -> None:
     waiting, since = [name for name in names if " ".join(name) not in tally.failed], time.monotonic()
     with _progress(quiet=quiet) as progress:
         bar = progress.add_task("ended", total=len(waiting))
         while waiting and time.monotonic() - since < _STALLED_SECONDS:
             ended = {
-                (hold.shop_id, hold.hold_id): hold.status.value
-                for start in range(0, len(waiting), _BATCH)
-                for hold in await ended_of(target.engine, waiting[start : start + _BATCH])
+                key: status.value
+                for batch in in_batches(waiting)
+                for key, status in (await statuses_of(target.engine, batch)).items()
+                if status is not HoldStatus.ACTIVE
             }
             if ended:
                 since = time.monotonic()

@@ -1,8 +1,9 @@
 """Does the stock add up? Reads that tell for every item, in batches, and the repair of those that drifted."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,6 +18,11 @@ _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
 ItemKey = tuple[str, str, str]
 """shopId, sku, variantKey."""
+
+HoldKey = tuple[str, str]
+"""shopId, holdId."""
+
+_Subject = TypeVar("_Subject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +62,6 @@ class Drift:
     def repairable(self) -> bool:
         """Whether the movements and the active holds tell what quantity and held must be."""
         return self.held is not None and self.on_hand is not None and self.on_hand >= self.active
-
-
-@dataclass(frozen=True, slots=True)
-class EndedHold:
-    """A hold that has ended in the database."""
-
-    shop_id: str
-    hold_id: str
-    status: HoldStatus
 
 
 # Row comparisons instead of «or is null», and the limit as a constant: a generic plan then begins each page where the
@@ -128,11 +125,11 @@ UPDATE "InventoryItem" i SET held = %(active)s, quantity = %(quantity)s, "update
 WHERE i."shopId" = %(shop)s AND i.sku = %(sku)s AND i."variantKey" = %(variant)s
 """
 
-_ENDED = """
-SELECT h."shopId", h.id, h.status
+_STATUSES = """
+SELECT "shopId", id, coalesce(h.status, a.status) AS status
 FROM unnest(%(shops)s::text[], %(holds)s::text[]) AS named("shopId", id)
-JOIN "InventoryHold" h ON h."shopId" = named."shopId" AND h.id = named.id
-WHERE h.status <> 'active'
+LEFT JOIN "InventoryHold" h USING ("shopId", id) LEFT JOIN "InventoryHoldArchive" a USING ("shopId", id)
+WHERE coalesce(h.status, a.status) IS NOT NULL
 """
 
 
@@ -191,11 +188,11 @@ async def judge(engine: AsyncEngine, suspects: Sequence[ItemKey]) -> list[Drift]
     return [_drift(row) for row in await fetch(engine, JUDGE, _arrays(suspects))]
 
 
-async def ended_of(engine: AsyncEngine, holds: Sequence[tuple[str, str]]) -> list[EndedHold]:
-    """Return which of the holds, (shopId, id) each, have ended in the database."""
+async def statuses_of(engine: AsyncEngine, holds: Sequence[HoldKey]) -> dict[HoldKey, HoldStatus]:
+    """Return how the holds are in the database, archived ones too; those that are not there are left out."""
     parameters = {"shops": [shop for shop, _ in holds], "holds": [hold for _, hold in holds]}
-    rows = await fetch(engine, _ENDED, parameters)
-    return [EndedHold(row["shopId"], row["id"], HoldStatus(row["status"])) for row in rows]
+    rows = await fetch(engine, _STATUSES, parameters)
+    return {(row["shopId"], row["id"]): HoldStatus(row["status"]) for row in rows}
 
 
 async def repair(engine: AsyncEngine, key: ItemKey) -> Drift | None:
@@ -231,3 +228,9 @@ def _key(row: Row) -> ItemKey:
 
 def _drift(row: Row) -> Drift:
     return Drift(_key(row), row["quantity"], row["held"], row["active"], row["onHand"])
+
+
+def in_batches(subjects: Sequence[_Subject], size: int = BATCH) -> Iterator[Sequence[_Subject]]:
+    """Yield the subjects in order, so many at a time."""
+    for start in range(0, len(subjects), size):
+        yield subjects[start : start + size]

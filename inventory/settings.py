@@ -90,6 +90,8 @@ class Settings(AlertSettings, TracingSettings):
     """How long after a payment can no longer be made its stock stays held while Stripe is out of reach, in seconds."""
     pool_size: int = Field(default=8, ge=1, le=64, alias="INVENTORY_DATABASE_POOL_SIZE")
     """Connections to Postgres for each process. More than 16 on one hot row cost throughput."""
+    worker_build_id: str = Field(default="", max_length=128, pattern=r"^[\w.+-]*$", alias="HOLDFAST_WORKER_BUILD_ID")
+    """Of this worker, by which Temporal routes holds to it; without one, any worker takes any hold."""
     log_format: Literal["auto", "json", "text"] = Field(default="auto", alias="HOLDFAST_LOG_FORMAT")
     """`json` lines, `text` for people, or `auto`: text on a terminal, json elsewhere."""
 

@@ -7,11 +7,14 @@ from typing import Literal
 
 from temporalio import activity
 
-FindingKind = Literal["held", "balance", "no_item", "lost_run", "stray_run", "unknown"]
+FindingKind = Literal["held", "balance", "no_item", "lost_run", "stray_run", "lost_sale", "unknown"]
 KINDS: tuple[FindingKind, ...] = ("held", "balance", "no_item", "lost_run", "stray_run", "unknown")
-"""`held`: not what active holds have. `balance`: on hand is not what the last movement left. `no_item`: active holds
+"""Those that the scheduled audit looks for.
+
+`held`: not what active holds have. `balance`: on hand is not what the last movement left. `no_item`: active holds
 have lines of an item that is not there. `lost_run`: an active hold that nobody would end. `stray_run`: a workflow that
-runs for a hold which has ended in the database. `unknown`: something could not be looked at."""
+runs for a hold which has ended in the database, or is not there. `unknown`: something could not be looked at.
+Only where it is asked for, `lost_sale`: a hold that was sold and has no row."""
 
 
 @dataclass(frozen=True)
@@ -87,4 +90,4 @@ class AuditPort(ABC):
     @activity.defn(name="audit-runs")
     @abstractmethod
     async def audit_runs(self, request: AuditRequest) -> Looked:
-        """Give active holds without a run a new one, and find the runs of holds that have ended."""
+        """Give active holds without a run a new one, and find the runs whose hold is not active."""

@@ -63,6 +63,8 @@ class HoldInput:
     """The Checkout Session to open once the stock is held."""
     orphaned: bool = False
     """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
+    ended_before: SettledStatus | None = None
+    """How an earlier run had ended it, of which a database that was restored knows nothing: it is ended so again."""
 
 
 @dataclass(frozen=True)

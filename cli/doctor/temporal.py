@@ -46,12 +46,13 @@ async def temporal_lines(
             fault(AREA, "reachable", f"{address}: {first_line(error)}", fix),
             *(not_applicable(AREA, name, why) for name in _AFTERWARDS),
         ]
+    build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
     rest = (
         Check(AREA, "namespace", lambda: _namespace_lines(client)),
         Check(AREA, "search attributes", lambda: _attribute_lines(client)),
         Check(AREA, "history shards", lambda: _shard_lines(client)),
         Check(AREA, "audit schedule", lambda: schedule_line(client)),
-        Check(AREA, "workers", lambda: worker_lines(client, task_queue, release)),
+        Check(AREA, "workers", lambda: worker_lines(client, task_queue, build)),
         Check(AREA, "clock", lambda: temporal_clock_line(client, now)),
     )
     address = client.service_client.config.target_host

@@ -4,19 +4,21 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeWorkerDeploymentRequest
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+from workflows.deployment import DEPLOYMENT
 
 AREA = "temporal"
 POLL_SECONDS = 75.0
 """A poll lasts a minute, and the server remembers pollers for five: who has not come back since is gone."""
 _CALL = timedelta(seconds=4)
 _START = "start one: python -m worker; is it the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE?"
+_VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _METADATA = "__temporal_workflow_metadata"
 """A query that every worker of Temporal's Python library answers, for a hold that has ended too."""
 
@@ -35,6 +37,7 @@ async def worker_lines(client: Client, task_queue: str, release: str) -> list[Li
         pollers[kind] = (await client.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers
     return [
         *pollers_lines(pollers["workflows"], pollers["activities"], release),
+        *routing_lines(_recent(pollers["workflows"]), await _current_build(client)),
         await _answer_line(client, task_queue),
     ]
 
@@ -53,6 +56,37 @@ def pollers_lines(workflows: Iterable[PollerInfo], activities: Iterable[PollerIn
     if release not in versions:
         return [fault(AREA, "workers", f"{told}; none of this release, {release}", "deploy this release's workers")]
     return [ok(AREA, "workers", told)]
+
+
+def routing_lines(pollers: Iterable[PollerInfo], current: str) -> list[Line]:
+    """Say to which build holds are given and whether its workers poll; nothing where they are not routed by build.
+
+    `current` is empty where workers without a build id are given them.
+    """
+    polling = {
+        poller.deployment_options.build_id if poller.deployment_options.worker_versioning_mode == _VERSIONED else ""
+        for poller in pollers
+    }
+    if polling | {current} == {""} or not polling:
+        return []
+    name = f"build {current}" if current else "workers without a build id"
+    waiting = ", ".join(f"build {build}" for build in sorted(polling - {current, ""}))
+    if current in polling:
+        return [ok(AREA, "routing by build", f"holds go to {name}" + (f"; {waiting} waits" if waiting else ""))]
+    to = f"--build-id {max(polling)}" if max(polling) else "--unversioned"
+    fix = f"temporal worker deployment set-current-version --deployment-name {DEPLOYMENT} {to}"
+    return [fault(AREA, "routing by build", f"holds go to {name}, and none polls", fix)]
+
+
+async def _current_build(client: Client) -> str:
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+    try:
+        found = await client.workflow_service.describe_worker_deployment(request, timeout=_CALL)
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.UNIMPLEMENTED):
+            raise
+        return ""
+    return found.worker_deployment_info.routing_config.current_deployment_version.build_id
 
 
 def _recent(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:

@@ -45,7 +45,7 @@ class Deployment:
         self.database = database
         self.temporal_address = temporal_address
         self._folder = folder
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             **environment(database, **changes),
             "TEMPORAL_ADDRESS": temporal_address,
@@ -54,7 +54,7 @@ class Deployment:
         }
         self._port = free_port()
         self._started: list[Child] = []
-        self.api = self._child("api", "cli.main", "api", "--port", str(self._port))
+        self.api = self._api()
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self._port}",
             headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
@@ -68,17 +68,20 @@ class Deployment:
         """Connect the test itself to Temporal."""
         self.temporal = await Client.connect(self.temporal_address, data_converter=data_converter)
 
-    async def start_api(self) -> None:
-        """Start the API, in the place of one that ended, and return when it answers."""
+    async def start_api(self, **changes: str) -> None:
+        """Start the API, its environment changed so, in the place of the one before, and return when it answers."""
         await asyncio.to_thread(self.api.stop, 0)
+        self.api = self._api(**changes)
         self.api.start()
         await self._until_ready(self.api, lambda: _answers(self._port))
 
-    async def start_worker(self, *, database: str | None = None, processes: int = 1) -> Child:
+    async def start_worker(
+        self, *, database: str = "", processes: int = 1, module: str = "worker", **changes: str
+    ) -> Child:
         """Start a worker and return when all its processes poll. It reaches Postgres at `database`."""
-        changes = {"DATABASE_URL": database} if database is not None else {}
         arguments = ("--processes", str(processes), "--metrics-port", str(free_port()))
-        worker = self._child(f"worker-{len(self._started)}", "worker", *arguments, **changes)
+        changes["DATABASE_URL"] = database or self.database
+        worker = self._child(f"worker-{len(self._started)}", module, *arguments, **changes)
         worker.start()
         await self._until_ready(worker, lambda: worker.output().count("worker polls") == processes)
         return worker
@@ -107,6 +110,12 @@ class Deployment:
         assert answer.status_code == 201, answer.text
         hold: dict[str, Any] = answer.json()
         return hold
+
+    async def made_of_own(self, *hold_ids: str) -> None:
+        """Make holds of one unit, each of an item of its own by the same name, of which there are ten."""
+        for hold_id in hold_ids:
+            await self.put(hold_id, 10)
+            await self.made(hold_id, hold_id)
 
     async def made_for(self, seconds: int, hold_id: str, sku: str, quantity: int = 1) -> None:
         """Make a hold that lives shorter than the API lets anybody ask for."""
@@ -168,12 +177,15 @@ class Deployment:
         """Return the ids of workflows that failed: none ever may, it would leave its hold to nobody."""
         return [run.id async for run in self.temporal.list_workflows("ExecutionStatus = 'Failed'")]
 
+    def _api(self, **changes: str) -> Child:
+        return self._child(f"api-{len(self._started)}", "cli.main", "api", "--port", str(self._port), **changes)
+
     def _child(self, name: str, *module_and_arguments: str, **changes: str) -> Child:
         child = Child(
             name,
             [sys.executable, "-m", *module_and_arguments],
             log=self._folder / f"{name}.log",
-            env={**self._environment, **changes},
+            env={**self.environment, **changes},
         )
         self._started.append(child)
         return child
@@ -227,15 +239,15 @@ class House:
 
 
 @asynccontextmanager
-async def house_in(folder: Path, *, processes: int = 1) -> AsyncIterator[House]:
-    """Yield a house whose every part runs, and stop whatever runs of it afterwards."""
+async def house_in(folder: Path, *, processes: int = 1, **changes: str) -> AsyncIterator[House]:
+    """Yield a house whose every part runs, its environment changed so, and stop whatever runs of it afterwards."""
     postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
     temporal = EmbeddedTemporal(folder / "temporal", ui=False)
     try:
         await asyncio.to_thread(postgres.start)
         migrate(postgres.url)
         await asyncio.to_thread(temporal.start)
-        async with deployed(folder, postgres.url, temporal.address) as deployment:
+        async with deployed(folder, postgres.url, temporal.address, **changes) as deployment:
             yield House(postgres, temporal, deployment, await deployment.start_worker(processes=processes))
     finally:
         temporal.stop(0)

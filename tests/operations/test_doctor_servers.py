@@ -5,7 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
+from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.workflowservice.v1 import GetClusterInfoResponse
 from temporalio.client import Client
 
@@ -16,6 +19,7 @@ from cli.doctor.schedule import schedule_line
 from cli.doctor.schema import released_schema
 from cli.doctor.temporal import attributes_line, retention_line, shards_line, temporal_lines
 from cli.doctor.temporal_clock import QUEUE
+from cli.doctor.workers import routing_lines
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from inventory.settings import Settings
 from tests.conftest import FAST
@@ -170,6 +174,32 @@ async def test_workers_of_another_release_are_named(shop: Shop) -> None:
     host = shop.stack.temporal.service_client.config.target_host
     lines = await temporal_lines({"TEMPORAL_ADDRESS": host}, task_queue=shop.stack.task_queue, release="9.9.9")
     assert "none of this release, 9.9.9" in faults(lines)["temporal: workers"]
+
+
+def polling(build_id: str) -> PollerInfo:
+    kind = "VERSIONED" if build_id else "UNVERSIONED"
+    mode = WorkerVersioningMode.Value(f"WORKER_VERSIONING_MODE_{kind}")
+    options = WorkerDeploymentOptions(build_id=build_id or "0.1.0", worker_versioning_mode=mode)
+    return PollerInfo(deployment_options=options)
+
+
+@pytest.mark.parametrize(
+    ("builds", "current", "state", "told"),
+    [
+        (["", "2"], "", State.OK, "workers without a build id; build 2 waits"),
+        (["1", "2"], "1", State.OK, "build 1; build 2 waits"),
+        (["2"], "2", State.OK, "holds go to build 2"),
+        (["2"], "", State.FAULT, "set-current-version --deployment-name holdfast --build-id 2"),
+        (["2"], "1", State.FAULT, "holds go to build 1, and none polls"),
+        ([""], "1", State.FAULT, "set-current-version --deployment-name holdfast --unversioned"),
+    ],
+)
+def test_workers_whose_build_is_given_nothing_are_named(
+    builds: list[str], current: str, state: State, told: str
+) -> None:
+    (line,) = routing_lines(map(polling, builds), current)
+    assert (line.state, told in f"{line.found} -> {line.fix}") == (state, True)
+    assert routing_lines([polling("")], "") == []
 
 
 async def test_a_temporal_that_is_away_is_named_once(shop: Shop, own_temporal: EmbeddedTemporal) -> None:

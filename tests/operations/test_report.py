@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -116,6 +118,14 @@ def test_a_shop_is_reported_alone_or_with_all(story: str) -> None:
     assert figure(of(story, "nobody"), "commit rate") == ("–", None)  # noqa: RUF001
 
 
+def test_a_debit_that_took_days_says_nothing_of_how_long_a_checkout_takes(story: str) -> None:
+    with psycopg.connect(story) as connection:
+        for number in range(20):
+            put_hold(connection, f"debit-{number}", "committed", at=HOUR_AGO + seconds(4000 + number))
+    report = of(story)
+    assert (report["holds"]["committed"], report["holds"]["commitSeconds"]["p95"]) == (40, 190.5)
+
+
 def test_a_balance_below_zero_is_an_oversale(story: str) -> None:
     with psycopg.connect(story) as connection:
         put_movement(connection, "A", "commit", (-9, -1), NOW)
@@ -123,7 +133,7 @@ def test_a_balance_below_zero_is_an_oversale(story: str) -> None:
 
 
 def test_the_window_is_read_along_indexes_and_nothing_is_written(story: str) -> None:
-    parameters = {"since": HOUR_AGO, "shop": None, "first": 1}
+    parameters = {"since": HOUR_AGO, "shop": None, "first": 1, "ceiling": 3600}
     with psycopg.connect(story) as connection:
         connection.execute("SET enable_seqscan = off")
         for statement, index in (
@@ -174,6 +184,15 @@ def test_the_ttl_follows_the_commits(p95: float, committed: int, suggested: int 
     found, told = suggested_ttl(records(commit_p95=p95, committed=committed), 1200, 3600)
     assert (found, why in told) == (suggested, True)
     assert suggested_ttl(records(commit_p95=3500.0, committed=99), 3600, 3600)[0] == 3600
+
+
+def test_the_page_about_the_ttl_reckons_as_the_report_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "runbooks" / "ttl-tuning.md").read_text()
+    rows = re.findall(r"^ *\| (\d+) s \| (\d+) s \| (\d+) s \|", page, re.MULTILINE)
+    assert len(rows) == 4
+    for p95, present, suggested in rows:
+        found, _ = suggested_ttl(records(commit_p95=float(p95), committed=100), int(present), 3600)
+        assert found == int(suggested), p95
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.audit import Auditor
+from activities.audit_runs import RunAuditor
 from activities.back_office import back_office_queue
 from inventory.engine import fetch
 from tests.invariants import assert_stock_adds_up
@@ -32,8 +32,8 @@ async def audited(stack: Stack, shop: str | None = SHOP) -> AuditReport:
     )
 
 
-def auditor(stack: Stack) -> Auditor:
-    return Auditor(stack.engine, stack.temporal, stack.settings, task_queue=stack.task_queue)
+def auditor(stack: Stack) -> RunAuditor:
+    return RunAuditor(stack.engine, stack.temporal, stack.settings, task_queue=stack.task_queue)
 
 
 async def by_hand(stack: Stack, statement: str) -> None:
@@ -44,7 +44,7 @@ async def listed(stack: Stack, *hold_ids: str) -> None:
     """Return when Temporal's list of running workflows, which lags, has the holds."""
     while True:
         running = await auditor(stack)._running(SHOP)
-        if {(SHOP, hold_id) for hold_id in hold_ids} <= running:
+        if {(SHOP, hold_id) for hold_id in hold_ids} <= running.keys():
             return
         await asyncio.sleep(0.05)
 
@@ -205,7 +205,7 @@ async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_ende
     report = await audited(stack)
 
     assert report.found == {"held": 1, "stray_run": 1}
-    _, _, (stray,) = await auditor(stack).runs(SHOP)
+    _, _, (stray,) = await auditor(stack).look(SHOP)
     assert await auditor(stack).end(stray) is None
     assert await stack.run_of(hold["holdId"]).result() == Ended("released")
 
