@@ -128,7 +128,9 @@ async def _alertmanager_lines(url: str, channels: Sequence[str]) -> list[Line]:
     if not url:
         return [not_applicable(_ALERTMANAGER, name, "ALERTMANAGER_URL is not set") for name in channels]
     try:
-        async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=5.0) as http:
+        async with httpx.AsyncClient(
+            base_url=url.rstrip("/"), timeout=5.0, trust_env=url.startswith("https://")
+        ) as http:
             # One after the other: Alertmanager counts its deliveries, and does not say of which alert.
             return [line for channel in channels for line in [await _channel_line(http, channel)]]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -138,21 +140,9 @@ async def _alertmanager_lines(url: str, channels: Sequence[str]) -> list[Line]:
 
 async def _channel_line(http: httpx.AsyncClient, channel: str) -> Line:
     attempts, failures = await _delivered(http)
-    now = datetime.now(UTC)
-    labels = {
-        "alertname": "HoldfastTest",
-        "channel": channel,
-        "severity": "test",
-        "run": uuid4().hex,  # a second test is another alert: one that was told already would not be told again
-    }
-    alert = {
-        "labels": labels,
-        "annotations": {"summary": f"A test of the channel {channel}: nothing is wrong.", "runbook_url": ""},
-        "startsAt": now.isoformat(),
-        "endsAt": (now + timedelta(minutes=1)).isoformat(),
-    }
-    (await http.post("/api/v2/alerts", json=[alert])).raise_for_status()
-    found = await http.get("/api/v2/alerts", params={"filter": f'run="{labels["run"]}"'})
+    run = uuid4().hex
+    (await http.post("/api/v2/alerts", json=[_alert(channel, run)])).raise_for_status()
+    found = await http.get("/api/v2/alerts", params={"filter": f'run="{run}"'})
     receivers = {receiver["name"] for alert in found.raise_for_status().json() for receiver in alert["receivers"]}
     if receivers != {channel}:
         fix = f"give Alertmanager the route of HoldfastTest to {channel}: ops/alertmanager/alertmanager.yml"
@@ -167,6 +157,17 @@ async def _channel_line(http: httpx.AsyncClient, channel: str) -> Line:
         fix = f"see Alertmanager's log for why, and set right the address or secret of its receiver {channel}"
         return fault(_ALERTMANAGER, channel, "Alertmanager could not deliver it", fix)
     return ok(_ALERTMANAGER, channel, "Alertmanager delivered it")
+
+
+def _alert(channel: str, run: str) -> dict[str, object]:
+    """Return a test alert that is over after a minute. Of another run it is another alert, and told again."""
+    now = datetime.now(UTC)
+    return {
+        "labels": {"alertname": "HoldfastTest", "channel": channel, "severity": "test", "run": run},
+        "annotations": {"summary": f"A test of the channel {channel}: nothing is wrong.", "runbook_url": ""},
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(minutes=1)).isoformat(),
+    }
 
 
 async def _delivered(http: httpx.AsyncClient) -> tuple[float, float]:
