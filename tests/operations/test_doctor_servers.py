@@ -5,11 +5,17 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import PollerInfo
-from temporalio.api.workflowservice.v1 import GetClusterInfoResponse
+from temporalio.api.workflowservice.v1 import (
+    DeprecateNamespaceRequest,
+    GetClusterInfoResponse,
+    RegisterNamespaceRequest,
+)
 from temporalio.client import Client
 
 from cli.doctor.clocks import Reading, clock_line
@@ -19,7 +25,7 @@ from cli.doctor.schedule import schedule_line
 from cli.doctor.schema import released_schema
 from cli.doctor.temporal import attributes_line, retention_line, shards_line, temporal_lines
 from cli.doctor.temporal_clock import QUEUE
-from cli.doctor.workers import routing_lines
+from cli.doctor.workers import pollers_lines, routing_lines
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from inventory.settings import Settings
 from tests.conftest import FAST
@@ -151,6 +157,17 @@ async def test_a_missing_namespace_is_named(own_temporal: EmbeddedTemporal) -> N
     assert "there is no namespace elsewhere" in found["temporal: namespace"]
 
 
+async def test_a_namespace_that_is_being_given_up_is_named(own_temporal: EmbeddedTemporal) -> None:
+    service = (await Client.connect(own_temporal.address)).workflow_service
+    retention = Duration(seconds=86_400)
+    await service.register_namespace(
+        RegisterNamespaceRequest(namespace="old", workflow_execution_retention_period=retention)
+    )
+    await service.deprecate_namespace(DeprecateNamespaceRequest(namespace="old"))
+    found = faults(await of_temporal(own_temporal.address, TEMPORAL_NAMESPACE="old"))
+    assert "old is NAMESPACE_STATE_DEPRECATED" in found["temporal: namespace"]
+
+
 async def test_that_no_worker_polls_is_named(own_temporal: EmbeddedTemporal) -> None:
     found = faults(await of_temporal(own_temporal.address))["temporal: workers"]
     assert "no worker polls for workflows" in found
@@ -168,6 +185,13 @@ async def test_a_worker_that_has_just_stopped_is_named_though_the_server_remembe
         host = temporal.service_client.config.target_host
         lines = await temporal_lines({"TEMPORAL_ADDRESS": host}, task_queue=stack.task_queue, release="0.1.0")
     assert "no worker took a question" in faults(lines)["temporal: worker answers"]
+
+
+def test_workers_that_take_workflows_and_no_activities_are_named() -> None:
+    now = Timestamp()
+    now.GetCurrentTime()
+    (line,) = pollers_lines([PollerInfo(identity="one", last_access_time=now)], [], "0.1.0")
+    assert (line.state, "no worker polls for activities" in line.found) == (State.FAULT, True)
 
 
 async def test_workers_of_another_release_are_named(shop: Shop) -> None:
