@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.audit_runs import LostSale
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
@@ -22,11 +21,6 @@ DELETE FROM "InventoryHold" WHERE id = '{hold}';
 UPDATE "InventoryItem" SET held = 0, quantity = 10 WHERE sku = 'TEE';
 DELETE FROM "InventoryMovement" WHERE "holdId" = '{hold}';
 """
-
-
-async def lost_sales_of(stack: Stack, hold_id: str, since: datetime) -> list[LostSale]:
-    """Return what is found of one hold: Temporal remembers the other tests' too."""
-    return [sale for sale in await auditor(stack).lost_sales(since, SHOP) if sale.hold_id == hold_id]
 
 
 async def restored(stack: Stack, statements: str, hold_id: str) -> None:
@@ -81,15 +75,15 @@ async def test_a_sale_that_a_restored_database_has_forgotten_is_repeated_where_t
     await stack.run_of(hold_id).result()
     await restored(stack, FORGET_THE_HOLD, hold_id)
     await stack.put(left)
-    while not (found := await lost_sales_of(stack, hold_id, since)):  # the list of workflows lags
+    while not (found := await auditor(stack).lost_sales(since, SHOP)):  # the list of workflows lags
         await asyncio.sleep(0.05)
 
-    assert await lost_sales_of(stack, hold_id, datetime.now(UTC) + timedelta(minutes=1)) == []
+    assert await auditor(stack).lost_sales(datetime.now(UTC) + timedelta(minutes=1), SHOP) == []
     assert await auditor(stack).sell_again(found[0]) is None
     assert await stack.run_of(hold_id).result() == Ended(status)  # type: ignore[arg-type]
 
     assert await stack.stock_of() == stock
-    assert len(await lost_sales_of(stack, hold_id, since)) == (status == "rejected")
+    assert len(await auditor(stack).lost_sales(since, SHOP)) == (status == "rejected")
     if status == "committed":
         assert (await stack.read(hold_id))["reference"] == "order-7"
     await assert_stock_adds_up(stack.engine)
