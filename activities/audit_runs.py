@@ -106,7 +106,7 @@ class RunAuditor:
         Raises RPCError where Temporal is out of reach.
         """
         query = f'HoldStatus = "committed" AND CloseTime >= "{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"'
-        sold = {key: run async for key, run in self._listed(query, shop_id) if run.close_time}
+        sold = {key: run async for key, run in self._listed(query, shop_id) if run.task_queue == self._task_queue}
         rows = dict[HoldKey, HoldStatus]()
         for batch in in_batches(sorted(sold)):
             rows |= await audit.statuses_of(self._engine, batch)
@@ -143,9 +143,9 @@ class RunAuditor:
             return None if error.status is RPCStatusCode.NOT_FOUND else error.message
         return None
 
-    async def _running(self, shop_id: str | None) -> dict[HoldKey, datetime]:
-        """Return which holds have an open run, and since when."""
-        return {key: run.start_time async for key, run in self._listed('ExecutionStatus = "Running"', shop_id)}
+    async def _running(self, shop_id: str | None) -> dict[HoldKey, WorkflowExecution]:
+        """Return the open runs."""
+        return {key: run async for key, run in self._listed('ExecutionStatus = "Running"', shop_id)}
 
     async def _listed(self, query: str, shop_id: str | None) -> AsyncIterator[tuple[HoldKey, WorkflowExecution]]:
         of_shop = f' AND ShopId = "{shop_id}"' if shop_id else ""
@@ -203,7 +203,7 @@ class RunAuditor:
     async def _start(self, hold: HoldInput) -> None:
         await self._temporal.start_workflow(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
-    async def _stray(self, running: dict[HoldKey, datetime], *, began_before: datetime) -> list[StrayRun]:
+    async def _stray(self, running: dict[HoldKey, WorkflowExecution], *, began_before: datetime) -> list[StrayRun]:
         candidates = await self._not_active(running, running, began_before)
         if candidates:
             await asyncio.sleep(_ENDING_SECONDS)
@@ -215,16 +215,21 @@ class RunAuditor:
         ]
 
     async def _not_active(
-        self, keys: Collection[HoldKey], running: dict[HoldKey, datetime], began_before: datetime
+        self, keys: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], began_before: datetime
     ) -> dict[HoldKey, HoldStatus | None]:
-        """Return those of the holds that have ended, and those that are not there though their run is not young."""
+        """Return those of the holds that have ended, and those that are not there though their run is not young.
+
+        The runs of another task queue are another installation's, whose rows are elsewhere.
+        """
         found = dict[HoldKey, HoldStatus | None]()
         for batch in in_batches(sorted(keys)):
             self._progress(len(batch))
             rows = await audit.statuses_of(self._engine, batch)
             for key in batch:
                 status = rows.get(key)
-                if (status is None and running[key] < began_before) or status not in (None, HoldStatus.ACTIVE):
+                run = running[key]
+                missing = status is None and run.task_queue == self._task_queue and run.start_time < began_before
+                if missing or status not in (None, HoldStatus.ACTIVE):
                     found[key] = status
         return found
 

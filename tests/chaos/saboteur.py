@@ -5,7 +5,8 @@ from collections.abc import Callable
 from random import Random
 
 from cli.processes import Child
-from tests.e2e.deployment import House, freeze, kill, kill_alone, worker_processes
+from tests.e2e.deployment import freeze, kill, kill_alone, worker_processes
+from tests.e2e.house import House
 
 # In the order in which they are brought back: who needs another comes after it.
 PARTS = ("Postgres", "Temporal", "the API", "the worker", "the worker's supervisor", "a worker process")

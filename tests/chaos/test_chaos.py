@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from inventory.engine import fetch
 from tests.chaos.saboteur import WORKER_PROCESSES, Saboteur
 from tests.chaos.shoppers import ITEMS, SHORTEST_LIFE, Shopper, Told
-from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, House, house_in, until
+from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, until
+from tests.e2e.house import House, house_in
 from tests.invariants import assert_stock_adds_up
 from tests.stock import stock_of
 from workflows.hold import HoldWorkflow

@@ -16,7 +16,8 @@ from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
 from tests.chaos.saboteur import WORKER_PROCESSES, Saboteur
 from tests.chaos.test_chaos import FIRST_SEED, ROUND_SECONDS, ROUNDS
-from tests.e2e.deployment import UNSYNCED, House, deployed
+from tests.e2e.deployment import deployed
+from tests.e2e.house import UNSYNCED, House
 from tests.payments.market import Market, at, dice, open_market
 from tests.payments.season import SETTLE_SECONDS, end_the_season, go_shopping
 from tests.simulated import Simulated, simulated

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
 from api.workflow_calls import WorkflowCalls
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
-from cli.migrate import migrate
+from cli.embedded import EmbeddedPostgres
 from cli.processes import START_SECONDS, Child, free_port
 from inventory.engine import create_engine, fetch
 from inventory.settings import TASK_QUEUE, Settings
@@ -28,9 +26,6 @@ from tests.stack import ADMIN_TOKEN, SHOP, environment
 from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, Line, hold_workflow_id
-
-UNSYNCED = {"fsync": "off"}
-"""A Postgres that is killed keeps what it has acknowledged; only a crash of the machine would lose it."""
 
 RECOVERY_SECONDS = 45.0
 """Two time-outs of a task that died with its worker (10 s each), the longest pause between two attempts, and room."""
@@ -226,32 +221,6 @@ async def deployed(folder: Path, database: str, temporal_address: str, **changes
         yield deployment
     finally:
         await deployment.close()
-
-
-@dataclass
-class House:
-    """The whole product on a Postgres and a Temporal of its own, which keep what they know on disk."""
-
-    postgres: EmbeddedPostgres
-    temporal: EmbeddedTemporal
-    deployment: Deployment
-    worker: Child
-
-
-@asynccontextmanager
-async def house_in(folder: Path, *, processes: int = 1, **changes: str) -> AsyncIterator[House]:
-    """Yield a house whose every part runs, its environment changed so, and stop whatever runs of it afterwards."""
-    postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
-    temporal = EmbeddedTemporal(folder / "temporal", ui=False)
-    try:
-        await asyncio.to_thread(postgres.start)
-        migrate(postgres.url)
-        await asyncio.to_thread(temporal.start)
-        async with deployed(folder, postgres.url, temporal.address, **changes) as deployment:
-            yield House(postgres, temporal, deployment, await deployment.start_worker(processes=processes))
-    finally:
-        temporal.stop(0)
-        postgres.stop(0)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from cli.embedded import EmbeddedPostgres
-from tests.e2e.deployment import Deployment, House, freeze, house_in, kill, until
+from tests.e2e.deployment import Deployment, freeze, kill, until
+from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP

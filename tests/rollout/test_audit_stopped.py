@@ -9,8 +9,7 @@ from tests.e2e.deployment import Deployment, until
 from tests.rollout.operator import Operator
 from workflows.schedules import AUDIT_SCHEDULE
 
-_RUNNING = 'WorkflowType="AuditWorkflow" AND ExecutionStatus="Running"'
-_TERMINATE = f"temporal workflow terminate --query '{_RUNNING}' --reason hangs --yes"
+_TERMINATE = """temporal workflow terminate --query 'WorkflowType="AuditWorkflow" AND ExecutionStatus="Running"' --reason hangs --yes"""  # noqa: E501 - the page's line
 _TRIGGER = "temporal schedule trigger --schedule-id holdfast-audit"
 
 

@@ -1,4 +1,4 @@
-"""Bypass, validate-only and the release of all, each with holds in flight, by processes that are set otherwise."""
+"""Bypass, validate-only, the release of all: with holds in flight, by processes that are set otherwise."""
 
 import asyncio
 from pathlib import Path
@@ -103,3 +103,8 @@ async def test_all_holds_are_released_also_one_whose_workflow_was_lost(product: 
     assert "nothing is wrong" in await operator.does("holdfast audit")
     await assert_stock_adds_up(product.engine)
     await asyncio.to_thread(worker.stop)
+
+
+async def test_the_report_says_to_which_ttl_to_go(product: Deployment, tmp_path: Path) -> None:
+    told = await Operator("ttl-tuning", tmp_path, product).does("holdfast report --since 7d")
+    assert "TTL: now 1200 s, suggested" in told

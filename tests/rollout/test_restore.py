@@ -12,7 +12,8 @@ import pytest
 
 from activities.audit_runs import RunAuditor
 from inventory.settings import TASK_QUEUE, Settings
-from tests.e2e.deployment import Deployment, House, house_in, until
+from tests.e2e.deployment import Deployment, until
+from tests.e2e.house import House, house_in
 from tests.invariants import assert_stock_adds_up
 from tests.operations.examining import SECRET
 from tests.paying import LINE, PAGES

@@ -83,6 +83,14 @@ def test_the_page_of_an_alert_says_what_to_see_to_do_and_to_expect(page: str) ->
     assert headings[:4] == ["Symptom", "Look here", "Do this", "How you know it worked"]
 
 
+@pytest.mark.parametrize("page", sorted(page.name for page in RUNBOOKS.glob("*.md")))
+def test_every_command_of_a_page_is_run_by_a_test(page: str) -> None:
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", (RUNBOOKS / page).read_text(), re.MULTILINE | re.DOTALL)
+    tests = "".join(test.read_text() for test in (ROOT / "tests" / "rollout").glob("*.py"))
+    commands = [line.strip() for block in blocks for line in block.splitlines()]
+    assert [command for command in commands if command not in tests] == []
+
+
 def test_every_page_is_in_the_index() -> None:
     index = (RUNBOOKS / "README.md").read_text()
     assert not [page.name for page in RUNBOOKS.glob("*.md") if page.name != "README.md" and page.name not in index]
