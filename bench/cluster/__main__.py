@@ -25,7 +25,7 @@ from bench.stack import Load
 from cli.processes import EmbeddedError
 
 _HERE = Path(__file__).parent
-_BUILT = _HERE.parents[1] / ".cluster"
+_BUILT = Path(".cluster")
 _TEMPORAL = f"server {VERSION}, four services on Postgres, and to compare its dev server on SQLite (WAL)"
 
 

@@ -12,7 +12,6 @@ VERSION = "1.32.0"
 """What is built; the checksums of its modules are those of Go's checksum database. The images have this tag too."""
 SERVER, SQL_TOOL = "temporal-server", "temporal-sql-tool"
 _PACKAGES = {SERVER: "cmd/server", SQL_TOOL: "cmd/tools/sql"}
-_GO_INSTALLS_HERE = "/usr/local/go/bin"
 
 
 def server_binaries(built: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> Path:
@@ -27,7 +26,7 @@ def server_binaries(built: Path, environment: Mapping[str, str], say: Callable[[
     folder = built / VERSION
     if all((folder / name).is_file() for name in _PACKAGES):
         return folder
-    go = shutil.which("go", path=f"{path}{os.pathsep}{_GO_INSTALLS_HERE}")
+    go = shutil.which("go", path=path)
     if go is None:
         raise EmbeddedError(
             f"the Temporal server is not installed: no {SERVER} and {SQL_TOOL} on PATH, and no Go to build them with"
