@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.cluster.binaries import VERSION, server_binaries
-from bench.cluster.claims import of_command, of_kills, of_load
+from bench.cluster.claims import of_command, of_kills, of_load, of_metrics
 from bench.cluster.kills import kill_each
 from bench.cluster.report import Seen, render
 from bench.cluster.throughput import QUICK, Plan, Size, measure
@@ -64,11 +64,13 @@ def _run(cluster: Cluster, plan: Plan) -> Seen:
     _say("throughput")
     with closing(Load()) as load:
         figures = measure(cluster, load, plan)
+    metrics = of_metrics(cluster.temporal.metrics)
     strikes, reckoning = asyncio.run(kill_each(cluster, _say))
     alone = Size(1, 1)
     claims = [
         of_command("`holdfast doctor` finds no fault", doctor),
         of_command("`holdfast smoke` gets through", smoke),
+        metrics,
         of_load("One API and one worker process are enough", figures.turns[alone]),
         of_load(
             "With two of either, or on the dev server, every answer is as expected too",

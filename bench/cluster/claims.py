@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from subprocess import CompletedProcess
 
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
 from bench.load import Result
 from tests.chaos.reckoning import OVERDUE_SECONDS, Reckoning
 
@@ -22,6 +25,16 @@ def of_command(text: str, ran: CompletedProcess[str]) -> Claim:
     """Claim that a command ended well; what it printed last says how."""
     lines = (ran.stdout + ran.stderr).strip().splitlines() or ["it printed nothing"]
     return Claim(text, ran.returncode == 0, lines[-1])
+
+
+def of_metrics(endpoints: Mapping[str, str]) -> Claim:
+    """Claim that each endpoint, by the name of its service, has series that Prometheus understands."""
+    series: dict[str, int] = {}
+    for service, endpoint in endpoints.items():
+        answer = httpx.get(f"http://{endpoint}/metrics", timeout=10, trust_env=False)
+        series[service] = sum(len(family.samples) for family in text_string_to_metric_families(answer.text))
+    seen = ", ".join(f"{service} {number}" for service, number in series.items())
+    return Claim("Each of Temporal's services has metrics for Prometheus", all(series.values()), f"series: {seen}")
 
 
 def of_load(text: str, turns: Iterable[Result]) -> Claim:

@@ -31,7 +31,7 @@ def render(seen: Seen, plan: Plan, machine: Sequence[tuple[str, str]], command: 
     """Return the whole text."""
     rows = [(claim.text, claim.seen, MARKS[claim.held]) for claim in seen.claims]
     parts = [
-        "# The cluster",
+        "# The cluster, measured and broken",
         _introduction(plan, command, seconds),
         table(["Machine", ""], machine).replace("---:", "---"),
         "## What must be true",
@@ -40,7 +40,7 @@ def render(seen: Seen, plan: Plan, machine: Sequence[tuple[str, str]], command: 
         _throughput(seen.figures, seen.cores),
         "## CPU by process, in ms for each lifecycle",
         _cpu(seen.figures),
-        "## What one core of each would do",
+        "## Each process: what a core of it would do, and at rest",
         _cores(seen.figures),
         "## What Postgres does",
         _postgres(seen.figures),
@@ -60,7 +60,7 @@ Holdfast on the Temporal server of production, set up by the files of [deploy/te
 history, matching and worker as processes of their own, 512 history shards, persistence and visibility in the Postgres
 that has Holdfast's database too; API processes behind one port, worker processes, the Stripe simulator. No containers.
 A lifecycle is create, then commit, over HTTP, {CLIENTS} clients; {plan.rounds} turns of {plan.slot:.0f} s for each row,
-interleaved, with fresh API and worker processes. Everything, the load generator too, shares the machine's cores:
+interleaved, with fresh API and worker processes. Everything, the load generator too, shares the machine's cores.
 [RESULTS.md](RESULTS.md) has the same product on Temporal's dev server, which is the first row here."""
 
 
@@ -121,11 +121,11 @@ def _cpu(figures: Figures) -> str:
 def _cores(figures: Figures) -> str:
     results = figures.turns[Size(2, 2)]
     used = _milliseconds(results)
-    rows = [
-        (name, f"{used[name]:.1f}", f"{1000 / used[name]:.0f}" if used[name] >= 0.1 else "", f"{idle:.1f}")
-        for name, idle in figures.idle.items()
-    ]
-    heads = ["", "ms a lifecycle", "lifecycles/s for each core of it", "CPU at rest, % of a core"]
+    rows = []
+    for name, idle in figures.idle.items():
+        most = f"{1000 / used[name]:.0f}" if used[name] >= 1 else "plenty"
+        rows.append([name, f"{used[name]:.1f}", most, f"{idle:.1f}", f"{figures.memory[name]:.0f}"])
+    heads = ["", "ms a lifecycle", "lifecycles/s for each core of it", "CPU at rest, % of a core", "memory, USS MiB"]
     note = (
         "With 2 API and 2 worker processes. An API or worker process is Python and uses one core at most, the others as"
         " many as there are. At rest, Temporal's services poll for 512 shards."

@@ -32,6 +32,8 @@ class TemporalCluster:
             "DYNAMIC_CONFIG_FILE_PATH": str(_FILES / "dynamic.yaml"),
             **{name: str(port) for name, port in ports.items()},
         }
+        self.metrics = {service: f"{_LOOPBACK}:{free_port()}" for service in SERVICES}
+        """Where each serves what Prometheus reads."""
         self.services = {service: self._service(binaries, service) for service in SERVICES}
 
     def start(self) -> None:
@@ -50,12 +52,12 @@ class TemporalCluster:
             service.stop(10)
 
     def _service(self, binaries: Path, service: str) -> Program:
-        metrics, port = f"{_LOOPBACK}:{free_port()}", self._environment[f"{service.upper()}_GRPC_PORT"]
+        port = self._environment[f"{service.upper()}_GRPC_PORT"]
         child = Child(
             f"Temporal's {service}",
             [str(binaries / SERVER), "start"],
             log=self._logs / f"temporal-{service}.log",
-            env={**self._environment, "TEMPORAL_SERVICES": service, "PROMETHEUS_ENDPOINT": metrics},
+            env={**self._environment, "TEMPORAL_SERVICES": service, "PROMETHEUS_ENDPOINT": self.metrics[service]},
         )
         return Program(child, f"tcp://{_LOOPBACK}:{port}")
 

@@ -12,7 +12,7 @@ import psycopg
 from bench.cluster.topology import Cluster
 from bench.load import Job, Result
 from bench.stack import Load
-from bench.usage import cpu_seconds
+from bench.usage import cpu_seconds, memory
 
 CLIENTS = 16
 
@@ -66,6 +66,8 @@ class Figures:
     """CPU seconds of Postgres in the cluster's turns, by the database that a session is of."""
     idle: dict[str, float] = field(default_factory=dict)
     """Percent of a core by process, while nobody asks for anything."""
+    memory: dict[str, float] = field(default_factory=dict)
+    """MiB that only this process has (unique), after the load."""
 
 
 def measure(cluster: Cluster, load: Load, plan: Plan) -> Figures:
@@ -78,6 +80,7 @@ def measure(cluster: Cluster, load: Load, plan: Plan) -> Figures:
     cluster.serve(apis=2, workers=2)
     time.sleep(1)
     figures.idle = _idle(cluster, plan.idle)
+    figures.memory = {name: memory(pid).unique for name, pid in cluster.pids().items()}
     return figures
 
 
