@@ -23,7 +23,7 @@ def server_binaries(built: Path, environment: Mapping[str, str], say: Callable[[
     found = shutil.which(SERVER, path=path)
     if found is not None and shutil.which(SQL_TOOL, path=path) is not None:
         return Path(found).parent
-    folder = built / VERSION
+    folder = built.absolute() / VERSION
     if all((folder / name).is_file() for name in _PACKAGES):
         return folder
     go = shutil.which("go", path=path)
@@ -41,7 +41,7 @@ def _build(go: str, package: str, folder: Path, name: str) -> None:
     unfinished = folder / "unfinished"
     made = subprocess.run(
         [go, "install", package],
-        env={**os.environ, "GOBIN": str(unfinished.absolute())},
+        env={**os.environ, "GOBIN": str(unfinished)},
         cwd="/",  # no module of somebody's around it
         capture_output=True,
         text=True,
