@@ -14,19 +14,18 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from bench.cluster.binaries import VERSION, server_binaries
+from bench.cluster.binaries import SERVER, server_binaries
 from bench.cluster.claims import of_command, of_kills, of_load, of_metrics
 from bench.cluster.kills import kill_each
 from bench.cluster.report import Seen, render
 from bench.cluster.throughput import QUICK, Plan, Size, measure
 from bench.cluster.topology import Cluster, running
-from bench.machine import describe
+from bench.machine import describe, dev_server
 from bench.stack import Load
 from cli.processes import EmbeddedError
 
 _HERE = Path(__file__).parent
 _BUILT = Path(".cluster")
-_TEMPORAL = f"server {VERSION}, four services on Postgres, and to compare its dev server on SQLite (WAL)"
 
 
 def main() -> int:
@@ -45,7 +44,7 @@ def main() -> int:
             _say("starting")
             with running(Path(folder), binaries) as cluster:
                 seen = _run(cluster, plan)
-                machine = describe(cluster.postgres.url, _TEMPORAL)
+                machine = describe(cluster.postgres.url, _temporal(binaries))
     except EmbeddedError as error:
         print(f"make cluster: {error}", file=sys.stderr)
         for line in error.trail:
@@ -76,7 +75,7 @@ def _run(cluster: Cluster, plan: Plan) -> Seen:
             "With two of either, or on the dev server, every answer is as expected too",
             [result for size, results in figures.turns.items() if size != alone for result in results],
         ),
-        *of_kills({strike.target: strike.silence for strike in strikes}, reckoning),
+        *of_kills(strikes, reckoning),
     ]
     return Seen(claims, smoke.stdout, figures, strikes, len(os.sched_getaffinity(0)))
 
@@ -88,6 +87,11 @@ def _holdfast(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[
     if ran.returncode != 0:
         print(ran.stdout + ran.stderr, file=sys.stderr)
     return ran
+
+
+def _temporal(binaries: Path) -> str:
+    ran = subprocess.run([binaries / SERVER, "--version"], capture_output=True, text=True, check=True)
+    return f"{ran.stdout.strip()}, four services on Postgres; to compare, {dev_server()}"
 
 
 def _say(what: str) -> None:

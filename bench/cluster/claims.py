@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.cluster.kills import Strike
 from bench.load import Result
 from tests.chaos.reckoning import OVERDUE_SECONDS, Reckoning
 
@@ -48,16 +49,17 @@ def of_load(text: str, turns: Iterable[Result]) -> Claim:
     return Claim(text, done > 0 and not errors, f"{done} lifecycles, {others}")
 
 
-def of_kills(silences: Mapping[str, float], reckoning: Reckoning) -> list[Claim]:
+def of_kills(strikes: Sequence[Strike], reckoning: Reckoning) -> list[Claim]:
     """Claim what must be true after every process was killed. Raised already: that new holds were made each time."""
     lost = _first(reckoning.complaints)
     ends = ", ".join(f"{number} {status}" for status, number in sorted(Counter(reckoning.ends.values()).items()))
-    worst = max(silences, key=lambda target: silences[target])
+    worst = max(strikes, key=lambda strike: strike.silence)
+    lasting = [strike.target for strike in strikes if not strike.recovered]
     return [
         Claim(
             "After every kill there are new holds again",
-            held=True,
-            seen=f"{len(silences)} kills, at most {silences[worst]:.1f} s without ({worst})",
+            held=not lasting,
+            seen=", ".join(lasting) or f"{len(strikes)} kills, at most {worst.silence:.1f} s without ({worst.target})",
         ),
         Claim(
             "Every acknowledged hold is there, ended as was told and as its workflow says; stock adds up",

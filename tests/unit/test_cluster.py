@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from bench.cluster.claims import of_kills, of_load
+from bench.cluster.kills import Strike
 from bench.cluster.report import limit
 from bench.cluster.throughput import Size, database_of
 from bench.load import Result
@@ -58,12 +60,14 @@ def test_an_unexpected_answer_refutes_what_is_claimed_of_the_load() -> None:
     assert not of_load("", [Result(done=0)]).held
 
 
-def test_a_lost_hold_or_one_that_is_stuck_refutes_what_is_claimed_of_the_kills() -> None:
-    silences = {"Postgres": 4.0, "the API": 2.0}
-    assert all(claim.held for claim in of_kills(silences, ALL_IS_WELL))
+def test_a_lost_or_stuck_hold_or_an_outage_that_lasts_refutes_what_is_claimed_of_the_kills() -> None:
+    strikes = [Strike("Postgres", recovered=True, silence=4.0, answers=Counter())]
+    assert all(claim.held for claim in of_kills(strikes, ALL_IS_WELL))
+    for_ever = [*strikes, Strike("the API", recovered=False, silence=60.0, answers=Counter())]
+    assert [claim.seen for claim in of_kills(for_ever, ALL_IS_WELL) if not claim.held] == ["the API"]
     lost = Reckoning(ALL_IS_WELL.ends, 0.2, ["acknowledged and not there: c"])
-    assert [claim.seen for claim in of_kills(silences, lost) if not claim.held] == [
+    assert [claim.seen for claim in of_kills(strikes, lost) if not claim.held] == [
         "1 complaints, such as: acknowledged and not there: c"
     ]
     late = Reckoning(ALL_IS_WELL.ends, OVERDUE_SECONDS + 1, [])
-    assert [claim.held for claim in of_kills(silences, late)].count(False) == 1
+    assert [claim.held for claim in of_kills(strikes, late)].count(False) == 1
