@@ -44,7 +44,8 @@ def create_app(
         if settings.stripe_api_key is not None:
             key = settings.stripe_api_key.get_secret_value()
             stripe = await stack.enter_async_context(connected(key, settings.stripe_api_base))
-        context = Context(settings, engine, await connect(lazy=True), telemetry, task_queue, stripe)
+        temporal = await connect(settings.temporal_api_key, lazy=True)
+        context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
         calls = WorkflowCalls(context.temporal, task_queue)
         app.state.context = context
         app.state.lifecycle = Lifecycle(context, calls)

@@ -28,6 +28,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert rows[str(field.alias)] == default, field.alias
 
 
+def test_every_secret_that_may_come_from_a_file_is_named() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    (section,) = re.findall(r"There is one for each of\n\n(.*?)\n\n", text, re.DOTALL)
+    assert set(re.findall(r"`([A-Z_]+)`", section)) == set(Settings.secrets())
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text())
