@@ -16,7 +16,7 @@ from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
 from payments.graces import grace_seconds
 from payments.standing import Standing
 from payments.webhook import HOLD_KEY, SHOP_KEY
-from workflows.messages import (
+from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,

@@ -16,13 +16,10 @@ from inventory.telemetry import Telemetry
 from workflows.messages import (
     AttachRequest,
     Busy,
-    Claimed,
     DeadlineRequest,
     EndedHold,
     Held,
-    LatePayment,
     Line,
-    Payment,
     ReferenceTaken,
     Reservation,
     ReserveRequest,
@@ -33,6 +30,7 @@ from workflows.messages import (
     ShortItem,
     TooLate,
 )
+from workflows.payment_messages import Claimed, LatePayment, Payment
 from workflows.ports import StockPort
 
 Answer = TypeVar("Answer")

@@ -17,11 +17,8 @@ from payments.checkout import Order, session_params
 from payments.gateway import IDEMPOTENCY_ERROR, Gateway, StripeAwayError, StripeRefusedError
 from payments.standing import Standing
 from payments.webhook import HANDLED, Heard
-from workflows.messages import (
-    Attach,
-    Attached,
-    Cancel,
-    Checkout,
+from workflows.messages import Attach, Attached, Cancel, Checkout
+from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,

@@ -37,11 +37,10 @@ from workflows.messages import (
     Extend,
     Extended,
     HoldInput,
-    LatePayment,
     Reservation,
     hold_workflow_id,
-    late_payment_workflow_id,
 )
+from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.starting import start_options
 
 _NOT_READY_SECONDS = 0.05

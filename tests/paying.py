@@ -19,14 +19,8 @@ from payments.checkout import Order, PaidLine, session_params
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP, Stack, running_stack
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import (
-    Checkout,
-    CheckoutOpened,
-    HoldInput,
-    LatePaymentEnded,
-    Line,
-    late_payment_workflow_id,
-)
+from workflows.messages import Checkout, HoldInput, Line
+from workflows.payment_messages import CheckoutOpened, LatePaymentEnded, late_payment_workflow_id
 
 LINE: dict[str, Any] = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
 PAGES = {"successUrl": "https://shop.example/paid", "cancelUrl": "https://shop.example/cart"}

@@ -2,27 +2,23 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import TypedDict
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows import legible
-from workflows.messages import (
-    AttachRequest,
+from workflows.messages import AttachRequest, DeadlineRequest, Reservation, ReserveRequest, Settled, SettleRequest
+from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
-    DeadlineRequest,
     LatePayment,
     LatePaymentReport,
     OpenCheckout,
     PaymentQuery,
     PaymentStanding,
     PaymentTrouble,
-    Reservation,
-    ReserveRequest,
-    Settled,
-    SettleRequest,
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort, StockPort
 
@@ -50,6 +46,21 @@ WITH_PATIENCE = RetryPolicy(
 UNTIL_KNOWN = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
 
+class _Limits(TypedDict):
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+class _LimitsOfCalls(_Limits):
+    heartbeat_timeout: timedelta
+
+
+_STATEMENT_UNTIL_KNOWN = _Limits(start_to_close_timeout=_STATEMENT, retry_policy=UNTIL_KNOWN)
+_CALLS_WITH_PATIENCE = _LimitsOfCalls(
+    start_to_close_timeout=_CALLS, heartbeat_timeout=_SIGN_OF_LIFE, retry_policy=WITH_PATIENCE
+)
+
+
 async def reserve(request: ReserveRequest) -> Reservation:
     """Take the stock, or find out whether an attempt that was not answered took it."""
     try:
@@ -65,8 +76,7 @@ async def reserve(request: ReserveRequest) -> Reservation:
             StockPort.reserve,
             request,
             summary="find out whether the stock was taken",
-            start_to_close_timeout=_STATEMENT,
-            retry_policy=UNTIL_KNOWN,
+            **_STATEMENT_UNTIL_KNOWN,
         )
 
 
@@ -76,8 +86,7 @@ async def write_deadline(request: DeadlineRequest) -> bool:
         StockPort.move_deadline,
         request,
         summary="write the new deadline",
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )
 
 
@@ -100,8 +109,7 @@ async def settle(request: SettleRequest) -> Settled:
         StockPort.settle,
         request,
         summary=legible.end(request.to, request.reason),
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )
 
 
@@ -111,8 +119,7 @@ async def attach(request: AttachRequest) -> bool:
         StockPort.attach_payment,
         request,
         summary=f"write the payment {request.payment.id} to the hold",
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )
 
 
@@ -122,10 +129,8 @@ async def open_checkout(request: OpenCheckout, give_up_after: timedelta) -> Chec
         PaymentsPort.open_checkout,
         request,
         summary="open the Checkout Session",
-        start_to_close_timeout=_CALLS,
-        heartbeat_timeout=_SIGN_OF_LIFE,
         schedule_to_close_timeout=give_up_after,
-        retry_policy=WITH_PATIENCE,
+        **_CALLS_WITH_PATIENCE,
     )
 
 
@@ -146,10 +151,8 @@ async def close(query: PaymentQuery, give_up_after: timedelta) -> PaymentStandin
         PaymentsPort.close_payment,
         query,
         summary=f"close {query.payment.id}, so that nobody pays for stock that is given back",
-        start_to_close_timeout=_CALLS,
-        heartbeat_timeout=_SIGN_OF_LIFE,
         schedule_to_close_timeout=give_up_after,
-        retry_policy=WITH_PATIENCE,
+        **_CALLS_WITH_PATIENCE,
     )
 
 
@@ -159,9 +162,7 @@ async def capture(query: PaymentQuery) -> None:
         PaymentsPort.capture_payment,
         query,
         summary=f"capture {query.payment.id}",
-        start_to_close_timeout=_CALLS,
-        heartbeat_timeout=_SIGN_OF_LIFE,
-        retry_policy=WITH_PATIENCE,
+        **_CALLS_WITH_PATIENCE,
     )
 
 
@@ -171,9 +172,7 @@ async def give_money_back(query: PaymentQuery) -> None:
         PaymentsPort.give_money_back,
         query,
         summary=f"give {query.payment.id} back",
-        start_to_close_timeout=_CALLS,
-        heartbeat_timeout=_SIGN_OF_LIFE,
-        retry_policy=WITH_PATIENCE,
+        **_CALLS_WITH_PATIENCE,
     )
 
 
@@ -183,9 +182,7 @@ async def look_until_known(query: PaymentQuery) -> PaymentStanding:
         PaymentsPort.look_at_payment,
         query,
         summary=f"look at {query.payment.id}",
-        start_to_close_timeout=_CALLS,
-        heartbeat_timeout=_SIGN_OF_LIFE,
-        retry_policy=WITH_PATIENCE,
+        **_CALLS_WITH_PATIENCE,
     )
 
 
@@ -195,8 +192,7 @@ async def claim(late: LatePayment) -> Claimed:
         StockPort.claim_late_payment,
         late,
         summary="take the stock again, if it is there",
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )
 
 
@@ -206,8 +202,7 @@ async def report_trouble(trouble: PaymentTrouble) -> None:
         PaymentsPort.report_trouble,
         trouble,
         summary=legible.plain(trouble.problem),
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )
 
 
@@ -217,6 +212,5 @@ async def report_late_payment(report: LatePaymentReport) -> None:
         PaymentsPort.report_late_payment,
         report,
         summary=f"report: {report.outcome}",
-        start_to_close_timeout=_STATEMENT,
-        retry_policy=UNTIL_KNOWN,
+        **_STATEMENT_UNTIL_KNOWN,
     )

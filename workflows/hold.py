@@ -1,24 +1,21 @@
 """HoldWorkflow: one checkout's hold, from its reserve to the one end that it has."""
 
 import asyncio
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from temporalio import workflow
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError
 
 from workflows import effects, legible
 from workflows.extensions import Extensions
-from workflows.late_payment import LatePaymentWorkflow
+from workflows.leaving import leave_nothing_unanswered
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     HOLD_STATUS,
     IDEMPOTENCY_CONFLICT,
-    SHOP_ID,
     Attach,
     Attached,
     Cancel,
@@ -32,19 +29,15 @@ from workflows.messages import (
     Extended,
     Held,
     HoldInput,
-    LatePayment,
-    Payment,
-    PaymentFailed,
-    PaymentProcessing,
     Reservation,
     ReserveRequest,
     SettledStatus,
     SettleRequest,
     Snapshot,
-    late_payment_workflow_id,
 )
 from workflows.outcome import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
 from workflows.paying import Paying
+from workflows.payment_messages import Payment, PaymentFailed, PaymentProcessing
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -66,7 +59,6 @@ class HoldWorkflow:
         self._ended: EndStatus | None = None
         self._ended_hold: EndedHold | None = None
         self._bought_by: Payment | None = None
-        self._handed_on: set[str] = set()
 
     @workflow.run
     async def run(self, hold: HoldInput) -> Ended:
@@ -106,7 +98,7 @@ class HoldWorkflow:
             self._bought_by = self._reservation.payment if ended == "committed" else None
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
-        await self._leave_nothing_unanswered()
+        await leave_nothing_unanswered(self._hold, self._facts, self._paying, self._bought_by)
         return Ended(ended)
 
     async def _reserve(self) -> Reservation:
@@ -208,39 +200,6 @@ class HoldWorkflow:
             self._bought_by = settled.hold.payment
         self._show(f"Ended as {legible.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
-
-    async def _leave_nothing_unanswered(self) -> None:
-        """Hand on each payment that did not buy the hold and let the handlers answer, until nothing is left.
-
-        The last look and the return have no await between them: a payment that comes between settle's result and
-        the end of the run is delivered again by the server, and is lost unless somebody looks.
-        """
-        await self._paying.leave()
-        while True:
-            heard_of = [*self._facts.payments.values(), *self._facts.withdrawn.values()]
-            payments = [payment for payment in heard_of if payment.id not in self._handed_on]
-            for payment in payments:
-                self._handed_on.add(payment.id)
-                if self._bought_by is None or not payment.bought(self._bought_by):
-                    await self._hand_on(payment)
-                elif payment.needs_capture:
-                    await self._paying.capture(payment)
-            if not workflow.all_handlers_finished():
-                await workflow.wait_condition(workflow.all_handlers_finished)
-            elif not payments:
-                return
-
-    async def _hand_on(self, payment: Payment) -> None:
-        late = LatePayment(self._hold.shop_id, self._hold.hold_id, payment)
-        with suppress(WorkflowAlreadyStartedError):  # a webhook was faster
-            await workflow.start_child_workflow(
-                LatePaymentWorkflow.run,
-                late,
-                id=late_payment_workflow_id(payment.id),
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
-                static_summary=legible.late_payment(late),
-            )
 
     def _show(self, what: str) -> None:
         workflow.set_current_details(what)

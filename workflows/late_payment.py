@@ -10,7 +10,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows import effects, legible
-from workflows.messages import (
+from workflows.messages import hold_workflow_id
+from workflows.payment_messages import (
     Claimed,
     CloseCase,
     LateOutcome,
@@ -20,7 +21,6 @@ from workflows.messages import (
     Payment,
     PaymentQuery,
     PaymentStanding,
-    hold_workflow_id,
 )
 
 Answer = TypeVar("Answer")

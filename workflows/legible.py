@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from workflows.messages import Busy, Held, HoldInput, LatePayment, ReferenceTaken, Reservation, Shortage, TooLate
+from workflows.messages import Busy, Held, HoldInput, ReferenceTaken, Reservation, Shortage, TooLate
+from workflows.payment_messages import LatePayment
 
 _SUMMARY_BYTES = 400
 _DETAILS_BYTES = 20_000

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from workflows.messages import Attach, Cancel, Commit, Payment, PaymentProcessing
+from workflows.messages import Attach, Cancel, Commit
+from workflows.payment_messages import Payment, PaymentProcessing
 
 
 @dataclass

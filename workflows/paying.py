@@ -10,15 +10,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows import effects
-from workflows.messages import (
-    Attach,
-    Attached,
-    AttachRequest,
-    Cancel,
+from workflows.messages import Attach, Attached, AttachRequest, Cancel, HoldInput
+from workflows.outcome import Facts
+from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,
-    HoldInput,
     OpenCheckout,
     Payment,
     PaymentProcessing,
@@ -26,7 +23,6 @@ from workflows.messages import (
     PaymentStanding,
     PaymentTrouble,
 )
-from workflows.outcome import Facts
 from workflows.ports import NOT_CONFIGURED
 
 Answer = TypeVar("Answer")

@@ -4,21 +4,16 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
-from workflows.messages import (
-    AttachRequest,
+from workflows.messages import AttachRequest, DeadlineRequest, Reservation, ReserveRequest, Settled, SettleRequest
+from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
-    DeadlineRequest,
     LatePayment,
     LatePaymentReport,
     OpenCheckout,
     PaymentQuery,
     PaymentStanding,
     PaymentTrouble,
-    Reservation,
-    ReserveRequest,
-    Settled,
-    SettleRequest,
 )
 
 PAYMENT_REFUSED = "payment_refused"

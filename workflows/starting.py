@@ -13,15 +13,7 @@ from temporalio.common import (
 )
 
 from workflows import legible
-from workflows.messages import (
-    HOLD_EXPIRES_AT,
-    HOLD_REFERENCE,
-    HOLD_STATUS,
-    SHOP_ID,
-    HoldInput,
-    Line,
-    hold_workflow_id,
-)
+from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, HoldInput, Line, hold_workflow_id
 
 _SEARCH_ATTRIBUTE_BYTES = 2048
 """What Temporal takes as the value of one, as JSON."""

@@ -20,7 +20,8 @@ from api.payments import Payments
 from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
 from inventory.holds import list_holds, read_hold
 from inventory.settings import MIN_TTL_SECONDS, Mode
-from workflows.messages import Cancel, Commit, Extend, Payment
+from workflows.messages import Cancel, Commit, Extend
+from workflows.payment_messages import Payment
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
 

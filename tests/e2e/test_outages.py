@@ -13,7 +13,7 @@ from tests.e2e.wire import Wire, wire_to
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP
 from tests.stock import stock_of
-from workflows.messages import Payment
+from workflows.payment_messages import Payment
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from tests.payments.market import ON_HAND, Market
 from tests.payments.shoppers import OPENED_BY
 from tests.stack import SHOP
 from tests.stock import stock_of
-from workflows.messages import hold_workflow_id, late_payment_workflow_id
+from workflows.messages import hold_workflow_id
+from workflows.payment_messages import late_payment_workflow_id
 
 _HOLDS = """
 SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session

@@ -12,7 +12,8 @@ from payments.graces import GRACES
 from tests.paying import Shop, running_shop, until
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
 from workflows.conversion import data_converter
-from workflows.messages import Cancel, LatePaymentEnded
+from workflows.messages import Cancel
+from workflows.payment_messages import LatePaymentEnded
 
 
 @pytest.fixture

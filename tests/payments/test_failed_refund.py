@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.paying import Shop, until
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import CloseCase
+from workflows.payment_messages import CloseCase
 
 
 async def test_a_refund_that_fails_while_its_case_is_open_is_left_to_a_person(corner: Shop) -> None:

@@ -15,7 +15,7 @@ from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop,
 from tests.stack import SHOP
 from workflows.conversion import data_converter
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import CloseCase, LatePayment, Payment, late_payment_workflow_id
+from workflows.payment_messages import CloseCase, LatePayment, Payment, late_payment_workflow_id
 
 MOVEMENT = 'SELECT kind, delta, actor, reason FROM "InventoryMovement" WHERE "holdId" = %(hold)s'
 

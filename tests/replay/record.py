@@ -35,17 +35,19 @@ from workflows.messages import (
     Cancel,
     Checkout,
     CheckoutAnswer,
-    CheckoutOpened,
-    CloseCase,
     Commit,
     Extend,
     HoldInput,
-    LatePayment,
     Line,
+    hold_workflow_id,
+)
+from workflows.payment_messages import (
+    CheckoutOpened,
+    CloseCase,
+    LatePayment,
     Payment,
     PaymentFailed,
     PaymentProcessing,
-    hold_workflow_id,
     late_payment_workflow_id,
 )
 

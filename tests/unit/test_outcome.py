@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from workflows.messages import Cancel, Commit, Payment, PaymentProcessing
+from workflows.messages import Cancel, Commit
 from workflows.outcome import Close, Expire, Facts, GiveBack, Look, Outcome, Sell, Wait, decide
+from workflows.payment_messages import Payment, PaymentProcessing
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(minutes=20), NOW - timedelta(seconds=1)

@@ -17,7 +17,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from tests.stack import SHOP, Stack
 from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, Line, Payment, hold_workflow_id
+from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, Line, hold_workflow_id
+from workflows.payment_messages import Payment
 
 Handle = WorkflowHandle[HoldWorkflow, Ended]
 

@@ -10,20 +10,8 @@ from tests.stack import Stack
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held, send, start_and_ask, start_hold, until_so
 from workflows.hold import HoldWorkflow
-from workflows.messages import (
-    HOLD_STATUS,
-    Cancel,
-    Commit,
-    Ended,
-    Extend,
-    Payment,
-    PaymentFailed,
-    PaymentProcessing,
-    Reservation,
-    Shortage,
-    ShortItem,
-    TooLate,
-)
+from workflows.messages import HOLD_STATUS, Cancel, Commit, Ended, Extend, Reservation, Shortage, ShortItem, TooLate
+from workflows.payment_messages import Payment, PaymentFailed, PaymentProcessing
 
 CARD = Payment(payment_intent_id="pi_card", session_id="cs_1")
 

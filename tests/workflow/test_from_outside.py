@@ -13,7 +13,8 @@ from tests.stack import Stack, running_stack
 from tests.stock import until_waiting
 from tests.workflow.sending import Handle, held
 from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Ended, Payment
+from workflows.messages import Cancel, Ended
+from workflows.payment_messages import Payment
 
 
 @pytest.mark.parametrize(
