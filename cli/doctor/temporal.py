@@ -37,7 +37,7 @@ _FIXES = {
     "InvalidCertificate": "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of whoever signed the server's",
     "KeyMismatch": "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH: set the pair right",
     "InvalidContentType": "the server does not speak TLS: take TEMPORAL_TLS… and TEMPORAL_API_KEY out",
-    "transport error": "does the server want TLS (TEMPORAL_TLS=true), or a client's certificate that it trusts "
+    "after connection": "does the server want TLS (TEMPORAL_TLS=true), or a client's certificate that it trusts "
     "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)? Its log says",
 }
 """By what Temporal's library says of a connection that was not made."""
