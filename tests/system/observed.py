@@ -56,7 +56,7 @@ def observing(up: Up, folder: Path) -> Iterator[Observed]:
     del config["alerting"]
     targets = {"holdfast-api": api, "holdfast-worker": worker}
     config["scrape_configs"] = [
-        {**job, "static_configs": [{"targets": [targets[job["job_name"]]]}]}
+        {"job_name": job["job_name"], "static_configs": [{"targets": [targets[job["job_name"]]]}]}
         for job in config["scrape_configs"]
         if job["job_name"] in targets
     ]
