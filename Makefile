@@ -9,7 +9,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-heade
 SOURCES := activities api bench cli client inventory migrations payments simulator tests workflows worker.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-system check format build migrate bench chaos lock clean
+.PHONY: help up test test-system check format build migrate bench cluster chaos lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ migrate: $(READY) ## Bring the database at DATABASE_URL to the newest schema
 
 bench: $(READY) ## Measure against the engine's floor; writes bench/RESULTS.md and its plot
 	@$(BIN)/python -m bench
+
+cluster: $(READY) ## Run, measure and break Holdfast on a real Temporal cluster; writes bench/CLUSTER.md
+	@$(BIN)/python -m bench.cluster
 
 chaos: $(READY) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
 	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from bench import measure, plot, report
-from bench.machine import describe
+from bench.machine import describe, dev_server
 from bench.measure import CLIENTS, QUICK, Figures, Plan
-from bench.stack import Bench, running
+from bench.stack import running
 
 _HERE = Path(__file__).parent
 
@@ -41,17 +41,13 @@ def main() -> int:
             _say(f"{plan.open_holds} open holds")
             measure.open_holds(bench, load, plan, figures)
             figures.items_that_do_not_add_up = bench.audit()
-            machine = _described(bench)
+            machine = describe(bench.postgres.url, dev_server())
     text = report.render(figures, plan, machine, command, time.monotonic() - began)
     print(text)
     if out is not None:
         (out / "RESULTS.md").write_text(text + "\n")
         plot.draw(figures, out / "results.png")
     return 0
-
-
-def _described(bench: Bench) -> list[tuple[str, str]]:
-    return describe(bench.postgres.url)
 
 
 def _say(what: str) -> None:

@@ -12,9 +12,14 @@ import psycopg
 from cli.embedded import temporal_binary
 
 
-def describe(database_url: str) -> list[tuple[str, str]]:
-    """Return what a reader has to know of the machine, as names and values."""
+def dev_server() -> str:
+    """Return what Temporal is in most measurements."""
     temporal = subprocess.run([temporal_binary(), "--version"], capture_output=True, text=True, check=True)
+    return f"{temporal.stdout.strip()}, dev server on SQLite (WAL)"
+
+
+def describe(database_url: str, temporal: str) -> list[tuple[str, str]]:
+    """Return what a reader has to know of the machine, as names and values."""
     with psycopg.connect(database_url) as connection:
         postgres = connection.info.parameter_status("server_version") or "unknown"
     return [
@@ -22,7 +27,7 @@ def describe(database_url: str) -> list[tuple[str, str]]:
         ("Memory", f"{psutil.virtual_memory().total / 2**30:.0f} GiB"),
         ("System", f"{platform.system()} {platform.release()}"),
         ("Python", f"{platform.python_implementation()} {platform.python_version()}"),
-        ("Temporal", f"{temporal.stdout.strip()}, dev server on SQLite (WAL); temporalio {version('temporalio')}"),
+        ("Temporal", f"{temporal}; temporalio {version('temporalio')}"),
         ("Postgres", f"{postgres}, synchronous_commit on; SQLAlchemy {version('sqlalchemy')}"),
         ("HTTP", f"uvicorn {version('uvicorn')}, FastAPI {version('fastapi')}"),
     ]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from bench.figures import PROCESSES, cpu_per_lifecycle, latencies, percentile, rate, ratio, ratios
 from bench.measure import HOT_CONNECTIONS, Figures, Plan
 
-_MARKS = {True: "✓", False: "✗"}
+MARKS = {True: "✓", False: "✗"}
 _KIND = {"product": "Holdfast", "floor": "floor"}
 
 
@@ -14,7 +14,8 @@ def _many(clients: int) -> str:
     return "1 client" if clients == 1 else f"{clients} clients"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table; all but its first column are numbers."""
     lines = ["| " + " | ".join(row) + " |" for row in (heads, ["---", *["---:"] * (len(heads) - 1)], *rows)]
     return "\n".join(lines)
 
@@ -24,7 +25,7 @@ def render(figures: Figures, plan: Plan, machine: Sequence[tuple[str, str]], com
     parts = [
         "# Benchmark results",
         _introduction(plan, command, seconds),
-        _table(["Machine", ""], machine).replace("---:", "---"),
+        table(["Machine", ""], machine).replace("---:", "---"),
         "## Targets",
         _targets(figures),
         "## Lifecycles: create, then commit, over HTTP",
@@ -58,15 +59,15 @@ def _targets(figures: Figures) -> str:
     rows = []
     for clients in figures.lifecycles:
         value = ratio(figures, clients)
-        rows.append((f"lifecycles/s of the floor's, {_many(clients)}", "≥ 0.70", f"{value:.2f}", _MARKS[value >= 0.7]))
+        rows.append((f"lifecycles/s of the floor's, {_many(clients)}", "≥ 0.70", f"{value:.2f}", MARKS[value >= 0.7]))
     for clients in (1, 16):
         product, floor = (percentile(latencies(figures, clients, name, "create_ms"), 95) for name in _KIND)
         value = product / floor
         said = f"{value:.2f}x ({product:.1f} / {floor:.1f} ms)"
-        rows.append((f"create p95 of the floor's, {_many(clients)}", "≤ 1.50x", said, _MARKS[value <= 1.5]))
+        rows.append((f"create p95 of the floor's, {_many(clients)}", "≤ 1.50x", said, MARKS[value <= 1.5]))
     p95 = percentile([ms for result in figures.validations for ms in result.create_ms], 95)
-    rows.append(("validate p95, 16 clients", "< 10 ms", f"{p95:.1f} ms", _MARKS[p95 < 10]))
-    return _table(["Target", "wanted", "measured", ""], rows)
+    rows.append(("validate p95, 16 clients", "< 10 ms", f"{p95:.1f} ms", MARKS[p95 < 10]))
+    return table(["Target", "wanted", "measured", ""], rows)
 
 
 def _lifecycles(figures: Figures) -> str:
@@ -82,7 +83,7 @@ def _lifecycles(figures: Figures) -> str:
         turns = ", ".join(f"{value:.2f}" for value in ratios(figures, clients))
         rows.append([f"{_many(clients)}, ratio", f"**{ratio(figures, clients):.2f}**", f"by turn: {turns}", "", ""])
     heads = ["", "lifecycles/s", "create p50 / p95 / p99 ms", "commit p50 / p95 / p99 ms", "samples"]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _cpu(figures: Figures) -> str:
@@ -94,7 +95,7 @@ def _cpu(figures: Figures) -> str:
             cells = [*(used[process] for process in PROCESSES), total, used["load"], used["elsewhere"]]
             rows.append([f"{_many(clients)}, {label}", *(f"{cell:.2f}" for cell in cells)])
     heads = ["", *PROCESSES, "sum", "load generator", "rest of the machine"]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _statements(figures: Figures) -> str:
@@ -114,7 +115,7 @@ def _statements(figures: Figures) -> str:
         " quantity >= 1 RETURNING quantity`: no hold, no line, nothing to repeat by. Both go through the same engine,"
         " in turns, without HTTP and without Temporal, in one Python process."
     )
-    return f"{_table(['', 'measured'], rows)}\n\n{note}"
+    return f"{table(['', 'measured'], rows)}\n\n{note}"
 
 
 def _memory(figures: Figures, plan: Plan) -> str:
@@ -129,7 +130,7 @@ def _memory(figures: Figures, plan: Plan) -> str:
     heads += ["CPU at rest, % of a core", "CPU with the holds, % of a core", "USS a hold, KiB"]
     pace = figures.opened.done / figures.opened.seconds
     note = f"The holds were made at 16 clients, {pace:.0f} a second. The CPU with them is over {plan.idle:.0f} s."
-    return f"{_table(heads, rows)}\n\n{note}"
+    return f"{table(heads, rows)}\n\n{note}"
 
 
 def _errors(figures: Figures) -> str:

@@ -81,7 +81,7 @@ class Load:
             raise RuntimeError("the load generator ended")
         return Result(**json.loads(line))
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._process.terminate()
         self._process.wait()
 
@@ -119,13 +119,7 @@ class Bench:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE holdfast")
         migrate(self.database_url)
-        asyncio.run(self._stock())
-
-    async def _stock(self) -> None:
-        engine = create_engine(self.settings)
-        counts = [ItemCount(f"SKU-{number:04}", "", _PLENTY) for number in range(ITEMS)]
-        await count_items(engine, SHOP, counts, actor="bench")
-        await engine.dispose()
+        stock_shop(self.settings)
 
     def audit(self) -> int:
         """Return how many items do not add up: held and the sum of active lines, on hand and the last movement."""
@@ -133,6 +127,18 @@ class Bench:
             row = connection.execute(_AUDIT, {"shop": SHOP}).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def stock_shop(settings: Settings) -> None:
+    """Put plenty of every item into the shop that the load is for."""
+
+    async def stock() -> None:
+        engine = create_engine(settings)
+        counts = [ItemCount(f"SKU-{number:04}", "", _PLENTY) for number in range(ITEMS)]
+        await count_items(engine, SHOP, counts, actor="bench")
+        await engine.dispose()
+
+    asyncio.run(stock())
 
 
 _AUDIT = """
@@ -159,5 +165,5 @@ def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
             stack.callback(app.stop)
             app.start()
         load = Load()
-        stack.callback(load.stop)
+        stack.callback(load.close)
         yield bench, load

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -11,6 +13,7 @@ import httpx
 ITEMS = {"TEE": 5000, "MUG": 5000, "RARE": 6}
 """What the shop has of each. RARE is fought over."""
 SHORTEST_LIFE = 30
+SHOPPERS = 8
 _UNKNOWN = frozenset({202, 429, 503, 504})
 _PATIENCE = 12
 
@@ -112,3 +115,22 @@ class Shopper:
                     return None
             await asyncio.sleep(self._dice.uniform(0.1, 0.6))
         return None
+
+
+def dice(*seed: int) -> Random:
+    """Return dice that fall the same way for the same seed."""
+    return Random("/".join(map(str, seed)))  # noqa: S311 - nothing secret
+
+
+@asynccontextmanager
+async def shopping(http: httpx.AsyncClient, shop: str, seed: int, told: Told) -> AsyncIterator[None]:
+    """Open the shop, with an admin's `http`, and let shoppers come and go while the block runs."""
+    items = [{"sku": sku, "onHand": on_hand} for sku, on_hand in ITEMS.items()]
+    answer = await http.put("/api/inventory/items", json={"shopId": shop, "items": items})
+    assert answer.status_code == 200, answer.text
+    closing = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(SHOPPERS):
+            tasks.create_task(Shopper(http, shop, f"shopper-{number}", dice(seed, number), told).shop(closing))
+        yield
+        closing.set()

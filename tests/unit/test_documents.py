@@ -34,6 +34,13 @@ def test_every_secret_that_may_come_from_a_file_is_named() -> None:
     assert set(re.findall(r"`([A-Z_]+)`", section)) == set(Settings.secrets())
 
 
+def test_every_variable_of_temporals_configuration_is_documented() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    used = set(re.findall(r'env "([A-Z0-9_]+)"', (ROOT / "deploy" / "temporal" / "config.yaml").read_text()))
+    assert used
+    assert not [name for name in used if f"`{name}`" not in text]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text())

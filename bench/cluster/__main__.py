@@ -1,0 +1,98 @@
+"""`python -m bench.cluster`: run Holdfast on a cluster as in production, examine, measure and break it.
+
+The exit code is 0 only if all that must be true of it was.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from bench.cluster.binaries import VERSION, server_binaries
+from bench.cluster.claims import of_command, of_kills, of_load, of_metrics
+from bench.cluster.kills import kill_each
+from bench.cluster.report import Seen, render
+from bench.cluster.throughput import QUICK, Plan, Size, measure
+from bench.cluster.topology import Cluster, running
+from bench.machine import describe
+from bench.stack import Load
+from cli.processes import EmbeddedError
+
+_HERE = Path(__file__).parent
+_BUILT = Path(".cluster")
+_TEMPORAL = f"server {VERSION}, four services on Postgres, and to compare its dev server on SQLite (WAL)"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short trial run; its figures are noise")
+    parser.add_argument("--out", type=Path, help="where the results go (default: bench/CLUSTER.md, none if quick)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped, as with Ctrl-C
+    out: Path | None = options.out or (None if options.quick else _HERE.parent / "CLUSTER.md")
+    command = " ".join(["python -m bench.cluster", *sys.argv[1:]])
+    plan, began = QUICK if options.quick else Plan(), time.monotonic()
+    try:
+        binaries = server_binaries(_BUILT, os.environ, _say)
+        with tempfile.TemporaryDirectory(prefix="holdfast-cluster-") as folder:
+            Path(folder).chmod(0o755)
+            _say("starting")
+            with running(Path(folder), binaries) as cluster:
+                seen = _run(cluster, plan)
+                machine = describe(cluster.postgres.url, _TEMPORAL)
+    except EmbeddedError as error:
+        print(f"make cluster: {error}", file=sys.stderr)
+        for line in error.trail:
+            print(f"  | {line}", file=sys.stderr)
+        return 1
+    text = render(seen, plan, machine, command, time.monotonic() - began)
+    print(text)
+    if out is not None:
+        out.write_text(text + "\n")
+    return 0 if all(claim.held for claim in seen.claims) else 1
+
+
+def _run(cluster: Cluster, plan: Plan) -> Seen:
+    doctor = _holdfast(cluster, "doctor", "--api-processes", "2", "--worker-processes", "2")
+    smoke = _holdfast(cluster, "smoke")
+    _say("throughput")
+    with closing(Load()) as load:
+        figures = measure(cluster, load, plan)
+    metrics = of_metrics(cluster.temporal.metrics)
+    strikes, reckoning = asyncio.run(kill_each(cluster, _say))
+    alone = Size(1, 1)
+    claims = [
+        of_command("`holdfast doctor` finds no fault", doctor),
+        of_command("`holdfast smoke` gets through", smoke),
+        metrics,
+        of_load("One API and one worker process are enough", figures.turns[alone]),
+        of_load(
+            "With two of either, or on the dev server, every answer is as expected too",
+            [result for size, results in figures.turns.items() if size != alone for result in results],
+        ),
+        *of_kills({strike.target: strike.silence for strike in strikes}, reckoning),
+    ]
+    return Seen(claims, smoke.stdout, figures, strikes, len(os.sched_getaffinity(0)))
+
+
+def _holdfast(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    _say(f"holdfast {' '.join(arguments)}")
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    ran = subprocess.run(command, env=cluster.environment, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        print(ran.stdout + ran.stderr, file=sys.stderr)
+    return ran
+
+
+def _say(what: str) -> None:
+    print(f"... {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

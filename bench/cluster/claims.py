@@ -1,0 +1,76 @@
+"""What must be true of the cluster, and what was seen."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.load import Result
+from tests.chaos.reckoning import OVERDUE_SECONDS, Reckoning
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that must be true, and what was seen of it."""
+
+    text: str
+    held: bool
+    seen: str
+
+
+def of_command(text: str, ran: CompletedProcess[str]) -> Claim:
+    """Claim that a command ended well; what it printed last says how."""
+    lines = (ran.stdout + ran.stderr).strip().splitlines() or ["it printed nothing"]
+    return Claim(text, ran.returncode == 0, lines[-1])
+
+
+def of_metrics(endpoints: Mapping[str, str]) -> Claim:
+    """Claim that each endpoint, by the name of its service, has series that Prometheus understands."""
+    series: dict[str, int] = {}
+    for service, endpoint in endpoints.items():
+        answer = httpx.get(f"http://{endpoint}/metrics", timeout=10, trust_env=False)
+        series[service] = sum(len(family.samples) for family in text_string_to_metric_families(answer.text))
+    seen = ", ".join(f"{service} {number}" for service, number in series.items())
+    return Claim("Each of Temporal's services has metrics for Prometheus", all(series.values()), f"series: {seen}")
+
+
+def of_load(text: str, turns: Iterable[Result]) -> Claim:
+    """Claim that something was done, and that all answers were as expected."""
+    errors: Counter[str] = Counter()
+    done = 0
+    for result in turns:
+        done += result.done
+        errors.update(result.errors)
+    others = ", ".join(f"{number} x {kind}" for kind, number in sorted(errors.items())) or "no other answer"
+    return Claim(text, done > 0 and not errors, f"{done} lifecycles, {others}")
+
+
+def of_kills(silences: Mapping[str, float], reckoning: Reckoning) -> list[Claim]:
+    """Claim what must be true after every process was killed. Raised already: that new holds were made each time."""
+    lost = _first(reckoning.complaints)
+    ends = ", ".join(f"{number} {status}" for status, number in sorted(Counter(reckoning.ends.values()).items()))
+    worst = max(silences, key=lambda target: silences[target])
+    return [
+        Claim(
+            "After every kill there are new holds again",
+            held=True,
+            seen=f"{len(silences)} kills, at most {silences[worst]:.1f} s without ({worst})",
+        ),
+        Claim(
+            "Every acknowledged hold is there, ended as was told and as its workflow says; stock adds up",
+            held=not reckoning.complaints,
+            seen=lost or f"{len(reckoning.ends)} holds: {ends}",
+        ),
+        Claim(
+            f"No hold is stuck past its deadline and {OVERDUE_SECONDS} s",
+            held=reckoning.longest_lag <= OVERDUE_SECONDS,
+            seen=f"expired {reckoning.longest_lag:.1f} s after it at the latest",
+        ),
+    ]
+
+
+def _first(complaints: Sequence[str]) -> str:
+    return f"{len(complaints)} complaints, such as: {complaints[0]}" if complaints else ""

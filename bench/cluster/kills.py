@@ -1,0 +1,144 @@
+"""Kill every process of the cluster in turn (SIGKILL), under load, and reckon up: is anything lost?"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from bench.cluster.topology import Cluster
+from cli.member import Program
+from cli.processes import Child
+from inventory.engine import create_engine
+from tests.chaos.reckoning import Reckoning, reckon
+from tests.chaos.shoppers import Told, shopping
+from tests.e2e.deployment import until, worker_processes
+from workflows.connection import connect
+
+SHOP = "killed"
+DOWN_SECONDS = 3.0
+"""How long a process stays away that nobody else brings back."""
+_RECOVERY_SECONDS = 60.0
+_BACK_TO_NORMAL = 20
+"""So many new holds, once the process is back, and the next one is killed."""
+_LOOK_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What one kill did."""
+
+    target: str
+    silence: float
+    """The longest that no new hold was acknowledged, in seconds."""
+    answers: Counter[str]
+    """What the shoppers were told meanwhile, by HTTP status; `none` is a connection that broke."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process, how to kill it, and how it comes back."""
+
+    name: str
+    kill: Callable[[], None]
+    bring_back: Callable[[], None]
+
+
+def targets(cluster: Cluster) -> list[Target]:
+    """Return every process of the cluster, once each."""
+
+    def program(name: str, it: Program) -> Target:
+        def start() -> None:
+            it.launch()
+            it.wait_until_ready(lambda: None)
+
+        return _away(name, it.child, start)
+
+    return [
+        _one_of("one of two API processes", cluster.api.child, cluster.api_processes),
+        _one_of("one of two worker processes", cluster.worker, cluster.worker_processes),
+        program("the API, all of it", cluster.api),
+        _away("the worker, all of it", cluster.worker, cluster.start_worker),
+        *(program(f"Temporal's {name}", service) for name, service in cluster.temporal.services.items()),
+        _away("Postgres", cluster.postgres.child, cluster.postgres.start),
+    ]
+
+
+def _away(name: str, child: Child, start: Callable[[], None]) -> Target:
+    """Return what is away for a while, then started by us, as a container would be."""
+
+    def bring_back() -> None:
+        time.sleep(DOWN_SECONDS)
+        start()
+
+    return Target(name, lambda: child.stop(0), bring_back)
+
+
+def _one_of(name: str, supervisor: Child, processes: int) -> Target:
+    """Return one of several processes, that their supervisor brings back."""
+    killed: set[int] = set()
+
+    def kill() -> None:
+        process = worker_processes(supervisor)[0]
+        killed.add(process.pid)
+        process.kill()
+
+    def is_back() -> bool:
+        return len({process.pid for process in worker_processes(supervisor)} - killed) == processes
+
+    return Target(name, kill, lambda: supervisor.wait_until(is_back, _RECOVERY_SECONDS))
+
+
+async def kill_each(cluster: Cluster, say: Callable[[str], None]) -> tuple[list[Strike], Reckoning]:
+    """Kill one after the other while shoppers come and go, then wait until all holds have ended.
+
+    Raises EmbeddedError or AssertionError where the cluster does not come back.
+    """
+    told, strikes = Told(), []
+    headers = {"Authorization": f"Bearer {cluster.admin_token}"}
+    async with (
+        httpx.AsyncClient(base_url=cluster.api_url, headers=headers, timeout=30, trust_env=False) as http,
+        shopping(http, SHOP, 1, told),
+    ):
+        await _more_holds(told)
+        for target in targets(cluster):
+            strikes.append(await _strike(target, told))
+            say(f"killed {target.name}: {strikes[-1].silence:.1f} s without a new hold")
+    engine = create_engine(cluster.settings)
+    try:
+        temporal = await connect(environment=cluster.environment)
+        return strikes, await reckon(engine, temporal, SHOP, told)
+    finally:
+        await engine.dispose()
+
+
+async def _strike(target: Target, told: Told) -> Strike:
+    before, back = told.answers.copy(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        silence = tasks.create_task(_longest_silence(told, back))
+        await asyncio.to_thread(target.kill)
+        await asyncio.to_thread(target.bring_back)
+        await _more_holds(told)
+        back.set()
+    return Strike(target.name, silence.result(), told.answers - before)
+
+
+async def _longest_silence(told: Told, back: asyncio.Event) -> float:
+    known, since, longest = len(told.lines), time.monotonic(), 0.0
+    while not back.is_set():
+        await asyncio.sleep(_LOOK_SECONDS)
+        longest = max(longest, time.monotonic() - since)
+        if len(told.lines) > known:
+            known, since = len(told.lines), time.monotonic()
+    return longest
+
+
+async def _more_holds(told: Told) -> None:
+    wanted = len(told.lines) + _BACK_TO_NORMAL
+
+    async def made() -> bool:
+        return len(told.lines) >= wanted
+
+    await until(made, f"{_BACK_TO_NORMAL} more holds are made", _RECOVERY_SECONDS, pause=_LOOK_SECONDS)
