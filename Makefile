@@ -21,9 +21,9 @@ test: $(READY) ## Run the tests against a real Postgres and a real Temporal serv
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-system: $(READY) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
-	@command -v chromium >/dev/null && command -v promtool >/dev/null && command -v amtool >/dev/null || \
+	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium prometheus prometheus-alertmanager)
+		chromium prometheus prometheus-alertmanager prometheus-node-exporter)
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY) ## Check format, lint, types and import rules

@@ -40,11 +40,13 @@ class EmbeddedTemporal:
         port: int | None = None,
         ui_port: int | None = None,
         ui: bool = True,
+        metrics_port: int | None = None,
         log: Path | None = None,
     ) -> None:
         self._folder = folder.absolute() if folder else None
         self._port = port or free_port()
         self._ui_port = (ui_port or free_port()) if ui else None
+        self._metrics_port = metrics_port or free_port()
         self._log = log
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._child: Child | None = None
@@ -58,6 +60,11 @@ class EmbeddedTemporal:
     def ui_url(self) -> str | None:
         """Where its Web UI is, or None without one."""
         return f"http://127.0.0.1:{self._ui_port}" if self._ui_port else None
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its metrics are."""
+        return f"http://127.0.0.1:{self._metrics_port}/metrics"
 
     @property
     def pid(self) -> int:
@@ -88,6 +95,7 @@ class EmbeddedTemporal:
         """Begin what `start` does, without waiting until it is ready."""
         self.stop()
         command = [str(temporal_binary()), "server", "start-dev", "--ip=127.0.0.1", f"--port={self._port}"]
+        command += [f"--metrics-port={self._metrics_port}"]
         command += [*TEMPORAL_FLAGS, "--log-level=error", "--disable-config-file"]
         command += [f"--ui-port={self._ui_port}", "--ui-disable-news-fetch"] if self._ui_port else ["--headless"]
         if self._folder:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.alerts import app as alerts_app
 from cli.audit import audit_command
 from cli.doctor.command import doctor_command
 from cli.holds import app as holds_app
@@ -21,6 +22,7 @@ app.command("migrate")(migrate_command)
 app.command("audit")(audit_command)
 app.add_typer(stock_app, name="stock")
 app.add_typer(holds_app, name="holds")
+app.add_typer(alerts_app, name="alerts")
 app.command("doctor")(doctor_command)
 app.command("smoke")(smoke_command)
 app.command("report")(report_command)

@@ -16,6 +16,7 @@ class Ports:
     api: int
     temporal: int
     temporal_ui: int
+    temporal_metrics: int
     postgres: int
     worker_metrics: int
     mail: int
@@ -59,6 +60,7 @@ class Ports:
             api=ports["HOLDFAST_API_PORT"],
             temporal=ports["HOLDFAST_TEMPORAL_PORT"],
             temporal_ui=ports["HOLDFAST_TEMPORAL_UI_PORT"],
+            temporal_metrics=usual(None),
             postgres=usual(earlier_postgres),
             worker_metrics=usual(None),
             simulator=ports.get("HOLDFAST_SIMULATOR_PORT"),

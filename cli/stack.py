@@ -50,7 +50,11 @@ class Stack:
         self._say = say
         self.postgres = EmbeddedPostgres(home.folder / "postgres", port=ports.postgres, log=home.logs / "postgres.log")
         self.temporal = EmbeddedTemporal(
-            home.folder / "temporal", port=ports.temporal, ui_port=ports.temporal_ui, log=home.logs / "temporal.log"
+            home.folder / "temporal",
+            port=ports.temporal,
+            ui_port=ports.temporal_ui,
+            metrics_port=ports.temporal_metrics,
+            log=home.logs / "temporal.log",
         )
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},

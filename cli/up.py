@@ -108,6 +108,7 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
         ("Payments", stack.payments.simulator_url or f"Stripe; its webhooks go to {stack.webhook_url}"),
         ("Metrics", f"{stack.api_url}/metrics"),
         ("", f"http://127.0.0.1:{stack.ports.worker_metrics}/metrics"),
+        ("", stack.temporal.metrics_url),
         ("Postgres", f"{psql} {stack.database_url}"),
         ("Tokens", f"{files['authority']} and {files['admin']}"),
         ("Logs", str(_short(state.logs))),

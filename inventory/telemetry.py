@@ -9,7 +9,9 @@ from typing import Any, TextIO
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-_SKU_SERIES_LIMIT = 1000
+_SKU_LIMIT = 1000
+SHOP_LIMIT = 100
+"""Shops that have series of their own, in each process; the rest is `other`."""
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0)
 _AGE_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0)
@@ -34,6 +36,14 @@ COUNTERS = {
     "inventory_bypassed": "Requests answered unseen because SKIP_INVENTORY_VALIDATION is set",
 }
 
+_OF_A_SHOP = {
+    "inventory_hold_created": "created",
+    "inventory_hold_committed": "committed",
+    "inventory_hold_released": "released",
+    "inventory_hold_expired": "expired",
+}
+"""Of these the shop exists: somebody held its stock."""
+
 
 class Telemetry:
     """The metrics and the log of one process. Made once at its start and handed to whoever records.
@@ -51,6 +61,12 @@ class Telemetry:
         )
         self._rejected = Counter(
             "checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"], registry=registry
+        )
+        self._shop_holds = Counter(
+            "inventory_shop_holds",
+            "What became of a shop's requests to hold and of its holds",
+            ["shop", "event"],
+            registry=registry,
         )
         self._late_payments = Counter(
             "inventory_late_payment",
@@ -78,7 +94,8 @@ class Telemetry:
             ["type", "result"],
             registry=registry,
         )
-        self._skus: set[str] = set()
+        self._skus = _Names(_SKU_LIMIT)
+        self._shops = _Names(SHOP_LIMIT)
         self.expiry_lag = Histogram(
             "inventory_hold_expiry_lag_seconds",
             "From a hold's deadline to its expiry",
@@ -119,6 +136,8 @@ class Telemetry:
     def count(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as information."""
         self._counters[metric].inc()
+        if metric in _OF_A_SHOP:
+            self._shop_holds.labels(self._shops.label(str(fields["shop_id"]), exists=True), _OF_A_SHOP[metric]).inc()
         self._log.info(metric, metric=metric, **fields)
 
     def warn(self, metric: str, **fields: object) -> None:
@@ -158,10 +177,14 @@ class Telemetry:
         """Count and log a checkout refused for stock: each short item's sku, and whether the item exists.
 
         Only items that exist become labels, at most 1,000 of them a process: nobody fills the memory with made-up skus.
+        Nor with shops: one exists that has one of the items.
         """
+        shop_exists = False
         for sku, exists in items:
-            self._rejected.labels(self._label(sku, exists=exists)).inc()
+            shop_exists |= exists
+            self._rejected.labels(self._skus.label(sku, exists=exists)).inc()
             self._log.info("checkout_rejected_stock", metric="checkout_rejected_stock", shop_id=shop_id, sku=sku)
+        self._shop_holds.labels(self._shops.label(shop_id, exists=shop_exists), "refused").inc()
 
     def audited(self, at: str, looked_at: int, findings: Sequence[tuple[str, bool, Mapping[str, object]]]) -> None:
         """Count and log a part of an audit: of each finding its kind, whether it was set right, and what to log."""
@@ -172,13 +195,18 @@ class Telemetry:
             log = self._log.warning if mended else self._log.error
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 
-    def _label(self, sku: str, *, exists: bool) -> str:
-        if sku in self._skus:
-            return sku
-        if exists and len(self._skus) < _SKU_SERIES_LIMIT:
-            self._skus.add(sku)
-            return sku
-        return "other"
+
+class _Names:
+    """The values of a label: names that exist, up to a limit. Any other name is `other`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: set[str] = set()
+
+    def label(self, name: str, *, exists: bool) -> str:
+        if exists and len(self._known) < self._limit:
+            self._known.add(name)
+        return name if name in self._known else "other"
 
 
 def configure_logging(log_format: str, *, level: int = logging.INFO) -> None:

@@ -9,13 +9,11 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from cli.doctor import stripe
 from cli.doctor.api import api_lines
 from cli.doctor.database import database_lines, unknown_lines
-from cli.doctor.lines import Check, Line, State, carried_out
+from cli.doctor.lines import Check, Line, State, carried_out, show
 from cli.doctor.packages import package_lines
 from cli.doctor.settings import left_over_line, read, setting_lines
 from cli.doctor.temporal import temporal_lines
@@ -23,7 +21,6 @@ from cli.installation import installation
 from inventory.settings import TASK_QUEUE
 
 _AREAS = ("settings", "database", "temporal", "stripe", "api", "packages", "left-overs")
-_STYLES = {State.OK: "green", State.FAULT: "bold red", State.NOT_APPLICABLE: "dim"}
 
 
 async def examined(
@@ -83,7 +80,7 @@ def doctor_command(
     if as_json:
         print(json.dumps({"ok": healthy, "lines": [line.as_json() for line in lines]}, indent=2))
     else:
-        _show(lines)
+        show(lines)
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -92,20 +89,3 @@ def _at_once(look: Callable[[], Iterable[Line]]) -> Callable[[], Awaitable[list[
         return list(look())
 
     return looked
-
-
-def _show(lines: list[Line]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    area = ""
-    for line in lines:
-        if line.area != area:
-            area = line.area
-            console.print(Text(area, style="bold"))
-        console.print(Text(f"  {line.state.mark} {line.name}: {line.found}", style=_STYLES[line.state]))
-        if line.fix:
-            console.print(Text(f"      → {line.fix}"))
-    counts = {state: sum(line.state is state for line in lines) for state in State}
-    console.print(
-        f"\n{counts[State.OK]} ✓, {counts[State.FAULT]} ✗, {counts[State.NOT_APPLICABLE]} not applicable",
-        markup=False,
-    )

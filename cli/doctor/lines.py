@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from rich.console import Console
+from rich.text import Text
+
 CHECK_SECONDS = 10.0
 """How long one check may take. They run side by side, so the whole takes little longer."""
 
@@ -20,6 +23,9 @@ class State(StrEnum):
     def mark(self) -> str:
         """The sign before the line."""
         return {"ok": "✓", "fault": "✗", "not_applicable": "\N{EN DASH}"}[self]
+
+
+_STYLES = {State.OK: "green", State.FAULT: "bold red", State.NOT_APPLICABLE: "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +89,21 @@ async def _carried_out(check: Check, seconds: float) -> list[Line]:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its name where it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def show(lines: Sequence[Line]) -> None:
+    """Print the lines for people, by area, with the fix below each fault."""
+    console = Console(highlight=False, soft_wrap=True)
+    area = ""
+    for line in lines:
+        if line.area != area:
+            area = line.area
+            console.print(Text(area, style="bold"))
+        console.print(Text(f"  {line.state.mark} {line.name}: {line.found}", style=_STYLES[line.state]))
+        if line.fix:
+            console.print(Text(f"      → {line.fix}"))
+    counts = {state: sum(line.state is state for line in lines) for state in State}
+    console.print(
+        f"\n{counts[State.OK]} ✓, {counts[State.FAULT]} ✗, {counts[State.NOT_APPLICABLE]} not applicable",
+        markup=False,
+    )

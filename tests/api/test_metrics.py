@@ -87,6 +87,21 @@ async def test_requests_are_timed_by_route_and_not_by_what_callers_make_up(stack
     assert labels == {(f"{HOLDS}/{{shopId}}/{{holdId}}", "GET"), ("unknown", "GET"), ("unknown", "other")}
 
 
+async def test_active_holds_come_from_the_database(stack: Stack) -> None:
+    await stack.put(9)
+    await stack.made()
+    await stack.made()
+    assert 'inventory_holds_active{shop="shop-1"} 2.0' in (await stack.http.get("/metrics")).text
+
+
+async def test_metrics_are_served_without_the_database_and_then_active_holds_are_unknown(temporal: Client) -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    async with running_stack(nowhere, temporal, with_worker=False) as stack:
+        text = (await stack.http.get("/metrics")).text
+    assert "inventory_hold_created_total 0.0" in text
+    assert "inventory_holds_active" not in text
+
+
 @asynccontextmanager
 async def program(*arguments: str, ready: str, **changes: str) -> AsyncIterator[None]:
     """Run a program of ours until it answers, and end it."""

@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ _METRICS = re.compile(r"http://(127\.0\.0\.1:\d+)/metrics *$", re.MULTILINE)
 class Observed:
     """Prometheus's answers."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, targets: int) -> None:
         self._http = http
+        self._targets = targets
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series that the expression has now. Raises AssertionError where it is no expression."""
@@ -31,6 +32,12 @@ class Observed:
         assert answer.status_code == 200, f"{expression}: {answer.text}"
         series: list[dict[str, Any]] = answer.json()["data"]["result"]
         return series
+
+    def values(self, metric: str, label: str) -> list[str]:
+        """Return the values that a label has on a metric."""
+        answer = self._http.get(f"/label/{label}/values", params={"match[]": metric})
+        values: list[str] = answer.json()["data"]
+        return values
 
     def alerts(self) -> dict[str, str]:
         """Return what is pending or firing, by the alert's name."""
@@ -43,18 +50,21 @@ class Observed:
             answer = self._http.get("/query", params={"query": "up == 1"})
         except httpx.HTTPError:
             return False
-        return answer.is_success and len(answer.json()["data"]["result"]) == 2
+        return answer.is_success and len(answer.json()["data"]["result"]) == self._targets
 
 
 @contextmanager
-def observing(up: Up, folder: Path) -> Iterator[Observed]:
-    """Yield a Prometheus with the rules and jobs of `ops/` that scrapes the stack every second."""
-    api, worker = _METRICS.findall(up.output())
+def observing(up: Up, folder: Path, more: Mapping[str, str] | None = None) -> Iterator[Observed]:
+    """Yield a Prometheus with the rules and jobs of `ops/` that scrapes the stack every second.
+
+    `more` has addresses for other jobs by their names.
+    """
+    api, worker, temporal = _METRICS.findall(up.output())
     config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(RULES)]
     del config["alerting"]
-    targets = {"holdfast-api": api, "holdfast-worker": worker}
+    targets = {"holdfast-api": api, "holdfast-worker": worker, "temporal": temporal, **(more or {})}
     config["scrape_configs"] = [
         {"job_name": job["job_name"], "static_configs": [{"targets": [targets[job["job_name"]]]}]}
         for job in config["scrape_configs"]
@@ -77,7 +87,7 @@ def observing(up: Up, folder: Path) -> Iterator[Observed]:
         )
     try:
         with httpx.Client(base_url=f"http://{address}/api/v1", timeout=20, trust_env=False) as http:
-            observed = Observed(http)
+            observed = Observed(http, len(targets))
             until(observed.ready, 30, (folder / "prometheus.log").read_text)
             yield observed
     finally:

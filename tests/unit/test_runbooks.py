@@ -26,16 +26,37 @@ def test_an_alert_has_a_severity_a_summary_and_a_page_that_names_it(alert: dict[
     assert alert["alert"] in page.read_text()
 
 
-@pytest.mark.parametrize("alert", sorted({alert["alert"] for alert in alerts()}))
-def test_an_alert_has_a_rule_test_in_which_it_fires_and_one_in_which_it_does_not(alert: str) -> None:
-    cases = [
-        bool(case["exp_alerts"])
+def rule_tests(alert: str) -> list[list[tuple[int, list[dict[str, str]]]]]:
+    """Return, of each rule test about the alert, the minutes at which it looks and the labels of what fires then."""
+    tests = [
+        test
         for file in (ROOT / "ops" / "prometheus" / "tests").glob("*.yml")
         for test in yaml.safe_load(file.read_text())["tests"]
-        for case in test["alert_rule_test"]
-        if case["alertname"] == alert
     ]
-    assert {True, False} <= set(cases)
+    return [
+        sorted(
+            (minutes(case["eval_time"]), [fires["exp_labels"] for fires in case["exp_alerts"]])
+            for case in test["alert_rule_test"]
+            if case["alertname"] == alert
+        )
+        for test in tests
+    ]
+
+
+def minutes(time: str) -> int:
+    amount, unit = int(time[:-1]), time[-1]
+    return amount * {"m": 1, "h": 60}[unit]
+
+
+RULES = [pytest.param(alert, id=" ".join([alert["alert"], *alert["labels"].values()])) for alert in alerts()]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_has_a_test_in_which_it_fires_and_later_clears(rule: dict[str, Any]) -> None:
+    def fires(cases: list[tuple[int, list[dict[str, str]]]]) -> list[bool]:
+        return [any(rule["labels"].items() <= labels.items() for labels in firing) for _, firing in cases]
+
+    assert any(True in (seen := fires(cases)) and not seen[-1] for cases in rule_tests(rule["alert"]))
 
 
 ALERT_PAGES = sorted({alert["annotations"]["runbook_url"].rpartition("/")[2] for alert in alerts()})

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from inventory.telemetry import COUNTERS, Telemetry, configure_logging
+from inventory.telemetry import COUNTERS, SHOP_LIMIT, Telemetry, configure_logging
 
 PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
 
@@ -81,6 +81,32 @@ def test_at_most_a_thousand_skus_are_labels_and_the_rest_is_other() -> None:
     assert found["SKU-0"] == 2
 
 
+def test_holds_are_counted_by_shop_only_where_the_shop_has_the_item() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    telemetry.count("inventory_hold_created", shop_id="demo")
+    telemetry.rejected("demo", [("TEE", True), ("made-up", False)])
+    telemetry.rejected("made-up", [("TEE", False)])
+    telemetry.count("inventory_hold_insufficient", shop_id="made-up")
+    found = {
+        (sample.labels["shop"], sample.labels["event"]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "inventory_shop_holds_total"
+    }
+    assert found == {("demo", "created"): 1, ("demo", "refused"): 1, ("other", "refused"): 1}
+
+
+def test_at_most_a_hundred_shops_have_series_and_the_rest_is_other() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    for number in range(150):
+        telemetry.count("inventory_hold_created", shop_id=f"shop-{number}")
+    found = series(registry, "inventory_shop_holds")
+    assert len(found) == SHOP_LIMIT + 1
+    assert found["other"] == 50
+
+
 def test_a_log_line_is_json_with_its_metric_and_its_hold(logged: Configure) -> None:
     output = logged("json")
     Telemetry(CollectorRegistry()).count("inventory_hold_created", shop_id="demo", hold_id="h_1")
@@ -142,7 +168,7 @@ def test_what_a_caller_named_cannot_forge_a_line(logged: Configure) -> None:
 
 def test_people_at_a_terminal_read_text(logged: Configure) -> None:
     terminal = logged("auto", Terminal())
-    Telemetry(CollectorRegistry()).count("inventory_hold_created", hold_id="h_1")
+    Telemetry(CollectorRegistry()).count("inventory_hold_created", shop_id="demo", hold_id="h_1")
     text = terminal.getvalue()
     assert not text.startswith("{")
     assert "inventory_hold_created" in text
@@ -152,5 +178,5 @@ def test_people_at_a_terminal_read_text(logged: Configure) -> None:
 @pytest.mark.parametrize(("chosen", "is_json"), [("auto", True), ("json", True), ("text", False)])
 def test_elsewhere_auto_is_json_and_the_choice_is_heeded(logged: Configure, chosen: str, *, is_json: bool) -> None:
     output = logged(chosen)
-    Telemetry(CollectorRegistry()).count("inventory_hold_created", hold_id="h_1")
+    Telemetry(CollectorRegistry()).count("inventory_hold_created", shop_id="demo", hold_id="h_1")
     assert output.getvalue().startswith("{") is is_json
