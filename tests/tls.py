@@ -71,18 +71,12 @@ class Authority:
         return context
 
 
-@dataclass
-class Gateway:
-    """Where it listens, on 127.0.0.1, and how many clients have come through."""
-
-    port: int = 0
-    clients: int = 0
-
-
 @asynccontextmanager
-async def tls_before(port: int, context: ssl.SSLContext, *, postgres: bool = False) -> AsyncIterator[Gateway]:
-    """Take TLS off before the server at the port of 127.0.0.1; with `postgres`, once the client has asked for it."""
-    gateway = Gateway()
+async def tls_before(port: int, context: ssl.SSLContext, *, postgres: bool = False) -> AsyncIterator[int]:
+    """Take TLS off before the server at the port of 127.0.0.1; yields the port to come to instead.
+
+    With `postgres`, TLS begins once the client has asked for it, as Postgres has it.
+    """
     under_way: set[asyncio.Task[None]] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,7 +87,6 @@ async def tls_before(port: int, context: ssl.SSLContext, *, postgres: bool = Fal
                     writer.write(b"N")
                 writer.write(b"S")
                 await writer.start_tls(context)
-            gateway.clients += 1
             onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", port)
             writers.append(onward_writer)
             await asyncio.gather(_copy(reader, onward_writer), _copy(onward_reader, writer))
@@ -109,9 +102,8 @@ async def tls_before(port: int, context: ssl.SSLContext, *, postgres: bool = Fal
         task.add_done_callback(under_way.discard)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=None if postgres else context)
-    gateway.port = server.sockets[0].getsockname()[1]
     try:
-        yield gateway
+        yield int(server.sockets[0].getsockname()[1])
     finally:
         server.close()
         for task in list(under_way):

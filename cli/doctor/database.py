@@ -50,7 +50,7 @@ async def database_lines(settings: Settings, processes: int, now: Callable[[], f
         )
     except psycopg.Error as error:
         fix = "start Postgres, or set DATABASE_URL right; try: psql $DATABASE_URL -c 'SELECT 1'"
-        if "SSL" in str(error) or "certificate" in str(error):
+        if any(word in str(error) for word in ("SSL", "certificate", "no encryption")):
             fix = "set sslmode and sslrootcert in DATABASE_URL, as docs/deployment.md says of TLS"
         why = "the database is not reached"
         return [

@@ -72,7 +72,7 @@ async def encrypted(
 ) -> AsyncIterator[Encrypted]:
     port = int(temporal.service_client.config.target_host.rpartition(":")[2])
     async with tls_before(port, authority.context(server, mutual=True)) as gateway:
-        yield Encrypted(authority, client, f"127.0.0.1:{gateway.port}")
+        yield Encrypted(authority, client, f"127.0.0.1:{gateway}")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def encrypted_database(
     port, _, name = rest.partition("/")
     async with tls_before(int(port), authority.context(server, mutual=True), postgres=True) as gateway:
         trust = f"sslmode=verify-full&sslrootcert={authority.ca}"
-        yield f"{before}@127.0.0.1:{gateway.port}/{name}?{trust}&sslcert={client.cert}&sslkey={client.key}"
+        yield f"{before}@127.0.0.1:{gateway}/{name}?{trust}&sslcert={client.cert}&sslkey={client.key}"
 
 
 async def test_a_hold_lives_and_ends_where_both_servers_are_reached_by_mutual_tls_only(

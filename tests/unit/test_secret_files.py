@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.doctor.settings import read, setting_lines
+from cli.doctor.stripe import key_mode_lines
 from cli.main import app
 from cli.smoke.command import NoAccessError, access_from
 from inventory.settings import Settings, SettingsError
@@ -81,6 +82,13 @@ def test_the_doctor_masks_what_is_in_a_file_and_says_which(files: dict[str, str]
     assert told["DATABASE_URL"] == f"postgresql://ann:•••@db/shop (from {files['DATABASE_URL_FILE']})"
     assert told["TEMPORAL_API_KEY"].startswith("••• (from ")
     assert not [found for found in told.values() for secret in SECRETS.values() if secret in found]
+
+
+def test_the_doctor_looks_at_a_key_of_stripe_in_a_file(files: dict[str, str]) -> None:
+    (line,) = key_mode_lines(read(files))
+    assert line.found == "test mode (STRIPE_API_KEY)"
+    (line,) = key_mode_lines(read(files | {"STRIPE_PUBLISHABLE_KEY": "pk_live_abc"}))
+    assert "live and test mixed" in line.found
 
 
 def test_the_doctor_goes_on_without_a_file_that_is_missing(files: dict[str, str]) -> None:
