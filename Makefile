@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SOURCES := activities api bench cli client inventory migrations payments simulator tests workflows worker.py
 
 .DEFAULT_GOAL := help
@@ -51,9 +52,10 @@ cluster: $(READY) ## Run, measure and break Holdfast on a real Temporal cluster;
 chaos: $(READY) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
 	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600
 
-lock: $(READY) ## Resolve the dependencies anew into requirements/lock.txt
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url \
-		--python-version 3.11 --extra up --group dev pyproject.toml -o requirements/lock.txt
+lock: $(READY) ## Resolve the dependencies anew into requirements/: of development, and of the image
+	@$(COMPILE) --upgrade --extra up --group dev pyproject.toml -o requirements/lock.txt
+	@$(COMPILE) --constraint requirements/lock.txt pyproject.toml -o requirements/production.txt
+	@$(COMPILE) --constraint requirements/lock.txt --group build -o requirements/build.txt
 
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
 	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis

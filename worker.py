@@ -44,7 +44,7 @@ from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
 from inventory.tracing import Tracing, start_tracing
 from payments.gateway import connected
-from workflows.connection import SHUTDOWN_GRACE, connect
+from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config
 from workflows.deployment import deployment_of
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
@@ -129,7 +129,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     _stop_with_the_supervisor(loop, stop)
     tracing = start_tracing(settings, "holdfast-worker")
-    client = await _connect_patiently(stop, sdk_metrics_port, tracing)
+    client = await _connect_patiently(settings, stop, sdk_metrics_port, tracing)
     if client is None:
         return
     telemetry = Telemetry()
@@ -166,7 +166,9 @@ def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
     loop.add_reader(supervisor.sentinel, ended)
 
 
-async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int, tracing: Tracing) -> Client | None:
+async def _connect_patiently(
+    settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: Tracing
+) -> Client | None:
     runtime = Runtime(
         telemetry=TelemetryConfig(
             metrics=PrometheusConfig(
@@ -180,7 +182,7 @@ async def _connect_patiently(stop: asyncio.Event, sdk_metrics_port: int, tracing
     log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
-            return await connect(runtime=runtime, tracer_provider=tracing.provider)
+            return await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
         except RuntimeError as error:
             log.warning("Temporal is out of reach, trying again in 2 s", problem=str(error).splitlines()[0])
         try:
@@ -292,7 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = Settings.read()
-    except SettingsError as error:
+        connect_config(settings.temporal_api_key)
+    except (SettingsError, TemporalSettingsError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     configure_logging(settings.log_format)

@@ -48,7 +48,7 @@ def create_app(
         if settings.stripe_api_key is not None:
             key = settings.stripe_api_key.get_secret_value()
             stripe = await stack.enter_async_context(connected(key, settings.stripe_api_base))
-        temporal = await connect(lazy=True, tracer_provider=tracing.provider)
+        temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
         calls = WorkflowCalls(context.temporal, task_queue)
         app.state.context = context

@@ -120,7 +120,7 @@ class Costs:
 
 async def compare(bench: Bench) -> None:
     """Measure every kind and print the table."""
-    client = await connect(environment={"TEMPORAL_ADDRESS": bench.temporal.address})
+    client = await connect(None, environment={"TEMPORAL_ADDRESS": bench.temporal.address})
     costs = Costs(bench, client)
     print("| hold | lines | transitions | events | history KiB | transactions | WAL KiB | rows | tables KiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")

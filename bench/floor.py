@@ -65,7 +65,7 @@ class EmptyWorkflow:
 def create_app() -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.client = await connect(lazy=True)
+        app.state.client = await connect(None, lazy=True)
         yield
 
     app = FastAPI(lifespan=lifespan)
@@ -100,7 +100,7 @@ async def work() -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # The options of the product's worker.
     async with Worker(
-        await connect(),
+        await connect(None),
         task_queue=TASK_QUEUE,
         workflows=[EmptyWorkflow],
         workflow_runner=UnsandboxedWorkflowRunner(),

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from inventory.secret_files import is_set
+
 _SIMULATED_KEY = "sk_test_simulated"
 
 
@@ -23,7 +25,7 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
 
     All of it then comes from there, so that no command looks at the halves of two installations.
     """
-    if environment.get("DATABASE_URL") or environment.get("INVENTORY_AUTHORITY_URL"):
+    if is_set(environment, "DATABASE_URL") or environment.get("INVENTORY_AUTHORITY_URL"):
         return dict(environment)
     stack = running_stack(environment)
     if not stack:
@@ -40,7 +42,11 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
     }
     if stack["simulatorUrl"]:
         found |= {"STRIPE_API_KEY": _SIMULATED_KEY, "STRIPE_API_BASE": stack["simulatorUrl"]}
-    others = {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}
+    others = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("TEMPORAL_") and name.removesuffix("_FILE") not in found
+    }
     return others | {name: value for name, value in found.items() if value}
 
 

@@ -1,6 +1,5 @@
 """`holdfast migrate`: bring the database to this release's schema, once, however many run it at the same time."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -54,9 +53,7 @@ def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) 
 def migrate_command() -> None:
     """Bring the database at DATABASE_URL to this release's schema. Safe to repeat and to run by several at once."""
     try:
-        # Only this one variable is read: a migration job needs no tokens.
-        present = {name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ}
-        lines = migrate(Settings.read(present).database_url.get_secret_value())
+        lines = migrate(Settings.read_database().database_url.get_secret_value())  # a migration job needs no tokens
     except (SettingsError, MigrationError) as error:
         print(f"holdfast migrate: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -8,14 +8,16 @@ from contextlib import ExitStack
 import uvicorn
 
 from inventory.settings import Settings, SettingsError
-from workflows.connection import SHUTDOWN_GRACE
+from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect_config
 
 
 def serve(host: str, port: int, workers: int) -> int:
     """Serve until told to stop, then finish what is under way. Returns the exit code: 2 for wrong settings."""
     try:
-        Settings.read().require_tokens()
-    except SettingsError as error:
+        settings = Settings.read()
+        settings.require_tokens()
+        connect_config(settings.temporal_api_key)
+    except (SettingsError, TemporalSettingsError) as error:
         print(error, file=sys.stderr)
         return 2
     with ExitStack() as left_behind:

@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -27,9 +26,7 @@ _MAX_ACTOR = 64
 def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
     """Return what `work` returns on the database at DATABASE_URL, or end the command with a line that says why not."""
     try:
-        # Only this one variable is read: looking at stock needs no tokens.
-        present = {name: os.environ[name] for name in ("DATABASE_URL",) if name in os.environ}
-        return asyncio.run(_on_engine(Settings.read(present), work))
+        return asyncio.run(_on_engine(Settings.read_database(), work))  # looking at stock needs no tokens
     except SettingsError as error:
         fail(str(error))
     except (StockBelowZeroError, CountBelowHeldError, ImportBelowHeldError) as error:

@@ -11,8 +11,9 @@ from temporalio.client import Client
 
 from cli.installation import running_stack
 from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, create_engine
+from inventory.secret_files import is_set
 from inventory.settings import Settings, SettingsError
-from workflows.connection import connect
+from workflows.connection import TemporalSettingsError, connect
 
 CONNECTIONS = 4
 
@@ -27,7 +28,7 @@ def settings() -> Settings:
     Raises TargetError.
     """
     environment = dict(os.environ)
-    if not environment.get("DATABASE_URL"):
+    if not is_set(environment, "DATABASE_URL"):
         stack = running_stack(environment)
         if not stack:
             raise TargetError("DATABASE_URL is not set, and no `holdfast up` runs here (HOLDFAST_HOME)")
@@ -49,7 +50,7 @@ class Target:
         self.engine: AsyncEngine = create_engine(given, pool_size=CONNECTIONS)
 
     async def __aenter__(self) -> Self:
-        self.temporal: Client = await connect(lazy=True)
+        self.temporal: Client = await connect(self.settings.temporal_api_key, lazy=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,6 +69,6 @@ def finish(command: str, work: Coroutine[Any, Any, int]) -> NoReturn:
 
     try:
         code = asyncio.run(work)
-    except (TargetError, DatabaseBusyError, DatabaseUnavailableError) as error:
+    except (TargetError, TemporalSettingsError, DatabaseBusyError, DatabaseUnavailableError) as error:
         fail(command, str(error))
     raise typer.Exit(code)

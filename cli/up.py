@@ -16,6 +16,8 @@ from cli.interrupt import Interrupt, StopRequestedError
 from cli.payments import Payments, has_account
 from cli.ports import Ports
 from cli.stack import Stack, stop_leftovers
+from inventory.secret_files import SecretFileError, from_files
+from inventory.settings import Settings
 
 _TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTORY_ADMIN_TOKEN"}
 
@@ -30,11 +32,11 @@ def up(home: Path, *, reset: bool = False) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with Interrupt() as interrupt, opened(home) as state:
-            _run(state, os.environ, interrupt, console, reset=reset)
+            _run(state, from_files(os.environ, Settings.secrets()), interrupt, console, reset=reset)
     except StopRequestedError:
         console.print("Stopped.")
         return 0
-    except (EmbeddedError, OSError, psycopg.Error) as error:
+    except (EmbeddedError, SecretFileError, OSError, psycopg.Error) as error:
         complaints = Console(stderr=True, highlight=False, soft_wrap=True)
         complaints.print(f"holdfast up: {' '.join(str(error).split())}", markup=False)
         for line in getattr(error, "trail", ()):

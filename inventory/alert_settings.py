@@ -4,11 +4,10 @@ import base64
 import binascii
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from typing import Annotated, Self
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 _SECRET_BYTES = range(24, 65)
 """What Standard Webhooks allows."""
@@ -33,17 +32,17 @@ def checked_url(value: str, *schemes: str) -> SplitResult:
     return url
 
 
-class AlertSettings(BaseSettings):
+class AlertSettings(BaseModel):
     """All of them are off unless set."""
 
-    alert_recipients: Annotated[tuple[str, ...], NoDecode] = Field(default=(), alias="STOCK_ALERT_RECIPIENT")
+    alert_recipients: tuple[str, ...] = Field(default=(), alias="STOCK_ALERT_RECIPIENT")
     alert_sender: str = Field(default="holdfast@localhost", alias="STOCK_ALERT_SENDER")
     smtp_url: SecretStr = Field(default=SecretStr(""), alias="SMTP_URL")
     """`smtp://user:password@host:port`, or `smtps://` for TLS from the first byte."""
     alert_url: str = Field(default="", alias="STOCK_ALERT_WEBHOOK_URL")
-    alert_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), alias="STOCK_ALERT_WEBHOOK_SECRET")
+    alert_secrets: tuple[SecretStr, ...] = Field(default=(), alias="STOCK_ALERT_WEBHOOK_SECRET")
     events_url: str = Field(default="", alias="HOLD_EVENTS_WEBHOOK_URL")
-    events_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), alias="HOLD_EVENTS_WEBHOOK_SECRET")
+    events_secrets: tuple[SecretStr, ...] = Field(default=(), alias="HOLD_EVENTS_WEBHOOK_SECRET")
     temporal_ui_url: str = Field(default="", alias="TEMPORAL_UI_URL")
 
     @field_validator("alert_recipients", mode="before")

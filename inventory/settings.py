@@ -1,17 +1,18 @@
 """What an operator can set: environment variables, read once at start and validated."""
 
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inventory.alert_settings import AlertSettings
+from inventory.secret_files import SecretFileError, from_files
 from inventory.tracing import TracingSettings
 
 MIN_TTL_SECONDS = 30
@@ -51,14 +52,10 @@ def _split_tokens(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-TokenList = Annotated[tuple[SecretStr, ...], NoDecode]
-SecondsByName = Annotated[dict[str, int], NoDecode]
-
-
 class Settings(AlertSettings, TracingSettings):
     """The whole configuration. `Settings.read()` is the way to get one; its errors are for people."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", case_sensitive=True)
+    model_config = ConfigDict(frozen=True)
 
     database_url: SecretStr = Field(alias="DATABASE_URL")
     backend: str = Field(default="postgres", alias="INVENTORY_BACKEND")
@@ -68,26 +65,28 @@ class Settings(AlertSettings, TracingSettings):
     ttl_seconds: int = Field(default=1200, ge=MIN_TTL_SECONDS, alias="INVENTORY_HOLD_TTL_SECONDS")
     """How long a hold lives when the request does not say, in seconds; MIN_TTL_SECONDS to `max_ttl_seconds`."""
     bypass: bool = Field(default=False, alias="SKIP_INVENTORY_VALIDATION")
-    authority_tokens: TokenList = Field(default=(), alias="INVENTORY_AUTHORITY_TOKEN")
-    admin_tokens: TokenList = Field(default=(), alias="INVENTORY_ADMIN_TOKEN")
+    authority_tokens: tuple[SecretStr, ...] = Field(default=(), alias="INVENTORY_AUTHORITY_TOKEN")
+    admin_tokens: tuple[SecretStr, ...] = Field(default=(), alias="INVENTORY_ADMIN_TOKEN")
     lock_timeout_ms: int = Field(default=2000, ge=50, le=4000, alias="INVENTORY_LOCK_TIMEOUT_MS")
     """How long a statement waits for one row lock before the answer is «busy», in milliseconds."""
     request_timeout_ms: int = Field(default=5000, ge=500, le=30_000, alias="INVENTORY_REQUEST_TIMEOUT_MS")
     """How long a request waits for its answer, in milliseconds; also how late a reserve may still take stock."""
     stripe_api_key: SecretStr | None = Field(default=None, alias="STRIPE_API_KEY")
     """A secret or restricted key. None: Holdfast opens no payment and closes none."""
-    stripe_webhook_secrets: TokenList = Field(default=(), alias="STRIPE_WEBHOOK_SECRET")
+    stripe_webhook_secrets: tuple[SecretStr, ...] = Field(default=(), alias="STRIPE_WEBHOOK_SECRET")
     """Of the endpoint that points here; two while one replaces the other. None: the webhook answers 503."""
     stripe_api_base: str = Field(default=STRIPE_API, alias="STRIPE_API_BASE")
     """Where Stripe answers; the simulator's address where there is no account."""
     late_payment_policy: LatePaymentPolicy = Field(
         default=LatePaymentPolicy.REACQUIRE_OR_REFUND, alias="LATE_PAYMENT_POLICY"
     )
-    payment_graces: SecondsByName = Field(default_factory=dict, alias="PAYMENT_GRACE_SECONDS")
+    payment_graces: dict[str, int] = Field(default_factory=dict, alias="PAYMENT_GRACE_SECONDS")
     """How long the stock waits for a payment under way, in seconds by Stripe's name of the method; `default` for the
     methods that are not named. What it does not name is as the table in `payments.graces` has it."""
     payment_close_grace_seconds: int = Field(default=3600, ge=0, le=604_800, alias="PAYMENT_CLOSE_GRACE_SECONDS")
     """How long after a payment can no longer be made its stock stays held while Stripe is out of reach, in seconds."""
+    temporal_api_key: SecretStr | None = Field(default=None, alias="TEMPORAL_API_KEY")
+    """The rest of the way to Temporal is read by its own library: `workflows.connection`."""
     pool_size: int = Field(default=8, ge=1, le=64, alias="INVENTORY_DATABASE_POOL_SIZE")
     """Connections to Postgres for each process. More than 16 on one hot row cost throughput."""
     worker_build_id: str = Field(default="", max_length=128, pattern=r"^[\w.+-]*$", alias="HOLDFAST_WORKER_BUILD_ID")
@@ -96,30 +95,28 @@ class Settings(AlertSettings, TracingSettings):
     """`json` lines, `text` for people, or `auto`: text on a terminal, json elsewhere."""
 
     @classmethod
+    def secrets(cls) -> list[str]:
+        """Return the variables that are secrets: each may come from the file that `NAME_FILE` names instead."""
+        return [str(field.alias) for field in cls.model_fields.values() if _is_secret(field)]
+
+    @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the settings from the process's environment, or from the mapping given instead of it.
 
         Raises SettingsError, whose message names every variable at fault and what is allowed.
         """
         try:
-            if environment is None:
-                return cls()
-            known = {field.alias for field in cls.model_fields.values()}
-            return cls.model_validate({name: value for name, value in environment.items() if name in known})
+            return cls.model_validate(from_files(os.environ if environment is None else environment, cls.secrets()))
+        except SecretFileError as error:
+            raise SettingsError(str(error)) from None
         except ValidationError as error:
             raise SettingsError("\n".join(_explain(cls, dict(problem)) for problem in error.errors())) from None
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the name and place are pydantic-settings' own
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment only; a `.env` file is the shell's or the container's to load."""
-        return init_settings, env_settings
+    def read_database(cls) -> Self:
+        """Read nothing of the process's environment but where the database is. Raises SettingsError."""
+        names = ("DATABASE_URL", "DATABASE_URL_FILE")
+        return cls.read({name: os.environ[name] for name in names if name in os.environ})
 
     @field_validator("authority_tokens", "admin_tokens", mode="before")
     @classmethod
@@ -137,7 +134,7 @@ class Settings(AlertSettings, TracingSettings):
             raise ValueError("lists more than two tokens; at most two, comma-separated, while one replaces the other")
         return tokens
 
-    @field_validator("stripe_api_key", "stripe_api_base", mode="before")
+    @field_validator("stripe_api_key", "stripe_api_base", "temporal_api_key", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
         return cls.model_fields[info.field_name or ""].default if value == "" else value
@@ -244,6 +241,10 @@ class Settings(AlertSettings, TracingSettings):
             )
 
 
+def _is_secret(field: FieldInfo) -> bool:
+    return "Secret" in repr(field.annotation)
+
+
 def _allowed(field: FieldInfo) -> str:
     """Return what a field that is a number, a choice or a switch may be."""
     if field.annotation is bool:
@@ -262,7 +263,7 @@ def _explain(model: type[Settings], problem: dict[str, Any]) -> str:
         return message
     name = str(problem["loc"][0])
     field = next((f for n, f in model.model_fields.items() if name in (n, f.alias)), None)
-    secret = field is not None and "Secret" in repr(field.annotation)
+    secret = field is not None and _is_secret(field)
     if problem["type"] == "missing":
         return f"{name}: is not set, and must be"
     if field is not None and problem["type"] != "value_error":

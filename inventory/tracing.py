@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings
+from pydantic import BaseModel, Field, field_validator
 
 from inventory.alert_settings import checked_url
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 
-class TracingSettings(BaseSettings):
+class TracingSettings(BaseModel):
     """What turns tracing on. OpenTelemetry's library reads its other variables itself."""
 
     otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")

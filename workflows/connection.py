@@ -1,13 +1,15 @@
 """How a process of ours reaches Temporal. Not deterministic code: no workflow imports this."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
 from temporalio.client import Client, Interceptor, RetryConfig
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
-from temporalio.service import GrpcCompression
+from temporalio.service import GrpcCompression, TLSConfig
 
 from workflows.conversion import data_converter
 
@@ -20,28 +22,55 @@ _RETRY = RetryConfig(
 )
 
 
+class TemporalSettingsError(Exception):
+    """TEMPORAL_* do not say how to connect. The message names what is at fault."""
+
+
+def connect_config(api_key: SecretStr | None, environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
+    """Return what TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_TLS* say, and the key; an empty one is not set.
+
+    They are the process's, or those of the environment given instead of it. Raises TemporalSettingsError.
+    """
+    everything = os.environ if environment is None else environment
+    given = {name: value for name, value in everything.items() if name.startswith("TEMPORAL_") and value}
+    try:
+        config = ClientConfig.load_client_connect_config(override_env_vars=given)
+    except OSError as error:
+        named = [name for name, value in given.items() if value == str(error.filename)] or ["Temporal's configuration"]
+        raise TemporalSettingsError(f"{named[0]}: cannot read {error.filename}: {error.strerror}") from None
+    except RuntimeError as error:
+        raise TemporalSettingsError(f"Temporal's configuration: {error}") from None
+    config.setdefault("target_host", "localhost:7233")
+    if api_key is not None:
+        config["api_key"] = api_key.get_secret_value()
+        config.setdefault("tls", True)
+    tls = config.get("tls")
+    if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
+        pair = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"
+        raise TemporalSettingsError(f"{pair}: one is set, and must be both or neither")
+    return config
+
+
 async def connect(
+    api_key: SecretStr | None,
     *,
     lazy: bool = False,
     runtime: Runtime | None = None,
     environment: Mapping[str, str] | None = None,
     tracer_provider: "TracerProvider | None" = None,
 ) -> Client:
-    """Connect as TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY and TEMPORAL_TLS* say.
+    """Connect as `connect_config` says. With `lazy`, the connection is made by the first call.
 
-    They are the process's, or those of the environment given instead of it. With `lazy`, the connection is made by the
-    first call. With a tracer provider, the client's calls are traced, and so is what its workers do.
-    Raises RuntimeError where the server is out of reach.
+    With a tracer provider, the client's calls are traced, and so is what its workers do.
+    Raises TemporalSettingsError, and RuntimeError where the server is out of reach or not the one that is trusted.
     """
     interceptors: list[Interceptor] = []
     if tracer_provider is not None:
         from workflows.tracing import Tracing  # noqa: PLC0415 - imported only where tracing is on
 
         interceptors.append(Tracing(tracer_provider))
-    config = ClientConfig.load_client_connect_config(override_env_vars=environment)
-    config.setdefault("target_host", "localhost:7233")
     return await Client.connect(
-        **config,
+        **connect_config(api_key, environment),
         data_converter=data_converter,
         lazy=lazy,
         runtime=runtime,

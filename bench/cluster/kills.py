@@ -110,7 +110,7 @@ async def kill_each(cluster: Cluster, say: Callable[[str], None]) -> tuple[list[
             say(f"killed {target.name}: {strikes[-1].silence:.1f} s without a new hold")
     engine = create_engine(cluster.settings)
     try:
-        temporal = await connect(environment=cluster.environment)
+        temporal = await connect(None, environment=cluster.environment)
         return strikes, await reckon(engine, temporal, SHOP, told)
     finally:
         await engine.dispose()

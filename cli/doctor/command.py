@@ -45,7 +45,9 @@ async def examined(
         Check(
             "temporal",
             "temporal",
-            lambda: temporal_lines(variables, task_queue=task_queue, release=release, now=now),
+            lambda: temporal_lines(
+                variables, environment.settings.temporal_api_key, task_queue=task_queue, release=release, now=now
+            ),
         ),
         Check("stripe", "key works", lambda: stripe.key_line(environment)),
         Check("api", "api", lambda: api_lines(environment, release)),

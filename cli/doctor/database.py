@@ -50,6 +50,8 @@ async def database_lines(settings: Settings, processes: int, now: Callable[[], f
         )
     except psycopg.Error as error:
         fix = "start Postgres, or set DATABASE_URL right; try: psql $DATABASE_URL -c 'SELECT 1'"
+        if any(word in str(error) for word in ("SSL", "certificate", "no encryption")):
+            fix = "set sslmode and sslrootcert in DATABASE_URL, as docs/deployment.md says of TLS"
         why = "the database is not reached"
         return [
             fault(AREA, "reachable", first_line(error), fix),
@@ -57,6 +59,7 @@ async def database_lines(settings: Settings, processes: int, now: Callable[[], f
         ]
     async with connection:
         where = f"{connection.info.user}@{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
+        where += f", {_encryption(connection)}"
         seen = await _one(connection, _SEEN)
         current = await _current(connection) if seen["has_version"] else None
         before = now()
@@ -72,6 +75,15 @@ async def database_lines(settings: Settings, processes: int, now: Callable[[], f
         connections_line(_limit(seen), processes, settings.pool_size),
         clock_line(AREA, "Postgres", reading),
     ]
+
+
+def _encryption(connection: Connection) -> str:
+    if not connection.pgconn.ssl_in_use:
+        return "not encrypted"
+    mode = connection.info.get_parameters().get("sslmode", "prefer")
+    if mode in ("verify-ca", "verify-full"):
+        return f"encrypted, the server's certificate verified ({mode})"
+    return f"encrypted, the server's certificate not verified (sslmode={mode})"
 
 
 def unknown_lines() -> list[Line]:

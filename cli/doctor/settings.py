@@ -40,16 +40,16 @@ def read(variables: Mapping[str, str]) -> Environment:
             return Environment(variables, Settings.read(taken), refused)
         except SettingsError as error:
             complaints = [line.partition(": ")[::2] for line in str(error).splitlines()]
-        heard = [name for name, _ in complaints if name not in refused]
-        refused |= dict(complaints)
+        refused = dict(complaints) | refused  # what was found first is the cause
+        before = dict(taken)
         for name, why in complaints:
             if taken.pop(name, None) is None:  # it is missing, or its default does not fit another
                 for other in _VARIABLE.findall(why):
                     taken.pop(other, None)
-        if not heard:
-            taken = {"DATABASE_URL": variables.get("DATABASE_URL", "")}  # no value that is left is at fault by itself
         if "DATABASE_URL" in refused:
-            taken["DATABASE_URL"] = _UNKNOWN_DATABASE
+            taken = {**taken, "DATABASE_URL": _UNKNOWN_DATABASE, "DATABASE_URL_FILE": ""}
+        if taken == before:
+            taken = {"DATABASE_URL": _UNKNOWN_DATABASE}  # no value that is left is at fault by itself
 
 
 def setting_lines(environment: Environment) -> Iterator[Line]:
@@ -63,8 +63,8 @@ def setting_lines(environment: Environment) -> Iterator[Line]:
         elif field_name == "backend" and environment.settings.backend == "prisma":
             yield fault(AREA, name, "prisma, which is read as postgres", f"set {name}=postgres or take it out")
         else:
-            given = "" if name in environment.variables else " (default)"
-            yield ok(AREA, name, f"{_shown(getattr(environment.settings, field_name))}{given}")
+            value = getattr(environment.settings, field_name)
+            yield ok(AREA, name, f"{_shown(value)}{_source(name, environment.variables)}")
     yield from _tokens(environment)
 
 
@@ -89,6 +89,13 @@ def left_over_line(variables: Mapping[str, str]) -> Line:
         fix = "take CRON_SECRET out, and its cron job: each hold expires by its own timer, nothing polls"
         return fault("left-overs", "CRON_SECRET", "is still set, and nothing reads it", fix)
     return ok("left-overs", "CRON_SECRET", "not set; nothing needs it")
+
+
+def _source(name: str, variables: Mapping[str, str]) -> str:
+    """Return where a value is from, unless it is from the variable itself."""
+    if file := variables.get(f"{name}_FILE"):
+        return f" (from {file})"
+    return "" if name in variables else " (default)"
 
 
 def _shown(value: object) -> str:

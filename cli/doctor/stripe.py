@@ -20,9 +20,11 @@ _ROLL = "copy the signing secret of the endpoint that points at /api/webhooks/st
 def key_mode_lines(environment: Environment) -> Iterator[Line]:
     """Say whether all of Stripe's keys in the environment are of one mode, publishable ones included."""
     refused = environment.refused.get("STRIPE_API_KEY")
+    key = environment.settings.stripe_api_key
+    given = dict(environment.variables) | ({"STRIPE_API_KEY": key.get_secret_value()} if key else {})
     modes = {
         name: match[1]
-        for name, value in sorted(environment.variables.items())
+        for name, value in sorted(given.items())
         if "STRIPE" in name and (match := _KEY.fullmatch(value.strip()))
     }
     if len(set(modes.values())) > 1:

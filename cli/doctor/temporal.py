@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from pydantic import SecretStr
 from temporalio.api.enums.v1 import IndexedValueType, NamespaceState
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import (
@@ -19,7 +20,7 @@ from cli.doctor.lines import Check, Line, carried_out, fault, first_line, not_ap
 from cli.doctor.schedule import schedule_line
 from cli.doctor.temporal_clock import temporal_clock_line
 from cli.doctor.workers import worker_lines
-from workflows.connection import connect
+from workflows.connection import TemporalSettingsError, connect
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
@@ -30,20 +31,35 @@ _AFTERWARDS = ("namespace", "retention", "search attributes", "history shards", 
 _UNTOLD = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 """What Temporal Cloud answers where only its own operators may ask."""
 
+_FIXES = {
+    "NotValidForName": "set TEMPORAL_TLS_SERVER_NAME, or TEMPORAL_ADDRESS, to a name in the server's certificate",
+    "Expired": "renew the server's certificate",
+    "InvalidCertificate": "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of whoever signed the server's",
+    "KeyMismatch": "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH: set the pair right",
+    "InvalidContentType": "the server does not speak TLS: take TEMPORAL_TLS… and TEMPORAL_API_KEY out",
+    "after connection": "does the server want TLS (TEMPORAL_TLS=true), or a client's certificate that it trusts "
+    "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)? Its log says",
+}
+"""By what Temporal's library says of a connection that was not made."""
+
 
 async def temporal_lines(
-    environment: Mapping[str, str], *, task_queue: str, release: str, now: Callable[[], float] = time.time
+    environment: Mapping[str, str],
+    api_key: SecretStr | None = None,
+    *,
+    task_queue: str,
+    release: str,
+    now: Callable[[], float] = time.time,
 ) -> list[Line]:
     """Look at the Temporal that the environment names."""
     try:
-        client = await connect(environment=environment)
+        client = await connect(api_key, environment=environment)
         system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
-    except (RuntimeError, RPCError, ValueError) as error:
+    except (RuntimeError, RPCError, TemporalSettingsError) as error:
         address = environment.get("TEMPORAL_ADDRESS") or "localhost:7233"
-        fix = "start Temporal, or set TEMPORAL_ADDRESS, TEMPORAL_TLS… and TEMPORAL_API_KEY right"
         why = "Temporal is not reached"
         return [
-            fault(AREA, "reachable", f"{address}: {first_line(error)}", fix),
+            fault(AREA, "reachable", f"{address}: {first_line(error)}", _connecting(first_line(error))),
             *(not_applicable(AREA, name, why) for name in _AFTERWARDS),
         ]
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
@@ -55,8 +71,15 @@ async def temporal_lines(
         Check(AREA, "workers", lambda: worker_lines(client, task_queue, build)),
         Check(AREA, "clock", lambda: temporal_clock_line(client, now)),
     )
-    address = client.service_client.config.target_host
-    return [ok(AREA, "reachable", f"{address}, server {system.server_version}"), *await carried_out(rest, seconds=8)]
+    config = client.service_client.config
+    told = f"{config.target_host}, server {system.server_version}, {'encrypted' if config.tls else 'not encrypted'}"
+    return [ok(AREA, "reachable", told), *await carried_out(rest, seconds=8)]
+
+
+def _connecting(why: str) -> str:
+    """Return what to do about a connection that was not made."""
+    start = "start Temporal, or set TEMPORAL_ADDRESS, TEMPORAL_TLS… and TEMPORAL_API_KEY right"
+    return next((fix for said, fix in _FIXES.items() if said in why), start)
 
 
 async def _namespace_lines(client: Client) -> list[Line]:

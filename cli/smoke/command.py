@@ -16,6 +16,7 @@ from cli.installation import api_origin, installation
 from cli.smoke.shop import Access
 from cli.smoke.steps import Notes
 from cli.smoke.story import smoke
+from inventory.secret_files import SecretFileError, from_files
 
 
 class NoAccessError(Exception):
@@ -28,7 +29,11 @@ def access_from(variables: Mapping[str, str]) -> Access:
     if origin is None:
         raise NoAccessError("INVENTORY_AUTHORITY_URL is not set, no --url given, and no `holdfast up` runs here")
     names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET")
-    authority, admin, secret = ((variables.get(name) or "").partition(",")[0].strip() for name in names)
+    try:
+        given = from_files(variables, names)
+    except SecretFileError as error:
+        raise NoAccessError(str(error)) from None
+    authority, admin, secret = (given.get(name, "").partition(",")[0].strip() for name in names)
     if not admin:
         raise NoAccessError("INVENTORY_ADMIN_TOKEN is not set: stock is put for the checkout, and taken away again")
     return Access(origin, authority or admin, admin, secret or None)

@@ -51,4 +51,4 @@ def own_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedT
 async def own_client(own_temporal: EmbeddedTemporal, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A client of `own_temporal`, to which the API under test connects too."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", own_temporal.address)
-    return await connect()
+    return await connect(None)

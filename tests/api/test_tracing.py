@@ -60,7 +60,7 @@ async def traced_client(temporal: Client, url: str) -> AsyncIterator[Client]:
     """Connect to the same Temporal as a worker that is traced does."""
     tracing = spans_to(url)
     environment = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
-    yield await connect(environment=environment, tracer_provider=tracing.provider)
+    yield await connect(None, environment=environment, tracer_provider=tracing.provider)
     await tracing.close()
 
 

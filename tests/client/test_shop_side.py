@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,27 @@ def test_a_setting_that_cannot_be_is_refused_by_name(name: str, value: str) -> N
     with pytest.raises(ConfigurationError, match=name) as refused:
         Settings.read(environment={**sound, name: value})
     assert "secret" not in str(refused.value)
+
+
+def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    environment = {"INVENTORY_AUTHORITY_URL": "https://a.example", "INVENTORY_AUTHORITY_TOKEN_FILE": str(file)}
+    assert Settings.read(environment=environment).token == TOKEN
+    with pytest.raises(ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN: is set, and .*_FILE too"):
+        Settings.read(environment={**environment, "INVENTORY_AUTHORITY_TOKEN": TOKEN})
+    for content in (b"", b"\n"):
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match="INVENTORY_AUTHORITY_TOKEN"):
+            Settings.read(environment=environment)
+    file.write_bytes(b"\xff")
+    with pytest.raises(
+        ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN_FILE: .*token cannot be used: it is not text"
+    ):
+        Settings.read(environment=environment)
+    file.unlink()
+    with pytest.raises(ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN_FILE: .*No such file"):
+        Settings.read(environment=environment)
 
 
 async def test_an_id_that_leads_elsewhere_and_a_key_that_no_header_carries_are_not_sent(

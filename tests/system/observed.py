@@ -66,7 +66,7 @@ def observing(up: Up, folder: Path, more: Mapping[str, str] | None = None) -> It
     del config["alerting"]
     targets = {"holdfast-api": api, "holdfast-worker": worker, "temporal": temporal, **(more or {})}
     config["scrape_configs"] = [
-        {**job, "static_configs": [{"targets": [targets[job["job_name"]]]}]}
+        {"job_name": job["job_name"], "static_configs": [{"targets": [targets[job["job_name"]]]}]}
         for job in config["scrape_configs"]
         if job["job_name"] in targets
     ]

@@ -29,6 +29,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert rows[str(field.alias)] == default, field.alias
 
 
+def test_every_secret_that_may_come_from_a_file_is_named() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    (section,) = re.findall(r"There is one for each of\n\n(.*?)\n\n", text, re.DOTALL)
+    assert set(re.findall(r"`([A-Z_]+)`", section)) == set(Settings.secrets())
+
+
 def test_every_variable_of_temporals_configuration_is_documented() -> None:
     text = (ROOT / "docs" / "cluster.md").read_text()
     used = set(re.findall(r'env "([A-Z0-9_]+)"', (ROOT / "deploy" / "temporal" / "config.yaml").read_text()))

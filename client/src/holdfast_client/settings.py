@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -50,7 +51,7 @@ class Settings:
             raise ConfigurationError("SKIP_INVENTORY_VALIDATION: allowed: 0, 1")
         return cls(
             origin=_origin(env.get("INVENTORY_AUTHORITY_URL", "") if base_url is None else base_url),
-            token=_token(env.get("INVENTORY_AUTHORITY_TOKEN", "") if token is None else token),
+            token=_token(_given_token(env) if token is None else token),
             timeout=_timeout(env.get("INVENTORY_AUTHORITY_TIMEOUT", "") if timeout is None else timeout),
             bypass=bypass in _YES,
             mode=_mode(env.get("INVENTORY_MODE", "")),
@@ -78,6 +79,20 @@ def _origin(url: str) -> str:
             f"INVENTORY_AUTHORITY_URL (base_url): must end after the host or in {_PREFIX}, and ends in {path!r}"
         )
     return f"{parts.scheme}://{parts.netloc}{path.removesuffix(_PREFIX)}"
+
+
+def _given_token(env: Mapping[str, str]) -> str:
+    """Return INVENTORY_AUTHORITY_TOKEN, or what the file has that INVENTORY_AUTHORITY_TOKEN_FILE names."""
+    token, path = env.get("INVENTORY_AUTHORITY_TOKEN", ""), env.get("INVENTORY_AUTHORITY_TOKEN_FILE")
+    if not path:
+        return token
+    if token:
+        raise ConfigurationError("INVENTORY_AUTHORITY_TOKEN: is set, and INVENTORY_AUTHORITY_TOKEN_FILE too")
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(f"INVENTORY_AUTHORITY_TOKEN_FILE: {path} cannot be used: {why}") from None
 
 
 def _token(tokens: str) -> str:

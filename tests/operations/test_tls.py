@@ -1,0 +1,190 @@
+"""Postgres and Temporal over TLS: the whole product through it, and what the doctor says of each mistake."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from temporalio.client import Client
+from typer.testing import CliRunner
+
+from cli.doctor.database import database_lines
+from cli.doctor.temporal import temporal_lines
+from cli.main import app
+from cli.migrate import migrate
+from inventory.settings import Settings
+from tests.operations.examining import faults
+from tests.stack import running_stack
+from tests.tls import Authority, Certificate, tls_before
+from tests.workflow.commands import holdfast
+from worker import main as worker
+from workflows.connection import connect
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+
+TEMPORAL_NAME = "temporal.example"
+
+
+@dataclass
+class Encrypted:
+    """Temporal behind mutual TLS."""
+
+    authority: Authority
+    client: Certificate
+    address: str
+
+    def variables(self, **changes: str) -> dict[str, str]:
+        """Return TEMPORAL_* with which one comes in; an empty one is not set."""
+        return {
+            "TEMPORAL_ADDRESS": self.address,
+            "TEMPORAL_TLS_SERVER_CA_CERT_PATH": str(self.authority.ca),
+            "TEMPORAL_TLS_CLIENT_CERT_PATH": str(self.client.cert),
+            "TEMPORAL_TLS_CLIENT_KEY_PATH": str(self.client.key),
+            **changes,
+        }
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls") / "authority")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Somebody else's authority."""
+    return Authority(tmp_path_factory.mktemp("tls") / "stranger")
+
+
+@pytest.fixture(scope="module")
+def server(authority: Authority) -> Certificate:
+    return authority.issue("server", f"IP:127.0.0.1,DNS:{TEMPORAL_NAME}")
+
+
+@pytest.fixture(scope="module")
+def client(authority: Authority) -> Certificate:
+    return authority.issue("client", "DNS:holdfast")
+
+
+@pytest.fixture
+async def encrypted(
+    authority: Authority, server: Certificate, client: Certificate, temporal: Client
+) -> AsyncIterator[Encrypted]:
+    port = int(temporal.service_client.config.target_host.rpartition(":")[2])
+    async with tls_before(port, authority.context(server, mutual=True)) as gateway:
+        yield Encrypted(authority, client, f"127.0.0.1:{gateway}")
+
+
+@pytest.fixture
+async def encrypted_database(
+    authority: Authority, server: Certificate, client: Certificate, database: str
+) -> AsyncIterator[str]:
+    """The URL of a fresh database that wants TLS and a certificate."""
+    before, _, rest = database.rpartition("@127.0.0.1:")
+    port, _, name = rest.partition("/")
+    async with tls_before(int(port), authority.context(server, mutual=True), postgres=True) as gateway:
+        trust = f"sslmode=verify-full&sslrootcert={authority.ca}"
+        yield f"{before}@127.0.0.1:{gateway}/{name}?{trust}&sslcert={client.cert}&sslkey={client.key}"
+
+
+async def test_a_hold_lives_and_ends_where_both_servers_are_reached_by_mutual_tls_only(
+    encrypted: Encrypted, encrypted_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in encrypted.variables().items():
+        monkeypatch.setenv(name, value)  # which the API reads
+    async with running_stack(encrypted_database, await connect(None)) as stack:
+        await stack.put(2)
+        hold = await stack.made()
+        assert (await stack.post(hold["holdId"], "commit")).status_code == 200
+        await stack.run_of(hold["holdId"]).result()
+        audit = await holdfast(stack, "audit", **encrypted.variables())
+        assert (audit.code, audit.err) == (0, ""), audit.out
+        shown = await holdfast(
+            stack, "holds", "show", hold["holdId"], "--shop", hold["shopId"], **encrypted.variables()
+        )
+        assert "committed" in shown.out
+        report = await holdfast(stack, "report", "--json")
+        assert '"committed": 1' in report.out
+    assert await asyncio.to_thread(migrate, encrypted_database) == ["already at " + await head(encrypted_database)]
+
+
+async def head(database: str) -> str:
+    lines = await database_lines(Settings.read({"DATABASE_URL": database}), 2)
+    (at,) = [line.found for line in lines if line.name == "migrations"]
+    return at.removeprefix("at ").partition(",")[0] + " (head)"
+
+
+async def test_the_doctor_says_how_the_database_is_reached(encrypted_database: str, database: str) -> None:
+    async def reached(url: str) -> str:
+        lines = await database_lines(Settings.read({"DATABASE_URL": url}), 2)
+        assert faults(lines) == {}
+        return lines[0].found
+
+    assert "encrypted, the server's certificate verified (verify-full)" in await reached(encrypted_database)
+    unverified = encrypted_database.replace("verify-full", "require").replace("sslrootcert", "application_name")
+    assert "encrypted, the server's certificate not verified (sslmode=require)" in await reached(unverified)
+    assert (await reached(database)).endswith("not encrypted")
+
+
+async def test_a_database_that_is_not_the_trusted_one_is_refused(encrypted_database: str, stranger: Authority) -> None:
+    wrong = encrypted_database.partition("?")[0] + f"?sslmode=verify-full&sslrootcert={stranger.ca}"
+    found = faults(await database_lines(Settings.read({"DATABASE_URL": wrong}), 2))["database: reachable"]
+    assert "certificate verify failed" in found
+    assert "sslrootcert" in found
+
+
+async def test_the_doctor_says_that_temporal_is_reached_encrypted(encrypted: Encrypted, temporal: Client) -> None:
+    lines = await temporal_lines(encrypted.variables(), task_queue="nobody", release="0.1.0")
+    assert lines[0].found.endswith(", encrypted")
+    named = encrypted.variables(TEMPORAL_TLS_SERVER_NAME=TEMPORAL_NAME)
+    assert (await temporal_lines(named, task_queue="nobody", release="0.1.0"))[0].found == lines[0].found
+    plain = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
+    assert (await temporal_lines(plain, task_queue="nobody", release="0.1.0"))[0].found.endswith(", not encrypted")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "stranger"}, "set TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+        ({"TEMPORAL_TLS_SERVER_CA_CERT_PATH": ""}, "set TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+        (
+            {"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "/missing.pem"},
+            "TEMPORAL_TLS_SERVER_CA_CERT_PATH: cannot read /missing",
+        ),
+        ({"TEMPORAL_TLS_SERVER_NAME": "wrong.example"}, "set TEMPORAL_TLS_SERVER_NAME"),
+        ({"TEMPORAL_TLS_CLIENT_KEY_PATH": ""}, "TEMPORAL_TLS_CLIENT_KEY_PATH: one is set, and must be both or neither"),
+        ({"TEMPORAL_TLS_CLIENT_KEY_PATH": "stranger"}, "is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH"),
+        (
+            {"TEMPORAL_TLS_CLIENT_CERT_PATH": "", "TEMPORAL_TLS_CLIENT_KEY_PATH": ""},
+            "a client's certificate that it trusts",
+        ),
+        ({"TEMPORAL_PROFILE": "nobodys"}, "Profile 'nobodys' not found"),
+    ],
+)
+async def test_what_is_wrong_on_the_way_to_temporal_is_named(
+    encrypted: Encrypted, stranger: Authority, changes: dict[str, str], told: str
+) -> None:
+    others = stranger.issue("client", "DNS:holdfast")
+    files = {"TEMPORAL_TLS_SERVER_CA_CERT_PATH": stranger.ca, "TEMPORAL_TLS_CLIENT_KEY_PATH": others.key}
+    given = {name: str(files[name]) if value == "stranger" else value for name, value in changes.items()}
+    lines = await temporal_lines(encrypted.variables(**given), task_queue="nobody", release="0.1.0")
+    assert told in faults(lines)["temporal: reachable"]
+
+
+async def test_tls_with_a_server_that_has_none_is_named(temporal: Client) -> None:
+    given = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host, "TEMPORAL_TLS": "true"}
+    lines = await temporal_lines(given, task_queue="nobody", release="0.1.0")
+    assert "does not speak TLS" in faults(lines)["temporal: reachable"]
+
+
+def test_api_and_worker_do_not_start_with_a_certificate_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    monkeypatch.setenv("INVENTORY_ADMIN_TOKEN", "b" * 40)
+    monkeypatch.setenv("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "/missing.pem")
+    message = "TEMPORAL_TLS_SERVER_CA_CERT_PATH: cannot read /missing.pem: No such file or directory\n"
+    ran = CliRunner().invoke(app, ["api"])
+    assert (ran.exit_code, ran.stderr) == (2, message)
+    assert worker([]) == 2
+    assert capsys.readouterr().err == message

