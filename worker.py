@@ -9,25 +9,20 @@ import asyncio
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
-from urllib.request import urlopen
 
 import structlog
 import uvloop
-from prometheus_client import REGISTRY, CollectorRegistry, Metric, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 from temporalio.client import Client
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
     UnsandboxedWorkflowRunner,
@@ -40,11 +35,12 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from inventory.collector import collect_rarely
 from inventory.engine import create_engine
+from inventory.sdk_metrics import SdkMetrics, free_metrics_port
 from inventory.settings import TASK_QUEUE, Settings, SettingsError
 from inventory.telemetry import Telemetry, configure_logging
 from inventory.tracing import Tracing, start_tracing
 from payments.gateway import connected
-from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config
+from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
 from workflows.deployment import deployment_of
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
@@ -61,17 +57,6 @@ CACHED_WORKFLOWS = 20_000
 
 A hold beyond that is replayed from its history when it is heard of.
 """
-
-_LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
-_HISTOGRAMS = (
-    "temporal_request_latency",
-    "temporal_workflow_task_schedule_to_start_latency",
-    "temporal_workflow_task_execution_latency",
-    "temporal_workflow_task_replay_latency",
-    "temporal_activity_schedule_to_start_latency",
-    "temporal_activity_execution_latency",
-    "temporal_local_activity_execution_latency",
-)
 
 
 def make_worker(
@@ -169,16 +154,7 @@ def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
 async def _connect_patiently(
     settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: Tracing
 ) -> Client | None:
-    runtime = Runtime(
-        telemetry=TelemetryConfig(
-            metrics=PrometheusConfig(
-                bind_address=f"127.0.0.1:{sdk_metrics_port}",
-                counters_total_suffix=True,
-                durations_as_seconds=True,
-                histogram_bucket_overrides=dict.fromkeys(_HISTOGRAMS, _LATENCY_SECONDS),
-            )
-        )
-    )
+    runtime = measured_runtime(sdk_metrics_port)
     log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
@@ -190,34 +166,6 @@ async def _connect_patiently(
         except TimeoutError:
             continue
     return None
-
-
-class SdkMetrics(Collector):
-    """The metrics that Temporal's SDK serves on a loopback port in each process, with the process as a label."""
-
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = ports
-
-    def collect(self) -> Iterator[Metric]:
-        """Fetch and merge what the processes serve; one that is starting or gone is left out."""
-        families: dict[str, Metric] = {}
-        for process, port in enumerate(self._ports):
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
-                    text = answer.read().decode()
-            except OSError:
-                continue
-            for family in text_string_to_metric_families(text):
-                merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                for sample in family.samples:
-                    merged.add_sample(sample.name, {**sample.labels, "process": str(process)}, sample.value)
-        yield from families.values()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
@@ -238,7 +186,7 @@ def _supervise(settings: Settings, processes: int, metrics: tuple[str, int]) -> 
 
     with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        ports = [_free_port() for _ in range(processes)]
+        ports = [free_metrics_port() for _ in range(processes)]
 
         def start(index: int) -> BaseProcess:
             process = context.Process(target=_work, args=(settings, ports[index]), daemon=True)
@@ -301,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_format)
     if options.processes > 1:
         return _supervise(settings, options.processes, (options.metrics_host, options.metrics_port))
-    sdk_metrics_port = _free_port()
+    sdk_metrics_port = free_metrics_port()
     REGISTRY.register(SdkMetrics([sdk_metrics_port]))
     start_http_server(options.metrics_port, options.metrics_host)
     _work(settings, sdk_metrics_port)

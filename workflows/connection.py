@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 from temporalio.client import Client, Interceptor, RetryConfig
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import Runtime
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, TLSConfig
 
 from workflows.conversion import data_converter
@@ -16,9 +16,23 @@ from workflows.conversion import data_converter
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+SHUTDOWN_GRACE = timedelta(seconds=20)
+"""How long a process that is told to stop may finish what it has begun."""
+
 # A caller waits INVENTORY_REQUEST_TIMEOUT_MS at most: what is out of reach for 1.5 s is answered 503 meanwhile.
 _RETRY = RetryConfig(
     initial_interval_millis=50, multiplier=2.0, max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=6
+)
+
+_LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+_HISTOGRAMS = (
+    "temporal_request_latency",
+    "temporal_workflow_task_schedule_to_start_latency",
+    "temporal_workflow_task_execution_latency",
+    "temporal_workflow_task_replay_latency",
+    "temporal_activity_schedule_to_start_latency",
+    "temporal_activity_execution_latency",
+    "temporal_local_activity_execution_latency",
 )
 
 
@@ -81,5 +95,15 @@ async def connect(
     )
 
 
-SHUTDOWN_GRACE = timedelta(seconds=20)
-"""How long a process that is told to stop may finish what it has begun."""
+def measured_runtime(port: int) -> Runtime:
+    """Return a runtime of the SDK that serves its metrics on the port of 127.0.0.1."""
+    return Runtime(
+        telemetry=TelemetryConfig(
+            metrics=PrometheusConfig(
+                bind_address=f"127.0.0.1:{port}",
+                counters_total_suffix=True,
+                durations_as_seconds=True,
+                histogram_bucket_overrides=dict.fromkeys(_HISTOGRAMS, _LATENCY_SECONDS),
+            )
+        )
+    )
