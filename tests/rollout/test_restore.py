@@ -177,7 +177,7 @@ async def resent(shop: Shop) -> None:
 async def test_a_temporal_older_than_postgres(shop: Shop) -> None:
     await shop.deployment.made_of_own("t-sold", "t-returned", "t-kept")
     await shop.deployment.put("t-lapsed", 10)
-    await shop.deployment.made_for(12, "t-lapsed", "t-lapsed")
+    await shop.deployment.made_for(7, "t-lapsed", "t-lapsed")
     await asyncio.to_thread(shop.house.temporal.stop)
     backup = shop.folder / "temporal.backup"
     shutil.copytree(shop.folder / "temporal", backup)
