@@ -104,7 +104,7 @@ PAGES = {
         *RUNBOOKS.glob("*.md"),
         *(ROOT / "docs" / f"{name}.md" for name in ("deployment-checklist", "monitoring", "operations", "support")),
         *(ROOT / "docs" / f"{name}.md" for name in ("production-readiness", "weekly-review", "quarterly-review")),
-        ROOT / "docs" / "incident-template.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("incident-template", "scaling")),
         ROOT / "SECURITY.md",
     )
 }
@@ -146,7 +146,9 @@ def _family(name: str) -> str:
 
 @every_page
 def test_the_settings_that_a_page_names_are_described(text: str) -> None:
-    described = (ROOT / "docs" / "configuration.md").read_text() + (ROOT / "client" / "README.md").read_text()
+    described = "".join(
+        (ROOT / page).read_text() for page in ("docs/configuration.md", "docs/cluster.md", "client/README.md")
+    )
     named = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z]{2,})+\b", text)) - NO_SETTINGS
     assert not [name for name in named if f"`{name}`" not in described]
 
