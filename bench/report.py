@@ -52,7 +52,8 @@ commit = one update that ends the run, a durable timer, no stock, no SQL, no act
 options of Holdfast's. One API process and one worker process each; both use one Temporal server and take turns
 (product, floor, floor, product, ...), {plan.rounds} turns each of {plan.slot:.0f} s after {plan.warm_up:.1f} s that are
 not counted. A hold has one line; the lines are spread over 1,000 items. Everything, the load generator too, shares the
-machine's cores; the load generator is a process of its own and its CPU is told apart."""
+machine's cores; the load generator is a process of its own and its CPU is told apart. [CLUSTER.md](CLUSTER.md) has the
+product on Temporal's production server."""
 
 
 def _targets(figures: Figures) -> str:
