@@ -18,7 +18,7 @@ up: $(READY) ## Set up and run the whole product on this machine; Ctrl-C stops i
 	@exec $(BIN)/holdfast up
 
 test: $(READY) ## Run the tests against a real Postgres and a real Temporal server
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-system: $(READY) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
 	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \

@@ -151,7 +151,7 @@ async def _extended_for_ever(holdfast: AsyncInventoryAuthorityClient, hold: Hold
 
 
 async def test_locked_rows_are_busy_with_the_time_to_ask_again(connect: Connect, corner: Shop) -> None:
-    async with locked(corner.stack, corner.item), connect(corner.stack.url, seconds=2.5) as hasty:
+    async with locked(corner.stack, corner.item), connect(corner.stack.url, seconds=3.9) as hasty:
         with pytest.raises(InventoryBusyError) as busy:
             await hasty.create_hold(SHOP, [Item(corner.item, 1)])
     assert busy.value.retry_after == 0.25
