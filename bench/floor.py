@@ -5,10 +5,11 @@ else. Run as `python -m bench.floor api PORT` and `python -m bench.floor worker`
 """
 
 import asyncio
+import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ import uvloop
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.client import WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
@@ -25,7 +26,10 @@ import worker as product
 from inventory.collector import collect_rarely
 from workflows.connection import SHUTDOWN_GRACE, connect
 
-TASK_QUEUE = "floor"
+
+def task_queue() -> str:
+    """Return where create puts its workflows: a worker of `bench.steps` has a queue of its own."""
+    return os.environ.get("FLOOR_TASK_QUEUE", "floor")
 
 
 class Wanted(BaseModel):
@@ -79,7 +83,7 @@ def create_app() -> FastAPI:
                 EmptyWorkflow.run,
                 wanted.ttl_seconds,
                 id=workflow_id,
-                task_queue=TASK_QUEUE,
+                task_queue=task_queue(),
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             ),
@@ -94,22 +98,27 @@ def create_app() -> FastAPI:
     return app
 
 
-async def work() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # The options of the product's worker.
-    async with Worker(
-        await connect(None),
-        task_queue=TASK_QUEUE,
-        workflows=[EmptyWorkflow],
+def floor_worker(client: Client, empty: type, *activities: Callable[..., object]) -> Worker:
+    """Return a worker with the options of the product's."""
+    return Worker(
+        client,
+        task_queue=task_queue(),
+        workflows=[empty],
+        activities=activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_cached_workflows=product.CACHED_WORKFLOWS,
         max_concurrent_workflow_tasks=product.WORKFLOW_TASK_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(product.WORKFLOW_POLLERS),
         nonsticky_to_sticky_poll_ratio=product.NONSTICKY_POLL_RATIO,
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-    ):
+    )
+
+
+async def work() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with floor_worker(await connect(None), EmptyWorkflow):
         print("worker polls", flush=True)
         await stop.wait()
 

@@ -1,0 +1,153 @@
+"""`python -m bench.steps`: what lies between the floor and Holdfast at one client, a step at a time, in turns.
+
+The steps are workers of the floor whose workflow runs a local activity before it answers create, and one before it
+answers commit, as a hold does: an empty one, or one that commits a bare statement. `python -m bench.steps worker
+empty|statement` is such a worker.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import uvloop
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity, workflow
+
+from bench.figures import PROCESSES
+from bench.floor import floor_worker
+from bench.load import ITEMS, SHOP, Job, Kind, Result
+from bench.stack import App, Bench, running
+from inventory.collector import collect_rarely
+from inventory.engine import create_engine, fetch
+from inventory.settings import Settings
+from workflows.connection import connect
+
+_STEPS = {"empty": "an empty local activity at each end", "statement": "the same, with a bare statement committed"}
+# It changes nothing, so that stock adds up, and is written and synced all the same.
+_BARE = """
+UPDATE "InventoryItem" SET held = held WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = ''
+"""
+
+
+@workflow.defn(name="EmptyWorkflow")
+class SteppingWorkflow:
+    @workflow.init
+    def __init__(self, ttl_seconds: int) -> None:
+        del ttl_seconds
+        self._started = self._committed = self._ended = False
+
+    @workflow.run
+    async def run(self, ttl_seconds: int) -> str:
+        await self._step()
+        self._started = True
+        try:
+            await workflow.wait_condition(lambda: self._committed, timeout=timedelta(seconds=ttl_seconds))
+        except TimeoutError:
+            return "expired"
+        await self._step()
+        self._ended = True
+        return "committed"
+
+    async def _step(self) -> None:
+        await workflow.execute_local_activity(
+            "step", workflow.info().workflow_id, start_to_close_timeout=timedelta(seconds=8)
+        )
+
+    @workflow.update
+    async def started(self) -> str:
+        await workflow.wait_condition(lambda: self._started)
+        return "active"
+
+    @workflow.update
+    async def commit(self) -> str:
+        self._committed = True
+        await workflow.wait_condition(lambda: self._ended)
+        return "committed"
+
+
+class Steps:
+    def __init__(self, engine: AsyncEngine | None) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def step(self, workflow_id: str) -> None:
+        if self._engine is not None:
+            sku = f"SKU-{int(workflow_id[-6:], 16) % ITEMS:04}"
+            await fetch(self._engine, _BARE, {"shop": SHOP, "sku": sku})
+
+
+async def _work(step: str) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    steps = Steps(create_engine(Settings.read()) if step == "statement" else None)
+    async with floor_worker(await connect(None), SteppingWorkflow, steps.step):
+        print("worker polls", flush=True)
+        await stop.wait()
+
+
+def _measure(rounds: int, seconds: float) -> dict[str, list[Result]]:
+    with tempfile.TemporaryDirectory(prefix="holdfast-steps-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running(folder) as (bench, load):
+            apps = {"the floor": bench.floor}
+            steps = [_step(bench, step, folder) for step in _STEPS]
+            try:
+                for app in steps:
+                    app.start()
+                apps |= dict(zip(_STEPS.values(), steps, strict=True)) | {"Holdfast": bench.product}
+                results: dict[str, list[Result]] = {step: [] for step in apps}
+                for number in range(rounds):
+                    for step, app in list(apps.items())[:: 1 if number % 2 == 0 else -1]:
+                        kind: Kind = "product" if app is bench.product else "floor"
+                        job = Job(kind, app.port, app.token, 1, 1.5, seconds, pids=bench.pids(app))
+                        results[step].append(load.run(job))
+            finally:
+                for app in steps:
+                    app.stop()
+    return results
+
+
+def _step(bench: Bench, step: str, folder: Path) -> App:
+    env = {**bench.floor.env, "FLOOR_TASK_QUEUE": step}
+    return App(step, ["bench.floor", "api", "PORT"], ["bench.steps", "worker", step], env, folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.steps", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, after 1.5 s that are not counted")
+    options = parser.parse_args()
+    results = _measure(options.rounds, options.seconds)
+    floor = _rate(results["the floor"])
+    print(
+        "| 1 client | lifecycles/s | of the floor's | create, commit p50 ms | CPU ms: postgres, temporal, api, worker |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for step, turns in results.items():
+        create, commit = (
+            median(ms for turn in turns for ms in getattr(turn, kind)) for kind in ("create_ms", "commit_ms")
+        )
+        done = sum(turn.done for turn in turns)
+        cpu = ", ".join(f"{sum(turn.cpu[name] for turn in turns) / done * 1000:.1f}" for name in PROCESSES)
+        rate = _rate(turns)
+        print(f"| {step} | {rate:.1f} | {rate / floor:.2f} | {create:.1f}, {commit:.1f} | {cpu} |")
+
+
+def _rate(turns: list[Result]) -> float:
+    return sum(turn.done for turn in turns) / sum(turn.seconds for turn in turns)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["worker", step] if step in _STEPS:
+            collect_rarely()  # as the floor's
+            uvloop.run(_work(step))
+        case _:
+            main()
