@@ -8,7 +8,6 @@ from typing import TypeVar, cast, get_args
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inventory import audit
@@ -25,6 +24,8 @@ _OVERDUE = timedelta(seconds=30)
 """A hold this long past its deadline is looked up even where the list of running workflows, which lags, has it."""
 _ENDING_SECONDS = 2.0
 """A run ends some milliseconds after its row: what still runs this long after is astray."""
+_EVENTS_BEFORE_THE_FIRST_TASK = 3
+"""Started, task scheduled, task started: a longer history has had its reserve."""
 _STATEMENT = timedelta(seconds=10)
 """Longer than the last attempt to reserve takes that was begun in time."""
 
@@ -128,8 +129,8 @@ class RunAuditor:
             await self._start(
                 replace(cast("HoldInput", made), checkout=None, expires_at=None, ended_before="committed")
             )
-        except (RPCError, TemporalError) as error:
-            return str(error)
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next one is looked at
+            return str(error) or type(error).__name__
         return None
 
     async def end(self, stray: StrayRun) -> str | None:
@@ -186,9 +187,13 @@ class RunAuditor:
                 return None
             raise
 
-    async def _runs(self, key: HoldKey) -> bool:
+    async def _runs_without_hold(self, candidate: tuple[HoldKey, HoldStatus | None]) -> bool:
+        """Tell whether the run is open still, and began its work: one that waits for a worker may yet get its row."""
+        key, status = candidate
         last = await self._last_run(*key)
-        return last is not None and last.status is WorkflowExecutionStatus.RUNNING
+        if last is None or last.status is not WorkflowExecutionStatus.RUNNING:
+            return False
+        return status is not None or last.history_length > _EVENTS_BEFORE_THE_FIRST_TASK
 
     def _resumed(self, row: Hold, ended_before: SettledStatus | None) -> HoldInput:
         hold = resumed(
@@ -207,8 +212,8 @@ class RunAuditor:
         candidates = await self._not_active(running, running, began_before)
         if candidates:
             await asyncio.sleep(_ENDING_SECONDS)
-        runs = await self._of_each(candidates, self._runs)
-        still = [key for key, runs_still in zip(candidates, runs, strict=True) if runs_still]
+        astray = await self._of_each(candidates.items(), self._runs_without_hold)
+        still = [key for key, is_astray in zip(candidates, astray, strict=True) if is_astray]
         # Read again: a row may have come meanwhile.
         return [
             StrayRun(*key, status) for key, status in (await self._not_active(still, running, began_before)).items()

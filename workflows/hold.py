@@ -52,7 +52,7 @@ class HoldWorkflow:
         self._facts = Facts(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
         if hold.ended_before == "committed":
             self._facts.commit = Commit(actor="audit", reason="restored")
-        elif hold.ended_before is not None:
+        elif hold.ended_before == "released":
             self._facts.hear_cancel(Cancel(actor="audit", reason="restored"))
         self._heard = 0
         self._paying = Paying(hold, self._facts, self._hear)

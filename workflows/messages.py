@@ -64,7 +64,9 @@ class HoldInput:
     orphaned: bool = False
     """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
     ended_before: SettledStatus | None = None
-    """How an earlier run had ended it, of which a database that was restored knows nothing: it is ended so again."""
+    """How an earlier run had ended it, of which a database that was restored knows nothing: it is ended so again.
+
+    One that had expired does so again by itself: its row's deadline has passed."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,29 @@
 """Traces through Temporal: from a client's call through the workflow to its activities. No workflow imports this."""
 
+from typing import cast
+
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import CarrierT, Setter, default_setter
 from opentelemetry.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflowInboundInterceptor
 from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
-# The ids only. By default baggage goes along: whatever a caller sends in that header would stay in a run's history.
-_IDS = TraceContextTextMapPropagator()
+
+class _Ids(TraceContextTextMapPropagator):
+    """The ids only: baggage and `tracestate` are whatever a caller sends, and would stay in a run's history."""
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        super().inject(carrier, context, setter)
+        cast("dict[str, str]", carrier).pop("tracestate", None)
+
+
+_IDS = _Ids()
 
 
 class _InWorkflow(TracingWorkflowInboundInterceptor):

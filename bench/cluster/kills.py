@@ -14,7 +14,7 @@ from cli.processes import Child
 from inventory.engine import create_engine
 from tests.chaos.reckoning import Reckoning, reckon
 from tests.chaos.shoppers import Told, shopping
-from tests.e2e.deployment import worker_processes
+from tests.e2e.deployment import processes_of
 from workflows.connection import connect
 
 SHOP = "killed"
@@ -83,12 +83,12 @@ def _one_of(name: str, supervisor: Child, processes: int) -> Target:
     killed: set[int] = set()
 
     def kill() -> None:
-        process = worker_processes(supervisor)[0]
+        process = processes_of(supervisor)[0]
         killed.add(process.pid)
         process.kill()
 
     def is_back() -> bool:
-        return len({process.pid for process in worker_processes(supervisor)} - killed) == processes
+        return len({process.pid for process in processes_of(supervisor)} - killed) == processes
 
     return Target(name, kill, lambda: supervisor.wait_until(is_back, _RECOVERY_SECONDS))
 

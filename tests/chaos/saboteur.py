@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from cli.processes import Child
-from tests.e2e.deployment import freeze, kill, kill_alone, worker_processes
+from tests.e2e.deployment import freeze, kill, kill_alone, processes_of
 from tests.e2e.house import House
 
 # In the order in which they are brought back: who needs another comes after it.
@@ -38,7 +38,7 @@ class Saboteur:
         self._say(f"  round {number}: froze {part} for {seconds:.1f} s")
         process = self._child(part).pid
         if part == "a worker process":  # the others take over what it has begun, and then it wakes up
-            process = next((one.pid for one in worker_processes(self._house.worker)), process)
+            process = next((one.pid for one in processes_of(self._house.worker)), process)
         thaw = freeze(process)
         await asyncio.sleep(seconds)
         thaw()
@@ -50,7 +50,7 @@ class Saboteur:
                 case "the worker's supervisor":
                     kill_alone(self._house.worker)
                 case "a worker process":
-                    for process in worker_processes(self._house.worker)[:1]:
+                    for process in processes_of(self._house.worker)[:1]:
                         process.kill()  # its supervisor brings it back
                 case _:
                     kill(self._child(part))

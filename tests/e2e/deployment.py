@@ -263,8 +263,8 @@ def freeze(pid: int) -> Callable[[], None]:
     return thaw
 
 
-def worker_processes(supervisor: Child) -> list[psutil.Process]:
-    """Return the processes that `python -m worker --processes N` has started to do the work."""
+def processes_of(supervisor: Child) -> list[psutil.Process]:
+    """Return the processes that a supervisor, of several workers or API processes, has started to do the work."""
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(supervisor.pid).children()
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]

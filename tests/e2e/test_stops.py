@@ -7,7 +7,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from cli.processes import Child
-from tests.e2e.deployment import Deployment, kill, kill_alone, until, worker_processes
+from tests.e2e.deployment import Deployment, kill, kill_alone, processes_of, until
 from tests.e2e.test_kills import locked
 from tests.invariants import assert_stock_adds_up
 from tests.stock import stock_of, until_waiting
@@ -61,7 +61,7 @@ async def test_a_worker_process_that_dies_is_replaced_and_its_holds_go_on(deploy
     await deployment.put("TEE", 10)
     worker = await deployment.start_worker(processes=2)
     await asyncio.gather(*(deployment.made(f"tee-{n}", "TEE") for n in range(6)))
-    victim, other = worker_processes(worker)
+    victim, other = processes_of(worker)
 
     victim.kill()
 
@@ -77,7 +77,7 @@ async def test_a_worker_process_that_dies_is_replaced_and_its_holds_go_on(deploy
 
 async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment: Deployment) -> None:
     supervisor = await deployment.start_worker(processes=2)
-    workers = worker_processes(supervisor)
+    workers = processes_of(supervisor)
     assert len(workers) == 2
 
     kill_alone(supervisor)

@@ -133,7 +133,7 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     assert found.count("and the database knows nothing of it") == 2
     assert "kept: active" not in found
     await operator.does('holdfast audit --restored-to "$MOMENT" --repair')
-    await shop.ends(sold="committed", paid="committed", returned="released", lapsed="released")
+    await shop.ends(sold="committed", paid="committed", returned="released", lapsed="expired")
     await shop.ends(sold_since="committed", paid_since="committed")
     assert await shop.deployment.end_of("open-since") == "missing"
     assert "nothing is wrong" in await operator.does('holdfast audit --restored-to "$MOMENT"')

@@ -1,14 +1,18 @@
 """The audit of a database that was restored: what Temporal remembers and the database does not is done again."""
 
 import asyncio
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from activities.audit_runs import RunAuditor
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
-from workflows.messages import Ended
+from workflows.hold import HoldWorkflow
+from workflows.messages import Ended, HoldInput, Line
+from workflows.starting import start_options
 
 # What a restore to an earlier moment does to one hold of a unit of TEE.
 FORGET_THE_END = """
@@ -63,6 +67,17 @@ async def test_a_run_whose_hold_has_no_row_is_astray_unless_it_has_just_begun(st
     assert await later.end(stray) is None
     assert await stack.run_of(hold_id).result() == Ended("missing")
     assert await stack.stock_of() == (10, 0)
+
+
+async def test_a_run_that_waits_for_a_worker_is_not_astray(stack: Stack) -> None:
+    waiting = HoldInput(SHOP, "waiting", [Line("TEE", "", 1)], 600, 3600, request_timeout_ms=5000)
+    queue = f"nobody-polls-{uuid.uuid4().hex}"
+    await stack.temporal.start_workflow(HoldWorkflow.run, waiting, task_queue=queue, **start_options(waiting))
+    await listed(stack, "waiting")
+    later = RunAuditor(stack.engine, stack.temporal, stack.settings, task_queue=queue)
+    later.beginning = timedelta()
+    assert await later.look(SHOP) == (0, [], [])
+    await stack.run_of("waiting").terminate()
 
 
 @pytest.mark.parametrize(("left", "status", "stock"), [(1, "committed", (0, 0)), (0, "rejected", (0, 0))])
