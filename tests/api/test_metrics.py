@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
@@ -138,6 +140,23 @@ async def scraped(url: str) -> dict[str, float]:
     return sums
 
 
+async def healthy(metrics: int) -> bool:
+    """Return what the health check of docker-compose.yml says of the worker whose metrics are at that port."""
+    compose = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
+    _, _, *check = compose["services"]["worker"]["healthcheck"]["test"]
+    check = [argument.replace("9464", str(metrics)) for argument in check]
+    process = await asyncio.create_subprocess_exec(sys.executable, *check)
+    return await process.wait() == 0
+
+
+async def test_a_worker_that_does_not_reach_temporal_is_not_healthy_though_its_metrics_answer(database: str) -> None:
+    metrics = free_port()
+    variables = environment(database, TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
+    working = ("worker", "--metrics-port", str(metrics))
+    async with program(*working, ready=f"http://127.0.0.1:{metrics}/metrics", **variables):
+        assert not await healthy(metrics)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_metrics_cover_every_process_of_api_and_worker(database: str, temporal: Client, processes: int) -> None:
     api, metrics = free_port(), free_port()
@@ -158,6 +177,7 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
                 assert (await http.post(f"{HOLDS}/{SHOP}/{hold}/commit")).status_code == 200
         of_api = [await scraped(f"{url}/metrics") for _ in range(4)]
         of_worker = await scraped(worker_metrics)
+        assert await healthy(metrics)
     assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
     assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
     assert of_worker["inventory_hold_commit_age_seconds_count"] == 9

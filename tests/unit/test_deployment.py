@@ -16,6 +16,23 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 JOBS = {"temporal-schema", "temporal-namespace", "migrate"}
+NOT_PASSED_ON = {
+    "HOLDFAST_API_PORT": "inside it is always the same; outside it is HOLDFAST_API_PORTS",
+    "HOLDFAST_WORKER_METRICS_HOST": "always the same: the health check and Prometheus come to it",
+    "HOLDFAST_WORKER_METRICS_PORT": "the same",
+    "HOLDFAST_HOME": "of `holdfast up`",
+    "HOLDFAST_TEMPORAL_PORT": "of `holdfast up`",
+    "HOLDFAST_TEMPORAL_UI_PORT": "of `holdfast up`",
+    "HOLDFAST_SIMULATOR_PORT": "of `holdfast up`",
+    "HOLDFAST_SHOP": "of one command, which has --shop",
+    "OTEL_EXPORTER_OTLP_HEADERS": "a secret that cannot be read from a file",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE": "a file, to be mounted where it is needed",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "without effect",
+    "OTEL_SERVICE_NAME": "API and worker each have their own",
+    "TEMPORAL_CONFIG_FILE": "a file; what it says is passed on one by one",
+    "TEMPORAL_PROFILE": "of that file",
+}
+"""The documented settings that .env cannot set for the containers, and why."""
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::-([^}]*))?\}")
 
 
@@ -25,9 +42,20 @@ def filled_in(text: str) -> str:
 
 
 def documented() -> set[str]:
-    """Return every variable that the page of settings names, with the files of secrets."""
+    """Return every variable that the page of settings names."""
     page = (ROOT / "docs" / "configuration.md").read_text()
-    return set(re.findall(r"`([A-Z][A-Z_]+)`", page)) | {f"{name}_FILE" for name in Settings.secrets()}
+    return set(re.findall(r"`([A-Z][A-Z_]+)`", page)) - {"NAME", "NAME_FILE"}
+
+
+def handed() -> dict[str, str | None]:
+    """Return what the containers of ours are given by docker-compose.yml and what may be added to it."""
+    return {
+        variable: value
+        for file in (ROOT / "docker-compose.yml", *OVERRIDES)
+        for name, service in yaml.safe_load(file.read_text())["services"].items()
+        if name in OURS
+        for variable, value in (service.get("environment") or {}).items()
+    }
 
 
 def pinned(lock: str) -> dict[str, tuple[str, ...]]:
@@ -89,6 +117,13 @@ def test_each_image_is_pinned(name: str) -> None:
     assert re.fullmatch(r"v?\d+\.\d+(\.\d+)?(-\w+)?", tag)
 
 
+def test_the_image_of_ours_has_the_release_as_its_tag_until_another_is_set() -> None:
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for service in OURS.values():
+        assert service["image"] == f"${{HOLDFAST_IMAGE:-holdfast:{release}}}"
+    assert f"HOLDFAST_IMAGE=holdfast:{release}" in (ROOT / ".env.example").read_text().splitlines()
+
+
 def test_each_image_of_others_has_its_source_on_the_page() -> None:
     page = (ROOT / "docs" / "deployment.md").read_text()
     rows = set(re.findall(r"^\| `([^`]+)` \| `[^`]+` ", page, re.MULTILINE))
@@ -124,7 +159,7 @@ def test_secrets_are_files_and_every_other_setting_is_one_of_ours(file: Path) ->
         assert secrets <= set(compose["secrets"]) | set(COMPOSE["secrets"])
         for variable, value in (service.get("environment") or {}).items():
             if name in OURS:
-                assert variable in documented(), variable
+                assert variable in documented() | {f"{name}_FILE" for name in Settings.secrets()}, variable
             assert not re.search(r"(PASSWORD|SECRET|TOKEN|API_KEY|PWD|DATABASE_URL)$", variable), variable
             if str(value).startswith("/run/secrets/"):
                 assert str(value).removeprefix("/run/secrets/") in secrets
@@ -134,14 +169,30 @@ def test_secrets_are_files_and_every_other_setting_is_one_of_ours(file: Path) ->
 
 
 def test_every_secret_of_ours_can_be_handed_over_as_a_file() -> None:
-    handed = {
-        variable
-        for file in (ROOT / "docker-compose.yml", *OVERRIDES)
-        for name, service in yaml.safe_load(file.read_text())["services"].items()
-        if name in OURS
-        for variable in service.get("environment") or {}
+    assert {f"{name}_FILE" for name in Settings.secrets()} <= set(handed())
+
+
+def test_every_documented_setting_can_be_set_where_it_is_of_use() -> None:
+    passed_on = {
+        variable.removesuffix("_FILE") if str(value).startswith("/run/secrets/") else variable
+        for variable, value in handed().items()
+        if value is None or f"${{{variable}:-" in value or value.startswith("/run/secrets/")
     }
-    assert {f"{name}_FILE" for name in Settings.secrets()} <= handed
+    assert documented() - passed_on == set(NOT_PASSED_ON)
+
+
+def test_temporal_reaches_a_database_elsewhere_by_tls_from_each_of_its_parts() -> None:
+    added = yaml.safe_load((ROOT / "deploy" / "compose" / "temporal-database-tls.yml").read_text())["services"]
+    assert set(added) == {name for name in SERVICES if "POSTGRES_SEEDS" in SERVICES[name].get("environment", {})}
+    files = [(ROOT / "deploy" / "temporal" / name).read_text() for name in ("config.yaml", "schema.sh")]
+    for service in added.values():
+        assert service["environment"]["SQL_TLS_ENABLED"] == "true"
+        assert all(variable in text for variable in service["environment"] for text in files)
+
+
+def test_each_addition_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert {file.name for file in OVERRIDES} == set(re.findall(r"`deploy/compose/([\w-]+\.yml)`", page))
 
 
 def test_the_example_of_settings_names_only_what_is_read() -> None:
