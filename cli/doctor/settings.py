@@ -43,7 +43,8 @@ def read(variables: Mapping[str, str]) -> Environment:
         refused = dict(complaints) | refused  # what was found first is the cause
         before = dict(taken)
         for name, why in complaints:
-            if taken.pop(name, None) is None:  # it is missing, or its default does not fit another
+            if taken.pop(name, None) is None and taken.pop(f"{name}_FILE", None) is None:
+                # it is missing, or its default does not fit another
                 for other in _VARIABLE.findall(why):
                     taken.pop(other, None)
         if "DATABASE_URL" in refused:

@@ -103,6 +103,17 @@ def test_the_doctor_goes_on_without_a_file_that_is_missing(files: dict[str, str]
     assert found.settings.stripe_api_key is not None
 
 
+def test_the_doctor_goes_on_without_a_secret_in_a_file_that_is_refused(files: dict[str, str]) -> None:
+    Path(files["INVENTORY_AUTHORITY_TOKEN_FILE"]).write_text("short\n")
+    Path(files["STRIPE_API_KEY_FILE"]).write_text("sk_live_abc\n")
+    found = read(files | {"STRIPE_API_BASE": "http://127.0.0.1:8010"})
+    assert set(found.refused) == {"INVENTORY_AUTHORITY_TOKEN", "STRIPE_API_KEY"}
+    assert found.database_known
+    assert (found.settings.authority_tokens, found.settings.stripe_api_key) == ((), None)
+    others = Settings.read({name: value for name, value in SECRETS.items() if name not in found.refused})
+    assert found.settings == others.model_copy(update={"stripe_api_base": "http://127.0.0.1:8010"})
+
+
 def test_the_smoke_takes_its_tokens_from_files(files: dict[str, str]) -> None:
     access = access_from(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
     assert (access.authority_token, access.admin_token) == (TOKEN, f"{TOKEN}1")
