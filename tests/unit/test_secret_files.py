@@ -71,6 +71,13 @@ def test_a_file_that_cannot_be_read_is_named(files: dict[str, str], tmp_path: Pa
         Settings.read(files | {"SMTP_URL_FILE": str(tmp_path)})
 
 
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_in_place_of_its_file_is_not_repeated(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read({f"{name}_FILE": SECRETS[name]})
+    assert str(refused.value) == f"{name}: {name}_FILE names no file that can be used: No such file or directory"
+
+
 def test_a_secret_in_a_file_is_judged_as_one_in_the_environment(files: dict[str, str]) -> None:
     Path(files["INVENTORY_ADMIN_TOKEN_FILE"]).write_text("short\n")
     with pytest.raises(SettingsError, match="INVENTORY_ADMIN_TOKEN: is shorter than 32 characters"):
