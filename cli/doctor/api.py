@@ -7,7 +7,7 @@ import httpx
 import psycopg
 
 from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
-from cli.doctor.settings import Environment
+from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import webhook_line
 from cli.installation import api_origin
 from inventory.engine import connection_info
@@ -39,9 +39,9 @@ async def api_lines(environment: Environment, release: str) -> list[Line]:
                 lines.append(_token_line(asked.status_code))
             metrics = (await http.get("/metrics")).text
     except httpx.HTTPError as error:
-        return _not_reached(f"{origin}: {first_line(error)}")
+        return _not_reached(f"{masked(origin)}: {first_line(error)}")
     except (ValueError, KeyError, TypeError):
-        return _not_reached(f"{origin} is no Holdfast: its health is not one")
+        return _not_reached(f"{masked(origin)} is no Holdfast: its health is not one")
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
     return [*lines, webhook_line(metrics, payments_heard=await payments_heard(environment))]

@@ -100,13 +100,15 @@ def _source(name: str, variables: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a setting's value for a screen: of secrets their kind and end only."""
+    """Return a setting's value for a screen: of secrets their kind and end only, of URLs no password."""
     if isinstance(value, SecretStr):
         return masked(value.get_secret_value()) if value.get_secret_value() else "not set"
     if isinstance(value, tuple):
         return ", ".join(_shown(each) for each in value) or "not set"
     if value in (None, "", {}):
         return "not set"
+    if isinstance(value, str) and "://" in value:
+        return masked(value)
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
