@@ -11,9 +11,11 @@ write() { # name, value
 }
 
 for name in postgres_password holdfast_password temporal_password authority_token admin_token grafana_password; do
-    write "$name" "$(openssl rand -hex 32)"
+    value=$(openssl rand -hex 32) # on a line of its own: `set -e` does not see a failure inside an argument
+    write "$name" "$value"
 done
-write database_url "postgresql://holdfast:$(cat "$folder/holdfast_password")@postgres:5432/holdfast"
+password=$(cat "$folder/holdfast_password")
+write database_url "postgresql://holdfast:$password@postgres:5432/holdfast"
 # Yours to fill in, for the alerts of ops/alertmanager/alertmanager.yml.
 write alert_mail_password put-the-password-of-the-mail-account-here
 write alert_chat_url https://put.the/webhook/of/your/chat/here

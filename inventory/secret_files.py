@@ -25,7 +25,9 @@ def from_files(environment: Mapping[str, str], names: Iterable[str]) -> dict[str
                 given[name] = _content(path)
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
-                faults.append(f"{name}: {name}_FILE names {path}, which cannot be used: {why}")
+                # What is no absolute path may be the secret itself, put into the wrong variable.
+                named = f"names {path}, which cannot" if Path(path).is_absolute() else "names no file that can"
+                faults.append(f"{name}: {name}_FILE {named} be used: {why}")
     if faults:
         raise SecretFileError("\n".join(faults))
     return given

@@ -7,19 +7,19 @@ import httpx
 import psycopg
 
 from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
-from cli.doctor.settings import Environment
+from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import webhook_line
 from cli.installation import api_origin
 from inventory.engine import connection_info
 
 AREA = "api"
 _CALL_SECONDS = 5.0
-_DECIDED = """
-SELECT EXISTS (SELECT FROM "InventoryHold"
-               WHERE "createdAt" > now() - interval '1 hour' AND "paymentSessionId" IS NOT NULL
-                 AND status <> 'active' AND "updatedAt" < now() - interval '1 minute')
+_HEARD = """
+SELECT bool_or("committedAt" < "expiresAt") FROM "InventoryHold"
+WHERE "createdAt" > now() - interval '2 hours' AND "paymentSessionId" IS NOT NULL
+  AND status = 'committed' AND reason = 'payment'
 """
-"""Stripe sends an event when a session is paid or closed: from one that is open, none has to have come."""
+"""An event sells a hold when it comes. Where none does, Holdfast learns of the payment when it asks at the deadline."""
 _UNKNOWN = "INVENTORY_AUTHORITY_URL is not set: the API's address is not known"
 
 
@@ -39,12 +39,12 @@ async def api_lines(environment: Environment, release: str) -> list[Line]:
                 lines.append(_token_line(asked.status_code))
             metrics = (await http.get("/metrics")).text
     except httpx.HTTPError as error:
-        return _not_reached(f"{origin}: {first_line(error)}")
+        return _not_reached(f"{masked(origin)}: {first_line(error)}")
     except (ValueError, KeyError, TypeError):
-        return _not_reached(f"{origin} is no Holdfast: its health is not one")
+        return _not_reached(f"{masked(origin)} is no Holdfast: its health is not one")
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
-    return [*lines, webhook_line(metrics, payments_decided=await payments_decided(environment))]
+    return [*lines, webhook_line(metrics, payments_heard=await payments_heard(environment))]
 
 
 def _not_reached(found: str) -> list[Line]:
@@ -78,12 +78,15 @@ def _token_line(status: int) -> Line:
     return ok(AREA, "token", "the API takes this environment's token")
 
 
-async def payments_decided(environment: Environment) -> bool:
-    """Whether a session of the last hour was paid or closed a while ago; no, where the database cannot be asked."""
+async def payments_heard(environment: Environment) -> bool | None:
+    """Whether a payment of the last two hours was heard of before its hold's deadline, by whichever API.
+
+    None where no payment has sold a hold since, or the database cannot be asked.
+    """
     try:
         connection = await psycopg.AsyncConnection.connect(connection_info(environment.settings), autocommit=True)
         async with connection:
-            row = await (await connection.execute(_DECIDED)).fetchone()
+            row = await (await connection.execute(_HEARD)).fetchone()
     except psycopg.Error:
-        return False
-    return bool(row and row[0])
+        return None
+    return row[0] if row else None

@@ -43,7 +43,8 @@ def read(variables: Mapping[str, str]) -> Environment:
         refused = dict(complaints) | refused  # what was found first is the cause
         before = dict(taken)
         for name, why in complaints:
-            if taken.pop(name, None) is None:  # it is missing, or its default does not fit another
+            if taken.pop(name, None) is None and taken.pop(f"{name}_FILE", None) is None:
+                # it is missing, or its default does not fit another
                 for other in _VARIABLE.findall(why):
                     taken.pop(other, None)
         if "DATABASE_URL" in refused:
@@ -99,13 +100,15 @@ def _source(name: str, variables: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a setting's value for a screen: of secrets their kind and end only."""
+    """Return a setting's value for a screen: of secrets their kind and end only, of URLs no password."""
     if isinstance(value, SecretStr):
         return masked(value.get_secret_value()) if value.get_secret_value() else "not set"
     if isinstance(value, tuple):
         return ", ".join(_shown(each) for each in value) or "not set"
     if value in (None, "", {}):
         return "not set"
+    if isinstance(value, str) and "://" in value:
+        return masked(value)
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 

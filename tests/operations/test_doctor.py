@@ -37,6 +37,23 @@ async def test_no_line_has_a_secret(shop: Shop) -> None:
         assert secret not in told
 
 
+async def test_no_line_has_a_password_or_token_of_a_url(shop: Shop) -> None:
+    url = "http://me:hidden-password@127.0.0.1:1/events?token=hidden-token"
+    named = (
+        "HOLD_EVENTS_WEBHOOK_URL",
+        "STOCK_ALERT_WEBHOOK_URL",
+        "TEMPORAL_UI_URL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    )
+    given: dict[str, Any] = dict.fromkeys(named, url)
+    given |= dict.fromkeys(("HOLD_EVENTS_WEBHOOK_SECRET", "STOCK_ALERT_WEBHOOK_SECRET"), "A" * 43 + "=")
+    lines = await examine(shop, **given, INVENTORY_AUTHORITY_URL=url)
+    assert {said(lines, "settings", name).found for name in named} == {"http://me:•••@127.0.0.1:1/events"}
+    assert "http://me:•••@127.0.0.1:1/events" in faults(lines)["api: answers"]
+    assert "hidden" not in json.dumps([line.as_json() for line in lines])
+
+
 @pytest.mark.parametrize(
     ("secret", "shown"),
     [

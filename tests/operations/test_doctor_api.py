@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from temporalio.client import Client
 
-from cli.doctor.api import api_lines, payments_decided
+from cli.doctor.api import api_lines, payments_heard
 from cli.doctor.lines import Line, State
 from cli.doctor.packages import package_lines
 from cli.doctor.settings import read
@@ -52,15 +52,13 @@ async def test_an_address_of_something_else_is_named(shop: Shop) -> None:
     assert said(lines, "stripe", "webhooks arrive").state is State.NOT_APPLICABLE
 
 
-def webhooks(*results: str, opened: bool = False, decided: bool = False) -> Line:
-    """Return what the doctor says of an API that has had such events, and may have opened a payment."""
+def webhooks(*results: str, heard: bool | None = None) -> Line:
+    """Return what the doctor says of an API that has had such events, beside what the database tells of payments."""
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     for result in results:
         telemetry.stripe_event("payment_intent.succeeded", result, known=True)
-    if opened:
-        telemetry.requests.labels("/api/checkout/sessions", "POST", "201").observe(0.1)
-    return webhook_line(generate_latest(registry).decode(), payments_decided=decided)
+    return webhook_line(generate_latest(registry).decode(), payments_heard=heard)
 
 
 def test_webhooks_with_another_secret_are_named() -> None:
@@ -71,24 +69,42 @@ def test_webhooks_with_another_secret_are_named() -> None:
 
 
 def test_that_no_webhook_arrives_is_a_fault_where_one_was_due() -> None:
-    line = webhooks(opened=True, decided=True)
+    line = webhooks(heard=False)
     assert line.state is State.FAULT
     assert "point an endpoint at" in str(line.fix)
-    assert webhooks(opened=True).state is State.NOT_APPLICABLE  # nobody has paid yet
-    assert webhooks(decided=True).state is State.NOT_APPLICABLE  # the API has just started
+    assert webhooks().state is State.NOT_APPLICABLE  # nobody has paid yet
 
 
-async def test_a_webhook_is_due_a_minute_after_a_session_was_paid_or_closed(shop: Shop, database: str) -> None:
-    due = []
-    for status, age in (("active", "5 minutes"), ("released", "5 seconds"), ("released", "5 minutes")):
+async def test_webhooks_that_another_api_takes_arrive(shop: Shop, temporal: Client) -> None:
+    corner = await shop.corner()
+    paid = await corner.checkout()
+    await corner.pay(paid["checkoutSessionId"])
+    await corner.until_status(paid["holdId"], "committed")
+    url = shop.stack.settings.database_url.get_secret_value()
+    async with running_stack(url, temporal, with_worker=False) as other:
+        lines = await examine(shop, INVENTORY_AUTHORITY_URL=other.url)
+    line = said(lines, "stripe", "webhooks arrive")
+    assert (line.state, line.found[:16]) == (State.OK, "none at this API")
+
+
+async def test_a_payment_that_sells_its_hold_at_the_deadline_was_not_heard_of(shop: Shop, database: str) -> None:
+    heard = []
+    for hold, status, reason, moment in (
+        ("released", "released", "cancelled", "5 minutes"),
+        ("by-the-shop", "committed", "committed", "5 minutes"),
+        ("asked-for", "committed", "payment", "-1 second"),
+        ("told", "committed", "payment", "5 minutes"),
+        ("asked-for-again", "committed", "payment", "-1 second"),
+    ):
         with psycopg.connect(database) as connection:
             connection.execute(
-                """INSERT INTO "InventoryHold" ("shopId", id, status, "paymentSessionId", "expiresAt", "updatedAt")
-                VALUES (%s, %s, %s, 'cs_test_1', now() + interval '1 hour', now() - %s::interval)""",
-                [SHOP, f"{status}-{age}", status, age],
+                """INSERT INTO "InventoryHold"
+                ("shopId", id, status, reason, "paymentSessionId", "expiresAt", "committedAt")
+                VALUES (%s, %s, %s, %s, 'cs_test_1', now(), now() - %s::interval)""",
+                [SHOP, hold, status, reason, moment],
             )
-        due.append(await payments_decided(read(variables(shop, DATABASE_URL=database))))
-    assert due == [False, False, True]
+        heard.append(await payments_heard(read(variables(shop, DATABASE_URL=database))))
+    assert heard == [None, None, False, True, True]
 
 
 def packages() -> list[Line]:

@@ -35,6 +35,18 @@ def test_secrets_are_made_once_and_may_be_read_by_each_container_and_nobody_else
     assert len(set(before.values())) == len(before)
 
 
+def test_no_secret_is_made_where_openssl_is_not_there(tmp_path: Path) -> None:
+    tools, folder = tmp_path / "bin", tmp_path / "secrets"
+    tools.mkdir()
+    for name in ("sh", "mkdir", "chmod", "cat"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    script = [str(tools / "sh"), str(DEPLOY / "secrets.sh"), str(folder)]
+    ran = subprocess.run(script, capture_output=True, text=True, check=False, timeout=30, env={"PATH": str(tools)})
+    assert ran.returncode != 0
+    assert "openssl" in ran.stderr
+    assert list(folder.iterdir()) == []
+
+
 def test_the_roles_open_what_they_need(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("roles")
     secrets = folder / "secrets"

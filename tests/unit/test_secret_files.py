@@ -71,6 +71,13 @@ def test_a_file_that_cannot_be_read_is_named(files: dict[str, str], tmp_path: Pa
         Settings.read(files | {"SMTP_URL_FILE": str(tmp_path)})
 
 
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_in_place_of_its_file_is_not_repeated(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read({f"{name}_FILE": SECRETS[name]})
+    assert str(refused.value) == f"{name}: {name}_FILE names no file that can be used: No such file or directory"
+
+
 def test_a_secret_in_a_file_is_judged_as_one_in_the_environment(files: dict[str, str]) -> None:
     Path(files["INVENTORY_ADMIN_TOKEN_FILE"]).write_text("short\n")
     with pytest.raises(SettingsError, match="INVENTORY_ADMIN_TOKEN: is shorter than 32 characters"):
@@ -101,6 +108,17 @@ def test_the_doctor_goes_on_without_a_file_that_is_missing(files: dict[str, str]
     }
     assert not found.database_known
     assert found.settings.stripe_api_key is not None
+
+
+def test_the_doctor_goes_on_without_a_secret_in_a_file_that_is_refused(files: dict[str, str]) -> None:
+    Path(files["INVENTORY_AUTHORITY_TOKEN_FILE"]).write_text("short\n")
+    Path(files["STRIPE_API_KEY_FILE"]).write_text("sk_live_abc\n")
+    found = read(files | {"STRIPE_API_BASE": "http://127.0.0.1:8010"})
+    assert set(found.refused) == {"INVENTORY_AUTHORITY_TOKEN", "STRIPE_API_KEY"}
+    assert found.database_known
+    assert (found.settings.authority_tokens, found.settings.stripe_api_key) == ((), None)
+    others = Settings.read({name: value for name, value in SECRETS.items() if name not in found.refused})
+    assert found.settings == others.model_copy(update={"stripe_api_base": "http://127.0.0.1:8010"})
 
 
 def test_the_smoke_takes_its_tokens_from_files(files: dict[str, str]) -> None:
