@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from api.census import Census
 from api.context import Context
 from api.documentation import DESCRIPTION
 from api.errors import install_error_handlers
@@ -52,6 +53,7 @@ def create_app(
         context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
         calls = WorkflowCalls(context.temporal, task_queue)
         app.state.context = context
+        app.state.census = Census(engine)
         app.state.lifecycle = Lifecycle(context, calls)
         app.state.payments = Payments(context, app.state.lifecycle, calls)
         log = structlog.get_logger("api")

@@ -4,7 +4,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
@@ -14,6 +15,7 @@ from uuid import uuid4
 import aiosmtplib
 import httpx
 import typer
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -38,6 +40,7 @@ _SAY = "This is a test of `holdfast alerts test`: nothing is wrong."
 _ATTEMPTS = "alertmanager_notification_requests_total"
 _FAILURES = "alertmanager_notification_requests_failed_total"
 
+_Counts = Mapping[str, float]
 _SETTINGS = frozenset(str(field.alias) for field in AlertSettings.model_fields.values())
 
 app = typer.Typer(no_args_is_help=True, help="The channels that people and systems are told by.")
@@ -131,15 +134,16 @@ async def _alertmanager_lines(url: str, channels: Sequence[str]) -> list[Line]:
         async with httpx.AsyncClient(
             base_url=url.rstrip("/"), timeout=5.0, trust_env=url.startswith("https://")
         ) as http:
+            integrations = await _integrations(http)
             # One after the other: Alertmanager counts its deliveries, and does not say of which alert.
-            return [line for channel in channels for line in [await _channel_line(http, channel)]]
+            return [await _channel_line(http, channel, integrations.get(channel, ())) for channel in channels]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         found = f"{masked(url)}: {first_line(error)}"
         return [fault(_ALERTMANAGER, "reachable", found, "start Alertmanager, or set ALERTMANAGER_URL right")]
 
 
-async def _channel_line(http: httpx.AsyncClient, channel: str) -> Line:
-    attempts, failures = await _delivered(http)
+async def _channel_line(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> Line:
+    taken, failed = await _counted(http, channel, integrations)
     run = uuid4().hex
     (await http.post("/api/v2/alerts", json=[_alert(channel, run)])).raise_for_status()
     found = await http.get("/api/v2/alerts", params={"filter": f'run="{run}"'})
@@ -148,15 +152,16 @@ async def _channel_line(http: httpx.AsyncClient, channel: str) -> Line:
         fix = f"give Alertmanager the route of HoldfastTest to {channel}: ops/alertmanager/alertmanager.yml"
         return fault(_ALERTMANAGER, channel, f"it goes to {', '.join(sorted(receivers)) or 'nobody'}", fix)
     given = time.monotonic()
-    while (await _delivered(http))[0] == attempts:
-        if time.monotonic() > given + _DELIVERED_SECONDS:
-            fix = f"see Alertmanager's log, and whether a silence or a group_wait holds the channel {channel} back"
-            return fault(_ALERTMANAGER, channel, f"nothing was sent within {_DELIVERED_SECONDS:g} s", fix)
+    while time.monotonic() < given + _DELIVERED_SECONDS:
+        now_taken, now_failed = await _counted(http, channel, integrations)
+        if integrations and all(now_taken[name] > taken[name] for name in integrations):
+            return ok(_ALERTMANAGER, channel, "Alertmanager delivered it")
         await asyncio.sleep(0.1)
-    if (await _delivered(http))[1] > failures:
+    if now_failed != failed:
         fix = f"see Alertmanager's log for why, and set right the address or secret of its receiver {channel}"
         return fault(_ALERTMANAGER, channel, "Alertmanager could not deliver it", fix)
-    return ok(_ALERTMANAGER, channel, "Alertmanager delivered it")
+    fix = f"see Alertmanager's log, and whether a silence or a group_wait holds the channel {channel} back"
+    return fault(_ALERTMANAGER, channel, f"nothing was sent within {_DELIVERED_SECONDS:g} s", fix)
 
 
 def _alert(channel: str, run: str) -> dict[str, object]:
@@ -170,12 +175,25 @@ def _alert(channel: str, run: str) -> dict[str, object]:
     }
 
 
-async def _delivered(http: httpx.AsyncClient) -> tuple[float, float]:
-    """Return how many deliveries Alertmanager has attempted, and how many of them failed."""
+async def _integrations(http: httpx.AsyncClient) -> Mapping[str, Sequence[str]]:
+    """Return by which integrations, `slack` or `email`, each of Alertmanager's receivers is told."""
+    status = (await http.get("/api/v2/status")).raise_for_status().json()
+    receivers = yaml.safe_load(status["config"]["original"])["receivers"]
+    return {
+        receiver["name"]: [key.removesuffix("_configs") for key in receiver if key.endswith("_configs")]
+        for receiver in receivers
+    }
+
+
+async def _counted(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> tuple[_Counts, _Counts]:
+    """Return how many requests of each integration were taken, and how many failed.
+
+    All receivers of an integration count together, unless Alertmanager names them (receiver-name-in-metrics).
+    """
     text = (await http.get("/metrics")).raise_for_status().text
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def counted(name: str) -> Iterator[float]:
-        return (sample.value for sample in samples if sample.name == name)
-
-    return sum(counted(_ATTEMPTS)), sum(counted(_FAILURES))
+    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
+        if sample.labels.get("receiver_name", channel) == channel:
+            sums[sample.name, sample.labels.get("integration", "")] += sample.value
+    failed = {name: sums[_FAILURES, name] for name in integrations}
+    return {name: sums[_ATTEMPTS, name] - failed[name] for name in integrations}, failed

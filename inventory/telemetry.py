@@ -44,6 +44,9 @@ _OF_A_SHOP = {
 }
 """Of these the shop exists: somebody held its stock."""
 
+_BY_RECEIVER = ("inventory_event_delivered", "inventory_event_error")
+"""Labelled with who was to receive: one that takes its events must not hide another that does not."""
+
 
 class Telemetry:
     """The metrics and the log of one process. Made once at its start and handed to whoever records.
@@ -55,7 +58,13 @@ class Telemetry:
         self.registry = registry
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("holdfast")
-        self._counters = {name: Counter(name, text, registry=registry) for name, text in COUNTERS.items()}
+        self._counters = {
+            name: Counter(name, text, ["receiver"] if name in _BY_RECEIVER else [], registry=registry)
+            for name, text in COUNTERS.items()
+        }
+        for name in _BY_RECEIVER:
+            for receiver in ("hold-events", "stock-alerts"):  # an increase is seen from a count that is there already
+                self._counters[name].labels(receiver)
         self._validations = Counter(
             "checkout_inventory_validation", "Validations answered", ["result"], registry=registry
         )
@@ -74,7 +83,7 @@ class Telemetry:
             ["outcome"],
             registry=registry,
         )
-        for outcome in ("needs_person", "closed_by_person"):  # an increase is seen from a count that is there already
+        for outcome in ("needs_person", "closed_by_person"):
             self._late_payments.labels(outcome)
         self.bypass = Gauge(
             "inventory_bypass",
@@ -135,20 +144,24 @@ class Telemetry:
 
     def count(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as information."""
-        self._counters[metric].inc()
+        self._increase(metric, fields)
         if metric in _OF_A_SHOP:
             self._shop_holds.labels(self._shops.label(str(fields["shop_id"]), exists=True), _OF_A_SHOP[metric]).inc()
         self._log.info(metric, metric=metric, **fields)
 
     def warn(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as a warning."""
-        self._counters[metric].inc()
+        self._increase(metric, fields)
         self._log.warning(metric, metric=metric, **fields)
 
     def fail(self, metric: str, **fields: object) -> None:
         """Count one occurrence and log it as an error, for somebody to look at."""
-        self._counters[metric].inc()
+        self._increase(metric, fields)
         self._log.error(metric, metric=metric, **fields)
+
+    def _increase(self, metric: str, fields: Mapping[str, object]) -> None:
+        counter = self._counters[metric]
+        (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()
 
     def late_payment(self, outcome: str, *, in_order: bool, **fields: object) -> None:
         """Count what became of a late payment and log it: as an error unless nobody has to hear of it."""

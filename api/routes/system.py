@@ -2,27 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from api.answers import AliveOut, CheckOut, HealthOut
 from api.bounds import within
+from api.census import Census
 from api.context import Context, context_of
 from api.errors import ApiError, CrowdedError
 from api.routes.holds import lifecycle_of
-from inventory.census import ActiveHolds, active_holds
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, fetch
+from inventory.engine import NotMigratedError, fetch
 from inventory.settings import Mode
-from inventory.telemetry import SHOP_LIMIT
 
 router = APIRouter(tags=["system"])
 
@@ -102,25 +98,6 @@ async def metrics(request: Request) -> Response:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     text = await run_in_threadpool(generate_latest, registry)
-    try:
-        holds = await within(_CHECK_SECONDS, active_holds(context.engine, SHOP_LIMIT))
-    except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
-        pass
-    else:
-        text += generate_latest(_Census(holds))
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
-
-
-class _Census(Collector):
-    def __init__(self, holds: Mapping[str, ActiveHolds]) -> None:
-        self._holds = holds
-
-    def collect(self) -> Iterator[Metric]:
-        active = GaugeMetricFamily("inventory_holds_active", "Active holds, from the database", labels=["shop"])
-        overdue = GaugeMetricFamily(
-            "inventory_holds_overdue", "Those that should have ended more than a minute ago", labels=["shop"]
-        )
-        for shop, holds in self._holds.items():
-            active.add_metric([shop], holds.active)
-            overdue.add_metric([shop], holds.overdue)
-        yield from (active, overdue)
+    census: Census = request.app.state.census
+    await census.ask()
+    return Response(text + generate_latest(census), media_type=CONTENT_TYPE_LATEST)

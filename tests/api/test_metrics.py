@@ -14,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
+from api import census
 from cli.processes import free_port
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused, until
 from tests.stack import SHOP, Stack, environment, running_stack
@@ -93,7 +94,31 @@ async def test_active_holds_come_from_the_database(stack: Stack) -> None:
     await stack.put(9)
     await stack.made()
     await stack.made()
+    text = (await stack.http.get("/metrics")).text
+    assert 'inventory_holds_active{shop="shop-1"} 2.0' in text
+    assert 'inventory_holds_overdue{shop="shop-1"} 0.0' in text
+
+
+async def test_active_holds_are_counted_once_however_often_they_are_scraped(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stack.put(9)
+    await stack.made()
+    await asyncio.gather(*(stack.http.get("/metrics") for _ in range(3)))
+    await stack.made()
+    assert 'inventory_holds_active{shop="shop-1"} 1.0' in (await stack.http.get("/metrics")).text
+    monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
     assert 'inventory_holds_active{shop="shop-1"} 2.0' in (await stack.http.get("/metrics")).text
+
+
+async def test_overdue_holds_are_told_where_the_active_ones_cannot_be_counted_in_time(
+    database: str, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inventory.census._ACTIVE", "SELECT pg_sleep(9)")
+    async with running_stack(database, temporal, with_worker=False, INVENTORY_LOCK_TIMEOUT_MS="50") as stack:
+        text = (await stack.http.get("/metrics")).text
+    assert 'inventory_holds_overdue{shop="other"} 0.0' in text
+    assert "inventory_holds_active" not in text
 
 
 async def test_metrics_are_served_without_the_database_and_then_active_holds_are_unknown(temporal: Client) -> None:

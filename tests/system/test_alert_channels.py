@@ -1,52 +1,63 @@
 """`holdfast alerts test` through a real Alertmanager, with the routes of `ops/`, to receivers that are really there."""
 
+import asyncio
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml  # type: ignore[import-untyped]
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from cli import alerts
 from cli.alerts import CHANNELS, sent
 from cli.processes import free_port
 from tests.e2e.up import until
 from tests.operations.examining import faults
 from tests.stack import serving
 from tests.system.observed import OPS
+from tests.system.test_alerts import said
+
+OF_MAIL = ("HoldfastTest", "channel=mail", "severity=test")
 
 
 @dataclass
 class Channels:
-    """Takes what Alertmanager posts, by the channel in the path; refuses for those that are `down`."""
+    """Takes what Alertmanager posts, by the channel in the path; for those that are `down` answers their status."""
 
     told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    down: frozenset[str] = frozenset()
+    down: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return
         request = Request(scope, receive)
         channel = request.url.path.strip("/")
-        if channel not in self.down:
+        if channel in self.down:
+            self.refused += 1
+        else:
             self.told.setdefault(channel, []).extend((await request.json())["alerts"])
-        await Response(status_code=403 if channel in self.down else 200)(scope, receive, send)
+        await Response(status_code=self.down.get(channel, 200))(scope, receive, send)
 
 
 @contextmanager
-def alertmanager(receivers: str, *without: str) -> Iterator[str]:
-    """Yield the URL of an Alertmanager with the routes of `ops/`, less those of some channels' test alerts."""
+def alertmanager(receivers: str, *without: str, **instead: Any) -> Iterator[str]:
+    """Yield the URL of an Alertmanager with the routes of `ops/`, less those of some channels' test alerts.
+
+    All channels are webhooks, and so counted together, but those that have something else `instead`.
+    """
     config = yaml.safe_load((OPS / "alertmanager" / "alertmanager.yml").read_text())
     del config["global"]
     config["receivers"] = [
-        {"name": each["name"], "webhook_configs": [{"url": f"{receivers}/{each['name']}"}]}
-        for each in config["receivers"]
+        {"name": name, **instead.get(name, {"webhook_configs": [{"url": f"{receivers}/{name}"}]})} for name in CHANNELS
     ]
     routes = config["route"]["routes"]
     config["route"]["routes"] = [each for each in routes if not (each["receiver"] in without and "group_wait" in each)]
@@ -90,14 +101,32 @@ async def test_each_channel_gets_its_own_test_alert_and_gets_it_again() -> None:
         assert "nothing is wrong" in told[0]["annotations"]["summary"]
 
 
-async def test_a_channel_that_refuses_is_told_and_hides_no_other() -> None:
-    channels = Channels(down=frozenset({"pager"}))
+async def test_channels_that_fail_are_told_and_hide_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the chat is sent again and again meanwhile: Alertmanager repeats what was answered 5xx."""
+    monkeypatch.setattr(alerts, "_DELIVERED_SECONDS", 3.0)
+    channels = Channels(down={"chat": 503, "pager": 403})
     async with serving(channels) as receivers:
         with alertmanager(receivers) as url:
             told = faults(await sent({"ALERTMANAGER_URL": url}, CHANNELS))
-    assert list(told) == ["alertmanager: pager"]
-    assert "could not deliver it" in told["alertmanager: pager"]
-    assert list(channels.told) == ["chat", "mail"]
+    assert list(told) == ["alertmanager: chat", "alertmanager: pager"]
+    assert all("could not deliver it" in why for why in told.values())
+    assert list(channels.told) == ["mail"]
+
+
+async def test_what_another_integration_delivers_meanwhile_is_no_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "_DELIVERED_SECONDS", 3.0)
+    channels = Channels(down={"chat": 503})
+    async with serving(channels) as receivers:
+        slack = {"slack_configs": [{"api_url": f"{receivers}/chat", "channel": "#alerts"}]}
+        with alertmanager(receivers, chat=slack) as url:
+            testing = asyncio.create_task(sent({"ALERTMANAGER_URL": url}, ["chat"]))
+            while not channels.refused:
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(said, "amtool", f"--alertmanager.url={url}", "alert", "add", *OF_MAIL)
+            while not channels.told:
+                await asyncio.sleep(0.02)
+            assert not testing.done()
+            assert "could not deliver it" in faults(await testing)["alertmanager: chat"]
 
 
 async def test_a_channel_without_a_route_is_told_with_where_its_alert_goes_instead() -> None:
@@ -106,3 +135,12 @@ async def test_a_channel_without_a_route_is_told_with_where_its_alert_goes_inste
             told = faults(await sent({"ALERTMANAGER_URL": url}, CHANNELS))
     assert list(told) == ["alertmanager: chat"]
     assert "goes to mail" in told["alertmanager: chat"]
+
+
+async def test_a_channel_that_tells_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "_DELIVERED_SECONDS", 1.0)
+    async with serving(Channels()) as receivers:
+        with alertmanager(receivers, chat={}) as url:
+            told = faults(await sent({"ALERTMANAGER_URL": url}, CHANNELS))
+    assert list(told) == ["alertmanager: chat"]
+    assert "nothing was sent" in told["alertmanager: chat"]

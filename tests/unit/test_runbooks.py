@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 from temporalio.bridge import temporal_sdk_bridge
 
 from api.app import create_app
+from api.census import Census
 from api.errors import Problem
-from api.routes.system import _Census
 from cli.main import app
+from inventory.engine import create_engine
 from inventory.settings import Settings
 from inventory.telemetry import Telemetry
 from tests.stack import environment
@@ -123,7 +124,8 @@ def test_the_alerts_that_a_page_names_exist(text: str) -> None:
 def test_the_metrics_that_a_page_names_are_counted(text: str) -> None:
     registry = CollectorRegistry()
     Telemetry(registry)
-    known = {family.name for source in (registry, _Census({})) for family in source.collect()}
+    census = Census(create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"})))
+    known = {family.name for source in (registry, census) for family in source.collect()}
     others = {problem.name for problem in Problem} | {p.value.code for p in Problem} | {"inventory_reservation_id"}
     named = {_family(name) for name in re.findall(r"\b(?:inventory|checkout)_[a-z_]+[a-z]", text)}
     assert named <= known | others
