@@ -4,23 +4,17 @@
 `CHAOS_SEED` with it plays the same wishes, weather and strikes again, as far as chance is ours.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
-from cli.migrate import migrate
 from tests.chaos.saboteur import WORKER_PROCESSES, Saboteur
 from tests.chaos.test_chaos import FIRST_SEED, ROUND_SECONDS, ROUNDS
-from tests.e2e.deployment import deployed
-from tests.e2e.house import UNSYNCED, House
+from tests.e2e.house import House, house_in
 from tests.payments.market import Market, at, dice, open_market
 from tests.payments.season import SETTLE_SECONDS, end_the_season, go_shopping
-from tests.simulated import Simulated, simulated
+from tests.simulated import simulated
 
 CHECKOUTS_A_ROUND = 40
 
@@ -35,26 +29,11 @@ class Town:
     market: Market
 
 
-@asynccontextmanager
-async def house_with_payments(folder: Path, stripe: Simulated) -> AsyncIterator[House]:
-    postgres = EmbeddedPostgres(folder / "postgres", settings=UNSYNCED)
-    temporal = EmbeddedTemporal(folder / "temporal", ui=False)
-    try:
-        await asyncio.to_thread(postgres.start)
-        migrate(postgres.url)
-        await asyncio.to_thread(temporal.start)
-        async with deployed(folder, postgres.url, temporal.address, **at(stripe)) as deployment:
-            yield House(postgres, temporal, deployment, await deployment.start_worker(processes=WORKER_PROCESSES))
-    finally:
-        temporal.stop(0)
-        postgres.stop(0)
-
-
 @pytest.fixture
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     async with (
         simulated(seed=FIRST_SEED) as stripe,
-        house_with_payments(tmp_path_factory.mktemp("town"), stripe) as house,
+        house_in(tmp_path_factory.mktemp("town"), processes=WORKER_PROCESSES, **at(stripe)) as house,
         open_market(house.deployment, stripe) as market,
     ):
         yield Town(house, market)

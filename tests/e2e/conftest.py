@@ -1,6 +1,5 @@
 """The product as processes, one deployment for each module that asks for it."""
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
-from tests.e2e.up import Up
+from tests.e2e.up import Up, started_up
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,8 @@ async def deployment(
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     """Yield a started `holdfast up`, in a folder that other users may not enter. Each test leaves it running."""
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
+    with started_up() as one:
         yield one
-        one.end()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,14 +26,6 @@ PAGE = ROOT / "docs" / "deployment-checklist.md"
 _BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 TOOLS = ("promtool", "amtool", "openssl", "make")
 PREAMBLE, *BLOCKS = dict.fromkeys(textwrap.dedent(block) for block in _BLOCK.findall(PAGE.read_text()))
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
-        yield one
-        one.end()
 
 
 @pytest.fixture(scope="module")

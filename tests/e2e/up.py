@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,15 @@ class Up:
             lambda: self.asked("POST", f"/inventory/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 30
         )
         assert self.status(hold_id) == "committed"
+
+
+@contextmanager
+def started_up() -> Iterator[Up]:
+    """Run one that has started, in a folder that other users may not enter, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = Up(Path(folder) / "home").start()
+        yield one
+        one.end()
 
 
 def until(condition: Callable[[], object], seconds: float, told: Callable[[], str] = str) -> None:

@@ -1,15 +1,13 @@
 """From the pay link to the end of the hold, in a real browser, on the processes of `holdfast up`."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from tests.e2e.up import Up, until
+from tests.e2e.up import Up, started_up, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -17,10 +15,8 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
     """Yield a started one, of which the tests open pages."""
-    with tempfile.TemporaryDirectory() as folder:
-        one = Up(Path(folder) / "home").start()
+    with started_up() as one:
         yield one
-        one.end()
 
 
 @pytest.fixture
