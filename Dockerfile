@@ -11,10 +11,12 @@ COPY LICENSE README.md pyproject.toml worker.py ./
 COPY activities/ activities/
 COPY api/ api/
 COPY cli/ cli/
+COPY core/ core/
+COPY domain/ domain/
+COPY holds/ holds/
 COPY inventory/ inventory/
 COPY migrations/ migrations/
 COPY payments/ payments/
-COPY simulator/ simulator/
 COPY workflows/ workflows/
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \
     && /opt/build/bin/python -m pip --python /opt/holdfast install --no-deps --no-index --no-cache-dir /dist/holdfast-*.whl

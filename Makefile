@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
-SOURCES := activities api bench cli client inventory migrations payments simulator tests workflows worker.py
+SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-system check format build migrate bench cluster chaos lock clean
@@ -38,7 +38,7 @@ format: $(READY) ## Format the code and mend what the linter can
 
 build: $(READY) ## Build the wheels of Holdfast and of its client into dist/
 	@$(BIN)/python -m hatchling build -t wheel
-	@cd client && ../$(BIN)/python -m hatchling build -t wheel -d ../dist
+	@cd clients/python && ../../$(BIN)/python -m hatchling build -t wheel -d ../../dist
 
 migrate: $(READY) ## Bring the database at DATABASE_URL to the newest schema
 	@$(BIN)/holdfast migrate
@@ -60,10 +60,10 @@ lock: $(READY) ## Resolve the dependencies anew into requirements/: of developme
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
 	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
-$(READY): requirements/lock.txt pyproject.toml client/pyproject.toml
+$(READY): requirements/lock.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV), which takes a minute or two ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/lock.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./clients/python
 	@touch $@

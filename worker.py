@@ -30,18 +30,18 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
-from activities.back_office import back_office
+from activities.background_worker import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
-from inventory.collector import collect_rarely
-from inventory.engine import create_engine
-from inventory.sdk_metrics import SdkMetrics, free_metrics_port
-from inventory.settings import TASK_QUEUE, Settings, SettingsError
-from inventory.telemetry import Telemetry, configure_logging
-from inventory.tracing import Tracing, start_tracing
-from payments.gateway import connected
-from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
-from workflows.deployment import deployment_of
+from core.database import create_engine
+from core.garbage_collection import collect_rarely
+from core.sdk_metrics import SdkMetrics, free_metrics_port
+from core.settings import TASK_QUEUE, Settings, SettingsError
+from core.telemetry import Telemetry, configure_logging
+from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
+from core.tracing import Tracing, start_tracing
+from core.worker_versioning import deployment_of
+from payments.client import connected
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 

@@ -10,9 +10,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.mail import send
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, fetch
-from inventory.settings import Settings
-from inventory.telemetry import Telemetry
+from core.database import DatabaseBusyError, DatabaseUnavailableError, fetch
+from core.settings import Settings
+from core.telemetry import Telemetry
 from workflows.deliveries import AlertsPort, LowStock
 
 _ITEM = """

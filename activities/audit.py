@@ -5,12 +5,12 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
-from activities.audit_runs import RunAuditor
-from activities.audit_sentences import of_drift, of_lost_run, of_stray_run
-from activities.audit_stock import StockAuditor
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
-from inventory.settings import Settings
-from inventory.telemetry import Telemetry
+from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.settings import Settings
+from core.telemetry import Telemetry
+from holds.audit_stock import StockAuditor
+from holds.audit_text import of_drift, of_lost_run, of_stray_run
+from holds.audit_workflows import RunAuditor
 from workflows.findings import AuditPort, AuditRequest, Finding, Looked, looked
 
 

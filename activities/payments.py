@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.telemetry import Telemetry
 from inventory.outbox import note_hold_event
-from inventory.telemetry import Telemetry
-from payments.gateway import Gateway, StripeAwayError, StripeRefusedError
-from payments.graces import grace_seconds
-from payments.standing import Standing
-from payments.webhook import HOLD_KEY, SHOP_KEY
+from payments.client import Gateway, StripeAwayError, StripeRefusedError
+from payments.events import HOLD_KEY, SHOP_KEY
+from payments.grace_periods import grace_seconds
+from payments.status import Standing
 from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,

@@ -8,11 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from inventory import holds, payments, reserve
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
-from inventory.settings import LatePaymentPolicy
+from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.settings import LatePaymentPolicy
+from core.telemetry import Telemetry
+from inventory import hold_payments as payments
+from inventory import holds, reserve
 from inventory.settle import Settlement, settle
-from inventory.telemetry import Telemetry
 from workflows.messages import (
     AttachRequest,
     Busy,

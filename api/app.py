@@ -8,23 +8,25 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from api.census import Census
-from api.context import Context
-from api.documentation import DESCRIPTION
+from api.dependencies import Context
 from api.errors import install_error_handlers
-from api.lifecycle import Lifecycle
-from api.limits import BodyLimit, Timing
-from api.payments import Payments
-from api.routes import checkout, corrections, holds, stock, stockfiles, system, webhooks
+from api.gauges import Census
+from api.middleware import BodyLimit, Timing
+from api.openapi import DESCRIPTION
+from api.routes import adjustments as corrections
+from api.routes import checkout, holds, stock, system, webhooks
+from api.routes import stock_files as stockfiles
 from api.tracing import request_spans
-from api.workflow_calls import WorkflowCalls
-from inventory.collector import collect_rarely
-from inventory.engine import create_engine
-from inventory.settings import TASK_QUEUE, Settings
-from inventory.telemetry import Telemetry, configure_logging
-from inventory.tracing import start_tracing
-from payments.gateway import connected
-from workflows.connection import connect
+from core.database import create_engine
+from core.garbage_collection import collect_rarely
+from core.settings import TASK_QUEUE, Settings
+from core.telemetry import Telemetry, configure_logging
+from core.temporal import connect
+from core.tracing import start_tracing
+from holds.payments_service import Payments
+from holds.service import Lifecycle
+from holds.workflow_client import WorkflowCalls
+from payments.client import connected
 
 
 def create_app(

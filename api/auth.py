@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr, StringConstraints
 
-from api.context import context_of
+from api.dependencies import context_of
 from api.errors import ApiError, Problem
 from api.headers import text_of
 

@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.context import context_of
-from api.wording import UNREADABLE, field_problems, not_json
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
+from api.dependencies import context_of
+from api.validation_messages import UNREADABLE, field_problems, not_json
+from core.database import DatabaseBusyError, DatabaseUnavailableError
 
 RETRY_MS = {429: 250, 503: 1000, 504: 1000}
 """When to ask again, by status, in milliseconds: locks are held for moments, what is out of reach comes back later."""

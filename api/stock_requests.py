@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from api.errors import invalid
-from api.schemas import MAX_ITEMS, Cursor, Lines, Model, Reason, ShopId, Sku, VariantKey
+from api.requests import MAX_ITEMS, Cursor, Lines, Model, Reason, ShopId, Sku, VariantKey
 from inventory.items import MAX_ON_HAND
 
 Delta = Annotated[

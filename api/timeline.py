@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from api import cursor
-from api.answers import ItemOut
-from api.schemas import Model
+from api.requests import Model
+from api.responses import ItemOut
 from inventory.holds import HoldStatus
 from inventory.timeline import Entry, Timeline
 

@@ -4,7 +4,7 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from opentelemetry.trace import TracerProvider
 
-from api.workflow_calls import HoldKey
+from holds.workflow_client import HoldKey
 
 _POLLED = frozenset({"/livez", "/readyz", "/metrics", "/api/inventory/health"})
 """Asked by machines every few seconds: spans of them would only hide the others."""

@@ -15,8 +15,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from bench.connection import Connection, post
 from bench.load import ITEMS, SHOP
 from bench.stack import Bench, running
-from inventory.settings import MIN_TTL_SECONDS
-from workflows.connection import connect
+from core.settings import MIN_TTL_SECONDS
+from core.temporal import connect
 from workflows.messages import hold_workflow_id
 
 HOLDS = 500

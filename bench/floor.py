@@ -23,8 +23,8 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
 import worker as product
-from inventory.collector import collect_rarely
-from workflows.connection import SHUTDOWN_GRACE, connect
+from core.garbage_collection import collect_rarely
+from core.temporal import SHUTDOWN_GRACE, connect
 
 
 def task_queue() -> str:

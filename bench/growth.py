@@ -10,12 +10,12 @@ from pathlib import Path
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.embedded import EmbeddedPostgres
 from cli.migrate import migrate
-from inventory.engine import create_engine, fetch
+from core.database import create_engine, fetch
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres
 from inventory.holds import HoldStatus, list_holds
 from inventory.reserve import reserve
-from inventory.settings import Settings
 from tests.stock import SHOP, end, put_item, request
 
 ENDED = 1_000_000

@@ -10,14 +10,14 @@ from typing import IO
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.embedded import EmbeddedPostgres
 from cli.migrate import migrate
-from inventory.engine import DatabaseBusyError, create_engine
+from core.database import DatabaseBusyError, create_engine
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres
 from inventory.holds import HoldStatus, Line
-from inventory.imports import export_stock, import_stock
 from inventory.reserve import reserve
-from inventory.settings import Settings
-from inventory.stockfile import COLUMNS, MAX_ROWS, transcribe
+from inventory.stock_file import COLUMNS, MAX_ROWS, transcribe
+from inventory.stock_import import export_stock, import_stock
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, request
 

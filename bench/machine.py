@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from cli.embedded import temporal_binary
+from dev.embedded import temporal_binary
 
 
 def dev_server() -> str:

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bench.load import Job, Kind, Result
 from bench.stack import App, Bench, Load
 from bench.usage import Memory, cpu_seconds, memory
+from core.database import create_engine, fetch
 from inventory.counts import ItemCount, count_items
-from inventory.engine import create_engine, fetch
 from inventory.holds import Line
 from inventory.reserve import Reservation, Reserved, reserve
 

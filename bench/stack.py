@@ -14,12 +14,12 @@ from pathlib import Path
 import psycopg
 
 from bench.load import ITEMS, SHOP, Job, Result
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
-from cli.processes import Child, free_port
+from core.database import create_engine
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.processes import Child, free_port
 from inventory.counts import ItemCount, count_items
-from inventory.engine import create_engine
-from inventory.settings import Settings
 
 _PLENTY = 1_000_000
 _READY_SECONDS = 60.0

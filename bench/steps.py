@@ -22,10 +22,10 @@ from bench.figures import PROCESSES
 from bench.floor import floor_worker
 from bench.load import ITEMS, SHOP, Job, Kind, Result
 from bench.stack import App, Bench, running
-from inventory.collector import collect_rarely
-from inventory.engine import create_engine, fetch
-from inventory.settings import Settings
-from workflows.connection import connect
+from core.database import create_engine, fetch
+from core.garbage_collection import collect_rarely
+from core.settings import Settings
+from core.temporal import connect
 
 _STEPS = {"empty": "an empty local activity at each end", "statement": "the same, with a bare statement committed"}
 # It changes nothing, so that stock adds up, and is written and synced all the same.

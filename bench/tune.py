@@ -12,7 +12,7 @@ from statistics import median
 from bench.figures import PROCESSES, percentile
 from bench.load import Job, Result
 from bench.stack import Bench, Load, running
-from cli.processes import Child
+from dev.processes import Child
 
 _READY_SECONDS = 60.0
 _AS_IT_IS = "as it is"

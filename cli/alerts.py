@@ -25,7 +25,7 @@ from activities.signing import signed
 from cli.doctor.lines import Check, Line, State, carried_out, fault, first_line, not_applicable, ok, show
 from cli.doctor.settings import masked, read
 from cli.installation import installation
-from inventory.alert_settings import AlertSettings
+from core.alert_settings import AlertSettings
 from workflows.deliveries import Event
 
 CHANNELS = ("chat", "pager", "mail")

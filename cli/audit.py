@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from temporalio.service import RPCError
 
-from activities.audit_runs import LostSale, RunAuditor, StrayRun
-from activities.audit_sentences import of_drift, of_lost_run, of_lost_sale, of_stray_run, repaired
-from activities.audit_stock import StockAuditor
 from cli.target import Target, fail, finish, settings
+from core.settings import TASK_QUEUE
+from holds.audit_stock import StockAuditor
+from holds.audit_text import of_drift, of_lost_run, of_lost_sale, of_stray_run, repaired
+from holds.audit_workflows import LostSale, RunAuditor, StrayRun
 from inventory.archive import archived_by_status
 from inventory.audit import Drift
-from inventory.settings import TASK_QUEUE
 from workflows.findings import Finding
 
 _EVER = datetime.min.replace(tzinfo=UTC)

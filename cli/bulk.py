@@ -12,15 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import ApiError, CrowdedError, Problem
-from api.lifecycle import Lifecycle
 from cli.target import Target
+from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.settings import TASK_QUEUE
+from holds.service import Lifecycle
+from holds.starting import resumed, start_options
 from inventory.audit import HoldKey, in_batches, statuses_of
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError
 from inventory.holds import Hold, HoldStatus, read_hold
-from inventory.settings import TASK_QUEUE
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Extend, hold_workflow_id
-from workflows.starting import resumed, start_options
 
 _AT_ONCE = 8
 """Few enough that checkouts are answered meanwhile."""

@@ -15,18 +15,18 @@ from rich.table import Table
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from api.answers import HoldOut
-from api.context import Context
+from api.dependencies import Context
 from api.errors import ApiError
-from api.lifecycle import Lifecycle
-from api.workflow_calls import WorkflowCalls
+from api.responses import HoldOut
 from cli.archive import archive_command
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
+from core.settings import TASK_QUEUE
+from core.telemetry import Telemetry
+from holds.service import Lifecycle
+from holds.workflow_client import WorkflowCalls
 from inventory.audit import active_holds
 from inventory.holds import Hold, HoldStatus, list_holds, read_hold
-from inventory.settings import TASK_QUEUE
-from inventory.telemetry import Telemetry
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
 app = typer.Typer(no_args_is_help=True, help="Look at holds, give them back, give them more time.")

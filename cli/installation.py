@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from inventory.secret_files import is_set
+from core.secret_files import is_set
 
 _SIMULATED_KEY = "sk_test_simulated"
 

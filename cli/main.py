@@ -45,7 +45,7 @@ def up_command(
 ) -> None:
     """Run the whole product on this machine; Ctrl-C stops it. State is kept in HOLDFAST_HOME (.holdfast)."""
     try:
-        from cli.up import up  # noqa: PLC0415 - needs the extra `up`, which no other command does
+        from dev.up import up  # noqa: PLC0415 - needs the extra `up`, which no other command does
     except ModuleNotFoundError as error:
         print(f"holdfast up: {error.name} is missing; install it with: pip install 'holdfast[up]'", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, exc
 from sqlalchemy.pool import NullPool
 
 import migrations
-from inventory.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError
 from migrations.adoption import AdoptionRefusedError, adopt
 
 TABLE_LOCK_MS = 1500

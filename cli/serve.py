@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import uvicorn
 
-from inventory.settings import Settings, SettingsError
-from workflows.connection import SHUTDOWN_GRACE, TemporalSettingsError, connect_config
+from core.settings import Settings, SettingsError
+from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect_config
 
 
 def serve(host: str, port: int, workers: int) -> int:

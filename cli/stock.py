@@ -11,17 +11,17 @@ import typer
 from rich.console import Console, RenderableType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.answers import ItemOut
-from api.schemas import ItemsIn, ItemsQuery
+from api.requests import ItemsIn, ItemsQuery
+from api.responses import ItemOut
 from api.stock_requests import AdjustmentsIn, ExportQuery, TimelineQuery
 from api.timeline import TimelineOut
 from cli.stock_run import actor, checked, fail, name_of, refuse_file, run
 from cli.stock_tables import items_table, report_table, timeline_table
-from inventory.corrections import Adjustment, adjust_items
+from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import KEEP, ItemCount, count_items
-from inventory.imports import export_stock, import_stock
 from inventory.items import Item, list_items
-from inventory.stockfile import InvalidFileError, transcribe
+from inventory.stock_file import InvalidFileError, transcribe
+from inventory.stock_import import export_stock, import_stock
 from inventory.timeline import read_timeline
 
 app = typer.Typer(no_args_is_help=True, help="Look at stock and correct it. Needs DATABASE_URL; the API need not run.")

@@ -10,13 +10,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.wording import field_problems
-from inventory.corrections import AboveLimitError, KeyUsedError, StockBelowZeroError, UnknownItemsError
+from api.validation_messages import field_problems
+from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
+from core.settings import Settings, SettingsError
+from inventory.adjustments import AboveLimitError, KeyUsedError, StockBelowZeroError, UnknownItemsError
 from inventory.counts import CountBelowHeldError
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
-from inventory.imports import ImportBelowHeldError
-from inventory.settings import Settings, SettingsError
-from inventory.stockfile import InvalidFileError
+from inventory.stock_file import InvalidFileError
+from inventory.stock_import import ImportBelowHeldError
 
 Result = TypeVar("Result")
 Form = TypeVar("Form", bound=BaseModel)

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from cli.installation import running_stack
-from inventory.engine import DatabaseBusyError, DatabaseUnavailableError, create_engine
-from inventory.secret_files import is_set
-from inventory.settings import Settings, SettingsError
-from workflows.connection import TemporalSettingsError, connect
+from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine
+from core.secret_files import is_set
+from core.settings import Settings, SettingsError
+from core.temporal import TemporalSettingsError, connect
 
 CONNECTIONS = 4
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 
 BATCH = 500
 """Holds of one statement: some tens of milliseconds, so that no checkout waits for the archive."""

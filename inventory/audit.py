@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from inventory.engine import Row, fetch, fetch_on
+from core.database import Row, fetch, fetch_on
+from core.transactions import in_transaction
 from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
-from inventory.transactions import in_transaction
 
 BATCH = 500
 """Rows of one read: some milliseconds of Postgres, so that no checkout waits for the audit."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from inventory.engine import fetch, fetch_on
+from core.database import fetch, fetch_on
+from core.transactions import in_transaction
 from inventory.items import ITEM_COLUMNS, Item, item_from
-from inventory.transactions import in_transaction
 
 
 class Keep:

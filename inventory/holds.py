@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import Row, fetch
+from core.database import Row, fetch
 
 
 class HoldStatus(StrEnum):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 from inventory.holds import Line, lines_as_arrays
 from inventory.reserve import ShortItem
 

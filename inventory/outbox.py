@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, Row, fetch, fetch_on, translated
+from core.database import DatabaseBusyError, Row, fetch, fetch_on, translated
 from inventory.holds import Line
 
 BATCH = 200

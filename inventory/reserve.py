@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 from inventory.holds import Hold, Line, hold_from, lines_as_arrays
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
 
 

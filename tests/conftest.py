@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import TEMPORAL_FLAGS, EmbeddedPostgres, temporal_binary
 from cli.migrate import migrate
-from inventory.engine import create_engine
-from inventory.settings import Settings
+from core.data_converter import data_converter
+from core.database import create_engine
+from core.settings import Settings
+from dev.embedded import TEMPORAL_FLAGS, EmbeddedPostgres, temporal_binary
 from tests.stack import Stack, running_stack
-from workflows.conversion import data_converter
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""

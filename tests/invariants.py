@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 
 _BROKEN = """
 WITH lines AS (

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 from temporalio.client import Client, WorkflowHandle
 
-from api.workflow_calls import WorkflowCalls
-from payments.checkout import Order, PaidLine, session_params
+from holds.workflow_client import WorkflowCalls
+from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP, Stack, running_stack
 from workflows.late_payment import LatePaymentWorkflow

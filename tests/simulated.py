@@ -15,9 +15,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from stripe import HTTPXClient, StripeClient, Webhook
 
-from simulator.app import create_app
-from simulator.config import Config, Endpoint
-from simulator.world import World
+from dev.simulator.account import World
+from dev.simulator.app import create_app
+from dev.simulator.config import Config, Endpoint
 from tests.stack import serving
 
 API_KEY = "sk_test_simulated"
@@ -64,7 +64,7 @@ class Simulated:
 async def simulated(
     *endpoints: Endpoint, watched_by: Callable[[ASGIApp], ASGIApp] = lambda app: app, **config: Any
 ) -> AsyncIterator[Simulated]:
-    """Run a simulator that retries webhooks quickly; `config` are fields of `simulator.config.Config`."""
+    """Run a simulator that retries webhooks quickly; `config` are fields of `dev.simulator.config.Config`."""
     app = create_app(Config(endpoints=endpoints, **{"first_retry": 0.05, "longest_retry": 0.5, **config}))
     async with (
         serving(watched_by(app)) as url,

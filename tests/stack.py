@@ -16,14 +16,14 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities.back_office import back_office
+from activities.background_worker import back_office
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from api.app import create_app
-from inventory.engine import create_engine
-from inventory.settings import Settings
-from inventory.telemetry import Telemetry
-from payments.gateway import connected
+from core.database import create_engine
+from core.settings import Settings
+from core.telemetry import Telemetry
+from payments.client import connected
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id

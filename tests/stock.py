@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch
+from core.database import fetch
 from inventory.holds import HoldStatus, Line
 from inventory.reserve import Reservation
 from inventory.settle import Settlement, settle

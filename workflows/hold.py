@@ -7,9 +7,11 @@ from typing import assert_never
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from workflows import effects, legible
+from workflows import activity_calls as effects
+from workflows import ui_text as legible
+from workflows.closing import leave_nothing_unanswered
+from workflows.decision import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
 from workflows.extensions import Extensions
-from workflows.leaving import leave_nothing_unanswered
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
@@ -35,9 +37,8 @@ from workflows.messages import (
     SettleRequest,
     Snapshot,
 )
-from workflows.outcome import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
-from workflows.paying import Paying
 from workflows.payment_messages import Payment, PaymentFailed, PaymentProcessing
+from workflows.payment_steps import Paying
 
 
 @workflow.defn(name="HoldWorkflow")

@@ -9,7 +9,8 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows import effects, legible
+from workflows import activity_calls as effects
+from workflows import ui_text as legible
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import (
     Claimed,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import legible
+from workflows import ui_text as legible
 from workflows.deliveries import (
     ATTEMPT,
     PATIENTLY,

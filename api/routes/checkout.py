@@ -4,19 +4,19 @@ import uuid
 
 from fastapi import APIRouter, Request, Response
 
-from api.answers import CheckoutOut
 from api.auth import Authority, KnownCallersRoute
-from api.context import Context, context_of
-from api.documentation import WRITE_ERRORS, errors, examples
+from api.dependencies import Context, context_of
 from api.errors import Problem
-from api.identity import hold_id_for, request_hash
-from api.lifecycle import Wanted
-from api.payments import Payments
+from api.openapi import WRITE_ERRORS, errors, examples
+from api.requests import CheckoutIn, merged
+from api.responses import CheckoutOut
 from api.routes.holds import Key, checked_key, checked_ttl, lifecycle_of
 from api.routes.webhooks import payments_of
-from api.schemas import CheckoutIn, merged
-from inventory.settings import Mode
-from payments.checkout import Order, PaidLine, session_params
+from core.settings import Mode
+from holds.idempotency import hold_id_for, request_hash
+from holds.payments_service import Payments
+from holds.service import Wanted
+from payments.session_params import Order, PaidLine, session_params
 
 router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownCallersRoute)
 

@@ -7,20 +7,20 @@ from fastapi.responses import JSONResponse
 from pydantic import StringConstraints
 
 from api import cursor
-from api.answers import HoldOut, HoldsOut, NotHeldOut
 from api.auth import Authority, KnownCallersRoute
-from api.bounds import bounded
-from api.context import context_of
-from api.documentation import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
+from api.dependencies import context_of
 from api.errors import ApiError, Problem, invalid
 from api.headers import text_of
-from api.identity import hold_id_for, request_hash
-from api.lifecycle import Lifecycle, Wanted
-from api.payments import Payments
-from api.schemas import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
-from api.workflow_calls import HoldKey
+from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
+from api.requests import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
+from api.responses import HoldOut, HoldsOut, NotHeldOut
+from core.settings import MIN_TTL_SECONDS, Mode
+from core.timeouts import bounded
+from holds.idempotency import hold_id_for, request_hash
+from holds.payments_service import Payments
+from holds.service import Lifecycle, Wanted
+from holds.workflow_client import HoldKey
 from inventory.holds import list_holds, read_hold
-from inventory.settings import MIN_TTL_SECONDS, Mode
 from workflows.messages import Cancel, Commit, Extend
 from workflows.payment_messages import Payment
 

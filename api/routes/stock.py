@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from api import cursor
-from api.answers import ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.auth import Admin, Authority, KnownCallersRoute
-from api.bounds import bounded
-from api.context import context_of
-from api.documentation import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
+from api.dependencies import context_of
 from api.errors import ApiError, Problem
-from api.lifecycle import insufficient
-from api.schemas import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
-from api.stock_answers import BelowHeldOut
+from api.openapi import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
+from api.requests import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
+from api.responses import ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.stock_requests import TimelineQuery, require_named_once
+from api.stock_responses import BelowHeldOut
 from api.timeline import TimelineOut
+from core.timeouts import bounded
+from holds.service import insufficient
 from inventory.counts import KEEP, CountBelowHeldError, ItemCount, count_items
 from inventory.items import list_items, read_short
 from inventory.timeline import Place, read_timeline

@@ -11,14 +11,14 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from api.answers import AliveOut, CheckOut, HealthOut
-from api.bounds import within
-from api.census import Census
-from api.context import Context, context_of
+from api.dependencies import Context, context_of
 from api.errors import ApiError, CrowdedError
+from api.gauges import Census
+from api.responses import AliveOut, CheckOut, HealthOut
 from api.routes.holds import lifecycle_of
-from inventory.engine import NotMigratedError, fetch
-from inventory.settings import Mode
+from core.database import NotMigratedError, fetch
+from core.settings import Mode
+from core.timeouts import within
 
 router = APIRouter(tags=["system"])
 

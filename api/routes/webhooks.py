@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Request
 
-from api.answers import ReceivedOut
-from api.context import context_of
-from api.documentation import errors
+from api.dependencies import context_of
 from api.errors import ApiError, CrowdedError, Problem
-from api.payments import Payments
-from inventory.engine import DatabaseBusyError
-from payments.webhook import BadSignatureError, MalformedError, heard, verify
+from api.openapi import errors
+from api.responses import ReceivedOut
+from core.database import DatabaseBusyError
+from holds.payments_service import Payments
+from payments.events import BadSignatureError, MalformedError, heard, verify
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 

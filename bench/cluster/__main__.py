@@ -22,7 +22,7 @@ from bench.cluster.throughput import QUICK, Plan, Size, measure
 from bench.cluster.topology import Cluster, running
 from bench.machine import describe, dev_server
 from bench.stack import Load
-from cli.processes import EmbeddedError
+from dev.processes import EmbeddedError
 
 _HERE = Path(__file__).parent
 _BUILT = Path(".cluster")

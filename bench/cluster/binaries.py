@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cli.processes import EmbeddedError
+from dev.processes import EmbeddedError
 
 VERSION = "1.32.0"
 """What is built; the checksums of its modules are those of Go's checksum database. The images have this tag too."""

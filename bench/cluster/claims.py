@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.cluster.kills import Strike
 from bench.load import Result
-from tests.chaos.reckoning import OVERDUE_SECONDS, Reckoning
+from tests.chaos.reconciliation import OVERDUE_SECONDS, Reckoning
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import httpx
 
 from bench.cluster.topology import Cluster
-from cli.member import Program
-from cli.processes import Child
-from inventory.engine import create_engine
-from tests.chaos.reckoning import Reckoning, reckon
+from core.database import create_engine
+from core.temporal import connect
+from dev.processes import Child
+from dev.service_process import Program
+from tests.chaos.reconciliation import Reckoning, reckon
 from tests.chaos.shoppers import Told, shopping
 from tests.e2e.deployment import processes_of
-from workflows.connection import connect
 
 SHOP = "killed"
 DOWN_SECONDS = 3.0

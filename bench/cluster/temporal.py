@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 from bench.cluster.binaries import SERVER
-from cli.embedded import EmbeddedError, EmbeddedPostgres, temporal_binary
-from cli.member import Program
-from cli.processes import Child, free_port
+from dev.embedded import EmbeddedError, EmbeddedPostgres, temporal_binary
+from dev.processes import Child, free_port
+from dev.service_process import Program
 
 SERVICES = ("frontend", "history", "matching", "worker")
 _FILES = Path(__file__).parents[2] / "deploy" / "temporal"

@@ -11,12 +11,12 @@ import psycopg
 
 from bench.cluster.temporal import TemporalCluster
 from bench.stack import stock_shop
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
-from cli.member import Program
 from cli.migrate import migrate
-from cli.payments import Payments
-from cli.processes import START_SECONDS, Child, free_port
-from inventory.settings import Settings
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.processes import START_SECONDS, Child, free_port
+from dev.service_process import Program
+from dev.stripe_account import Payments
 
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "STRIPE_", "DATABASE_", "PROMETHEUS_", "SKIP_INVENTORY")
 

@@ -10,7 +10,7 @@ from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
 from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import webhook_line
 from cli.installation import api_origin
-from inventory.engine import connection_info
+from core.database import connection_info
 
 AREA = "api"
 _CALL_SECONDS = 5.0

@@ -18,7 +18,7 @@ from cli.doctor.packages import package_lines
 from cli.doctor.settings import left_over_line, read, setting_lines
 from cli.doctor.temporal import temporal_lines
 from cli.installation import installation
-from inventory.settings import TASK_QUEUE
+from core.settings import TASK_QUEUE
 
 _AREAS = ("settings", "database", "temporal", "stripe", "api", "packages", "left-overs")
 

@@ -10,8 +10,8 @@ from psycopg.rows import DictRow, dict_row
 from cli.doctor.clocks import Reading, clock_line
 from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
-from inventory.engine import connection_info
-from inventory.settings import Settings
+from core.database import connection_info
+from core.settings import Settings
 
 AREA = "database"
 OLDEST_VERSION = 14

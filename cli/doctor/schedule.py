@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from temporalio.client import Client, ScheduleDescription
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.audit_schedule import AUDIT_SCHEDULE
 from cli.doctor.lines import Line, fault, ok
-from workflows.schedules import AUDIT_SCHEDULE
 
 _CALL = timedelta(seconds=4)
 _LATE_INTERVALS = 3

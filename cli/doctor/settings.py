@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from cli.doctor.lines import Line, fault, ok
-from inventory.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError
 
 AREA = "settings"
 _VARIABLE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b")

@@ -20,7 +20,7 @@ from cli.doctor.lines import Check, Line, carried_out, fault, first_line, not_ap
 from cli.doctor.schedule import schedule_line
 from cli.doctor.temporal_clock import temporal_clock_line
 from cli.doctor.workers import worker_lines
-from workflows.connection import TemporalSettingsError, connect
+from core.temporal import TemporalSettingsError, connect
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)

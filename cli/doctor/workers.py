@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRej
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
-from workflows.deployment import DEPLOYMENT
+from core.worker_versioning import DEPLOYMENT
 
 AREA = "temporal"
 POLL_SECONDS = 75.0

@@ -8,8 +8,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from cli.smoke.shop import SHOP as SMOKE_SHOP
-from inventory.engine import connection_info
-from inventory.settings import Settings
+from core.database import connection_info
+from core.settings import Settings
 
 _STATEMENT = "60s"
 _OVERDUE = "1 minute"

@@ -16,7 +16,7 @@ from cli.installation import api_origin, installation
 from cli.smoke.shop import Access
 from cli.smoke.steps import Notes
 from cli.smoke.story import smoke
-from inventory.secret_files import SecretFileError, from_files
+from core.secret_files import SecretFileError, from_files
 
 
 class NoAccessError(Exception):

@@ -11,10 +11,10 @@ import psycopg
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
-from api.identity import request_hash
-from api.workflow_calls import WorkflowCalls
+from core.settings import Settings
+from holds.idempotency import request_hash
+from holds.workflow_client import WorkflowCalls
 from inventory import holds
-from inventory.settings import Settings
 from tests.stack import ADMIN_TOKEN, SHOP, Stack, environment, serving
 from workflows.messages import Held, HoldInput, Line
 

@@ -6,11 +6,11 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
+from core.temporal import connect
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.conftest import FAST, _database
 from tests.stack import Stack, running_stack
-from workflows.connection import connect
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
-from inventory.engine import fetch
-from inventory.settings import Settings, SettingsError
+from core.database import fetch
+from core.settings import Settings, SettingsError
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, client, neighbour, refused
 from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from inventory.engine import fetch
+from core.database import fetch
 from tests.api.asking import HOLDS, expired, fields_of, fresh, insist, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack

@@ -6,7 +6,7 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.stock import StockActivities
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from inventory.engine import fetch
+from core.database import fetch
 from tests.api.asking import ITEMS, fields_of, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack

@@ -14,8 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
-from api import census
-from cli.processes import free_port
+from api import gauges as census
+from dev.processes import free_port
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused, until
 from tests.stack import SHOP, Stack, environment, running_stack
 
@@ -114,7 +114,7 @@ async def test_active_holds_are_counted_once_however_often_they_are_scraped(
 async def test_overdue_holds_are_told_where_the_active_ones_cannot_be_counted_in_time(
     database: str, temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inventory.census._ACTIVE", "SELECT pg_sleep(9)")
+    monkeypatch.setattr("inventory.gauges._ACTIVE", "SELECT pg_sleep(9)")
     async with running_stack(database, temporal, with_worker=False, INVENTORY_LOCK_TIMEOUT_MS="50") as stack:
         text = (await stack.http.get("/metrics")).text
     assert 'inventory_holds_overdue{shop="other"} 0.0' in text

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from inventory.settings import Settings
+from core.settings import Settings
 from tests.api.asking import HEALTH, HOLDS, VALIDATE, fields_of, fresh, neighbour, refused, short_lived, until
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, environment

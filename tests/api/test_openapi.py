@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from api.errors import Problem
-from inventory.settings import Settings
+from core.settings import Settings
 from tests.stack import environment
 
 VERBS = {"get", "put", "post", "delete", "patch"}

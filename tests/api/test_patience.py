@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psutil
 from temporalio.client import Client
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, locked, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, running_stack

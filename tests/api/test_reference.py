@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api.workflow_calls import Target, WorkflowCalls
+from holds.workflow_client import Target, WorkflowCalls
 from tests.api.asking import fresh, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack

@@ -16,19 +16,19 @@ from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from inventory.settings import Settings
-from inventory.spans import Spans
-from inventory.tracing import start_tracing
+from core.data_converter import data_converter
+from core.settings import Settings
+from core.spans import Spans
+from core.temporal import connect
+from core.temporal_tracing import Tracing
+from core.tracing import start_tracing
 from tests.api.asking import HOLDS, neighbour
 from tests.collector import Collector, collecting
 from tests.e2e.deployment import deployed
 from tests.paying import event, named, signed
 from tests.stack import SHOP, Stack, environment, running_stack
 from worker import make_worker
-from workflows.connection import connect
-from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
-from workflows.tracing import Tracing
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -257,8 +257,8 @@ OFF = """
 import sys
 import worker
 from api.app import create_app
-from inventory.settings import Settings
-from inventory.telemetry import configure_logging
+from core.settings import Settings
+from core.telemetry import configure_logging
 create_app(Settings.read())
 configure_logging("json", traced=False)
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.chaos.reckoning import OVERDUE_SECONDS, reckon
-from tests.chaos.saboteur import WORKER_PROCESSES, Saboteur
+from tests.chaos.fault_injector import WORKER_PROCESSES, Saboteur
+from tests.chaos.reconciliation import OVERDUE_SECONDS, reckon
 from tests.chaos.shoppers import SHORTEST_LIFE, Told, dice, shopping
 from tests.e2e.deployment import RECOVERY_SECONDS
 from tests.e2e.house import House, house_in

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.chaos.saboteur import WORKER_PROCESSES, Saboteur
+from tests.chaos.fault_injector import WORKER_PROCESSES, Saboteur
 from tests.chaos.test_chaos import FIRST_SEED, ROUND_SECONDS, ROUNDS
 from tests.e2e.house import House, house_in
 from tests.payments.market import Market, at, dice, open_market

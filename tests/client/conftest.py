@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from cli.embedded import EmbeddedPostgres
+from dev.embedded import EmbeddedPostgres
 from holdfast_client import AsyncInventoryAuthorityClient, InventoryAuthorityClient
-from tests.client.liar import Liar, lying
+from tests.client.faulty_server import Liar, lying
 from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
 from tests.stack import AUTHORITY_TOKEN

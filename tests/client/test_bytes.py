@@ -21,7 +21,7 @@ from holdfast_client import (
     Validated,
 )
 from tests.client.conftest import Connect
-from tests.client.liar import HOLD_ID, LINE, SHOP, Liar, a_hold, a_refusal, cuts, wire
+from tests.client.faulty_server import HOLD_ID, LINE, SHOP, Liar, a_hold, a_refusal, cuts, wire
 
 Ask = Callable[[AsyncInventoryAuthorityClient], Awaitable[object]]
 CART = [Item("TEE", 1)]

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from core.settings import Settings
 from holdfast_client import (
     AsyncInventoryAuthorityClient,
     AuthenticationError,
@@ -29,7 +30,6 @@ from holdfast_client import (
     ShortItem,
     Validated,
 )
-from inventory.settings import Settings
 from tests.api.asking import locked
 from tests.client.conftest import Connect
 from tests.paying import Shop

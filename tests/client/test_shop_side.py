@@ -22,7 +22,7 @@ from holdfast_client import (
 )
 from holdfast_client.settings import Settings
 from tests.client.conftest import Connect
-from tests.client.liar import HOLD_ID, SHOP, Liar, a_hold, a_refusal, holds, says
+from tests.client.faulty_server import HOLD_ID, SHOP, Liar, a_hold, a_refusal, holds, says
 
 TOKEN = "t" * 40
 CART = [Item("TEE", 1)]

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast_client import InventoryTimeoutError, InventoryUnavailableError, Item, Validated
 from tests.client.conftest import Connect
-from tests.client.liar import SHOP, drips, lying, says
+from tests.client.faulty_server import SHOP, drips, lying, says
 from tests.tls import Authority
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")

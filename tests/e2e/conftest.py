@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
 from tests.e2e.up import Up, started_up
 

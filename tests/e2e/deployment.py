@@ -17,13 +17,13 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
-from api.workflow_calls import WorkflowCalls
-from cli.embedded import EmbeddedPostgres
-from cli.processes import START_SECONDS, Child, free_port
-from inventory.engine import create_engine, fetch
-from inventory.settings import TASK_QUEUE, Settings
+from core.data_converter import data_converter
+from core.database import create_engine, fetch
+from core.settings import TASK_QUEUE, Settings
+from dev.embedded import EmbeddedPostgres
+from dev.processes import START_SECONDS, Child, free_port
+from holds.workflow_client import WorkflowCalls
 from tests.stack import ADMIN_TOKEN, SHOP, environment
-from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, Line, hold_workflow_id
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
-from cli.processes import Child
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.processes import Child
 from tests.e2e.deployment import Deployment, deployed
 
 UNSYNCED = {"fsync": "off"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded import postgres_binaries
 from cli.installation import installation
+from dev.embedded import postgres_binaries
 from tests.e2e.up import Up
 
 pytestmark = [

@@ -6,7 +6,7 @@ import psutil
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from cli.processes import Child
+from dev.processes import Child
 from tests.e2e.deployment import Deployment, kill, kill_alone, processes_of, until
 from tests.e2e.test_kills import locked
 from tests.invariants import assert_stock_adds_up

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleDescription
 
-from cli.ports import Ports
-from cli.processes import EmbeddedError, free_port
+from activities.audit_schedule import AUDIT_SCHEDULE
+from core.data_converter import data_converter
+from dev.ports import Ports
+from dev.processes import EmbeddedError, free_port
 from tests.e2e.up import PORTS, Up, gone, until
 from workflows.audit import AuditWorkflow
-from workflows.conversion import data_converter
-from workflows.schedules import AUDIT_SCHEDULE
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
 
-from cli.embedded import EmbeddedPostgres
+from activities.audit_schedule import AUDIT_SCHEDULE
+from dev.embedded import EmbeddedPostgres
 from tests.conftest import _database
 from tests.paying import Shop, running_shop
-from workflows.schedules import AUDIT_SCHEDULE
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from cli.doctor.lines import Line, State
 from cli.doctor.packages import package_lines
 from cli.doctor.settings import read
 from cli.doctor.stripe import webhook_line
-from cli.embedded import EmbeddedPostgres
-from inventory.telemetry import Telemetry
+from core.telemetry import Telemetry
+from dev.embedded import EmbeddedPostgres
 from tests.conftest import FAST
 from tests.operations.examining import examine, faults, said, variables
 from tests.paying import Shop

@@ -26,8 +26,8 @@ from cli.doctor.schema import released_schema
 from cli.doctor.temporal import attributes_line, retention_line, shards_line, temporal_lines
 from cli.doctor.temporal_clock import QUEUE
 from cli.doctor.workers import pollers_lines, routing_lines
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
-from inventory.settings import Settings
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.conftest import FAST
 from tests.operations.conftest import scheduled
 from tests.operations.examining import examine, faults, said

@@ -20,7 +20,7 @@ from cli.report.command import ReportError, report_on, window
 from cli.report.judgement import issues, suggested_ttl
 from cli.report.measurements import ROUTES, Measurements, from_api, from_prometheus, quantile
 from cli.report.records import _HOLDS, _MOVEMENTS, _OVERDUE_HOLDS, Records, read_records
-from inventory.settings import Settings
+from core.settings import Settings
 from tests.stack import SHOP, Stack, serving
 
 DAY = timedelta(days=1)

@@ -13,13 +13,13 @@ from cli.doctor.database import database_lines
 from cli.doctor.temporal import temporal_lines
 from cli.main import app
 from cli.migrate import migrate
-from inventory.settings import Settings
+from core.settings import Settings
+from core.temporal import connect
 from tests.operations.examining import faults
 from tests.stack import running_stack
 from tests.tls import Authority, Certificate, tls_before
 from tests.workflow.commands import holdfast
 from worker import main as worker
-from workflows.connection import connect
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from inventory.engine import DatabaseUnavailableError, fetch
-from simulator.webhooks import Delivery
+from core.database import DatabaseUnavailableError, fetch
+from dev.simulator.webhooks import Delivery
 from tests.e2e.deployment import Deployment
 from tests.simulated import API_KEY, SECRET, Simulated
 from tests.stack import SHOP

@@ -9,7 +9,7 @@ from typing import Any
 from tests.e2e.deployment import until
 from tests.invariants import assert_stock_adds_up
 from tests.payments.market import Market, dice
-from tests.payments.reckoning import Books, Wrong, assert_stock_is_what_was_sold, story, unheard
+from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story, unheard
 from tests.payments.shoppers import visit
 from tests.payments.wishes import WISHES
 

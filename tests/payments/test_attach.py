@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.workflow_calls import WorkflowCalls
+from holds.workflow_client import WorkflowCalls
 from tests.api.asking import fields_of, fresh, neighbour, refused
 from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, named, until

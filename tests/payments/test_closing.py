@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import TEMPORAL_FLAGS, temporal_binary
-from payments.graces import GRACES
+from core.data_converter import data_converter
+from dev.embedded import TEMPORAL_FLAGS, temporal_binary
+from payments.grace_periods import GRACES
 from tests.paying import Shop, running_shop, until
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
-from workflows.conversion import data_converter
 from workflows.messages import Cancel
 from workflows.payment_messages import LatePaymentEnded
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from payments.graces import GRACES
-from payments.webhook import HANDLED
+from payments.events import HANDLED
+from payments.grace_periods import GRACES
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, event, named, until
 from workflows.messages import Cancel

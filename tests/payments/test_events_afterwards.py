@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from payments.webhook import HANDLED
+from payments.events import HANDLED
 from tests.paying import Shop, event, named, until
 
 Made = dict[str, Any]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from payments.graces import DAY, DEFAULT_GRACE_SECONDS, GRACES
-from payments.webhook import HANDLED
-from tests.client.liar import HOLD_ID, lying, resets, says
+from payments.events import HANDLED
+from payments.grace_periods import DAY, DEFAULT_GRACE_SECONDS, GRACES
+from tests.client.faulty_server import HOLD_ID, lying, resets, says
 from tests.paying import Shop
 from tests.stack import AUTHORITY_TOKEN
 

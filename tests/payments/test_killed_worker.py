@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed, kill, until
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES

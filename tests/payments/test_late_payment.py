@@ -8,12 +8,12 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import TEMPORAL_FLAGS, temporal_binary
-from inventory.engine import fetch
+from core.data_converter import data_converter
+from core.database import fetch
+from dev.embedded import TEMPORAL_FLAGS, temporal_binary
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop, until
 from tests.stack import SHOP
-from workflows.conversion import data_converter
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase, LatePayment, Payment, late_payment_workflow_id
 

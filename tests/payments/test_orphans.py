@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from temporalio.client import Client
 
-from inventory.engine import fetch
+from core.database import fetch
 from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, running_shop
 from tests.payments.endings import lose_webhooks, sold_once

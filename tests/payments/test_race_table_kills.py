@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, database_on, deployed, kill, until
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, event, named, signed

@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from tests.e2e.deployment import database_on, deployed, kill
 from tests.payments.market import Market, at, dice, open_market
 from tests.payments.season import end_the_season, go_shopping

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from cli.embedded import EmbeddedPostgres
-from payments.webhook import HANDLED
+from dev.embedded import EmbeddedPostgres
+from payments.events import HANDLED
 from tests.e2e.deployment import database_on
 from tests.e2e.wire import wire_to
 from tests.invariants import assert_stock_adds_up

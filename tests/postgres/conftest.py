@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cli.embedded import EmbeddedPostgres
 from cli.migrate import migrate
-from inventory.engine import create_engine
-from inventory.settings import Settings
+from core.database import create_engine
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres
 from tests.conftest import FAST
 
 

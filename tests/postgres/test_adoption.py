@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy
 
 from cli.migrate import MigrationError, migrate
-from inventory.engine import create_engine
+from core.database import create_engine
+from core.settings import Settings
 from inventory.holds import HoldStatus
 from inventory.reserve import Reserved, reserve
-from inventory.settings import Settings
 from migrations.catalog import Table, tables_present
 from tests.invariants import assert_stock_adds_up
 from tests.postgres.earlier_tables import EARLIER, PRISMA

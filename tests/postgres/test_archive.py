@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.report.records import read_records
+from core.database import fetch
+from core.settings import Settings
 from inventory import archive
 from inventory.archive import archive_holds, archived_by_status
-from inventory.engine import fetch
 from inventory.holds import HoldStatus, Line, list_holds, read_hold
 from inventory.reserve import Reserved, reserve
-from inventory.settings import Settings
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, put_item, request, stock_of
 

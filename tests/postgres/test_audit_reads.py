@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database import fetch
 from inventory import audit
-from inventory.engine import fetch
 
 _MANY = """
 INSERT INTO "InventoryItem" ("shopId", sku, quantity, held)

@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database import DatabaseBusyError, fetch, fetch_on
 from inventory.counts import BelowHeld, ItemCount, count_items
-from inventory.engine import DatabaseBusyError, fetch, fetch_on
 from inventory.holds import HoldStatus
-from inventory.imports import ImportBelowHeldError, LineBelowHeld, export_stock, import_stock
 from inventory.items import list_items
 from inventory.reserve import Reserved, Shortage, reserve
-from inventory.stockfile import COLUMNS, FileProblem, InvalidFileError, transcribe
+from inventory.stock_file import COLUMNS, FileProblem, InvalidFileError, transcribe
+from inventory.stock_import import ImportBelowHeldError, LineBelowHeld, export_stock, import_stock
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, put_item, request, stock_of, until_waiting
 

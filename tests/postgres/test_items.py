@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database import DatabaseBusyError, create_engine, fetch, fetch_on
+from core.settings import Settings
 from inventory.counts import BelowHeld, CountBelowHeldError, ItemCount, count_items
-from inventory.engine import DatabaseBusyError, create_engine, fetch, fetch_on
 from inventory.holds import Line
 from inventory.items import list_items, read_short
 from inventory.reserve import reserve
-from inventory.settings import Settings
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, request, stock_of
 

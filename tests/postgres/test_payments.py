@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, fetch, fetch_on
+from core.database import DatabaseBusyError, fetch, fetch_on
+from inventory.hold_payments import ClaimOutcome, attach_payment, claim_late_payment, find_hold
 from inventory.holds import Hold, HoldStatus, read_hold
-from inventory.payments import ClaimOutcome, attach_payment, claim_late_payment, find_hold
 from inventory.reserve import Reserved, reserve
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, put_item, request, stock_of, until_waiting

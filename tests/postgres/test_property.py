@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.corrections import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
+from core.database import DatabaseBusyError, fetch
+from inventory.adjustments import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
 from inventory.counts import CountBelowHeldError, ItemCount, count_items
-from inventory.engine import DatabaseBusyError, fetch
 from inventory.holds import HoldStatus, Line, move_deadline
-from inventory.imports import ImportBelowHeldError, import_stock
 from inventory.reserve import AlreadyThere, Reserved, reserve
-from inventory.restock import AboveCommittedError, NotCommittedError, restock
-from inventory.stockfile import COLUMNS, transcribe
+from inventory.returns import AboveCommittedError, NotCommittedError, restock
+from inventory.stock_file import COLUMNS, transcribe
+from inventory.stock_import import ImportBelowHeldError, import_stock
 from tests.invariants import assert_stock_adds_up
 from tests.stock import end, put_item, request, too_late
 

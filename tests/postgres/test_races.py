@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import fetch, fetch_on
+from core.database import fetch, fetch_on
 from inventory.holds import HoldStatus, read_hold
 from inventory.reserve import AlreadyThere, ReferenceTaken, Reserved, Shortage, reserve
 from tests.invariants import assert_stock_adds_up

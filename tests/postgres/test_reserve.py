@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, fetch, fetch_on
+from core.database import DatabaseBusyError, fetch, fetch_on
 from inventory.holds import HoldStatus, Line, read_hold
 from inventory.reserve import (
     AlreadyThere,

@@ -4,9 +4,9 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.corrections import Adjustment, adjust_items
+from core.database import fetch_on
+from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
-from inventory.engine import fetch_on
 from inventory.holds import HoldStatus, Line
 from inventory.items import list_items, read_short
 from inventory.reserve import Reserved, Shortage, ShortItem, read_standing, reserve

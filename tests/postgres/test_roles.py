@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cli.embedded import EmbeddedPostgres, postgres_binaries
 from cli.migrate import migrate
+from dev.embedded import EmbeddedPostgres, postgres_binaries
 from tests.conftest import FAST
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.engine import DatabaseBusyError, fetch, fetch_on
+from core.database import DatabaseBusyError, fetch, fetch_on
 from inventory.holds import HoldStatus, move_deadline, read_hold
 from inventory.reserve import reserve
 from tests.invariants import assert_stock_adds_up

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from inventory.engine import create_engine
+from core.database import create_engine
+from core.settings import Settings
 from inventory.reserve import Reserved, reserve
-from inventory.settings import Settings
-from inventory.stockfile import COLUMNS
+from inventory.stock_file import COLUMNS
 from tests.stock import request
 
 HEADER = ",".join(COLUMNS)

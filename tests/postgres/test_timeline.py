@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory.corrections import Adjustment, adjust_items
+from core.database import fetch
+from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
-from inventory.engine import fetch
 from inventory.holds import HoldStatus
 from inventory.reserve import reserve
-from inventory.restock import restock
+from inventory.returns import restock
 from inventory.timeline import Entry, read_timeline
 from tests.stock import SHOP, end, put_item, request
 

@@ -8,8 +8,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from workflows.conversion import data_converter
-from workflows.tracing import Tracing
+from core.data_converter import data_converter
+from core.temporal_tracing import Tracing
 
 Replay = Callable[[Sequence[type], WorkflowHistory], Awaitable[object]]
 

@@ -16,18 +16,18 @@ from temporalio.client import Client, WorkflowHandle
 
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
-from cli.embedded import EmbeddedPostgres, EmbeddedTemporal
 from cli.migrate import migrate
+from core.data_converter import data_converter
+from core.database import create_engine
+from core.settings import Settings
+from core.telemetry import Telemetry
+from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
 from inventory.counts import ItemCount, count_items
-from inventory.engine import create_engine
-from inventory.settings import Settings
-from inventory.telemetry import Telemetry
-from payments.checkout import Order, PaidLine, session_params
-from payments.gateway import connected
+from payments.client import connected
+from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP, environment
 from worker import make_worker
-from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (

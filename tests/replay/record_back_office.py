@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from temporalio.client import WorkflowHandle
 
-from cli.embedded import EmbeddedPostgres
 from cli.migrate import migrate
-from inventory.engine import fetch
+from core.database import fetch
+from dev.embedded import EmbeddedPostgres
 from tests.receivers import Receiver, receiving
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited

@@ -9,9 +9,9 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
+from core.data_converter import data_converter
 from tests.replay.conftest import Replay
 from tests.replay.record import HISTORIES, LATE, STORIES
-from workflows.conversion import data_converter
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import Ended, HoldInput

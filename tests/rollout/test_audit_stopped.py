@@ -5,9 +5,9 @@ from pathlib import Path
 
 from temporalio.client import WorkflowExecutionStatus
 
+from activities.audit_schedule import AUDIT_SCHEDULE
 from tests.e2e.deployment import Deployment, until
 from tests.rollout.operator import Operator
-from workflows.schedules import AUDIT_SCHEDULE
 
 _TERMINATE = """temporal workflow terminate --query 'WorkflowType="AuditWorkflow" AND ExecutionStatus="Running"' --reason hangs --yes"""  # noqa: E501 - the page's line
 _TRIGGER = "temporal schedule trigger --schedule-id holdfast-audit"

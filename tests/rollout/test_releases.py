@@ -5,7 +5,7 @@ from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType
 
-from cli.processes import Child
+from dev.processes import Child
 from tests.e2e.deployment import Deployment, until
 from tests.invariants import assert_stock_adds_up
 from tests.rollout.operator import Operator

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from activities.audit_runs import RunAuditor
-from inventory.settings import TASK_QUEUE, Settings
+from core.settings import TASK_QUEUE, Settings
+from holds.audit_workflows import RunAuditor
 from tests.e2e.deployment import Deployment, until
 from tests.e2e.house import House, house_in
 from tests.invariants import assert_stock_adds_up

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from simulator.config import Endpoint
+from dev.simulator.config import Endpoint
 from tests.simulated import SECRET, Inbox, Simulated, eventually, inbox, simulated
 from tests.simulator.description import Description, Witness
 

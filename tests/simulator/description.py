@@ -10,8 +10,8 @@ from jsonschema_rs import Draft4Validator
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.forms import decode
-from simulator.operations import OPERATIONS
+from dev.simulator.forms import decode
+from dev.simulator.operations import OPERATIONS
 
 Json = Any
 

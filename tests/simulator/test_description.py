@@ -3,9 +3,9 @@
 import pytest
 import stripe
 
-from simulator import checkout, intent_calls
-from simulator.config import API_VERSION
-from simulator.operations import OPERATIONS, Operation
+from dev.simulator import checkout, intent_calls
+from dev.simulator.config import API_VERSION
+from dev.simulator.operations import OPERATIONS, Operation
 from tests.simulator.description import Description
 
 

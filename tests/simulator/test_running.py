@@ -13,8 +13,8 @@ import httpx
 import pytest
 from stripe import StripeError
 
-from cli.processes import free_port
-from simulator.config import Endpoint
+from dev.processes import free_port
+from dev.simulator.config import Endpoint
 from tests.simulated import SECRET, Inbox, eventually, simulated, stripe_client
 from tests.simulator.shop import checkout, opened, paid
 
@@ -57,7 +57,7 @@ def _names(file: Path, session: str) -> bool:
 
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    running = subprocess.Popen([sys.executable, "-m", "simulator", *arguments], env=os.environ | environment)
+    running = subprocess.Popen([sys.executable, "-m", "dev.simulator", *arguments], env=os.environ | environment)
     try:
         yield running
     finally:
@@ -125,7 +125,9 @@ async def test_a_kept_session_is_paid_where_the_simulator_is_now(tmp_path: Path)
 def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "state"
     file.write_text(text)
-    done = subprocess.run([sys.executable, "-m", "simulator", "--state", str(file)], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dev.simulator", "--state", str(file)], capture_output=True, check=False
+    )
     assert done.returncode == 2
     assert f"{file} is not the state of a simulator" in done.stderr.decode().splitlines()[-1]
     assert file.read_text() == text
@@ -144,6 +146,8 @@ async def _answers(url: str) -> None:
 
 
 def test_a_secret_without_an_endpoint_is_a_mistake() -> None:
-    done = subprocess.run([sys.executable, "-m", "simulator", "--secret", "whsec_x"], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dev.simulator", "--secret", "whsec_x"], capture_output=True, check=False
+    )
     assert done.returncode == 2
     assert b"--secret needs --webhook" in done.stderr

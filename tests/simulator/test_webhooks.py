@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulator.config import Endpoint
+from dev.simulator.config import Endpoint
 from tests.simulated import SECRET, Inbox, Simulated, eventually, simulated
 from tests.simulator.shop import opened, paid
 
@@ -37,7 +37,7 @@ async def test_a_webhook_comes_again_until_it_is_taken_signed_anew(
     box.refusals = 3
     session = await opened(sim)
     now = 1_800_000_000
-    monkeypatch.setattr("simulator.signing.time", SimpleNamespace(time=lambda: now + len(box.signatures)))
+    monkeypatch.setattr("dev.simulator.signing.time", SimpleNamespace(time=lambda: now + len(box.signatures)))
     monkeypatch.setattr("stripe._webhook.time", SimpleNamespace(time=lambda: now))
     await sim.stripe.v1.checkout.sessions.expire_async(session.id)
     await box.wait_for("checkout.session.expired")

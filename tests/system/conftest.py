@@ -8,9 +8,9 @@ import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 from temporalio.client import Client
 
-from cli.embedded import EmbeddedTemporal
+from core.data_converter import data_converter
+from dev.embedded import EmbeddedTemporal
 from tests.stack import Stack, running_stack
-from workflows.conversion import data_converter
 from workflows.messages import hold_workflow_id
 
 _FLAGS = (

@@ -14,12 +14,12 @@ import pytest
 import temporalio.bridge
 import yaml  # type: ignore[import-untyped]
 
-from cli.embedded import temporal_binary
-from cli.processes import free_port
+from activities.audit_schedule import AUDIT_SCHEDULE
+from dev.embedded import temporal_binary
+from dev.processes import free_port
 from tests.dashboards import QUERIES, VARIABLES, Query
 from tests.e2e.up import Up, until
 from tests.system.observed import RULES, Observed, observing
-from workflows.schedules import AUDIT_SCHEDULE
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -17,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from activities.alerts import low_stock_mail
 from activities.mail import send
 from activities.signing import signed
-from inventory.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError
 from tests.receivers import NEXT_SECRET, SECRET, Mailbox, mailbox
 from workflows.deliveries import Event, Fall, LowStock
 

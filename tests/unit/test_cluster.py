@@ -12,7 +12,7 @@ from bench.cluster.kills import Strike
 from bench.cluster.report import limit
 from bench.cluster.throughput import Size, database_of
 from bench.load import Result
-from tests.chaos.reckoning import OVERDUE_SECONDS, Reckoning
+from tests.chaos.reconciliation import OVERDUE_SECONDS, Reckoning
 
 ALL_IS_WELL = Reckoning({"a": "committed", "b": "expired"}, longest_lag=0.2, complaints=[])
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from workflows.connection import connect_config
+from core.temporal import connect_config
 
 HERE = {"target_host": "localhost:7233"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from inventory.settings import Settings
+from core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OVERRIDES = sorted((ROOT / "deploy" / "compose").glob("*.yml"))

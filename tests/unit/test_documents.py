@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory.settings import Settings
+from core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [

@@ -12,12 +12,12 @@ from prometheus_client import CollectorRegistry
 from temporalio.bridge import temporal_sdk_bridge
 
 from api.app import create_app
-from api.census import Census
 from api.errors import Problem
+from api.gauges import Census
 from cli.main import app
-from inventory.engine import create_engine
-from inventory.settings import Settings
-from inventory.telemetry import Telemetry
+from core.database import create_engine
+from core.settings import Settings
+from core.telemetry import Telemetry
 from tests.stack import environment
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def _family(name: str) -> str:
 @every_page
 def test_the_settings_that_a_page_names_are_described(text: str) -> None:
     described = "".join(
-        (ROOT / page).read_text() for page in ("docs/configuration.md", "docs/cluster.md", "client/README.md")
+        (ROOT / page).read_text() for page in ("docs/configuration.md", "docs/cluster.md", "clients/python/README.md")
     )
     named = set(re.findall(r"\b[A-Z]{2,}(?:_[A-Z]{2,})+\b", text)) - NO_SETTINGS
     assert not [name for name in named if f"`{name}`" not in described]

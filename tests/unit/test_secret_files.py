@@ -9,7 +9,7 @@ from cli.doctor.settings import read, setting_lines
 from cli.doctor.stripe import key_mode_lines
 from cli.main import app
 from cli.smoke.command import NoAccessError, access_from
-from inventory.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError
 
 TOKEN = "0123456789abcdef" * 4
 SECRETS = {

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.app import create_app
-from inventory.settings import Mode, Settings, SettingsError
+from core.settings import Mode, Settings, SettingsError
 
 URL = {"DATABASE_URL": "postgresql://ann:pa55word@db/shop"}
 TOKEN = "0123456789abcdef" * 4

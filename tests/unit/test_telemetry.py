@@ -11,7 +11,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from inventory.telemetry import COUNTERS, SHOP_LIMIT, Telemetry, configure_logging
+from core.telemetry import COUNTERS, SHOP_LIMIT, Telemetry, configure_logging
 
 PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
 

@@ -7,9 +7,9 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import TEMPORAL_FLAGS, temporal_binary
+from core.data_converter import data_converter
+from dev.embedded import TEMPORAL_FLAGS, temporal_binary
 from tests.stack import Stack, running_stack
-from workflows.conversion import data_converter
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import uuid
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.audit_runs import RunAuditor
-from activities.back_office import back_office_queue
-from inventory.engine import fetch
+from activities.background_worker import back_office_queue
+from core.database import fetch
+from holds.audit_workflows import RunAuditor
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 from tests.workflow.conftest import SkippingStack

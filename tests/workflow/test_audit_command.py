@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from core.database import fetch
 from inventory.audit import repair
-from inventory.engine import fetch
 from inventory.holds import HoldStatus
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack

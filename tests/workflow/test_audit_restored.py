@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.audit_runs import RunAuditor
+from holds.audit_workflows import RunAuditor
+from holds.starting import start_options
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, Line
-from workflows.starting import start_options
 
 # What a restore to an earlier moment does to one hold of a unit of TEE.
 FORGET_THE_END = """

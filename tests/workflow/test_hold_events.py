@@ -12,9 +12,9 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.back_office import back_office_queue
-from activities.relay import Relay
-from inventory.engine import DatabaseUnavailableError, fetch
+from activities.background_worker import back_office_queue
+from activities.outbox_relay import Relay
+from core.database import DatabaseUnavailableError, fetch
 from inventory.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
 from tests.invariants import assert_stock_adds_up

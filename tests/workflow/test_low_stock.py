@@ -9,13 +9,13 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from cli.embedded import TEMPORAL_FLAGS, temporal_binary
-from inventory.engine import fetch
+from core.data_converter import data_converter
+from core.database import fetch
+from dev.embedded import TEMPORAL_FLAGS, temporal_binary
 from inventory.holds import HoldStatus
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.stack import SHOP, Stack, running_stack
 from tests.stock import end
-from workflows.conversion import data_converter
 from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
 
 THRESHOLD = 5

@@ -1,0 +1,101 @@
+"""The back office: audit, alerts and events, on a task queue and slots of their own, so that no hold waits for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+
+from activities.alerts import AlertActivities
+from activities.audit import AuditActivities
+from activities.audit_schedule import schedule_audit
+from activities.events import EventActivities, make_http
+from activities.outbox_relay import Relay
+from core.database import create_engine
+from core.settings import TASK_QUEUE, Settings
+from core.telemetry import Telemetry
+from core.temporal import SHUTDOWN_GRACE
+from core.worker_versioning import deployment_of
+from workflows.audit import AuditWorkflow
+from workflows.hold_events import HoldEventsWorkflow
+from workflows.low_stock import LowStockAlertWorkflow
+
+_CONNECTIONS = 3
+_ACTIVITY_SLOTS = 32
+"""A receiver that does not answer keeps a slot for seconds: it takes none from the holds, which have their own."""
+_WORKFLOW_TASK_SLOTS = 20
+_CACHED_WORKFLOWS = 500
+_AGAIN_SECONDS = 15.0
+
+
+def back_office_queue(task_queue: str) -> str:
+    """Return the name of the back office's task queue."""
+    return f"{task_queue}-back-office"
+
+
+@asynccontextmanager
+async def back_office(
+    client: Client,
+    settings: Settings,
+    telemetry: Telemetry,
+    *,
+    task_queue: str = TASK_QUEUE,
+    workflow_runner: WorkflowRunner | None = None,
+    scheduled: bool = True,
+) -> AsyncIterator[None]:
+    """Run the back office while the block runs, on connections of its own. `task_queue` is that of the holds."""
+    engine = create_engine(settings, pool_size=_CONNECTIONS)
+    queue = back_office_queue(task_queue)
+    http = make_http()
+    audit = AuditActivities(engine, client, settings, telemetry, task_queue=task_queue)
+    events = EventActivities(http, settings, telemetry)
+    alerts = AlertActivities(engine, settings, telemetry)
+    relay = Relay(engine, client, settings, telemetry, task_queue=queue)
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow],
+        activities=[
+            audit.audit_stock,
+            audit.audit_runs,
+            events.post_event,
+            events.give_up_event,
+            alerts.mail_low_stock,
+            alerts.still_low,
+        ],
+        workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
+        max_cached_workflows=_CACHED_WORKFLOWS,
+        max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
+        max_concurrent_activities=_ACTIVITY_SLOTS,
+        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+        deployment_config=deployment_of(settings.worker_build_id),
+    )
+    tasks = [asyncio.create_task(relay.run())]
+    if scheduled:
+        tasks.append(asyncio.create_task(_schedule(client, queue)))
+    if settings.alert_recipients and not settings.smtp_url.get_secret_value():
+        structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set and SMTP_URL is not: no mail is sent")
+    try:
+        async with worker:
+            yield
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await http.aclose()
+        await engine.dispose()
+
+
+async def _schedule(client: Client, queue: str) -> None:
+    """Make the schedule, however long Temporal is away; holds do not wait for it."""
+    log = structlog.get_logger("worker")
+    while True:
+        try:
+            return await schedule_audit(client, queue)
+        except RPCError as error:
+            log.warning("the audit could not be scheduled yet, trying again", problem=error.message)
+        await asyncio.sleep(_AGAIN_SECONDS)

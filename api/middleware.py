@@ -1,0 +1,74 @@
+"""Around every request: the size that a body may have, and the time that the answer took."""
+
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import ApiError, Problem
+from core.telemetry import Telemetry
+
+MAX_BODY_BYTES = 256 * 1024
+IMPORT_PATH = "/api/inventory/import"
+MAX_IMPORT_BYTES = 64 * 1024 * 1024
+"""Room for the 100,000 rows of a stock file, 670 bytes each; it is kept on disk, not in memory."""
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+
+
+class BodyLimit:
+    """Refuses a body over 256 KiB, that of an import over 64 MiB, with 413, whether it announces its length or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its body counted."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        most = MAX_IMPORT_BYTES if scope["path"] == IMPORT_PATH else MAX_BODY_BYTES
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > most:
+            await ApiError(Problem.body_too_large).response()(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > most:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, counted, send)
+
+
+class Timing:
+    """Measures each request into the histogram, by its route's template."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and note how long its answer took."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = scope.get("route")
+            path = getattr(route, "path", "unknown")
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers make up no series
+            self._telemetry.requests.labels(path, method, str(status)).observe(time.perf_counter() - began)

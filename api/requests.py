@@ -1,0 +1,248 @@
+"""What callers send: JSON in camelCase, unknown fields refused, every bound of the requirements in one place."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from core.settings import MIN_TTL_SECONDS
+from inventory.holds import HoldStatus, Line
+from inventory.items import MAX_ON_HAND
+from payments.events import HOLD_KEY, SHOP_KEY
+
+MAX_LINES = 100
+MAX_ITEMS = 500
+_MAX_QUANTITY = 1_000_000
+_MAX_ATTRIBUTES = 50
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable characters")
+    return text
+
+
+ShopId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["demo"])]
+HoldId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["h_5f2c9a"])]
+Sku = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable), Field(examples=["TEE"])
+]
+VariantKey = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    AfterValidator(_printable),
+    Field(examples=["size:M"], description="'' for a plain product."),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Reference = Annotated[
+    Text, Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"])
+]
+Reason = Annotated[Text, Field(description="Why, for the records.", examples=["changed their mind"])]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
+OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
+Ttl = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=MIN_TTL_SECONDS,
+        le=86_400,
+        description="Seconds; at most INVENTORY_HOLD_MAX_TTL_SECONDS (3600 unless set).",
+        examples=[1200],
+    ),
+]
+Cursor = Annotated[
+    str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
+]
+AttributeValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+class Model(BaseModel):
+    """The base of all: camelCase outside, snake_case here."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=False,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+    )
+
+
+class LineIn(Model):
+    """An item and how many of it."""
+
+    sku: Sku
+    variant_key: VariantKey = ""
+    quantity: Quantity
+
+
+Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
+
+
+class ValidateIn(Model):
+    """A cart to look at."""
+
+    shop_id: ShopId
+    items: Lines
+
+
+class HoldIn(Model):
+    """A cart to hold."""
+
+    shop_id: ShopId
+    items: Lines
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Annotated[
+        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    ] = False
+
+
+class CheckoutLineIn(LineIn):
+    """An item and how many of it, and what the shopper pays for one: a price of Stripe's, or name, amount, currency."""
+
+    name: Text | None = None
+    unit_amount: Annotated[
+        int | None,
+        Field(strict=True, ge=0, le=99_999_999, description="In the currency's smallest unit: cents, yen."),
+    ] = None
+    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["eur"])] = None
+    price: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["price_1Pq2Rs"])] = None
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        spelt_out = [self.name, self.unit_amount, self.currency]
+        if self.price is not None and spelt_out != [None, None, None]:
+            raise ValueError("must have either price, or name, unitAmount and currency")
+        if self.price is None and None in spelt_out:
+            raise ValueError("must have price, or name, unitAmount and currency")
+        return self
+
+
+Url = Annotated[
+    str,
+    StringConstraints(max_length=2000, pattern=r"^https?://[^\s/]+\S*$"),
+    Field(examples=["https://shop.example/paid"]),
+]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[^\[\]]+$")]
+MetadataValue = Annotated[str, StringConstraints(max_length=500)]
+
+
+class CheckoutIn(Model):
+    """A cart to hold and to be paid for on a page of Stripe's."""
+
+    shop_id: ShopId
+    items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
+    success_url: Url
+    cancel_url: Url | None = None
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Annotated[
+        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    ] = False
+    capture_method: Annotated[
+        Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
+    ] = "automatic"
+    payment_method_types: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]] | None,
+        Field(
+            min_length=1, max_length=30, description="Those of your Stripe account unless given.", examples=[["card"]]
+        ),
+    ] = None
+    locale: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,9}$", examples=["de"])] = None
+    metadata: Annotated[
+        dict[MetadataKey, MetadataValue],
+        Field(max_length=40, description="Further metadata of session and PaymentIntent. No personal data."),
+    ] = Field(default_factory=dict)
+
+    @field_validator("metadata")
+    @classmethod
+    def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
+        if reserved := sorted({HOLD_KEY, SHOP_KEY} & set(metadata)):
+            raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
+        return metadata
+
+
+class PaymentIn(Model):
+    """A payment that the shop opened itself: one of the two."""
+
+    checkout_session_id: Annotated[
+        str | None, Field(pattern=r"^cs_[A-Za-z0-9_]{1,250}$", examples=["cs_test_a1B2"])
+    ] = None
+    payment_intent_id: Annotated[str | None, Field(pattern=r"^pi_[A-Za-z0-9_]{1,250}$", examples=["pi_3Pq2Rs"])] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.checkout_session_id is None) == (self.payment_intent_id is None):
+            raise ValueError("must have one of checkoutSessionId and paymentIntentId")
+        return self
+
+
+class EndIn(Model):
+    """Why a hold is ended."""
+
+    reason: Reason | None = None
+
+
+class ExtendIn(Model):
+    """How much longer, from the present deadline."""
+
+    ttl_seconds: Ttl
+
+
+class ItemIn(Model):
+    """An item's count, and what else is to change. A field left out keeps its value, null clears it."""
+
+    sku: Sku
+    variant_key: VariantKey = ""
+    on_hand: OnHand
+    product_id: Text | None = None
+    variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
+    low_stock_threshold: OnHand | None = None
+    retired: Annotated[
+        bool,
+        Field(strict=True, description="true: no new hold can have it; its holds go on. false: it can be held again."),
+    ] = False
+
+
+class ItemsIn(Model):
+    """Items to set by count. Items not named are left alone."""
+
+    shop_id: ShopId
+    reason: Reason | None = None
+    items: Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class HoldsQuery(Model):
+    """Which holds to list."""
+
+    shop_id: ShopId
+    status: HoldStatus | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Cursor | None = None
+
+
+class ItemsQuery(Model):
+    """Which items to list."""
+
+    shop_id: ShopId
+    sku: Sku | None = None
+    low_stock: Annotated[
+        bool, Field(description="Only items at or below their threshold, without the retired ones.")
+    ] = False
+    retired: Annotated[bool | None, Field(description="Only retired items, or only the others.")] = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    cursor: Cursor | None = None
+
+
+def merged(lines: Sequence[LineIn]) -> tuple[Line, ...]:
+    """Return the demand: the same item on two lines is one line with the sum, in key order."""
+    demand: dict[tuple[str, str], int] = {}
+    for line in lines:
+        key = (line.sku, line.variant_key)
+        demand[key] = demand.get(key, 0) + line.quantity
+    return tuple(Line(sku, variant_key, quantity) for (sku, variant_key), quantity in sorted(demand.items()))

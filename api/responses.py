@@ -1,0 +1,218 @@
+"""What callers are told: JSON in camelCase, times in UTC with a Z."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.requests import Model
+from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
+from inventory.holds import Hold, HoldStatus, Line
+from inventory.items import Item
+
+
+class LineOut(Model):
+    """An item of a hold; the same item asked for on two lines is one, with the sum."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        """Translate."""
+        return cls(sku=line.sku, variantKey=line.variant_key, quantity=line.quantity)
+
+
+class HoldOut(Model):
+    """A hold. Times are ISO 8601 in UTC."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    expires_at: datetime
+    created_at: datetime
+    items: list[LineOut]
+    reference: str | None
+    committed_at: datetime | None = None
+    released_at: datetime | None = None
+    expired_at: datetime | None = None
+    reason: str | None = None
+    checkout_session_id: str | None = None
+    payment_intent_id: str | None = None
+    ending: Annotated[
+        Literal["release"] | None, Field(description="Set while the hold is still active and its release under way.")
+    ] = None
+
+    @classmethod
+    def of(cls, hold: Hold, ending: Literal["release"] | None = None) -> Self:
+        """Translate."""
+        return cls(
+            holdId=hold.hold_id,
+            shopId=hold.shop_id,
+            status=hold.status,
+            expiresAt=hold.expires_at,
+            createdAt=hold.created_at,
+            items=[LineOut.of(line) for line in hold.lines],
+            reference=hold.reference,
+            committedAt=hold.committed_at,
+            releasedAt=hold.released_at,
+            expiredAt=hold.expired_at,
+            reason=hold.reason,
+            checkoutSessionId=hold.payment_session_id,
+            paymentIntentId=hold.payment_intent_id,
+            ending=ending,
+        )
+
+
+class NotHeldOut(Model):
+    """The answer to a hold that was not asked of the stock: by mode, or because of the bypass."""
+
+    hold_id: None = None
+    mode: str
+    bypassed: bool = False
+
+
+class CheckoutOut(Model):
+    """A hold and the page on which it is paid."""
+
+    hold_id: Annotated[str | None, Field(description="Null in `validate_only` and under bypass: nothing is held.")]
+    shop_id: str
+    checkout_session_id: str | None
+    url: Annotated[
+        str | None, Field(description="Send the shopper there. Null once the hold has ended: there is nothing to pay.")
+    ]
+    expires_at: Annotated[datetime, Field(description="The hold's deadline; without a hold, the session's.")]
+    status: HoldStatus | None = None
+    mode: str | None = None
+    bypassed: bool = False
+
+
+class ReceivedOut(Model):
+    """An event was taken in."""
+
+    received: Literal[True] = True
+    result: Annotated[str, Field(description="What was done with it, for people.")]
+
+
+class ValidOut(Model):
+    """The cart can be bought now."""
+
+    ok: Literal[True] = True
+    bypassed: Annotated[bool, Field(description="True: nobody looked, SKIP_INVENTORY_VALIDATION is set.")] = False
+    hold_id: None = None
+
+
+class HoldsOut(Model):
+    """A page of holds, newest first."""
+
+    holds: list[HoldOut]
+    next_cursor: str | None
+
+
+class ItemOut(Model):
+    """An item's stock. `quantity` can be sold now, `held` is in active holds, `onHand` is their sum."""
+
+    shop_id: str
+    sku: str
+    variant_key: str
+    product_id: str | None
+    variant_attributes: dict[str, Any] | None
+    quantity: int
+    held: int
+    on_hand: int
+    low_stock_threshold: int | None
+    retired: Annotated[bool, Field(description="No new hold can have it.")]
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Translate."""
+        return cls(
+            shopId=item.shop_id,
+            sku=item.sku,
+            variantKey=item.variant_key,
+            productId=item.product_id,
+            variantAttributes=dict(item.variant_attributes) if item.variant_attributes is not None else None,
+            quantity=item.quantity,
+            held=item.held,
+            onHand=item.on_hand,
+            lowStockThreshold=item.low_stock_threshold,
+            retired=item.retired_at is not None,
+            updatedAt=item.updated_at,
+        )
+
+
+class ItemsOut(Model):
+    """The items, as they are now."""
+
+    items: list[ItemOut]
+
+
+class ItemsPageOut(Model):
+    """A page of items, by sku and variant."""
+
+    items: list[ItemOut]
+    next_cursor: str | None
+
+
+class AliveOut(Model):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class CheckOut(Model):
+    """How one thing that Holdfast needs is."""
+
+    status: Literal["ok", "failed", "not needed"]
+    detail: str | None = None
+
+
+class HealthOut(Model):
+    """Whether Holdfast can do its work. `degraded`: it answers, but not as it should run."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    mode: str
+    bypassed: bool
+    version: str
+    checks: dict[str, CheckOut]
+
+
+class FieldProblem(Model):
+    """A field of the request at fault, and what is allowed."""
+
+    field: str
+    message: str
+
+
+class ShortOut(Model):
+    """An item of which less can be sold than was asked for, over all lines."""
+
+    sku: str
+    variant_key: str
+    requested: int
+    available: int
+
+
+class ErrorOut(BaseModel):
+    """The one shape of every error; docs/errors.md lists them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    error: Annotated[str, Field(description="The kind of error.")]
+    code: str | None = None
+    message: Annotated[str, Field(description="For people.")]
+    fields: Annotated[list[FieldProblem] | None, Field(description="422: the fields at fault.")] = None
+    items: Annotated[
+        list[ShortOut | BelowHeldOut | BelowZeroOut | TooManyOut | NameOut] | None,
+        Field(description="The items that are concerned."),
+    ] = None
+    problems: Annotated[
+        list[FileProblemOut] | None, Field(description="422 of an import: what is wrong with the file, the first 100.")
+    ] = None
+    hold_id: Annotated[str | None, Field(alias="holdId", description="The hold that is concerned.")] = None
+    status: Annotated[HoldStatus | None, Field(description="How that hold is.")] = None
+    retry_after: Annotated[
+        int | None, Field(alias="retryAfter", description="When to ask again, in milliseconds; see Retry-After.")
+    ] = None

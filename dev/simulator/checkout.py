@@ -1,0 +1,204 @@
+"""Checkout Sessions: made, looked through, completed, expired (https://docs.stripe.com/api/checkout/sessions)."""
+
+from dev.simulator.account import World
+from dev.simulator.catalog import find_price, price_in_passing
+from dev.simulator.errors import invalid, refused
+from dev.simulator.forms import Params
+from dev.simulator.ids import new_id, new_session_id
+from dev.simulator.intents import authenticate, cancel, new_secret, open_intent, pay_with, settle
+from dev.simulator.methods import How, allowed_types, check_amount
+from dev.simulator.records import Intent, Json, Line, Session
+from dev.simulator.shapes import payment_status
+
+SHORTEST_SECONDS = 30 * 60
+LONGEST_SECONDS = 24 * 60 * 60
+_MOST_LINES = 100
+
+ECHOED = ("billing_address_collection", "client_reference_id", "customer_email", "locale", "submit_type")
+IGNORED = frozenset(
+    {
+        "adaptive_pricing",
+        "branding_settings",
+        "consent_collection",
+        "custom_text",
+        "customer_creation",
+        "expand",
+        "name_collection",
+        "payment_method_collection",
+        "payment_method_data",
+        "payment_method_options",
+        "phone_number_collection",
+        "saved_payment_method_options",
+        "wallet_options",
+    }
+)
+"""Taken and of no effect: they change how Stripe's page looks or what it asks, never what is paid."""
+
+
+def create(world: World, params: Params, base_url: str) -> Session:
+    """Open a session for a one-time payment on a page hosted here."""
+    now = world.clock.now()
+    _check_mode(params)
+    lines = [_line(world, entry) for entry in params.each("line_items")]
+    if not lines:
+        raise params.absent("line_items")
+    currencies = {world.store.prices[line.price].currency for line in lines}
+    if len(currencies) > 1 or len(lines) > _MOST_LINES:
+        raise invalid("Up to 100 line items, all in one currency.", param="line_items")
+    currency = currencies.pop()
+    amount = sum(world.store.prices[line.price].unit_amount * line.quantity for line in lines)
+    if amount:
+        check_amount(amount, currency, "line_items")
+    data = params.nested("payment_intent_data") or Params({})
+    capture_method = data.choice("capture_method", "automatic", "automatic_async", "manual") or "automatic_async"
+    for name in ("receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group"):
+        data.text(name)
+    success_url = params.url("success_url")
+    if success_url is None:
+        raise params.absent("success_url")
+    session_id = new_session_id()
+    session = Session(
+        id=session_id,
+        created=now,
+        expires_at=_expiry(params, now),
+        currency=currency,
+        amount_total=amount,
+        lines=lines,
+        page=f"{base_url}/c/pay/{session_id}",
+        success_url=success_url,
+        cancel_url=params.url("cancel_url"),
+        payment_method_types=allowed_types(
+            params.texts("payment_method_types"), currency, manual=capture_method == "manual"
+        ),
+        capture_method=capture_method,
+        metadata=params.metadata(),
+        intent_metadata=data.metadata(),
+        intent_description=data.text("description"),
+        echoed=_echoed(params),
+    )
+    params.refuse_unknown(IGNORED)
+    world.store.sessions[session.id] = session
+    world.remind(session.expires_at, session.id)
+    world.changes += 1
+    return session
+
+
+def _check_mode(params: Params) -> None:
+    mode = params.choice("mode", "payment", "setup", "subscription")
+    if mode is None:
+        raise params.absent("mode")
+    if mode != "payment":
+        raise invalid(f"The simulator has no mode={mode}; it has mode=payment.", param="mode")
+    if params.choice("ui_mode", "elements", "embedded_page", "hosted_page") not in (None, "hosted_page"):
+        raise invalid("The simulator has only ui_mode=hosted_page.", param="ui_mode")
+    if params.given("currency"):
+        params.currency()
+
+
+def _expiry(params: Params, now: int) -> int:
+    expires_at = params.integer("expires_at")
+    if expires_at is None:
+        return now + LONGEST_SECONDS
+    if expires_at < now + SHORTEST_SECONDS:
+        raise invalid("`expires_at` must be at least 30 minutes after the session's creation.", param="expires_at")
+    if expires_at > now + LONGEST_SECONDS:
+        raise invalid("`expires_at` must be at most 24 hours after the session's creation.", param="expires_at")
+    return expires_at
+
+
+def _echoed(params: Params) -> Json:
+    echoed: Json = {name: value for name in ECHOED if (value := params.text(name)) is not None}
+    if (promotion := params.flag("allow_promotion_codes")) is not None:
+        echoed["allow_promotion_codes"] = promotion
+    return echoed
+
+
+def _line(world: World, entry: Params) -> Line:
+    quantity = entry.integer("quantity", least=1)
+    if quantity is None:
+        raise entry.absent("quantity")
+    data = entry.nested("price_data")
+    if (data is None) == (not entry.given("price")):
+        raise invalid(f"Pass one of {entry.named('price')} and {entry.named('price_data')}.", param=entry.path)
+    price = find_price(world, entry, "price") if data is None else price_in_passing(world, data)
+    return Line(new_id("li"), price.id, quantity)
+
+
+def expire(world: World, session: Session) -> None:
+    """Close an open session, so that nobody can pay there any more."""
+    if session.status != "open":
+        # Without a code, as Stripe's: a caller has to look at the session to learn what became of it.
+        message = (
+            f'Only sessions with a status in ["open"] can be expired; this one has a status of `{session.status}`.'
+        )
+        raise refused(message)
+    session.status = "expired"
+    if session.payment_intent is not None:
+        intent = world.store.intents[session.payment_intent]
+        if intent.status in ("requires_payment_method", "requires_confirmation", "requires_action"):
+            cancel(world, intent, "expired", by_api=False)
+    world.emit("checkout.session.expired", session)
+
+
+def confirm(world: World, session: Session, how: How) -> None:
+    """Let the shopper press Pay. Only now does the session's PaymentIntent come to be."""
+    session.customer_details = _shopper(session)
+    if session.amount_total == 0:
+        complete(world, session)
+        return
+    intent = world.store.intents.get(session.payment_intent or "")
+    if intent is None or intent.status == "canceled":
+        intent_id = new_id("pi")
+        intent = Intent(
+            id=intent_id,
+            created=world.clock.now(),
+            amount=session.amount_total,
+            currency=session.currency,
+            client_secret=new_secret(intent_id),
+            payment_method_types=session.payment_method_types,
+            capture_method=session.capture_method,
+            metadata=dict(session.intent_metadata),
+            description=session.intent_description,
+            return_url=session.page,
+            session=session.id,
+        )
+        session.payment_intent = intent_id
+        open_intent(world, intent)
+    pay_with(world, intent, how, session.page.partition("/c/pay/")[0])
+    after_attempt(world, intent)
+
+
+def _shopper(session: Session) -> Json:
+    empty = ("address", "business_name", "individual_name", "phone")
+    email = session.echoed.get("customer_email", "shopper@example.com")
+    return {**dict.fromkeys(empty), "email": email, "name": "A. Shopper", "tax_exempt": "none", "tax_ids": []}
+
+
+def after_attempt(world: World, intent: Intent) -> None:
+    """Complete the session of a PaymentIntent that has no more need of the shopper."""
+    session = world.store.sessions.get(intent.session or "")
+    if session is None or session.status != "open":
+        return
+    if intent.status in ("succeeded", "requires_capture", "processing") or intent.waits_for_voucher:
+        complete(world, session)
+
+
+def complete(world: World, session: Session) -> None:
+    """Complete a session, whether or not the money is there yet."""
+    session.status = "complete"
+    world.emit("checkout.session.completed", session)
+
+
+def authenticate_shopper(world: World, intent: Intent, *, ok: bool) -> None:
+    """End the wait for 3-D Secure, of a session or of a PaymentIntent alone."""
+    authenticate(world, intent, ok=ok)
+    after_attempt(world, intent)
+
+
+def settle_later(world: World, intent: Intent, *, ok: bool) -> None:
+    """End the wait for a bank debit or a voucher, and tell the session's owner."""
+    settle(world, intent, ok=ok)
+    session = world.store.sessions.get(intent.session or "")
+    if session is not None:
+        paid = payment_status(session, world.store) == "paid"
+        world.emit(f"checkout.session.async_payment_{'succeeded' if paid else 'failed'}", session)

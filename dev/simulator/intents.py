@@ -1,0 +1,221 @@
+"""The state machine of a PaymentIntent (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
+
+from dev.simulator.account import World
+from dev.simulator.errors import StripeError, refused
+from dev.simulator.ids import new_id, random_text
+from dev.simulator.methods import DECLINES, METHODS, How, way_of
+from dev.simulator.records import Charge, Intent, Json, PaymentMethod
+from dev.simulator.shapes import render
+
+AUTHORIZATION_SECONDS = 7 * 86_400
+"""How long an uncaptured card payment lasts."""
+_VOUCHER_SECONDS = 3 * 86_400
+
+
+def open_intent(world: World, intent: Intent) -> Intent:
+    """Put a new PaymentIntent into the world."""
+    world.store.intents[intent.id] = intent
+    world.emit("payment_intent.created", intent)
+    return intent
+
+
+def new_secret(intent_id: str) -> str:
+    """Return a client secret."""
+    return f"{intent_id}_secret_{random_text(25)}"
+
+
+def pay_with(world: World, intent: Intent, how: How, base_url: str) -> None:
+    """Let the shopper choose a method of this kind, and try to pay."""
+    kind = next((name for name in intent.payment_method_types if METHODS[name].way == way_of(how)), None)
+    if kind is None:
+        offered = ", ".join(intent.payment_method_types)
+        raise refused(f"The shopper cannot pay by {way_of(how)}: the payment offers {offered}.")
+    attempt(world, intent, attach(world, intent, kind, how), base_url)
+
+
+def attach(world: World, intent: Intent, kind: str, how: How) -> PaymentMethod:
+    """Give the PaymentIntent a payment method."""
+    method = PaymentMethod(new_id("pm"), world.clock.now(), kind, how)
+    world.store.payment_methods[method.id] = method
+    intent.payment_method = method.id
+    return method
+
+
+def attempt(world: World, intent: Intent, method: PaymentMethod, base_url: str) -> None:
+    """Try to pay. A declined card is an outcome here; the API makes it an error."""
+    intent.last_payment_error = intent.next_action = None
+    how = method.how
+    match how:
+        case "card":
+            _authorize(world, intent)
+        case "declined" | "insufficient_funds":
+            _fail(world, intent, *DECLINES[how], kind="card_error")
+        case "3ds":
+            intent.next_action = {
+                "type": "redirect_to_url",
+                "redirect_to_url": {"url": f"{base_url}/authenticate/{intent.id}", "return_url": intent.return_url},
+            }
+            _wait_for_shopper(world, intent)
+        case "debit":
+            intent.status = "processing"
+            world.emit("payment_intent.processing", intent)
+            world.emit("charge.pending", _new_charge(world, intent, "pending"))
+        case "voucher":
+            intent.next_action = _voucher(method.type, world.clock.now(), f"{base_url}/")
+            _wait_for_shopper(world, intent)
+
+
+def authenticate(world: World, intent: Intent, *, ok: bool) -> None:
+    """End the wait for 3-D Secure."""
+    if intent.status != "requires_action" or intent.waits_for_voucher:
+        raise _unexpected("authenticate", intent)
+    intent.next_action = None
+    if ok:
+        _authorize(world, intent)
+    else:
+        message = "We are unable to authenticate your payment method. Choose a different one and try again."
+        code = "payment_intent_authentication_failure"
+        _fail(world, intent, code, None, message, kind="invalid_request_error")
+
+
+def settle(world: World, intent: Intent, *, ok: bool) -> None:
+    """End a bank debit that is processing, or a voucher that waits: the money has come, or will not."""
+    if intent.status != "processing" and not intent.waits_for_voucher:
+        raise _unexpected("settle", intent)
+    intent.next_action = None
+    charge = (
+        world.store.charges[intent.latest_charge] if intent.status == "processing" and intent.latest_charge else None
+    )
+    if not ok:
+        code, message = "payment_method_provider_decline", "The payment was refused by the bank, or not paid in time."
+        _fail(world, intent, code, None, message, kind="card_error", charge=charge)
+        return
+    charge = charge or _new_charge(world, intent, "pending")
+    charge.status = "succeeded"
+    _take(world, intent, charge, intent.amount)
+    world.emit("charge.succeeded", charge)
+    world.emit("payment_intent.succeeded", intent)
+
+
+def capture(world: World, intent: Intent, amount: int | None) -> None:
+    """Take the money that was authorised, or a part of it; the rest goes back to the shopper."""
+    if intent.status != "requires_capture" or intent.latest_charge is None:
+        raise _unexpected("capture", intent)
+    if amount is not None and amount > intent.amount_capturable:
+        message = "The amount to capture is greater than the amount that can be captured."
+        raise refused(message, code="amount_too_large", param="amount_to_capture")
+    charge = world.store.charges[intent.latest_charge]
+    _take(world, intent, charge, intent.amount_capturable if amount is None else amount)
+    world.emit("charge.captured", charge)
+    world.emit("payment_intent.succeeded", intent)
+
+
+def cancel(world: World, intent: Intent, reason: str | None, *, by_api: bool = True) -> None:
+    """End a PaymentIntent that has taken no money."""
+    if by_api and intent.session is not None and intent.status != "requires_capture":
+        # Stripe documents no code for this one; nobody may tell it from its text.
+        raise refused(
+            "You cannot perform this action on PaymentIntents created by Checkout. Expire the session instead."
+        )
+    if intent.status in ("succeeded", "canceled", "processing"):
+        raise _unexpected("cancel", intent)
+    held = intent.status == "requires_capture" and intent.latest_charge is not None
+    intent.status, intent.canceled_at, intent.cancellation_reason = "canceled", world.clock.now(), reason
+    intent.next_action, intent.amount_capturable = None, 0
+    world.emit("payment_intent.canceled", intent)
+    if held and intent.latest_charge is not None:
+        charge = world.store.charges[intent.latest_charge]
+        charge.amount_refunded = charge.amount
+        world.emit("charge.refunded", charge)
+
+
+def _authorize(world: World, intent: Intent) -> None:
+    charge = _new_charge(world, intent, "succeeded")
+    if intent.capture_method != "manual":
+        _take(world, intent, charge, intent.amount)
+        world.emit("charge.succeeded", charge)
+        world.emit("payment_intent.succeeded", intent)
+        return
+    intent.status, intent.amount_capturable = "requires_capture", intent.amount
+    intent.authorized_until = world.clock.now() + AUTHORIZATION_SECONDS
+    world.remind(intent.authorized_until, intent.id)
+    world.emit("charge.succeeded", charge)
+    world.emit("payment_intent.amount_capturable_updated", intent)
+
+
+def _take(world: World, intent: Intent, charge: Charge, amount: int) -> None:
+    charge.captured, charge.amount_captured = True, amount
+    charge.balance_transaction = new_id("txn")
+    intent.status, intent.amount_received, intent.amount_capturable = "succeeded", amount, 0
+    world.changes += 1
+
+
+def _wait_for_shopper(world: World, intent: Intent) -> None:
+    intent.status = "requires_action"
+    world.emit("payment_intent.requires_action", intent)
+
+
+def _fail(
+    world: World,
+    intent: Intent,
+    code: str,
+    decline_code: str | None,
+    message: str,
+    *,
+    kind: str,
+    charge: Charge | None = None,
+) -> None:
+    error: Json = {"code": code, "message": message, "type": kind}
+    if intent.payment_method is not None:
+        error["payment_method"] = render(world.store.payment_methods[intent.payment_method], world.store)
+    if kind == "card_error":
+        charge = charge or _new_charge(world, intent, "failed")
+        charge.status, charge.failure_code, charge.failure_message = "failed", code, message
+        charge.decline_code = decline_code
+        error["charge"] = charge.id
+        if decline_code is not None:
+            error["decline_code"] = decline_code
+        world.emit("charge.failed", charge)
+    intent.status, intent.payment_method, intent.last_payment_error = "requires_payment_method", None, error
+    world.emit("payment_intent.payment_failed", intent)
+
+
+def _new_charge(world: World, intent: Intent, status: str) -> Charge:
+    if intent.payment_method is None:
+        raise _unexpected("charge", intent)
+    method = world.store.payment_methods[intent.payment_method]
+    charge = Charge(
+        id=new_id("ch" if method.type == "card" else "py"),
+        created=world.clock.now(),
+        payment_intent=intent.id,
+        amount=intent.amount,
+        currency=intent.currency,
+        payment_method=method.id,
+        method_type=method.type,
+        metadata=dict(intent.metadata),
+        description=intent.description,
+        status="failed" if status == "failed" else "pending" if status == "pending" else "succeeded",
+    )
+    world.store.charges[charge.id] = charge
+    intent.latest_charge = charge.id
+    return charge
+
+
+def _voucher(method_type: str, now: int, address: str) -> Json:
+    until = now + _VOUCHER_SECONDS
+    name = f"{method_type}_display_details"
+    match method_type:
+        case "konbini":
+            stores = dict.fromkeys(("familymart", "lawson", "ministop", "seicomart"))
+            return {"type": name, name: {"expires_at": until, "hosted_voucher_url": address, "stores": stores}}
+        case "boleto":
+            details: Json = {"expires_at": until, "hosted_voucher_url": address, "number": "0" * 20, "pdf": None}
+            return {"type": name, name: details}
+    return {"type": name, name: {"expires_after": until, "hosted_voucher_url": address, "number": "0" * 14}}
+
+
+def _unexpected(verb: str, intent: Intent) -> StripeError:
+    return refused(
+        f"You cannot {verb} this PaymentIntent because it has a status of {intent.status}.",
+        code="payment_intent_unexpected_state",
+    )

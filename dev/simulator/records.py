@@ -1,0 +1,207 @@
+"""What the simulator remembers, as plain records that can be written as JSON. `shapes` renders them as Stripe does."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dev.simulator.methods import How
+
+Json = dict[str, Any]
+
+SessionStatus = Literal["open", "complete", "expired"]
+IntentStatus = Literal[
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
+    "processing",
+    "requires_capture",
+    "canceled",
+    "succeeded",
+]
+
+
+@dataclass
+class Product:
+    """Something a price is for."""
+
+    id: str
+    created: int
+    name: str
+    description: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Price:
+    """What one unit of a product costs. `listed` is False for those made in passing by `price_data`."""
+
+    id: str
+    created: int
+    product: str
+    currency: str
+    unit_amount: int
+    listed: bool = True
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Line:
+    """One line of a Checkout Session."""
+
+    id: str
+    price: str
+    quantity: int
+
+
+@dataclass
+class Session:
+    """A Checkout Session."""
+
+    id: str
+    created: int
+    expires_at: int
+    currency: str
+    amount_total: int
+    lines: list[Line]
+    page: str
+    """The address of its pay page; answered as `url` while the session is open."""
+    success_url: str
+    cancel_url: str | None
+    payment_method_types: list[str]
+    capture_method: str
+    metadata: dict[str, str]
+    intent_metadata: dict[str, str]
+    intent_description: str | None
+    echoed: Json
+    """Parameters that the simulator gives back as they came, and that change nothing here."""
+    status: SessionStatus = "open"
+    payment_intent: str | None = None
+    customer_details: Json | None = None
+
+
+@dataclass
+class PaymentMethod:
+    """What a shopper paid with, once."""
+
+    id: str
+    created: int
+    type: str
+    how: How
+
+
+@dataclass
+class Intent:
+    """A PaymentIntent."""
+
+    id: str
+    created: int
+    amount: int
+    currency: str
+    client_secret: str
+    payment_method_types: list[str]
+    capture_method: str = "automatic_async"
+    confirmation_method: str = "automatic"
+    automatic: Json | None = None
+    """`automatic_payment_methods`, where the caller asked for them."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    description: str | None = None
+    receipt_email: str | None = None
+    customer: str | None = None
+    return_url: str | None = None
+    session: str | None = None
+    """The Checkout Session that made it."""
+    status: IntentStatus = "requires_payment_method"
+    payment_method: str | None = None
+    latest_charge: str | None = None
+    last_payment_error: Json | None = None
+    next_action: Json | None = None
+    amount_capturable: int = 0
+    amount_received: int = 0
+    canceled_at: int | None = None
+    cancellation_reason: str | None = None
+    authorized_until: int | None = None
+    """When an uncaptured payment falls back to the shopper."""
+
+    @property
+    def waits_for_voucher(self) -> bool:
+        """Tell whether a voucher was handed out and is not paid yet."""
+        return self.next_action is not None and self.next_action["type"] != "redirect_to_url"
+
+
+@dataclass
+class Charge:
+    """One attempt to move money."""
+
+    id: str
+    created: int
+    payment_intent: str
+    amount: int
+    currency: str
+    payment_method: str
+    method_type: str
+    metadata: dict[str, str]
+    description: str | None
+    status: Literal["succeeded", "pending", "failed"]
+    captured: bool = False
+    amount_captured: int = 0
+    amount_refunded: int = 0
+    disputed: bool = False
+    failure_code: str | None = None
+    failure_message: str | None = None
+    decline_code: str | None = None
+    balance_transaction: str | None = None
+
+
+@dataclass
+class Refund:
+    """Money on its way back."""
+
+    id: str
+    created: int
+    charge: str
+    payment_intent: str
+    amount: int
+    currency: str
+    reason: str | None
+    metadata: dict[str, str]
+    status: Literal["pending", "succeeded", "failed"]
+    failure_reason: str | None = None
+
+
+@dataclass
+class Dispute:
+    """A chargeback."""
+
+    id: str
+    created: int
+    charge: str
+    payment_intent: str
+    amount: int
+    currency: str
+    reason: str = "fraudulent"
+    status: str = "needs_response"
+
+
+@dataclass
+class Event:
+    """Something that happened, with the object as it was then."""
+
+    id: str
+    created: int
+    type: str
+    object: Json
+    previous: Json | None
+    request_id: str | None
+    idempotency_key: str | None
+    chain: str
+    """The payment it is about: events of one payment are sent in their order unless a fault says otherwise."""
+
+
+@dataclass
+class Answer:
+    """What was answered under an idempotency key; nothing yet while its first request runs."""
+
+    fingerprint: str
+    created: int
+    status: int | None = None
+    body: Json = field(default_factory=dict)
+    request_id: str = ""

@@ -1,0 +1,221 @@
+"""Records as Stripe's API shows them: every field that Stripe answers with, null where the simulator has nothing."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from dev.simulator.payment_shapes import charge, dispute, intent, payment_method, refund
+from dev.simulator.records import (
+    Charge,
+    Dispute,
+    Event,
+    Intent,
+    Json,
+    Line,
+    PaymentMethod,
+    Price,
+    Product,
+    Refund,
+    Session,
+)
+from dev.simulator.store import Store
+
+_ABSENT_IN_SESSION = (
+    "after_expiration",
+    "allow_promotion_codes",
+    "billing_address_collection",
+    "client_reference_id",
+    "client_secret",
+    "collected_information",
+    "consent",
+    "consent_collection",
+    "currency_conversion",
+    "customer",
+    "customer_account",
+    "customer_email",
+    "invoice",
+    "locale",
+    "origin_context",
+    "payment_link",
+    "payment_method_configuration_details",
+    "permissions",
+    "recovered_from",
+    "saved_payment_method_options",
+    "setup_intent",
+    "shipping_address_collection",
+    "shipping_cost",
+    "submit_type",
+    "subscription",
+    "wallet_options",
+)
+
+_CUSTOM_TEXT = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
+
+
+def render(record: Any, store: Store) -> Json:  # noqa: ANN401 - one door for every record
+    """Return the record as its Stripe object."""
+    return session(record, store) if isinstance(record, Session) else _SHAPES[type(record)](record)
+
+
+PaymentStatus = Literal["paid", "unpaid", "no_payment_required"]
+
+
+def payment_status(record: Session, store: Store) -> PaymentStatus:
+    """Return whether the money is there; it is not while it can only be captured."""
+    if record.payment_intent is None:
+        return "no_payment_required" if record.status == "complete" else "unpaid"
+    return "paid" if store.intents[record.payment_intent].status == "succeeded" else "unpaid"
+
+
+def session(record: Session, store: Store) -> Json:
+    """Render a Checkout Session, without its lines, which Stripe shows only when asked."""
+    return {
+        "id": record.id,
+        "object": "checkout.session",
+        **dict.fromkeys(_ABSENT_IN_SESSION),
+        "adaptive_pricing": {"enabled": False},
+        "amount_subtotal": record.amount_total,
+        "amount_total": record.amount_total,
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "cancel_url": record.cancel_url,
+        "created": record.created,
+        "currency": record.currency,
+        "custom_fields": [],
+        "custom_text": dict.fromkeys(_CUSTOM_TEXT),
+        "customer_creation": "if_required",
+        "customer_details": record.customer_details,
+        "discounts": [],
+        "excluded_payment_method_types": [],
+        "expires_at": record.expires_at,
+        "invoice_creation": {"enabled": False, "invoice_data": _INVOICE_DATA},
+        "livemode": False,
+        "metadata": record.metadata,
+        "mode": "payment",
+        "payment_intent": record.payment_intent,
+        "payment_method_collection": "if_required",
+        "payment_method_options": {},
+        "payment_method_types": record.payment_method_types,
+        "payment_status": payment_status(record, store),
+        "phone_number_collection": {"enabled": False},
+        "redirect_on_completion": "always",
+        "shipping_options": [],
+        "status": record.status,
+        "success_url": record.success_url,
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": "hosted_page",
+        "url": record.page if record.status == "open" else None,
+        **record.echoed,
+    }
+
+
+_INVOICE_DATA: Json = {
+    "account_tax_ids": None,
+    "custom_fields": None,
+    "description": None,
+    "footer": None,
+    "issuer": None,
+    "metadata": {},
+    "rendering_options": None,
+}
+
+
+def line(record: Line, store: Store) -> Json:
+    """Render one line of a Checkout Session."""
+    unit = store.prices[record.price]
+    amount = unit.unit_amount * record.quantity
+    return {
+        "id": record.id,
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": amount,
+        "amount_tax": 0,
+        "amount_total": amount,
+        "currency": unit.currency,
+        "description": store.products[unit.product].name,
+        "metadata": {},
+        "price": price(unit),
+        "quantity": record.quantity,
+    }
+
+
+def price(record: Price) -> Json:
+    """Render a price."""
+    return {
+        "id": record.id,
+        "object": "price",
+        "active": record.listed,
+        "billing_scheme": "per_unit",
+        "created": record.created,
+        "currency": record.currency,
+        "custom_unit_amount": None,
+        "livemode": False,
+        "lookup_key": None,
+        "metadata": record.metadata,
+        "nickname": None,
+        "product": record.product,
+        "recurring": None,
+        "tax_behavior": "unspecified",
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "one_time",
+        "unit_amount": record.unit_amount,
+        "unit_amount_decimal": str(record.unit_amount),
+    }
+
+
+def product(record: Product) -> Json:
+    """Render a product."""
+    return {
+        "id": record.id,
+        "object": "product",
+        "active": True,
+        "created": record.created,
+        "default_price": None,
+        "description": record.description,
+        "images": [],
+        "livemode": False,
+        "marketing_features": [],
+        "metadata": record.metadata,
+        "name": record.name,
+        "package_dimensions": None,
+        "shippable": None,
+        "statement_descriptor": None,
+        "tax_code": None,
+        "unit_label": None,
+        "updated": record.created,
+        "url": None,
+    }
+
+
+def event(record: Event, *, pending: int, api_version: str | None = None) -> Json:
+    """Render a snapshot event. `pending` is the number of endpoints that have not taken it yet."""
+    data: Json = {"object": record.object}
+    if record.previous is not None:
+        data["previous_attributes"] = record.previous
+    return {
+        "id": record.id,
+        "object": "event",
+        "api_version": api_version,
+        "created": record.created,
+        "data": data,
+        "livemode": False,
+        "pending_webhooks": pending,
+        "request": {"id": record.request_id, "idempotency_key": record.idempotency_key},
+        "type": record.type,
+    }
+
+
+def page_of(data: list[Json], url: str, *, has_more: bool = False) -> Json:
+    """Render a list."""
+    return {"object": "list", "data": data, "has_more": has_more, "url": url}
+
+
+_SHAPES: dict[type, Callable[[Any], Json]] = {
+    Intent: intent,
+    Charge: charge,
+    Refund: refund,
+    Dispute: dispute,
+    PaymentMethod: payment_method,
+    Price: price,
+    Product: product,
+}

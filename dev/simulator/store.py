@@ -1,0 +1,77 @@
+"""All records of one simulator, by id, in the order in which they were made."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import TypeVar
+
+from dev.simulator.errors import missing
+from dev.simulator.records import (
+    Answer,
+    Charge,
+    Dispute,
+    Event,
+    Intent,
+    Json,
+    Line,
+    PaymentMethod,
+    Price,
+    Product,
+    Refund,
+    Session,
+)
+
+Record = TypeVar("Record")
+
+
+@dataclass
+class Store:
+    """The whole state but for webhooks that are still to be sent."""
+
+    products: dict[str, Product] = field(default_factory=dict)
+    prices: dict[str, Price] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    payment_methods: dict[str, PaymentMethod] = field(default_factory=dict)
+    intents: dict[str, Intent] = field(default_factory=dict)
+    charges: dict[str, Charge] = field(default_factory=dict)
+    refunds: dict[str, Refund] = field(default_factory=dict)
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    events: dict[str, Event] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def dump(self) -> Json:
+        """Return everything as JSON values. Keys whose first request still runs are left out: it will not end."""
+        state = asdict(self)
+        state["answers"] = {key: answer for key, answer in state["answers"].items() if answer["status"] is not None}
+        return state
+
+    @classmethod
+    def load(cls, state: Json) -> "Store":
+        """Return the store that was dumped."""
+        store = cls()
+        for table in fields(cls):
+            kind = _KINDS[table.name]
+            getattr(store, table.name).update({key: kind(**values) for key, values in state[table.name].items()})
+        for session in store.sessions.values():
+            session.lines = [Line(**line) for line in state["sessions"][session.id]["lines"]]
+        return store
+
+
+_KINDS = {
+    "products": Product,
+    "prices": Price,
+    "sessions": Session,
+    "payment_methods": PaymentMethod,
+    "intents": Intent,
+    "charges": Charge,
+    "refunds": Refund,
+    "disputes": Dispute,
+    "events": Event,
+    "answers": Answer,
+}
+
+
+def find(table: dict[str, Record], object_id: str, kind: str, param: str, *, in_url: bool = True) -> Record:
+    """Return the record or raise Stripe's `resource_missing`."""
+    record = table.get(object_id)
+    if record is None:
+        raise missing(kind, object_id, param, in_url=in_url)
+    return record

@@ -1,0 +1,245 @@
+"""The processes of `holdfast up`: started in the order they need each other, kept running, stopped in reverse."""
+
+import itertools
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import psycopg
+
+from dev.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal
+from dev.interrupt import Interrupt
+from dev.ports import Ports
+from dev.processes import START_SECONDS, Child, stop_recorded
+from dev.service_process import Member, Program
+from dev.state_dir import Home
+from dev.stripe_account import Payments
+
+STOP_SECONDS = 25.0
+"""More than the worker and the API allow themselves to finish what they have begun."""
+_RESTARTS = 5
+_RESTART_WINDOW_SECONDS = 60.0
+_DATABASE = "holdfast"
+
+
+class _AnotherEndedError(Exception):
+    pass
+
+
+class Stack:
+    """Postgres, Temporal, API, worker, a mailbox and, without a Stripe account, the simulator on one state folder."""
+
+    def __init__(
+        self,
+        home: Home,
+        ports: Ports,
+        tokens: Mapping[str, str],
+        payments: Payments,
+        *,
+        environment: Mapping[str, str],
+        interrupt: Interrupt,
+        say: Callable[[str], None],
+    ) -> None:
+        self._home = home
+        self.ports = ports
+        self._tokens = tokens
+        self.payments = payments
+        self._interrupt = interrupt
+        self._say = say
+        self.postgres = EmbeddedPostgres(home.folder / "postgres", port=ports.postgres, log=home.logs / "postgres.log")
+        self.temporal = EmbeddedTemporal(
+            home.folder / "temporal",
+            port=ports.temporal,
+            ui_port=ports.temporal_ui,
+            metrics_port=ports.temporal_metrics,
+            log=home.logs / "temporal.log",
+        )
+        self._environment = {
+            **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
+            **payments.environment,
+            "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
+            "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "json",
+            "DATABASE_URL": self.database_url,
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for somebody's cloud is not for this server
+            "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],
+            "INVENTORY_ADMIN_TOKEN": tokens["admin"],
+            "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
+            "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
+            "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",
+            "STOCK_ALERT_RECIPIENT": environment.get("STOCK_ALERT_RECIPIENT") or "stock@localhost",
+        }
+        self.api_url = f"http://127.0.0.1:{ports.api}"
+        api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
+        worker = self._child("worker", "worker")
+        mailbox = self._child("mailbox", "dev.mailbox", "--port", str(ports.mail), "--folder", str(home.mail))
+        self._members: dict[str, Member] = {
+            "postgres": self.postgres,
+            "temporal": self.temporal,
+            "api": Program(api, f"{self.api_url}/readyz"),
+            "worker": Program(worker, f"http://127.0.0.1:{ports.worker_metrics}/metrics"),
+            "mailbox": Program(mailbox, f"tcp://127.0.0.1:{ports.mail}"),
+        }
+        if payments.simulator_url is not None:
+            self._members["simulator"] = self._simulator(payments.simulator_url)
+        self._migrate = self._child("migrate", "cli.main", "migrate")
+        self._launched: list[Member] = []
+
+    @property
+    def launched(self) -> bool:
+        """Whether anything has been started."""
+        return bool(self._launched)
+
+    @property
+    def mode(self) -> str:
+        """The INVENTORY_MODE of API and worker."""
+        return self._environment["INVENTORY_MODE"]
+
+    @property
+    def webhook_url(self) -> str:
+        """Where Stripe's webhooks are taken."""
+        return f"{self.api_url}/api/webhooks/stripe"
+
+    @property
+    def request_tokens(self) -> dict[str, str]:
+        """One token for each role: of two, the present one."""
+        return {role: tokens.partition(",")[0].strip() for role, tokens in self._tokens.items()}
+
+    @property
+    def database_url(self) -> str:
+        """The URL of Holdfast's database."""
+        return self.postgres.database_url(_DATABASE)
+
+    def start(self) -> None:
+        """Start all and return when all are ready. Raises EmbeddedError, naming the one that was not."""
+        self._launch("temporal")
+        self._launch("mailbox")
+        self._launch("postgres")
+        if "simulator" in self._members:
+            self._launch("simulator")
+        self._await("postgres")
+        self._create_database()
+        self._migrate.start()
+        self._migrate.wait_until(lambda: self._migrate.exit_code == 0, START_SECONDS, self._watch)
+        self._await("temporal")
+        self._launch("api")
+        self._launch("worker")
+        for name in self._members:
+            self._await(name)
+
+    def description(self) -> dict[str, object]:
+        """Return what `stack.json` says."""
+        pids: dict[str, int | None] = {name: member.child.pid for name, member in self._members.items()}
+        return {
+            "apiUrl": self.api_url,
+            "databaseUrl": self.database_url,
+            "temporalAddress": self.temporal.address,
+            "temporalUiUrl": self.temporal.ui_url,
+            "simulatorUrl": self.payments.simulator_url,
+            "authorityToken": self.request_tokens["authority"],
+            "adminToken": self.request_tokens["admin"],
+            "stripeWebhookSecret": self.payments.webhook_secret,
+            "pids": {**pids, "simulator": pids.get("simulator")},
+        }
+
+    def serve(self) -> None:
+        """Publish `stack.json` and restart what ends, until the interrupt raises.
+
+        Raises EmbeddedError when one ends again and again.
+        """
+        self._home.write_stack(self.description())
+        restarts: dict[str, deque[float]] = {name: deque(maxlen=_RESTARTS) for name in self._members}
+        while True:
+            self._interrupt.wait(0.25)
+            for name, member in self._members.items():
+                if member.child.exit_code is None:
+                    continue
+                earlier = restarts[name]
+                if len(earlier) == _RESTARTS and time.monotonic() - earlier[0] < _RESTART_WINDOW_SECONDS:
+                    member.child.require_alive()
+                earlier.append(time.monotonic())
+                self._say(f"{member.child.name} ended ({member.child.ending}); starting it again")
+                self._restart(member)
+
+    def stop(self) -> None:
+        """Stop all that was started: who serves first, then what they stand on. By force when asked twice."""
+        self._home.remove_stack()
+        self._migrate.stop()
+        for names in (("api", "worker"), ("simulator", "mailbox", "temporal", "postgres")):
+            members = [member for name, member in self._members.items() if name in names and member in self._launched]
+            for member in members:
+                member.child.ask_to_stop()
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(member.child.alive for member in members):
+                if self._interrupt.insisted or time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            for member in members:
+                member.stop(0)
+
+    def _restart(self, member: Member) -> None:
+        try:
+            member.launch()
+            member.wait_until_ready(lambda: self._heed_others(member))
+        except _AnotherEndedError:
+            self._home.write_stack(self.description())  # it may be waiting for just that one
+        except EmbeddedError as error:
+            self._say(str(error))
+            member.stop(0)
+        else:
+            self._home.write_stack(self.description())
+            self._say(f"{member.child.name} runs again (process {member.child.pid})")
+
+    def _heed_others(self, member: Member) -> None:
+        self._interrupt.heed()
+        if any(other.child.exit_code is not None for other in self._members.values() if other is not member):
+            raise _AnotherEndedError
+
+    def _simulator(self, url: str) -> Program:
+        arguments = {
+            "--port": str(self.ports.simulator),
+            "--public-url": url,
+            "--webhook": self.webhook_url,
+            "--state": str(self._home.simulator_state),
+        }
+        child = self._child("simulator", "simulator", *itertools.chain(*arguments.items()))
+        return Program(child, f"{url}/_simulator/health")
+
+    def _child(self, name: str, *module_and_arguments: str) -> Child:
+        return Child(
+            name,
+            [sys.executable, "-m", *module_and_arguments],
+            log=self._home.logs / f"{name}.log",
+            env=self._environment,
+            pid_file=self._home.pids / name,
+        )
+
+    def _launch(self, name: str) -> None:
+        self._interrupt.heed()
+        member = self._members[name]
+        member.launch()
+        self._launched.append(member)
+
+    def _await(self, name: str) -> None:
+        self._members[name].wait_until_ready(self._watch)
+
+    def _watch(self) -> None:
+        self._interrupt.heed()
+        for member in self._launched:
+            member.child.require_alive()
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).rowcount
+            if not found:
+                connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
+
+
+def stop_leftovers(home: Home) -> None:
+    """Stop what a killed `holdfast up` left running on the folder, who serves first."""
+    for name in ("migrate", "api", "worker", "simulator", "mailbox"):
+        stop_recorded(home.pids / name)
+    EmbeddedTemporal(home.folder / "temporal").stop_leftovers()
+    EmbeddedPostgres(home.folder / "postgres").stop_leftovers()

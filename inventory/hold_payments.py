@@ -1,0 +1,146 @@
+"""A hold's payment in the database: attach it, find the hold by it, and what one that came too late can still buy."""
+
+from typing import Literal, cast
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.database import fetch
+from inventory.holds import COLUMNS, LINES, Hold, hold_from
+
+ClaimOutcome = Literal[
+    "reacquired",
+    "reacquired_before",
+    "recorded",
+    "already",
+    "second_payment",
+    "short",
+    "declined",
+    "active",
+    "missing",
+]
+
+_ATTACH = """
+UPDATE "InventoryHold" h
+SET "paymentSessionId" = %(session)s, "paymentIntentId" = %(intent)s, "updatedAt" = now()
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND NOT EXISTS (
+  SELECT FROM "InventoryHold" other
+  WHERE other.status = 'active' AND (other."shopId", other.id) <> (h."shopId", h.id)
+    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s))
+RETURNING id
+"""
+
+# Two that attach one payment at once do not see each other in the statement above; in one of its own, the later does.
+_WITHDRAW = """
+UPDATE "InventoryHold" h
+SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "updatedAt" = now()
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND EXISTS (
+  SELECT FROM "InventoryHold" other
+  WHERE other.status = 'active' AND (other."shopId", other.id) <> (h."shopId", h.id)
+    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s))
+RETURNING id
+"""
+
+_HAS_OTHER = """
+SELECT EXISTS (
+  SELECT FROM "InventoryHold" other
+  WHERE other.status = 'active' AND (other."shopId", other.id) <> (%(shop)s, %(hold)s)
+    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s)) AS other
+"""
+
+_FIND = f"""
+SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h
+WHERE h."paymentSessionId" = %(session)s OR h."paymentIntentId" = %(intent)s
+ORDER BY h.status = 'active' DESC, h."createdAt" DESC LIMIT 1
+"""  # noqa: S608 - constants
+
+# The order of locks is that of settle: first the hold, then its items by key.
+_CLAIM = """
+WITH target AS MATERIALIZED (
+  SELECT id, "shopId", status, reason, "paymentIntentId", "paymentSessionId" FROM "InventoryHold"
+  WHERE "shopId" = %(shop)s AND id = %(hold)s
+  FOR NO KEY UPDATE
+), demand AS MATERIALIZED (
+  SELECT l.sku, l."variantKey", sum(l.quantity) AS n
+  FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
+  WHERE t.status IN ('released', 'expired') AND %(take)s
+  GROUP BY l.sku, l."variantKey"
+), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
+  FROM "InventoryItem" i JOIN demand d ON i.sku = d.sku AND i."variantKey" = d."variantKey"
+  WHERE i."shopId" = %(shop)s
+  ORDER BY i.sku, i."variantKey"
+  FOR NO KEY UPDATE OF i
+), verdict AS MATERIALIZED (
+  SELECT count(*) > 0 AND bool_and(coalesce(l.quantity, 0) >= d.n) AS enough
+  FROM demand d LEFT JOIN locked l ON l.sku = d.sku AND l."variantKey" = d."variantKey"
+), ended AS (
+  UPDATE "InventoryHold" h
+  SET status = 'committed', "committedAt" = clock_timestamp(), "releasedAt" = NULL, "expiredAt" = NULL,
+      "updatedAt" = now(), reason = 'late_payment',
+      "paymentIntentId" = coalesce(%(intent)s, h."paymentIntentId"),
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
+  FROM verdict v WHERE v.enough AND h."shopId" = %(shop)s AND h.id = %(hold)s
+  RETURNING h.id
+), recorded AS (
+  UPDATE "InventoryHold" h
+  SET "paymentIntentId" = %(intent)s, "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
+      "updatedAt" = now()
+  FROM target t
+  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t."paymentIntentId" IS NULL
+    AND %(intent)s::text IS NOT NULL
+  RETURNING h.id
+), moved AS (
+  UPDATE "InventoryItem" i
+  SET quantity = l.quantity - l.n, "updatedAt" = now()
+  FROM locked l CROSS JOIN ended
+  WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
+  RETURNING i.sku, i."variantKey", i.quantity + i.held AS "onHand", l.n
+), ledger AS (
+  INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", "holdId", actor, reason)
+  SELECT %(shop)s, sku, "variantKey", 'commit', -n, "onHand", %(hold)s, 'stripe', 'late_payment' FROM moved
+  RETURNING 1
+)
+SELECT CASE
+    WHEN EXISTS (SELECT FROM ended) THEN 'reacquired'
+    WHEN EXISTS (SELECT FROM recorded) THEN 'recorded'
+    WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
+    WHEN t.status = 'active' THEN 'active'
+    WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
+      THEN CASE t.reason WHEN 'late_payment' THEN 'reacquired_before' ELSE 'already' END
+    ELSE 'second_payment'
+  END AS outcome
+FROM target t
+"""
+
+
+async def attach_payment(
+    engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None
+) -> bool:
+    """Write the payment to an active hold, in place of one it had. False where another active hold has it.
+
+    Of several holds that want the same payment at the same moment, at most one gets it. A hold that has ended keeps
+    what it has. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
+    """
+    parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id}
+    if await fetch(engine, _ATTACH, parameters):
+        return not await fetch(engine, _WITHDRAW, parameters)
+    return not (await fetch(engine, _HAS_OTHER, parameters))[0]["other"]
+
+
+async def find_hold(engine: AsyncEngine, *, session_id: str | None, intent_id: str | None) -> Hold | None:
+    """Return the hold to which the payment is attached, the active one before those that have ended."""
+    rows = await fetch(engine, _FIND, {"session": session_id, "intent": intent_id})
+    return hold_from(rows[0]) if rows else None
+
+
+async def claim_late_payment(
+    engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None, take: bool
+) -> ClaimOutcome:
+    """See what a payment buys that came after its hold had ended; with `take`, take the stock again where it is there.
+
+    All of the hold's lines or none, in one statement: the hold is committed then, with the reason `late_payment`.
+    May be repeated. Raises DatabaseBusyError (nothing changed) and DatabaseUnavailableError (unknown: ask again).
+    """
+    parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id, "take": take}
+    rows = await fetch(engine, _CLAIM, parameters)
+    return cast("ClaimOutcome", rows[0]["outcome"]) if rows else "missing"

@@ -1,0 +1,74 @@
+"""The parameters of a Checkout Session, in Stripe's own names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from payments.events import HOLD_KEY, SHOP_KEY
+
+_LONGEST_REFERENCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PaidLine:
+    """What is paid for: by a price that Stripe has, or by name, amount (in the smallest unit) and currency."""
+
+    quantity: int
+    price: str | None = None
+    name: str | None = None
+    unit_amount: int | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A page to pay on. It names its hold, or only the shop where nothing is held."""
+
+    shop_id: str
+    hold_id: str | None
+    lines: Sequence[PaidLine]
+    success_url: str
+    cancel_url: str | None
+    reference: str | None = None
+    capture_method: Literal["automatic", "manual"] = "automatic"
+    payment_method_types: Sequence[str] | None = None
+    locale: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+def session_params(order: Order) -> dict[str, Any]:
+    """Return the parameters. The metadata stand on the session and, for later, on its PaymentIntent."""
+    metadata = {**(order.metadata or {}), SHOP_KEY: order.shop_id}
+    if order.hold_id is not None:
+        metadata[HOLD_KEY] = order.hold_id
+    params: dict[str, Any] = {
+        "mode": "payment",
+        "line_items": [_line(line) for line in order.lines],
+        "success_url": order.success_url,
+        "metadata": metadata,
+        "payment_intent_data": {"metadata": metadata},
+    }
+    if order.capture_method == "manual":
+        params["payment_intent_data"]["capture_method"] = "manual"
+    if order.cancel_url is not None:
+        params["cancel_url"] = order.cancel_url
+    if order.payment_method_types is not None:
+        params["payment_method_types"] = list(order.payment_method_types)
+    if order.locale is not None:
+        params["locale"] = order.locale
+    if order.reference is not None and len(order.reference) <= _LONGEST_REFERENCE:
+        params["client_reference_id"] = order.reference
+    return params
+
+
+def _line(line: PaidLine) -> dict[str, Any]:
+    if line.price is not None:
+        return {"quantity": line.quantity, "price": line.price}
+    return {
+        "quantity": line.quantity,
+        "price_data": {
+            "currency": (line.currency or "").lower(),
+            "unit_amount": line.unit_amount,
+            "product_data": {"name": line.name},
+        },
+    }

@@ -1,0 +1,126 @@
+"""How a payment stands, read from what Stripe answers: each way a shopper can pay, on a page and without one."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from payments.client import Gateway
+from payments.status import Standing, State
+from tests.simulated import Simulated, simulated
+
+EUR = {"currency": "eur", "unit_amount": 1250, "product_data": {"name": "Tee"}}
+JPY = {"currency": "jpy", "unit_amount": 1250, "product_data": {"name": "Tee"}}
+
+
+@pytest.fixture(scope="module")
+async def sim() -> AsyncIterator[Simulated]:
+    async with simulated() as running:
+        yield running
+
+
+async def opened(sim: Simulated, price: dict[str, Any] = EUR, **fields: Any) -> str:
+    """Open a session and return its id."""
+    wanted: Any = {
+        "mode": "payment",
+        "success_url": "https://shop.example/paid",
+        "line_items": [{"quantity": 2, "price_data": price}],
+        **fields,
+    }
+    return (await sim.stripe.v1.checkout.sessions.create_async(wanted)).id
+
+
+async def look(sim: Simulated, session_id: str) -> Standing:
+    return await Gateway(sim.stripe).look(session_id=session_id)
+
+
+async def paid(sim: Simulated, session_id: str, how: str, **fields: Any) -> str:
+    summary = await sim.control(f"/sessions/{session_id}/pay", how=how, **fields)
+    return str(summary["payment"]["payment_intent"])
+
+
+async def test_a_new_page_is_open_and_has_no_payment_yet(sim: Simulated) -> None:
+    session = await opened(sim, metadata={"shop_id": "shop-1"})
+    found = await look(sim, session)
+    assert (found.state, found.session_id, found.intent_id) == (State.OPEN, session, None)
+    assert found.metadata == {"shop_id": "shop-1"}
+    assert found.expires_at is not None
+    assert found.expires_at > datetime.now(UTC)
+    assert found.url
+
+
+@pytest.mark.parametrize(
+    ("how", "price", "state", "method"),
+    [
+        ("card", EUR, State.PAID, "card"),
+        ("declined", EUR, State.OPEN, "card"),
+        ("3ds", EUR, State.OPEN, None),
+        ("debit", EUR, State.PROCESSING, "sepa_debit"),
+        ("voucher", JPY, State.PROCESSING, "konbini"),
+    ],
+)
+async def test_each_way_to_pay_stands_so(
+    sim: Simulated, how: str, price: dict[str, Any], state: State, method: str | None
+) -> None:
+    session = await opened(sim, price)
+    intent = await paid(sim, session, how)
+    by_session, by_intent = await look(sim, session), await Gateway(sim.stripe).look(intent_id=intent)
+    assert (by_session.state, by_session.intent_id, by_session.method) == (state, intent, method)
+    assert (by_intent.state, by_intent.intent_id, by_intent.method) == (state, intent, method)
+
+
+@pytest.mark.parametrize(("ok", "state"), [(True, State.PAID), (False, State.UNPAYABLE)])
+@pytest.mark.parametrize(("how", "price"), [("debit", EUR), ("voucher", JPY)])
+async def test_money_that_takes_its_time_comes_or_does_not(
+    sim: Simulated, how: str, price: dict[str, Any], ok: bool, state: State
+) -> None:
+    session = await opened(sim, price)
+    intent = await paid(sim, session, how)
+    await sim.control(f"/payment_intents/{intent}/settle", ok=ok)
+    assert (await look(sim, session)).state is state
+
+
+async def test_a_card_that_is_only_authorised_waits_for_its_capture(sim: Simulated) -> None:
+    session = await opened(sim, payment_intent_data={"capture_method": "manual"})
+    intent = await paid(sim, session, "card")
+    assert (await look(sim, session)).state is State.AUTHORIZED
+    await sim.stripe.v1.payment_intents.cancel_async(intent)
+    assert (await look(sim, session)).state is State.UNPAYABLE
+
+
+@pytest.mark.parametrize(("amount", "state"), [(1000, State.PAID), (2500, State.REFUNDED)])
+async def test_a_payment_is_refunded_once_all_of_it_is(sim: Simulated, amount: int, state: State) -> None:
+    session = await opened(sim)
+    intent = await paid(sim, session, "card")
+    await sim.stripe.v1.refunds.create_async({"payment_intent": intent, "amount": amount})
+    assert (await look(sim, session)).state is state
+
+
+async def test_an_expired_page_cannot_be_paid_on(sim: Simulated) -> None:
+    session = await opened(sim)
+    await sim.control(f"/sessions/{session}/expire")
+    found = await look(sim, session)
+    assert (found.state, found.url) == (State.UNPAYABLE, None)
+
+
+@pytest.mark.parametrize("how", ["declined", "3ds"])
+async def test_an_expired_page_takes_its_unfinished_payment_with_it(sim: Simulated, how: str) -> None:
+    session = await opened(sim)
+    await paid(sim, session, how)
+    await sim.control(f"/sessions/{session}/expire")
+    assert (await look(sim, session)).state is State.UNPAYABLE
+
+
+async def test_money_that_landed_on_an_expired_page_is_there_all_the_same(sim: Simulated) -> None:
+    session = await opened(sim)
+    await sim.control(f"/sessions/{session}/expire")
+    await paid(sim, session, "card", late="expired")
+    assert (await look(sim, session)).state is State.PAID
+
+
+async def test_what_costs_nothing_is_paid_without_a_payment(sim: Simulated) -> None:
+    session = await opened(sim, {**EUR, "unit_amount": 0})
+    await sim.control(f"/sessions/{session}/pay")
+    found = await look(sim, session)
+    assert (found.state, found.intent_id) == (State.PAID, None)

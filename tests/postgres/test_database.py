@@ -1,0 +1,115 @@
+"""The way to Postgres: its limits, and what happens when it goes and comes back."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine, fetch, fetch_on
+from core.settings import Settings
+from dev.embedded import EmbeddedPostgres
+from inventory.holds import HoldStatus, read_hold
+from inventory.reserve import Reserved, reserve
+from tests.invariants import assert_stock_adds_up
+from tests.stock import SHOP, end, put_item, request, until_waiting
+
+_CUT_WAITING = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+async def test_every_connection_has_the_limits(engine: AsyncEngine) -> None:
+    names = ("lock_timeout", "statement_timeout", "plan_cache_mode", "TimeZone", "application_name")
+    [row] = await fetch(engine, "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in names), {})
+    assert list(row.values()) == ["2s", "3s", "force_generic_plan", "UTC", "holdfast"]
+
+
+async def test_options_of_the_url_stay(database: str) -> None:
+    url = f"{database}?options=-c%20work_mem%3D5MB&application_name=shop"
+    engine = create_engine(Settings.read({"DATABASE_URL": url}))
+    [row] = await fetch(
+        engine,
+        "SELECT current_setting('work_mem') AS m, current_setting('lock_timeout') AS l,"
+        " current_setting('application_name') AS a",
+        {},
+    )
+    await engine.dispose()
+    assert list(row.values()) == ["5MB", "2s", "shop"]
+
+
+async def test_a_statement_that_takes_too_long_is_busy(hurried: AsyncEngine) -> None:
+    with pytest.raises(DatabaseBusyError, match="57014"):
+        await fetch(hurried, "SELECT pg_sleep(30)", {})
+    assert (await fetch(hurried, "SELECT 1 AS one", {}))[0]["one"] == 1
+
+
+async def test_no_free_connection_is_busy(database: str) -> None:
+    engine = create_engine(Settings.read({"DATABASE_URL": database, "INVENTORY_LOCK_TIMEOUT_MS": "100"}), pool_size=1)
+    async with engine.connect():
+        with pytest.raises(DatabaseBusyError, match="every connection"):
+            await fetch(engine, "SELECT 1", {})
+    await engine.dispose()
+
+
+async def test_a_cancelled_call_leaves_its_connection_usable(database: str) -> None:
+    engine = create_engine(Settings.read({"DATABASE_URL": database}), pool_size=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await fetch(engine, "SELECT pg_sleep(1)", {})
+    assert (await fetch(engine, "SELECT 1 AS one", {}))[0]["one"] == 1
+    await engine.dispose()
+
+
+async def test_the_next_call_works_after_postgres_was_restarted(
+    own_server: EmbeddedPostgres, engine_of_own_server: AsyncEngine
+) -> None:
+    engine = engine_of_own_server
+    await put_item(engine, "mug", 10)
+    await asyncio.gather(*(fetch(engine, "SELECT pg_sleep(0.05)", {}) for _ in range(8)))  # eight connections
+    own_server.stop()
+    own_server.start()
+    outcomes = await asyncio.gather(*(reserve(engine, request(f"h{n}", ("mug", 1))) for n in range(8)))
+    assert outcomes == [Reserved()] * 8
+    own_server.stop()
+    own_server.start()
+    settled = await end(engine, "h1", HoldStatus.COMMITTED)
+    assert settled is not None
+    assert settled.changed
+    await assert_stock_adds_up(engine)
+
+
+async def test_postgres_away_is_unavailable_and_back_again_without_a_new_engine(
+    own_server: EmbeddedPostgres, engine_of_own_server: AsyncEngine
+) -> None:
+    engine = engine_of_own_server
+    await put_item(engine, "mug", 1)
+    own_server.stop()
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailableError):
+            await reserve(engine, request("h1", ("mug", 1)))
+    with pytest.raises(DatabaseUnavailableError):
+        await read_hold(engine, SHOP, "h1")
+    own_server.start()
+    assert await reserve(engine, request("h1", ("mug", 1))) == Reserved()
+
+
+async def test_a_call_whose_connection_is_cut_runs_again(crowd: AsyncEngine) -> None:
+    await put_item(crowd, "mug", 1)
+    async with crowd.connect() as gate:
+        await gate.execution_options(isolation_level="READ COMMITTED")
+        await fetch_on(gate, 'SELECT FROM "InventoryItem" FOR UPDATE', {})
+        buyer = asyncio.create_task(reserve(crowd, request("h1", ("mug", 1))))
+        await until_waiting(crowd, 1)
+        await fetch_on(gate, _CUT_WAITING, {})
+        await until_waiting(crowd, 1)
+        await gate.rollback()
+    assert await buyer == Reserved()
+    await assert_stock_adds_up(crowd)
+
+
+async def test_a_connection_that_breaks_twice_is_unavailable(crowd: AsyncEngine) -> None:
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailableError):
+            await fetch(crowd, "SELECT pg_terminate_backend(pg_backend_pid(), 5000)", {})
+    assert (await fetch(crowd, "SELECT 1 AS one", {}))[0]["one"] == 1
