@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.migrate import migrate
 from core.database import create_engine, fetch
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from inventory.holds import HoldStatus, list_holds
 from inventory.reserve import reserve
 from tests.stock import SHOP, end, put_item, request

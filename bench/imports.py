@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.migrate import migrate
 from core.database import DatabaseBusyError, create_engine
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from inventory.holds import HoldStatus, Line
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS, MAX_ROWS, transcribe

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from dev.embedded import temporal_binary
+from dev.temporal import temporal_binary
 
 
 def dev_server() -> str:

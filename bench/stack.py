@@ -17,8 +17,10 @@ from bench.load import ITEMS, SHOP, Job, Result
 from cli.migrate import migrate
 from core.database import create_engine
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
-from dev.processes import Child, free_port
+from dev.ports import free_port
+from dev.postgres import EmbeddedPostgres
+from dev.processes import Child
+from dev.temporal import EmbeddedTemporal
 from inventory.counts import ItemCount, count_items
 
 _PLENTY = 1_000_000

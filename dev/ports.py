@@ -1,12 +1,22 @@
-"""The ports of `holdfast up`: a named one is taken or refused, an unnamed one gives way."""
+"""Free loopback ports, and the choice of ports for `holdfast up`."""
 
+import fcntl
+import os
+import random
+import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Self
 
-from dev.processes import EmbeddedError, free_port, port_is_free
+from dev.processes import EmbeddedError
 
 _HIGHEST = 65_535
+_FIRST_PORT = 10_000
+_EPHEMERAL_PORTS = 32_768
+_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -66,3 +76,41 @@ class Ports:
             simulator=ports.get("HOLDFAST_SIMULATOR_PORT"),
             mail=usual(None),
         )
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1 at the port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """Return a port on 127.0.0.1 that nobody listens on at this moment, and that no process of ours is given meanwhile.
+
+    It lies below those that systems give to outgoing connections (Linux begins at 32768): one of them could take it
+    before the server that it is meant for listens, or while that server starts again.
+    """
+    while True:
+        port = random.randrange(_FIRST_PORT, _EPHEMERAL_PORTS)  # noqa: S311, not a secret
+        if port not in _given and _claimed(port) and port_is_free(port):
+            _given.add(port)
+            return port
+
+
+def _claimed(port: int) -> bool:
+    """Whether the port is this process's now, of all that ask on this machine, until it ends: a byte of a file."""
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _claims() -> int:
+    return os.open(Path(tempfile.gettempdir()) / f"holdfast-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port, wait_until_gone
+from dev.ports import free_port
+from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, wait_until_gone
 
 _NOBODY = 65534
 _SETTINGS = {"max_connections": "200", "shared_buffers": "128MB", "synchronous_commit": "on"}

@@ -1,16 +1,11 @@
-"""Child processes that are found again after a crash of their parent, and the loopback ports they listen on."""
+"""Child processes that can be found and stopped after a crash of their parent."""
 
-import fcntl
 import os
-import random
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import psutil
@@ -24,9 +19,6 @@ INSTALL = "install it with: pip install 'holdfast[up]'"
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 65_536
 _TRAIL_LINES = 5
-_FIRST_PORT = 10_000
-_EPHEMERAL_PORTS = 32_768
-_given: set[int] = set()
 
 
 def _nothing() -> None:
@@ -214,41 +206,3 @@ def _runs(process: psutil.Process) -> bool:
 def _kill_group(pid: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1 at the port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on at this moment, and that no process of ours is given meanwhile.
-
-    It lies below those that systems give to outgoing connections (Linux begins at 32768): one of them could take it
-    before the server that it is meant for listens, or while that server starts again.
-    """
-    while True:
-        port = random.randrange(_FIRST_PORT, _EPHEMERAL_PORTS)  # noqa: S311, not a secret
-        if port not in _given and _claimed(port) and port_is_free(port):
-            _given.add(port)
-            return port
-
-
-def _claimed(port: int) -> bool:
-    """Whether the port is this process's now, of all that ask on this machine, until it ends: a byte of a file."""
-    try:
-        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
-        return False
-    return True
-
-
-@cache
-def _claims() -> int:
-    return os.open(Path(tempfile.gettempdir()) / f"holdfast-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 
 import psycopg
 
-from dev.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal
 from dev.interrupt import Interrupt
 from dev.ports import Ports
-from dev.processes import START_SECONDS, Child, stop_recorded
+from dev.postgres import EmbeddedPostgres
+from dev.processes import START_SECONDS, Child, EmbeddedError, stop_recorded
 from dev.service_process import Member, Program
 from dev.state_dir import Home
 from dev.stripe_account import Payments
+from dev.temporal import EmbeddedTemporal
 
 STOP_SECONDS = 25.0
 """More than the worker and the API allow themselves to finish what they have begun."""
@@ -204,7 +205,7 @@ class Stack:
             "--webhook": self.webhook_url,
             "--state": str(self._home.simulator_state),
         }
-        child = self._child("simulator", "simulator", *itertools.chain(*arguments.items()))
+        child = self._child("simulator", "dev.simulator", *itertools.chain(*arguments.items()))
         return Program(child, f"{url}/_simulator/health")
 
     def _child(self, name: str, *module_and_arguments: str) -> Child:

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, free_port, stop_recorded
+from dev.ports import free_port
+from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, stop_recorded
 
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",

@@ -12,12 +12,14 @@ from rich.table import Table
 from core.secret_files import SecretFileError, from_files
 from core.settings import Settings
 from dev.demo import SHOP, DemoError, first_hold, pay_link
-from dev.embedded import EmbeddedError, postgres_binaries, temporal_binary
 from dev.interrupt import Interrupt, StopRequestedError
 from dev.ports import Ports
+from dev.postgres import postgres_binaries
+from dev.processes import EmbeddedError
 from dev.stack import Stack, stop_leftovers
 from dev.state_dir import Home, opened
 from dev.stripe_account import Payments, has_account
+from dev.temporal import temporal_binary
 
 _TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTORY_ADMIN_TOKEN"}
 

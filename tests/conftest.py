@@ -15,7 +15,8 @@ from cli.migrate import migrate
 from core.data_converter import data_converter
 from core.database import create_engine
 from core.settings import Settings
-from dev.embedded import TEMPORAL_FLAGS, EmbeddedPostgres, temporal_binary
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from tests.stack import Stack, running_stack
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

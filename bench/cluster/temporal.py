@@ -5,9 +5,11 @@ import subprocess
 from pathlib import Path
 
 from bench.cluster.binaries import SERVER
-from dev.embedded import EmbeddedError, EmbeddedPostgres, temporal_binary
-from dev.processes import Child, free_port
+from dev.ports import free_port
+from dev.postgres import EmbeddedPostgres
+from dev.processes import Child, EmbeddedError
 from dev.service_process import Program
+from dev.temporal import temporal_binary
 
 SERVICES = ("frontend", "history", "matching", "worker")
 _FILES = Path(__file__).parents[2] / "deploy" / "temporal"

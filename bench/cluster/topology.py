@@ -13,10 +13,12 @@ from bench.cluster.temporal import TemporalCluster
 from bench.stack import stock_shop
 from cli.migrate import migrate
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
-from dev.processes import START_SECONDS, Child, free_port
+from dev.ports import free_port
+from dev.postgres import EmbeddedPostgres
+from dev.processes import START_SECONDS, Child
 from dev.service_process import Program
 from dev.stripe_account import Payments
+from dev.temporal import EmbeddedTemporal
 
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "STRIPE_", "DATABASE_", "PROMETHEUS_", "SKIP_INVENTORY")
 
@@ -51,7 +53,7 @@ class Cluster:
         self.settings = Settings.read(self.environment)
         self._folder = folder
         webhook = f"{self.api_url}/api/webhooks/stripe"
-        simulator = self._child("simulator", "simulator", "--port", str(simulator_port), "--webhook", webhook)
+        simulator = self._child("simulator", "dev.simulator", "--port", str(simulator_port), "--webhook", webhook)
         self.simulator = Program(simulator, f"{payments.simulator_url}/_simulator/health")
         self.api_processes = self.worker_processes = 0
         self.on_dev_server = False

@@ -1,4 +1,4 @@
-"""`python -m simulator --port 8010 --webhook http://127.0.0.1:8000/api/webhooks/stripe --secret whsec_...`."""
+"""`python -m dev.simulator --port 8010 --webhook http://127.0.0.1:8000/api/webhooks/stripe --secret whsec_...`."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ _STOP_SECONDS = 2
 def main() -> None:
     """Run a simulator until it is stopped."""
     parser = argparse.ArgumentParser(
-        prog="python -m simulator", description="A stand-in for Stripe, in test mode only."
+        prog="python -m dev.simulator", description="A stand-in for Stripe, in test mode only."
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8010)

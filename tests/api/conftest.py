@@ -8,7 +8,8 @@ from temporalio.client import Client
 
 from cli.migrate import migrate
 from core.temporal import connect
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.conftest import FAST, _database
 from tests.stack import Stack, running_stack
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
 from api import gauges as census
-from dev.processes import free_port
+from dev.ports import free_port
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused, until
 from tests.stack import SHOP, Stack, environment, running_stack
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from holdfast_client import AsyncInventoryAuthorityClient, InventoryAuthorityClient
 from tests.client.faulty_server import Liar, lying
 from tests.e2e.deployment import database_on

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
 from tests.e2e.up import Up, started_up
 

@@ -20,8 +20,9 @@ from temporalio.client import Client, WorkflowHandle
 from core.data_converter import data_converter
 from core.database import create_engine, fetch
 from core.settings import TASK_QUEUE, Settings
-from dev.embedded import EmbeddedPostgres
-from dev.processes import START_SECONDS, Child, free_port
+from dev.ports import free_port
+from dev.postgres import EmbeddedPostgres
+from dev.processes import START_SECONDS, Child
 from holds.workflow_client import WorkflowCalls
 from tests.stack import ADMIN_TOKEN, SHOP, environment
 from workflows.hold import HoldWorkflow

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.migrate import migrate
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
 from dev.processes import Child
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, deployed
 
 UNSYNCED = {"fsync": "off"}

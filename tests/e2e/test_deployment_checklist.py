@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.installation import installation
-from dev.embedded import postgres_binaries
+from dev.postgres import postgres_binaries
 from tests.e2e.up import Up
 
 pytestmark = [

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from dev.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedTemporal, postgres_binaries, temporal_binary
-from dev.postgres import _unprivileged
+from dev.postgres import EmbeddedPostgres, _unprivileged, postgres_binaries
+from dev.processes import EmbeddedError
+from dev.temporal import EmbeddedTemporal, temporal_binary
 
 UNSYNCED = {"fsync": "off"}
 
@@ -210,7 +211,7 @@ def test_root_without_setpriv_is_told_what_to_do(closed_folder: Path, monkeypatc
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 def test_another_user_than_root_runs_it_directly(closed_folder: Path) -> None:
     script = (
-        "from pathlib import Path; import sys; from dev.embedded import EmbeddedPostgres\n"
+        "from pathlib import Path; import sys; from dev.postgres import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(Path(sys.argv[1]) / 'postgres'); server.start(); server.stop(); print('ran')"
     )
     os.chown(closed_folder, 65534, 65534)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.e2e.deployment import Deployment, freeze, kill, until
 from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to

@@ -19,8 +19,8 @@ from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, Sche
 
 from activities.audit_schedule import AUDIT_SCHEDULE
 from core.data_converter import data_converter
-from dev.ports import Ports
-from dev.processes import EmbeddedError, free_port
+from dev.ports import Ports, free_port
+from dev.processes import EmbeddedError
 from tests.e2e.up import PORTS, Up, gone, until
 from workflows.audit import AuditWorkflow
 

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from dev.processes import free_port
+from dev.ports import free_port
 from tests.e2e.up import Up, until
 
 pytestmark = pytest.mark.timeout(240)

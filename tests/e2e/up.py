@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from dev.processes import free_port
+from dev.ports import free_port
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
 _READY_SECONDS = 100.0

@@ -7,7 +7,7 @@ import pytest
 from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
 
 from activities.audit_schedule import AUDIT_SCHEDULE
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.conftest import _database
 from tests.paying import Shop, running_shop
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cli.alerts import CHANNELS, sent
 from cli.doctor.lines import State
-from dev.processes import free_port
+from dev.ports import free_port
 from tests.operations.examining import faults
 from tests.receivers import NEXT_SECRET, SECRET, mailbox, receiving
 

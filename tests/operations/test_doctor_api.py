@@ -14,7 +14,7 @@ from cli.doctor.packages import package_lines
 from cli.doctor.settings import read
 from cli.doctor.stripe import webhook_line
 from core.telemetry import Telemetry
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.conftest import FAST
 from tests.operations.examining import examine, faults, said, variables
 from tests.paying import Shop

@@ -27,7 +27,8 @@ from cli.doctor.temporal import attributes_line, retention_line, shards_line, te
 from cli.doctor.temporal_clock import QUEUE
 from cli.doctor.workers import pollers_lines, routing_lines
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.conftest import FAST
 from tests.operations.conftest import scheduled
 from tests.operations.examining import examine, faults, said

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
 

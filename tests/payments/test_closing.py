@@ -8,7 +8,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
-from dev.embedded import TEMPORAL_FLAGS, temporal_binary
+from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from payments.grace_periods import GRACES
 from tests.paying import Shop, running_shop, until
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed, kill, until
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES

@@ -15,7 +15,8 @@ import httpx
 import psycopg
 import pytest
 
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, database_on, deployed, kill, until
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, event, named, signed

@@ -13,7 +13,8 @@ from random import Random
 
 import pytest
 
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import database_on, deployed, kill
 from tests.payments.market import Market, at, dice, open_market
 from tests.payments.season import end_the_season, go_shopping

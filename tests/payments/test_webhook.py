@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from payments.events import HANDLED
 from tests.e2e.deployment import database_on
 from tests.e2e.wire import wire_to

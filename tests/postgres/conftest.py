@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.migrate import migrate
 from core.database import create_engine
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.conftest import FAST
 
 

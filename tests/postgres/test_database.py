@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine, fetch, fetch_on
 from core.settings import Settings
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from inventory.holds import HoldStatus, read_hold
 from inventory.reserve import Reserved, reserve
 from tests.invariants import assert_stock_adds_up

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from cli.migrate import migrate
-from dev.embedded import EmbeddedPostgres, postgres_binaries
+from dev.postgres import EmbeddedPostgres, postgres_binaries
 from tests.conftest import FAST
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -21,7 +21,8 @@ from core.data_converter import data_converter
 from core.database import create_engine
 from core.settings import Settings
 from core.telemetry import Telemetry
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from inventory.counts import ItemCount, count_items
 from payments.client import connected
 from payments.session_params import Order, PaidLine, session_params

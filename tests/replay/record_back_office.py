@@ -16,7 +16,7 @@ from temporalio.client import WorkflowHandle
 
 from cli.migrate import migrate
 from core.database import fetch
-from dev.embedded import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres
 from tests.receivers import Receiver, receiving
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited

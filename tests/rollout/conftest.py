@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from dev.embedded import EmbeddedPostgres, EmbeddedTemporal
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
 from tests.operations.examining import SECRET
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from dev.embedded import postgres_binaries
+from dev.postgres import postgres_binaries
 from tests.e2e.deployment import Deployment
 from tests.operations.examining import SECRET
 from tests.paying import event, named, signed

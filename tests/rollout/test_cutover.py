@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psycopg
 
-from dev.embedded import EmbeddedTemporal
+from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment
 from tests.invariants import broken_rules
 from tests.operations.examining import SECRET

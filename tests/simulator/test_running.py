@@ -13,7 +13,7 @@ import httpx
 import pytest
 from stripe import StripeError
 
-from dev.processes import free_port
+from dev.ports import free_port
 from dev.simulator.config import Endpoint
 from tests.simulated import SECRET, Inbox, eventually, simulated, stripe_client
 from tests.simulator.shop import checkout, opened, paid

@@ -9,7 +9,7 @@ from playwright.async_api import BrowserContext, Page, async_playwright, expect
 from temporalio.client import Client
 
 from core.data_converter import data_converter
-from dev.embedded import EmbeddedTemporal
+from dev.temporal import EmbeddedTemporal
 from tests.stack import Stack, running_stack
 from workflows.messages import hold_workflow_id
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml  # type: ignore[import-untyped]
 
-from dev.processes import free_port
+from dev.ports import free_port
 from tests.e2e.up import Up, until
 
 OPS = Path(__file__).parents[2] / "ops"

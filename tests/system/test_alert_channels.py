@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from cli import alerts
 from cli.alerts import CHANNELS, sent
-from dev.processes import free_port
+from dev.ports import free_port
 from tests.e2e.up import until
 from tests.operations.examining import faults
 from tests.stack import serving

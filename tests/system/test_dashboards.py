@@ -15,8 +15,8 @@ import temporalio.bridge
 import yaml  # type: ignore[import-untyped]
 
 from activities.audit_schedule import AUDIT_SCHEDULE
-from dev.embedded import temporal_binary
-from dev.processes import free_port
+from dev.ports import free_port
+from dev.temporal import temporal_binary
 from tests.dashboards import QUERIES, VARIABLES, Query
 from tests.e2e.up import Up, until
 from tests.system.observed import RULES, Observed, observing

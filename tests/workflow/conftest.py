@@ -8,7 +8,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
-from dev.embedded import TEMPORAL_FLAGS, temporal_binary
+from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from tests.stack import Stack, running_stack
 
 
