@@ -41,7 +41,7 @@ from core.telemetry import Telemetry, configure_logging
 from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
 from core.tracing import Tracing, start_tracing
 from core.worker_versioning import deployment_of
-from payments.client import connected
+from payments.client import open_client
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
@@ -123,12 +123,12 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
-            gateway = None
+            payment_client = None
             if settings.stripe_api_key is not None:
                 key = settings.stripe_api_key.get_secret_value()
-                gateway = await stack.enter_async_context(connected(key, settings.stripe_api_base))
+                payment_client = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
-            payments = PaymentActivities(engine, telemetry, gateway, settings.payment_graces)
+            payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(back_office(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))

@@ -12,10 +12,11 @@ from temporalio.exceptions import ApplicationError
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.telemetry import Telemetry
 from inventory.outbox import note_hold_event
-from payments.client import Gateway, StripeAwayError, StripeRefusedError
-from payments.events import HOLD_KEY, SHOP_KEY
+from payments.client import PaymentClient
+from payments.errors import StripeRefusedError, StripeUnavailableError
+from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 from payments.grace_periods import grace_seconds
-from payments.status import Standing
+from payments.status import PaymentStatus
 from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
@@ -34,18 +35,18 @@ _LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
 class PaymentActivities(PaymentsPort):
-    """PaymentsPort on Stripe. Without a gateway, because no key is set, there is nobody to ask."""
+    """PaymentsPort on Stripe. Without a client, because no key is set, there is nobody to ask."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         telemetry: Telemetry,
-        gateway: Gateway | None = None,
+        client: PaymentClient | None = None,
         graces: Mapping[str, int] | None = None,
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
-        self._gateway = gateway
+        self._client = client
         self._graces = graces or {}
 
     @activity.defn(name="open-checkout")
@@ -72,7 +73,7 @@ class PaymentActivities(PaymentsPort):
     async def look_at_payment(self, query: PaymentQuery) -> PaymentStanding:
         """Tell how a payment stands."""
         async with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
-            found = await stripe.look(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
+            found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
@@ -83,7 +84,7 @@ class PaymentActivities(PaymentsPort):
                 query.payment.id,
                 session_id=query.payment.session_id,
                 intent_id=query.payment.payment_intent_id,
-                give_back=query.give_back,
+                cancel_authorized=query.give_back,
             )
         return self._answer(found, query)
 
@@ -97,10 +98,10 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="give-money-back")
     async def give_money_back(self, query: PaymentQuery) -> None:
         """Refund a payment, or cancel what is only authorised."""
-        metadata = {HOLD_KEY: query.hold_id, SHOP_KEY: query.shop_id}
+        metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
         async with self._asking("give-money-back", query.shop_id, query.hold_id) as stripe:
             intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
-            await stripe.give_back(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
+            await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
     @activity.defn(name="report-payment-trouble")
     async def report_trouble(self, trouble: PaymentTrouble) -> None:
@@ -141,15 +142,18 @@ class PaymentActivities(PaymentsPort):
         except (DatabaseBusyError, DatabaseUnavailableError) as error:
             raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
 
-    async def _intent_of(self, stripe: Gateway, query: PaymentQuery) -> str:
-        found = await stripe.look(session_id=query.payment.session_id)
+    async def _intent_of(self, stripe: PaymentClient, query: PaymentQuery) -> str:
+        found = await stripe.check(session_id=query.payment.session_id)
         if found.intent_id is None:
             raise StripeRefusedError("the session has no payment", code=None, param=None, callers_fault=False)
         return found.intent_id
 
-    def _answer(self, found: Standing, query: PaymentQuery) -> PaymentStanding:
+    def _answer(self, found: PaymentStatus, query: PaymentQuery) -> PaymentStanding:
         named = found.metadata or {}
-        ours = (named.get(SHOP_KEY), named.get(HOLD_KEY)) in ((query.shop_id, query.hold_id), (None, None))
+        ours = (named.get(SHOP_METADATA_KEY), named.get(HOLD_METADATA_KEY)) in (
+            (query.shop_id, query.hold_id),
+            (None, None),
+        )
         return PaymentStanding(
             state=found.state.value,
             payment=Payment(
@@ -161,15 +165,15 @@ class PaymentActivities(PaymentsPort):
         )
 
     @asynccontextmanager
-    async def _asking(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[Gateway]:
+    async def _asking(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[PaymentClient]:
         """Give the way to Stripe, and tell what failed in terms that decide whether it is tried again."""
-        if self._gateway is None:
+        if self._client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
         beating = asyncio.create_task(_beat())
         try:
             with self._telemetry.activities.labels(what).time():
-                yield self._gateway
-        except StripeAwayError as error:
+                yield self._client
+        except StripeUnavailableError as error:
             self._telemetry.fail(
                 "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {error}"
             )

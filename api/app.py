@@ -26,7 +26,7 @@ from core.tracing import start_tracing
 from holds.payments_service import Payments
 from holds.service import Lifecycle
 from holds.workflow_client import WorkflowCalls
-from payments.client import connected
+from payments.client import open_client
 
 
 def create_app(
@@ -50,7 +50,7 @@ def create_app(
         stripe = None
         if settings.stripe_api_key is not None:
             key = settings.stripe_api_key.get_secret_value()
-            stripe = await stack.enter_async_context(connected(key, settings.stripe_api_base))
+            stripe = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
         calls = WorkflowCalls(context.temporal, task_queue)

@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from core.settings import Settings
 from core.telemetry import Telemetry
-from payments.client import Gateway
+from payments.client import PaymentClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Context:
     temporal: Client
     telemetry: Telemetry
     task_queue: str
-    stripe: Gateway | None = None
+    stripe: PaymentClient | None = None
     """None where no key is set."""
 
 

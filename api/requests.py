@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from core.settings import MIN_TTL_SECONDS
 from inventory.holds import HoldStatus, Line
 from inventory.items import MAX_ON_HAND
-from payments.events import HOLD_KEY, SHOP_KEY
+from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
@@ -162,7 +162,7 @@ class CheckoutIn(Model):
     @field_validator("metadata")
     @classmethod
     def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
-        if reserved := sorted({HOLD_KEY, SHOP_KEY} & set(metadata)):
+        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY} & set(metadata)):
             raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
         return metadata
 

@@ -14,10 +14,11 @@ from holds.service import Lifecycle, Made, Wanted, not_active
 from holds.workflow_client import HoldKey, NoRunningWorkflowError, WorkflowCalls
 from inventory.hold_payments import find_hold
 from inventory.holds import Hold, HoldStatus, read_hold
-from payments.client import IDEMPOTENCY_ERROR, Gateway, StripeAwayError, StripeRefusedError
-from payments.events import HANDLED, Heard
+from payments.client import PaymentClient
+from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
+from payments.events import HANDLED_EVENT_TYPES, StripeEvent
 from payments.session_params import Order, session_params
-from payments.status import Standing
+from payments.status import PaymentStatus
 from workflows.messages import Attach, Attached, Cancel, Checkout
 from workflows.payment_messages import (
     CheckoutOpened,
@@ -41,7 +42,7 @@ class Payments:
         self._calls = calls
 
     @property
-    def stripe(self) -> Gateway:
+    def stripe(self) -> PaymentClient:
         """The way to Stripe. Raises ApiError 503 where no key is set."""
         if self._context.stripe is None:
             raise ApiError(Problem.payments_not_configured)
@@ -79,12 +80,12 @@ class Payments:
                 return _opened(answer.checkout, hold.hold_id)
         return CheckoutOpened(hold.payment_session_id, None) if hold.payment_session_id else None
 
-    async def open_without_hold(self, order: Order, key: str) -> Standing:
+    async def open_without_hold(self, order: Order, key: str) -> PaymentStatus:
         """Open a page to pay on for which nothing is held. Raises ApiError."""
         params = session_params(order)
         try:
             return await bounded(self._context, self.stripe.open_session(params, key, begun_at=None))
-        except StripeAwayError as error:
+        except StripeUnavailableError as error:
             raise ApiError(Problem.payment_provider_unavailable) from error
         except StripeRefusedError as refusal:
             if refusal.code == IDEMPOTENCY_ERROR:
@@ -121,38 +122,38 @@ class Payments:
             case "away":
                 raise ApiError(Problem.payment_provider_unavailable)
 
-    async def hear(self, event: Heard) -> str:
+    async def hear(self, event: StripeEvent) -> str:
         """Do what an event asks for, and return what was done, once it is durable.
 
         May be repeated: each message is keyed by the payment or the event. Raises ApiError 503 where Postgres or
         Temporal is out of reach, so that Stripe comes again.
         """
         level = logging.INFO
-        if event.meaning == "ignored":
+        if event.kind == "ignored":
             result = "ignored"
         else:
             result, level = await bounded(self._context, self._hear(event))
         self._context.telemetry.stripe_event(
             event.type,
             result,
-            known=event.type in HANDLED,
+            known=event.type in HANDLED_EVENT_TYPES,
             level=level,
             event_id=event.event_id,
-            about=event.about,
+            about=event.object_id,
             shop_id=event.shop_id,
             hold_id=event.hold_id,
         )
         return result
 
-    async def _hear(self, event: Heard) -> tuple[str, int]:
+    async def _hear(self, event: StripeEvent) -> tuple[str, int]:
         key = await self._hold_of(event)
         if key is None:
             return "not_ours", logging.INFO
         about(key)
-        payment = Payment(event.intent_id, event.session_id, needs_capture=event.meaning == "authorized")
-        if event.meaning == "record":
+        payment = Payment(event.intent_id, event.session_id, needs_capture=event.kind == "authorized")
+        if event.kind == "record":
             return "recorded", logging.WARNING
-        if event.meaning == "refund_failed":
+        if event.kind == "refund_failed":
             await self._calls.look_after(LatePayment(key.shop_id, key.hold_id, payment, refund_failed=True))
             return "refund_failed", logging.ERROR
         name, message = _message(event, payment)
@@ -176,7 +177,7 @@ class Payments:
         await self._calls.look_after(LatePayment(key.shop_id, key.hold_id, payment))
         return "late", logging.WARNING
 
-    async def _hold_of(self, event: Heard) -> HoldKey | None:
+    async def _hold_of(self, event: StripeEvent) -> HoldKey | None:
         """Return the hold that the metadata name, else the one to which the shop attached the payment."""
         if event.session_id is None and event.intent_id is None:
             return None
@@ -187,9 +188,9 @@ class Payments:
         return HoldKey(hold.shop_id, hold.hold_id) if hold is not None else None
 
 
-def _message(event: Heard, payment: Payment) -> tuple[str, object]:
+def _message(event: StripeEvent, payment: Payment) -> tuple[str, object]:
     """Return the signal that an event is to a hold's workflow."""
-    match event.meaning:
+    match event.kind:
         case "succeeded" | "authorized":
             return "payment_succeeded", payment
         case "processing":

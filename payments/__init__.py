@@ -1,1 +1,1 @@
-"""Stripe, translated at the door: nothing of its library goes past this package."""
+"""The calls to Stripe and the reading of its objects. No type of Stripe's library leaves this package."""

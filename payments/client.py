@@ -1,272 +1,269 @@
-"""The calls to Stripe: each may be repeated, keyed by the hold, with its failures told apart once."""
+"""The calls to Stripe's API. Each may be repeated: its idempotency keys are derived from the hold or the payment."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
 from stripe import HTTPXClient, StripeClient
 
-from payments import status as standing
-from payments.status import Standing, State
+from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
+from payments.status import PaymentState, PaymentStatus, status_of_intent, status_of_session
 
 CALL_SECONDS = 10.0
-"""How long one call waits for its answer."""
-_NEW_TRIES = 3
+"""The time-out of one HTTP request."""
+_NEW_FAILURES = 3
+"""After so many failures in one call the caller is asked to come again."""
 _LONGEST_KEY = 250
-"""Stripe's limit is 255; the number of the attempt comes behind."""
-IDEMPOTENCY_ERROR = "idempotency_error"
-"""The code of a StripeRefusedError where the key was used before with other parameters."""
+"""Stripe's limit is 255; `:2`, `:3` and so on are appended for later attempts."""
 _EXPAND = ["payment_intent.latest_charge"]
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
-class StripeAwayError(Exception):
-    """Stripe did not answer, or not for now. What was asked may have been done: ask again with the same key."""
-
-
-class StripeRefusedError(Exception):
-    """Stripe says no, and will say so again."""
-
-    def __init__(
-        self, message: str, *, code: str | None, param: str | None, callers_fault: bool, replayed: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.param = param
-        """The parameter at fault, by Stripe's name."""
-        self.callers_fault = callers_fault
-        """Whether it is about what was asked for; else it is about the account or the key."""
-        self.replayed = replayed
-        """Whether it is the answer of an earlier attempt, kept under its key."""
-
-
-class _FailedInsideError(Exception):
-    """Stripe failed with a 5xx, which it keeps under the key."""
+class _ServerError(Exception):
+    """Stripe answered 5xx. The request may have been executed, and Stripe may repeat the answer for this key."""
 
     def __init__(self, message: str, *, replayed: bool) -> None:
         super().__init__(message)
         self.replayed = replayed
 
 
-class Gateway:
-    """Stripe's API. Every method raises StripeAwayError while Stripe is out of reach, and StripeRefusedError."""
+class PaymentClient:
+    """Stripe's API for payments.
+
+    Every method raises StripeUnavailableError while Stripe gives no final answer, and StripeRefusedError.
+    """
 
     def __init__(self, client: StripeClient) -> None:
         self._v1 = client.v1
 
-    async def open_session(self, params: dict[str, Any], key: str, *, begun_at: datetime | None) -> Standing:
-        """Open a Checkout Session, or return the one that was opened with the same key.
+    async def open_session(self, params: dict[str, Any], key: str, *, begun_at: datetime | None) -> PaymentStatus:
+        """Create a Checkout Session, or return the one that was created with the same key.
 
-        After a 5xx, which may have opened one all the same, it is looked for among those since `begun_at` by its
-        metadata: nobody gets two pages to pay on. With no `begun_at` it is not looked for.
+        A 5xx may have created one all the same, so the sessions created since `begun_at` are searched for one with
+        the same metadata: a second session would let the shopper pay twice. Without `begun_at` nothing is searched.
         """
-        for attempt in _attempts(key, each_used_up=True):
+        attempts = _Attempts(key, reuse_key_until_replayed=True)
+        while attempts.left:
             try:
-                session = await _answered(self._v1.checkout.sessions.create_async(params, attempt.options))  # type: ignore[arg-type]
-                return standing.of_session(session)
+                session = await _call(self._v1.checkout.sessions.create_async(params, attempts.options))  # type: ignore[arg-type]
             except StripeRefusedError as refusal:
                 if not refusal.replayed:
                     raise
-                attempt.replayed = True
-            except _FailedInsideError as failure:
-                attempt.replayed = failure.replayed
-                if begun_at and (found := await self._opened_before(params["metadata"], begun_at)):
+                attempts.record(replayed=True)
+            except _ServerError as failure:
+                attempts.record(replayed=failure.replayed)
+                if begun_at and (found := await self._find_session(params["metadata"], begun_at)):
                     return found
-        raise StripeAwayError("Stripe failed at every attempt to open the session")
+            else:
+                return status_of_session(session)
+        raise StripeUnavailableError("Stripe failed at every attempt to create the session")
 
-    async def _opened_before(self, metadata: dict[str, str], begun_at: datetime) -> Standing | None:
-        kept = {name: value for name, value in metadata.items() if value}  # Stripe drops what is empty
+    async def _find_session(self, metadata: dict[str, str], begun_at: datetime) -> PaymentStatus | None:
+        stored = {name: value for name, value in metadata.items() if value}  # Stripe drops empty values
         since = int((begun_at - _CLOCK_SKEW).timestamp())
-        page = await _settled(
+        page = await _read(
             self._v1.checkout.sessions.list_async(
                 {"created": {"gte": since}, "limit": 100, "expand": ["data.payment_intent"]}
             )
         )
         while True:
             for session in page["data"]:
-                if session.get("metadata") == kept:
-                    return standing.of_session(session)
+                if session.get("metadata") == stored:
+                    return status_of_session(session)
             if not page["has_more"]:
                 return None
-            page = await _settled(
+            page = await _read(
                 self._v1.checkout.sessions.list_async(
                     {"created": {"gte": since}, "limit": 100, "starting_after": page["data"][-1]["id"]}
                 )
             )
 
-    async def look(self, *, session_id: str | None = None, intent_id: str | None = None) -> Standing:
-        """Return how a payment stands, by its session or its PaymentIntent; of both, by the session."""
+    async def check(self, *, session_id: str | None = None, intent_id: str | None = None) -> PaymentStatus:
+        """Retrieve the status of a payment by its session, or else by its PaymentIntent; one of the two is given."""
         try:
             if session_id is not None:
-                session = await _settled(self._v1.checkout.sessions.retrieve_async(session_id, {"expand": [*_EXPAND]}))
-                return standing.of_session(session)
-            assert intent_id is not None  # noqa: S101 - one of the two is there
-            intent = await _settled(self._v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]}))
-            return standing.of_intent(intent)
+                session = await _read(self._v1.checkout.sessions.retrieve_async(session_id, {"expand": [*_EXPAND]}))
+                return status_of_session(session)
+            assert intent_id is not None  # noqa: S101 - one of the two is given
+            intent = await _read(self._v1.payment_intents.retrieve_async(intent_id, {"expand": ["latest_charge"]}))
+            return status_of_intent(intent)
         except StripeRefusedError as refusal:
             if refusal.code == "resource_missing":
-                return Standing(State.UNKNOWN, session_id=session_id, intent_id=intent_id)
+                return PaymentStatus(PaymentState.UNKNOWN, session_id=session_id, intent_id=intent_id)
             raise
 
     async def close(
-        self, key: str, *, session_id: str | None = None, intent_id: str | None = None, give_back: bool
-    ) -> Standing:
-        """See to it that the payment can no longer be made, and return how it stands then, which is never OPEN.
+        self, key: str, *, session_id: str | None = None, intent_id: str | None = None, cancel_authorized: bool
+    ) -> PaymentStatus:
+        """Expire the session or cancel the PaymentIntent, and return the status after that, which is never OPEN.
 
-        `give_back`: one that is authorised is cancelled too; else it is left for the capture. What could not be
-        closed because it was paid meanwhile is answered as it is: the look decides, not what Stripe said to the close.
+        `cancel_authorized`: an authorised payment is cancelled too; otherwise it is left for the capture. Stripe
+        refuses to close what was paid meanwhile; then the status says that it is paid.
         """
-        for attempt in _attempts(f"{key}:close"):
-            found = await self.look(session_id=session_id, intent_id=intent_id)
-            cancels = found.state is State.AUTHORIZED and give_back
-            if found.state is not State.OPEN and not cancels:
+        attempts = _Attempts(f"{key}:close")
+        while True:
+            found = await self.check(session_id=session_id, intent_id=intent_id)
+            cancels = found.state is PaymentState.AUTHORIZED and cancel_authorized
+            if found.state is not PaymentState.OPEN and not cancels:
                 return found
+            if not attempts.left:
+                raise StripeUnavailableError("the payment could not be closed yet")
+            replayed = False
             try:
                 if cancels or session_id is None:
                     target = found.intent_id or intent_id or ""
-                    await _answered(self._v1.payment_intents.cancel_async(target, {}, attempt.options))  # type: ignore[arg-type]
+                    await _call(self._v1.payment_intents.cancel_async(target, {}, attempts.options))  # type: ignore[arg-type]
                 else:
-                    await _answered(self._v1.checkout.sessions.expire_async(session_id, {}, attempt.options))  # type: ignore[arg-type]
-            except _FailedInsideError as failure:  # it may be done all the same: the look tells
-                attempt.replayed = failure.replayed
+                    await _call(self._v1.checkout.sessions.expire_async(session_id, {}, attempts.options))  # type: ignore[arg-type]
+            except _ServerError as failure:
+                replayed = failure.replayed
             except StripeRefusedError as refusal:
-                # Ended by another hand, or paid meanwhile: the look tells. Or made by Checkout.
-                attempt.replayed = refusal.replayed
+                # It was closed or paid meanwhile, which the next check shows; or a session made this PaymentIntent,
+                # and Stripe closes it only by that session.
+                replayed = refusal.replayed
                 session_id = session_id or await self._session_of(found.intent_id or "")
-        found = await self.look(session_id=session_id, intent_id=intent_id)
-        if found.state is State.OPEN or (found.state is State.AUTHORIZED and give_back):
-            raise StripeAwayError("the payment could not be closed yet")
-        return found
+            attempts.record(replayed=replayed)
 
     async def _session_of(self, intent_id: str) -> str | None:
-        """Return the session that made a PaymentIntent: only by the session can that one be ended while it is open."""
-        page = await _settled(self._v1.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
+        page = await _read(self._v1.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
         return next((session["id"] for session in page["data"]), None)
 
-    async def capture(self, intent_id: str, key: str) -> Standing:
-        """Take the money that is authorised. Done already is done."""
-        return await self._bring(
+    async def capture(self, intent_id: str, key: str) -> PaymentStatus:
+        """Capture an authorised payment. One that is captured already is left as it is."""
+        return await self._ensure(
             intent_id,
             key,
-            done={State.PAID, State.REFUNDED},
+            done={PaymentState.PAID, PaymentState.REFUNDED},
             call=lambda options: self._v1.payment_intents.capture_async(intent_id, {}, options),  # type: ignore[arg-type]
         )
 
-    async def give_back(self, intent_id: str, key: str, metadata: dict[str, str]) -> Standing:
-        """Refund what was paid, all that is left of it, or cancel what was only authorised. Done already is done."""
-        if (await self.look(intent_id=intent_id)).state is State.AUTHORIZED:
-            return await self._bring(
+    async def refund_or_cancel(self, intent_id: str, key: str, metadata: dict[str, str]) -> PaymentStatus:
+        """Refund the rest of what was paid, or cancel what was only authorised. Nothing is refunded twice."""
+        done = {PaymentState.UNPAYABLE, PaymentState.REFUNDED}
+        if (await self.check(intent_id=intent_id)).state is PaymentState.AUTHORIZED:
+            return await self._ensure(
                 intent_id,
                 f"{key}:cancel",
-                done={State.UNPAYABLE, State.REFUNDED},
+                done=done,
                 call=lambda options: self._v1.payment_intents.cancel_async(intent_id, {}, options),  # type: ignore[arg-type]
             )
         refund = {"payment_intent": intent_id, "metadata": metadata}
-        return await self._bring(
+        return await self._ensure(
             intent_id,
             key,
-            done={State.UNPAYABLE, State.REFUNDED},
+            done=done,
             call=lambda options: self._v1.refunds.create_async(refund, options),  # type: ignore[arg-type]
         )
 
-    async def _bring(
+    async def _ensure(
         self,
         intent_id: str,
         key: str,
         *,
-        done: set[State],
+        done: set[PaymentState],
         call: Callable[[dict[str, str]], Coroutine[Any, Any, Any]],
-    ) -> Standing:
-        """Make the call until the PaymentIntent is as wanted; look before each, as a 500 may have done it.
+    ) -> PaymentStatus:
+        """Repeat the call until the PaymentIntent is in one of the states `done`.
 
-        A refusal of an earlier attempt is not believed: there may be balance for the refund by now.
+        The status is checked before each attempt, because a 5xx may have executed the call. A replayed refusal is
+        out of date: for example, the balance may suffice for the refund by now.
         """
-        refused: StripeRefusedError | None = None
-        for attempt in _attempts(key):
-            found = await self.look(intent_id=intent_id)
+        attempts = _Attempts(key)
+        while attempts.left:
+            found = await self.check(intent_id=intent_id)
             if found.state in done:
                 return found
-            if refused is not None:
-                raise refused
             try:
-                await _answered(call(attempt.options))
+                await _call(call(attempts.options))
             except StripeRefusedError as refusal:
-                attempt.replayed = refusal.replayed
-                refused = None if refusal.replayed else refusal
-            except _FailedInsideError as failure:
-                attempt.replayed = failure.replayed
+                if not refusal.replayed:
+                    found = await self.check(intent_id=intent_id)
+                    if found.state in done:  # by another process meanwhile
+                        return found
+                    raise
+                attempts.record(replayed=True)
+            except _ServerError as failure:
+                attempts.record(replayed=failure.replayed)
             else:
-                return await self.look(intent_id=intent_id)
-        raise refused or StripeAwayError("Stripe failed at every attempt")
+                return await self.check(intent_id=intent_id)
+        raise StripeUnavailableError("Stripe failed at every attempt")
 
 
 @asynccontextmanager
-async def connected(api_key: str, base: str) -> AsyncIterator[Gateway]:
-    """Give the way to Stripe, with connections of its own that end with it."""
+async def open_client(api_key: str, base: str) -> AsyncIterator[PaymentClient]:
+    """Yield a client with a connection pool of its own, which is closed at the end. `base` is the API's base URL."""
     http = HTTPXClient(timeout=CALL_SECONDS)
     try:
-        yield Gateway(StripeClient(api_key, base_addresses={"api": base}, http_client=http, max_network_retries=0))
+        yield PaymentClient(
+            StripeClient(api_key, base_addresses={"api": base}, http_client=http, max_network_retries=0)
+        )
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]
 
 
-@dataclass
-class _Attempt:
-    """One try of a call, under a key of its own."""
+class _Attempts:
+    """The idempotency keys of one call, `key`, `key:2`, `key:3` and so on, and how many attempts are left.
 
-    options: dict[str, str]
-    replayed: bool = False
-    """Whether Stripe only repeated what it had answered under this key before."""
+    Stripe stores the answer to a key, a 500 included, and replays it: after that only another key can succeed.
+    Everybody who repeats the call walks through the same keys in the same order. A replayed answer says nothing about
+    the present and does not count, or an outage would use up all attempts of later calls.
 
-
-def _attempts(key: str, *, each_used_up: bool = False) -> Iterator[_Attempt]:
-    """Yield the attempts at a call, with keys in the same order for everybody who repeats it; three that are new.
-
-    Stripe's v1 API keeps the answer under the key, a 500 included: after one, the next attempt needs another key. A
-    failure that is only repeated says nothing of today and counts for nothing, or an outage would use up all keys.
-
-    `each_used_up`: a key is left only once Stripe has repeated its failure. One whose 503 was not kept would do the
-    call a second time for who comes later and begins with it, after the next key has done it.
+    `reuse_key_until_replayed`: take the next key only once Stripe has replayed a failure of this one. A 503 that
+    Stripe did not store leaves its key unused: whoever repeats the call begins with that key and would execute the
+    call a second time, after the next key has executed it.
     """
-    if len(key) > _LONGEST_KEY:
-        key = hashlib.sha256(key.encode()).hexdigest()
-    n = 1
-    new = 0
-    while new < _NEW_TRIES:
-        attempt = _Attempt({"idempotency_key": key if n == 1 else f"{key}:{n}"})
-        yield attempt
-        new += not attempt.replayed
-        n += attempt.replayed or not each_used_up
+
+    def __init__(self, key: str, *, reuse_key_until_replayed: bool = False) -> None:
+        self._key = key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
+        self._reuse_key = reuse_key_until_replayed
+        self._number = 1
+        self._new_failures = 0
+
+    @property
+    def left(self) -> bool:
+        """Whether to make another attempt."""
+        return self._new_failures < _NEW_FAILURES
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The request options of the next attempt."""
+        return {"idempotency_key": self._key if self._number == 1 else f"{self._key}:{self._number}"}
+
+    def record(self, *, replayed: bool) -> None:
+        """Record that an attempt did not reach its aim; `replayed`: Stripe only repeated a stored answer."""
+        if not replayed:
+            self._new_failures += 1
+        if replayed or not self._reuse_key:
+            self._number += 1
 
 
-async def _settled(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
-    """Return what a call answers that changes nothing: its 5xx is only one more way to be away."""
+async def _read(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
+    """Return the answer to a call that changes nothing, so that a 5xx has no consequences."""
     try:
-        return await _answered(call)
-    except _FailedInsideError as error:
-        raise StripeAwayError(str(error)) from error
+        return await _call(call)
+    except _ServerError as error:
+        raise StripeUnavailableError(str(error)) from error
 
 
-async def _answered(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
+async def _call(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = (await call).to_dict()
     except stripe.StripeError as error:
-        raise _translated(error) from error
+        raise _translate(error) from error
     return answer
 
 
-def _translated(error: stripe.StripeError) -> Exception:
+def _translate(error: stripe.StripeError) -> Exception:
     status = error.http_status
     text = error.user_message or str(error) or type(error).__name__
-    replayed = {name.lower() for name in error.headers or {}} >= {"idempotent-replayed"}
+    replayed = "idempotent-replayed" in {name.lower() for name in error.headers or {}}
     if status is None or status in (409, 429):
-        return StripeAwayError(text)
+        return StripeUnavailableError(text)
     if status >= 500:  # noqa: PLR2004
-        return _FailedInsideError(text, replayed=replayed)
+        return _ServerError(text, replayed=replayed)
     about_the_key = isinstance(error, (stripe.AuthenticationError, stripe.PermissionError))
     return StripeRefusedError(
         text,

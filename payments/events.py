@@ -1,4 +1,4 @@
-"""Stripe's webhooks: whose word it is, and what it means for a hold."""
+"""Stripe's webhook events: verifies their signature and translates them into Holdfast's terms."""
 
 import json
 import re
@@ -8,49 +8,45 @@ from typing import Any, Literal
 
 import stripe
 
+from payments.errors import InvalidEventError, InvalidSignatureError
+
 TOLERANCE_SECONDS = 300
-"""How old a signature may be: Stripe signs each attempt anew."""
+"""The age up to which a signature is accepted. Stripe signs each delivery attempt anew."""
 
-HOLD_KEY = "inventory_reservation_id"
-SHOP_KEY = "shop_id"
-"""The metadata by which a payment names its hold."""
-
+HOLD_METADATA_KEY = "inventory_reservation_id"
+SHOP_METADATA_KEY = "shop_id"
+"""The metadata of a payment that name its hold."""
 
 _ID = re.compile(r"[\x21-\x7e]{1,255}")
-"""Stripe's ids. What is none could not be written down: Postgres takes no NUL, Temporal no id as long as a book."""
+"""The ids that are accepted: Postgres stores no NUL, and Temporal limits the length of workflow ids."""
 
-
-class BadSignatureError(Exception):
-    """Nobody who knows one of the secrets signed this body just now."""
-
-
-class MalformedError(Exception):
-    """It is signed, and is no event."""
-
-
-Meaning = Literal["succeeded", "authorized", "processing", "failed", "ended", "record", "refund_failed", "ignored"]
+EventKind = Literal["succeeded", "authorized", "processing", "failed", "ended", "record", "refund_failed", "ignored"]
+"""What an event says of a payment. `record`: it is logged and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One event, in Holdfast's terms."""
+class StripeEvent:
+    """One webhook event."""
 
     event_id: str
     type: str
-    meaning: Meaning
+    """Stripe's type, for example `payment_intent.succeeded`."""
+    kind: EventKind
     shop_id: str | None = None
     hold_id: str | None = None
     session_id: str | None = None
     intent_id: str | None = None
-    about: str | None = None
+    object_id: str | None = None
     """The id of the object that the event is about."""
-    livemode: bool = False
 
 
-def verify(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
-    """Raise BadSignatureError unless one of the secrets has signed the body within the last 300 s."""
+def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
+    """Raise InvalidSignatureError unless one of the secrets signed the body within the last 300 s.
+
+    `header` is the value of `Stripe-Signature`.
+    """
     if not (header or "").isascii():
-        raise BadSignatureError("the header is not ASCII")
+        raise InvalidSignatureError("the header is not ASCII")
     reason = "no secret is set"
     for secret in secrets:
         try:
@@ -59,38 +55,37 @@ def verify(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
             reason = str(error)
         else:
             return
-    raise BadSignatureError(reason)
+    raise InvalidSignatureError(reason)
 
 
-def heard(body: bytes) -> Heard:
-    """Translate a snapshot event by the table of docs/integration.md. Raises MalformedError for what is no event."""
+def parse_event(body: bytes) -> StripeEvent:
+    """Translate a snapshot event by the table in docs/integration.md. Raises InvalidEventError."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise MalformedError("the body is not JSON") from error
+        raise InvalidEventError("the body is not JSON") from error
     event_id = _id(event.get("id")) if isinstance(event, dict) else None
     if event_id is None or not isinstance(event.get("type"), str):
-        raise MalformedError("the body is no event: it has no id and type")
+        raise InvalidEventError("the body has no event id and type")
     data = event.get("data")
-    of = data.get("object") if isinstance(data, dict) else None
-    if event.get("object") != "event" or not isinstance(of, dict):
-        return Heard(event_id, event["type"], "ignored")  # a thin event, or one of another API
-    intent = _id(of.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
-    metadata = of["metadata"] if isinstance(of.get("metadata"), dict) else {}
-    return Heard(
+    subject = data.get("object") if isinstance(data, dict) else None
+    if event.get("object") != "event" or not isinstance(subject, dict):
+        return StripeEvent(event_id, event["type"], "ignored")  # a thin event, or one of another API
+    intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
+    metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
+    return StripeEvent(
         event_id=event_id,
         type=event["type"],
-        meaning=_meaning(event["type"], of),
-        shop_id=_text(metadata, SHOP_KEY),
-        hold_id=_text(metadata, HOLD_KEY),
-        session_id=_id(of.get("id")) if event["type"].startswith("checkout.session.") else None,
+        kind=_kind(event["type"], subject),
+        shop_id=_text(metadata, SHOP_METADATA_KEY),
+        hold_id=_text(metadata, HOLD_METADATA_KEY),
+        session_id=_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
-        about=_id(of.get("id")),
-        livemode=event.get("livemode") is True,
+        object_id=_id(subject.get("id")),
     )
 
 
-_MEANINGS: dict[str, Meaning] = {
+_KINDS: dict[str, EventKind] = {
     "checkout.session.async_payment_succeeded": "succeeded",
     "checkout.session.async_payment_failed": "ended",
     "checkout.session.expired": "ended",
@@ -110,24 +105,24 @@ _MEANINGS: dict[str, Meaning] = {
     "charge.dispute.funds_reinstated": "record",
 }
 
-HANDLED = frozenset({*_MEANINGS, "checkout.session.completed"})
-"""The events to subscribe to."""
+HANDLED_EVENT_TYPES = frozenset({*_KINDS, "checkout.session.completed"})
+"""The types to subscribe to at Stripe."""
 
 
-def _meaning(kind: str, of: Mapping[str, Any]) -> Meaning:
-    if kind == "checkout.session.completed":
-        # Unpaid may be under way, authorised, or a voucher that waits: the PaymentIntent tells, not the event.
-        return "processing" if of.get("payment_status") == "unpaid" else "succeeded"
-    return _MEANINGS.get(kind, "ignored")
+def _kind(event_type: str, subject: Mapping[str, Any]) -> EventKind:
+    if event_type == "checkout.session.completed":
+        # "unpaid" may be processing, authorised or an unpaid voucher: only the PaymentIntent says which.
+        return "processing" if subject.get("payment_status") == "unpaid" else "succeeded"
+    return _KINDS.get(event_type, "ignored")
 
 
-def _text(of: Mapping[str, Any], name: str) -> str | None:
-    value = of.get(name)
+def _text(mapping: Mapping[str, Any], name: str) -> str | None:
+    value = mapping.get(name)
     return value if isinstance(value, str) and value else None
 
 
 def _id(value: object) -> str | None:
-    """Return the id of what may be an id or the object itself."""
+    """Return the id from a field that holds an id or the expanded object."""
     if isinstance(value, dict):
         value = value.get("id")
     return value if isinstance(value, str) and _ID.fullmatch(value) else None

@@ -1,17 +1,18 @@
-"""The parameters of a Checkout Session, in Stripe's own names."""
+"""Builds the parameters of a Checkout Session, by Stripe's names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from payments.events import HOLD_KEY, SHOP_KEY
+from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 
 _LONGEST_REFERENCE = 200
+"""Stripe's limit for `client_reference_id`; a longer reference is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaidLine:
-    """What is paid for: by a price that Stripe has, or by name, amount (in the smallest unit) and currency."""
+    """A line to pay: a price defined at Stripe, or a name, an amount in the smallest currency unit and a currency."""
 
     quantity: int
     price: str | None = None
@@ -22,7 +23,7 @@ class PaidLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A page to pay on. It names its hold, or only the shop where nothing is held."""
+    """What a Checkout Session is created for. `hold_id` is None where nothing is held."""
 
     shop_id: str
     hold_id: str | None
@@ -37,10 +38,10 @@ class Order:
 
 
 def session_params(order: Order) -> dict[str, Any]:
-    """Return the parameters. The metadata stand on the session and, for later, on its PaymentIntent."""
-    metadata = {**(order.metadata or {}), SHOP_KEY: order.shop_id}
+    """Return the parameters. The metadata are set on the session and on its PaymentIntent, whose events need them."""
+    metadata = {**(order.metadata or {}), SHOP_METADATA_KEY: order.shop_id}
     if order.hold_id is not None:
-        metadata[HOLD_KEY] = order.hold_id
+        metadata[HOLD_METADATA_KEY] = order.hold_id
     params: dict[str, Any] = {
         "mode": "payment",
         "line_items": [_line(line) for line in order.lines],

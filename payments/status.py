@@ -1,4 +1,4 @@
-"""How a payment stands, read from Stripe's own objects: whether it can be made, is under way, or is made."""
+"""Derives the status of a payment from Stripe's objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,105 +7,104 @@ from enum import StrEnum
 from typing import Any
 
 
-class State(StrEnum):
-    """What can still become of a payment."""
+class PaymentState(StrEnum):
+    """The state of a payment. `OPEN` and `PROCESSING` can still change by themselves."""
 
     OPEN = "open"
     """The shopper can still pay."""
     PROCESSING = "processing"
-    """The shopper has done their part; the money may come or not, and nobody can stop it."""
+    """The shopper has confirmed; the payment may succeed or fail, and cannot be cancelled."""
     AUTHORIZED = "authorized"
-    """The money is reserved and waits for its capture."""
+    """The money is reserved and must be captured."""
     PAID = "paid"
     UNPAYABLE = "unpayable"
     """It can no longer be paid, and was not."""
     REFUNDED = "refunded"
-    """It was paid, and all of it was given back."""
+    """It was paid and fully refunded."""
     UNKNOWN = "unknown"
     """Stripe has no such payment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A payment as Stripe has it."""
+class PaymentStatus:
+    """The status of a payment at Stripe."""
 
-    state: State
+    state: PaymentState
     session_id: str | None = None
     intent_id: str | None = None
-    """None until the shopper confirms, and for what costs nothing."""
+    """None until the shopper confirms, and where the total is 0."""
     method: str | None = None
-    """Stripe's name of the method, where it is known."""
+    """Stripe's name of the payment method, if known."""
     expires_at: datetime | None = None
-    """When the session ends by itself."""
+    """When the session expires."""
     url: str | None = None
-    """Where the shopper pays, while the session is open."""
+    """The payment page, while the session is open."""
     metadata: Mapping[str, str] | None = None
-    made_by_checkout: bool = False
-    """Whether a session made the PaymentIntent: only Stripe itself cancels such a one before it is authorised."""
 
 
-def of_session(session: Mapping[str, Any]) -> Standing:
+def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
     """Read a Checkout Session whose `payment_intent.latest_charge` was expanded."""
     intent = session.get("payment_intent")
-    standing = of_intent(intent) if isinstance(intent, Mapping) else None
-    return Standing(
-        state=_state_of_session(session, standing.state if standing else None),
+    status = status_of_intent(intent) if isinstance(intent, Mapping) else None
+    return PaymentStatus(
+        state=_state_of_session(session, status.state if status else None),
         session_id=session["id"],
-        intent_id=standing.intent_id if standing else intent if isinstance(intent, str) else None,
-        method=standing.method if standing else None,
+        intent_id=status.intent_id if status else intent if isinstance(intent, str) else None,
+        method=status.method if status else None,
         expires_at=datetime.fromtimestamp(session["expires_at"], UTC) if session.get("expires_at") else None,
         url=session.get("url"),
         metadata=session.get("metadata") or {},
-        made_by_checkout=True,
     )
 
 
-def _state_of_session(session: Mapping[str, Any], intent: State | None) -> State:
-    if intent in (State.PROCESSING, State.AUTHORIZED, State.PAID, State.REFUNDED):
-        return intent  # also on a session that has expired: what was in flight landed
+def _state_of_session(session: Mapping[str, Any], intent: PaymentState | None) -> PaymentState:
+    if intent in (PaymentState.PROCESSING, PaymentState.AUTHORIZED, PaymentState.PAID, PaymentState.REFUNDED):
+        return intent  # also if the session has expired: a payment in flight may complete after that
     match session.get("status"):
         case "open":
-            return State.OPEN
+            return PaymentState.OPEN
         case "complete" if session.get("payment_status") in ("paid", "no_payment_required"):
-            return State.PAID
+            return PaymentState.PAID
         case "complete":
-            return State.UNPAYABLE  # its PaymentIntent failed or was cancelled, and the page is closed
+            return PaymentState.UNPAYABLE  # its PaymentIntent failed or was cancelled
         case _:
-            return State.OPEN if intent is State.OPEN else State.UNPAYABLE
+            return PaymentState.OPEN if intent is PaymentState.OPEN else PaymentState.UNPAYABLE
 
 
-def of_intent(intent: Mapping[str, Any]) -> Standing:
+def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
     """Read a PaymentIntent whose `latest_charge` was expanded."""
     charge = intent.get("latest_charge")
     details = (charge.get("payment_method_details") or {}) if isinstance(charge, Mapping) else {}
     types = intent.get("payment_method_types") or []
-    waiting = _voucher(intent)
-    return Standing(
-        state=_state_of_intent(intent, charge if isinstance(charge, Mapping) else {}, waiting=waiting is not None),
+    awaited = _awaited_method(intent)
+    return PaymentStatus(
+        state=_state_of_intent(
+            intent, charge if isinstance(charge, Mapping) else {}, awaits_shopper=awaited is not None
+        ),
         intent_id=intent["id"],
-        method=waiting or details.get("type") or (types[0] if len(types) == 1 else None),
+        method=awaited or details.get("type") or (types[0] if len(types) == 1 else None),
         metadata=intent.get("metadata") or {},
     )
 
 
-def _state_of_intent(intent: Mapping[str, Any], charge: Mapping[str, Any], *, waiting: bool) -> State:
+def _state_of_intent(intent: Mapping[str, Any], charge: Mapping[str, Any], *, awaits_shopper: bool) -> PaymentState:
     match intent.get("status"):
         case "succeeded":
-            return State.REFUNDED if charge.get("refunded") else State.PAID
+            return PaymentState.REFUNDED if charge.get("refunded") else PaymentState.PAID
         case "requires_capture":
-            return State.AUTHORIZED
+            return PaymentState.AUTHORIZED
         case "processing":
-            return State.PROCESSING
+            return PaymentState.PROCESSING
         case "canceled":
-            return State.UNPAYABLE
-        case "requires_action" if waiting:
-            return State.PROCESSING
+            return PaymentState.UNPAYABLE
+        case "requires_action" if awaits_shopper:
+            return PaymentState.PROCESSING
         case _:
-            return State.OPEN
+            return PaymentState.OPEN
 
 
-def _voucher(intent: Mapping[str, Any]) -> str | None:
-    """Return the method of a voucher that waits to be paid in a shop or at a bank."""
+def _awaited_method(intent: Mapping[str, Any]) -> str | None:
+    """Return the method of a voucher or bank transfer that the shopper has still to pay, else None."""
     kind = (intent.get("next_action") or {}).get("type") or ""
     if kind == "display_bank_transfer_instructions":
         return "customer_balance"

@@ -23,7 +23,7 @@ from api.app import create_app
 from core.database import create_engine
 from core.settings import Settings
 from core.telemetry import Telemetry
-from payments.client import connected
+from payments.client import open_client
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -152,7 +152,7 @@ async def running_stack(
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
     key = settings.stripe_api_key
     async with (
-        connected(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as gateway,
+        open_client(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as payment_client,
         serving(app) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http,
     ):
@@ -166,7 +166,7 @@ async def running_stack(
             worker_metrics=worker_metrics,
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy),
-            payments=PaymentActivities(engine, telemetry, gateway, settings.payment_graces),
+            payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
             cached_workflows=cached_workflows,
             telemetry=telemetry,
         )

@@ -8,7 +8,8 @@ from api.openapi import errors
 from api.responses import ReceivedOut
 from core.database import DatabaseBusyError
 from holds.payments_service import Payments
-from payments.events import BadSignatureError, MalformedError, heard, verify
+from payments.errors import InvalidEventError, InvalidSignatureError
+from payments.events import parse_event, verify_signature
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
@@ -70,12 +71,12 @@ async def hear_stripe(request: Request) -> ReceivedOut:
         raise ApiError(Problem.webhook_not_configured)
     body = await request.body()
     try:
-        verify(body, request.headers.get("Stripe-Signature"), secrets)
-        event = heard(body)
-    except BadSignatureError as error:
+        verify_signature(body, request.headers.get("Stripe-Signature"), secrets)
+        event = parse_event(body)
+    except InvalidSignatureError as error:
         context.telemetry.stripe_event("unverified", "invalid_signature", known=False, problem=str(error))
         raise ApiError(Problem.invalid_signature) from error
-    except MalformedError as error:
+    except InvalidEventError as error:
         context.telemetry.stripe_event("malformed", "malformed", known=False, problem=str(error))
         raise ApiError(Problem.invalid_event, f"No event of Stripe's: {error}.") from error
     try:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from payments.client import IDEMPOTENCY_ERROR, Gateway, StripeAwayError, StripeRefusedError
+from payments.client import PaymentClient
+from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.session_params import Order, PaidLine, session_params
-from payments.status import State
+from payments.status import PaymentState
 from tests.simulated import Simulated, simulated, stripe_client
 
 KEY = "checkout:shop-1:h1"
@@ -25,9 +26,9 @@ async def sim() -> AsyncIterator[Simulated]:
 
 
 @pytest.fixture
-def gateway(sim: Simulated) -> Gateway:
+def client(sim: Simulated) -> PaymentClient:
     """The product's calls, through Stripe's own library."""
-    return Gateway(sim.stripe)
+    return PaymentClient(sim.stripe)
 
 
 def params(hold_id: str = "h1", **changes: Any) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def open_session(gateway: Gateway, **changes: Any) -> str:
-    opened = await gateway.open_session(params(**changes), KEY, begun_at=now())
+async def open_session(client: PaymentClient, **changes: Any) -> str:
+    opened = await client.open_session(params(**changes), KEY, begun_at=now())
     assert opened.session_id is not None
     return opened.session_id
 
@@ -70,190 +71,194 @@ async def status_of(sim: Simulated, session_id: str) -> str | None:
     return (await sim.stripe.v1.checkout.sessions.retrieve_async(session_id)).status
 
 
-async def test_the_same_key_opens_one_session(sim: Simulated, gateway: Gateway) -> None:
-    assert await open_session(gateway) == await open_session(gateway)
+async def test_the_same_key_opens_one_session(sim: Simulated, client: PaymentClient) -> None:
+    assert await open_session(client) == await open_session(client)
     assert await sessions(sim) == ["open"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("metadata", [None, {"channel": "web", "note": ""}])
 async def test_a_500_that_stripe_keeps_opens_no_second_session(
-    sim: Simulated, gateway: Gateway, when: str, metadata: dict[str, str] | None
+    sim: Simulated, client: PaymentClient, when: str, metadata: dict[str, str] | None
 ) -> None:
     await fail(sim, "checkout.sessions.create", when=when)
-    first = await open_session(gateway, metadata=metadata)
-    assert await open_session(gateway, metadata=metadata) == first
+    first = await open_session(client, metadata=metadata)
+    assert await open_session(client, metadata=metadata) == first
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_session_opened_by_a_500_is_found_behind_a_page_of_others(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_session_opened_by_a_500_is_found_behind_a_page_of_others(
+    sim: Simulated, client: PaymentClient
+) -> None:
     await fail(sim, "checkout.sessions.create", when="after", about="h1")
     with pytest.raises(Exception, match="unknown error"):
         await sim.stripe.v1.checkout.sessions.create_async(params(), {"idempotency_key": KEY})  # type: ignore[arg-type]
     for n in range(101):
-        await gateway.open_session(params(f"other-{n}"), f"other-{n}", begun_at=None)
-    found = await gateway.open_session(params(), KEY, begun_at=now())
+        await client.open_session(params(f"other-{n}"), f"other-{n}", begun_at=None)
+    found = await client.open_session(params(), KEY, begun_at=now())
     assert found.metadata == HOLD
     assert len(await sessions(sim)) == 102
 
 
-async def test_an_outage_longer_than_a_few_attempts_uses_up_no_keys(sim: Simulated, gateway: Gateway) -> None:
+async def test_an_outage_longer_than_a_few_attempts_uses_up_no_keys(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", times=20)
     for _ in range(6):
-        with pytest.raises(StripeAwayError):
-            await open_session(gateway)
+        with pytest.raises(StripeUnavailableError):
+            await open_session(client)
     assert await sessions(sim) == []
-    await open_session(gateway)
+    await open_session(client)
     assert await sessions(sim) == ["open"]
 
 
 async def test_a_failure_that_stripe_did_not_keep_leaves_no_key_for_a_second_session(
-    sim: Simulated, gateway: Gateway
+    sim: Simulated, client: PaymentClient
 ) -> None:
     """The 503 is not kept, the next answer is lost with the process that waited for it, and another begins anew."""
     await fail(sim, "checkout.sessions.create", stored=False, status=503)
     await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:
-        with pytest.raises(StripeAwayError):
-            await open_session(Gateway(hurried))
-    assert await open_session(gateway)
+        with pytest.raises(StripeUnavailableError):
+            await open_session(PaymentClient(hurried))
+    assert await open_session(client)
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:
-        with pytest.raises(StripeAwayError):
-            await open_session(Gateway(hurried))
-    assert await open_session(gateway)
+        with pytest.raises(StripeUnavailableError):
+            await open_session(PaymentClient(hurried))
+    assert await open_session(client)
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_key_that_is_in_use_is_asked_again_later(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_key_that_is_in_use_is_asked_again_later(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "delay", seconds=30)
-    first = asyncio.create_task(open_session(gateway))
+    first = asyncio.create_task(open_session(client))
     while not sim.world.store.answers:
         await asyncio.sleep(0.005)
-    with pytest.raises(StripeAwayError, match="in-progress"):
-        await open_session(gateway)
+    with pytest.raises(StripeUnavailableError, match="in-progress"):
+        await open_session(client)
     await sim.control("/faults", "DELETE")
-    assert await first == await open_session(gateway)
+    assert await first == await open_session(client)
 
 
 @pytest.mark.parametrize("status", [409, 429])
-async def test_stripe_saying_not_now_is_no_refusal(sim: Simulated, gateway: Gateway, status: int) -> None:
+async def test_stripe_saying_not_now_is_no_refusal(sim: Simulated, client: PaymentClient, status: int) -> None:
     await fail(sim, "*", status=status, stored=False, times=3)
-    with pytest.raises(StripeAwayError):
-        await open_session(gateway)
-    with pytest.raises(StripeAwayError):
-        await gateway.look(session_id="cs_test_1")
-    with pytest.raises(StripeAwayError):
-        await gateway.close("cs_test_1", session_id="cs_test_1", give_back=True)
-    assert await open_session(gateway)
+    with pytest.raises(StripeUnavailableError):
+        await open_session(client)
+    with pytest.raises(StripeUnavailableError):
+        await client.check(session_id="cs_test_1")
+    with pytest.raises(StripeUnavailableError):
+        await client.close("cs_test_1", session_id="cs_test_1", cancel_authorized=True)
+    assert await open_session(client)
 
 
-async def test_a_refusal_names_the_parameter(gateway: Gateway) -> None:
+async def test_a_refusal_names_the_parameter(client: PaymentClient) -> None:
     wrong = params()
     wrong["line_items"].append({"quantity": 1, "price": "price_nowhere"})
     with pytest.raises(StripeRefusedError) as refused:
-        await gateway.open_session(wrong, KEY, begun_at=now())
+        await client.open_session(wrong, KEY, begun_at=now())
     assert (refused.value.code, refused.value.param) == ("resource_missing", "line_items[1][price]")
     assert refused.value.callers_fault
 
 
 async def test_a_key_that_stripe_does_not_know_is_not_the_callers_fault(sim: Simulated) -> None:
     async with stripe_client(sim.url, api_key="sk_live_x") as stranger:
-        for call in (open_session(Gateway(stranger)), Gateway(stranger).look(intent_id="pi_1")):
+        for call in (open_session(PaymentClient(stranger)), PaymentClient(stranger).check(intent_id="pi_1")):
             with pytest.raises(StripeRefusedError) as refused:
                 await call
             assert not refused.value.callers_fault
 
 
-async def test_one_key_for_two_carts_is_refused_as_such(gateway: Gateway) -> None:
-    await open_session(gateway)
+async def test_one_key_for_two_carts_is_refused_as_such(client: PaymentClient) -> None:
+    await open_session(client)
     with pytest.raises(StripeRefusedError) as refused:
-        await open_session(gateway, locale="de")
+        await open_session(client, locale="de")
     assert refused.value.code == IDEMPOTENCY_ERROR
 
 
-async def test_a_key_longer_than_stripes_limit_opens_one_session_too(sim: Simulated, gateway: Gateway) -> None:
-    opened = [await gateway.open_session(params(), f"checkout:{'x' * 300}", begun_at=now()) for _ in range(2)]
+async def test_a_key_longer_than_stripes_limit_opens_one_session_too(sim: Simulated, client: PaymentClient) -> None:
+    opened = [await client.open_session(params(), f"checkout:{'x' * 300}", begun_at=now()) for _ in range(2)]
     assert opened[0] == opened[1]
     assert await sessions(sim) == ["open"]
 
 
-async def test_what_stripe_does_not_have_is_unknown(gateway: Gateway) -> None:
-    assert (await gateway.look(session_id="cs_test_none")).state is State.UNKNOWN
-    assert (await gateway.look(intent_id="pi_none")).state is State.UNKNOWN
-    closed = await gateway.close("cs_test_none", session_id="cs_test_none", give_back=True)
-    assert closed.state is State.UNKNOWN
+async def test_what_stripe_does_not_have_is_unknown(client: PaymentClient) -> None:
+    assert (await client.check(session_id="cs_test_none")).state is PaymentState.UNKNOWN
+    assert (await client.check(intent_id="pi_none")).state is PaymentState.UNKNOWN
+    closed = await client.close("cs_test_none", session_id="cs_test_none", cancel_authorized=True)
+    assert closed.state is PaymentState.UNKNOWN
 
 
-async def test_an_open_page_is_closed(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway)
-    for give_back in (True, False):
-        closed = await gateway.close(session, session_id=session, give_back=give_back)
-        assert closed.state is State.UNPAYABLE
+async def test_an_open_page_is_closed(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client)
+    for cancel in (True, False):
+        closed = await client.close(session, session_id=session, cancel_authorized=cancel)
+        assert closed.state is PaymentState.UNPAYABLE
     assert await status_of(sim, session) == "expired"
     assert await statuses(sim, "checkout.sessions.expire") == [200]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_paid_in_the_moment_of_closing_is_paid(sim: Simulated, gateway: Gateway, when: str) -> None:
-    session = await open_session(gateway)
+async def test_paid_in_the_moment_of_closing_is_paid(sim: Simulated, client: PaymentClient, when: str) -> None:
+    session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", "pay", when=when)
-    closed = await gateway.close(session, session_id=session, give_back=True)
-    assert (closed.state, closed.intent_id) == (State.PAID, (await sim.books(session))["payment_intent"])
+    closed = await client.close(session, session_id=session, cancel_authorized=True)
+    assert (closed.state, closed.intent_id) == (PaymentState.PAID, (await sim.books(session))["payment_intent"])
 
 
-@pytest.mark.parametrize(("how", "state"), [("card", State.PAID), ("debit", State.PROCESSING)])
-async def test_a_page_that_was_paid_on_is_left_alone(sim: Simulated, gateway: Gateway, how: str, state: State) -> None:
-    session = await open_session(gateway)
+@pytest.mark.parametrize(("how", "state"), [("card", PaymentState.PAID), ("debit", PaymentState.PROCESSING)])
+async def test_a_page_that_was_paid_on_is_left_alone(
+    sim: Simulated, client: PaymentClient, how: str, state: PaymentState
+) -> None:
+    session = await open_session(client)
     intent = await paid(sim, session, how)
-    closed = await gateway.close(session, session_id=session, give_back=True)
+    closed = await client.close(session, session_id=session, cancel_authorized=True)
     assert (closed.state, closed.intent_id) == (state, intent)
     assert await statuses(sim, "checkout.sessions.expire") == []
 
 
 @pytest.mark.parametrize(
-    ("give_back", "state", "money"),
-    [(True, State.UNPAYABLE, "canceled"), (False, State.AUTHORIZED, "requires_capture")],
+    ("cancel", "state", "money"),
+    [(True, PaymentState.UNPAYABLE, "canceled"), (False, PaymentState.AUTHORIZED, "requires_capture")],
 )
 async def test_an_authorised_payment_is_cancelled_only_where_nobody_wants_the_hold(
-    sim: Simulated, gateway: Gateway, *, give_back: bool, state: State, money: str
+    sim: Simulated, client: PaymentClient, *, cancel: bool, state: PaymentState, money: str
 ) -> None:
-    session = await open_session(gateway, capture_method="manual")
+    session = await open_session(client, capture_method="manual")
     await paid(sim, session)
-    closed = await gateway.close(session, session_id=session, give_back=give_back)
+    closed = await client.close(session, session_id=session, cancel_authorized=cancel)
     assert closed.state is state
     assert (await sim.books(session))["status"] == money
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_500_to_the_close_is_looked_into(sim: Simulated, gateway: Gateway, when: str) -> None:
-    session = await open_session(gateway)
+async def test_a_500_to_the_close_is_looked_into(sim: Simulated, client: PaymentClient, when: str) -> None:
+    session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", when=when)
-    closed = await gateway.close(session, session_id=session, give_back=False)
-    assert closed.state is State.UNPAYABLE
+    closed = await client.close(session, session_id=session, cancel_authorized=False)
+    assert closed.state is PaymentState.UNPAYABLE
     assert await status_of(sim, session) == "expired"
 
 
-async def test_a_page_that_cannot_be_closed_is_not_called_closed(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway)
+async def test_a_page_that_cannot_be_closed_is_not_called_closed(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", times=9)
     for _ in range(3):
-        with pytest.raises(StripeAwayError):
-            await gateway.close(session, session_id=session, give_back=False)
-    assert (await gateway.close(session, session_id=session, give_back=False)).state is State.UNPAYABLE
+        with pytest.raises(StripeUnavailableError):
+            await client.close(session, session_id=session, cancel_authorized=False)
+    assert (await client.close(session, session_id=session, cancel_authorized=False)).state is PaymentState.UNPAYABLE
 
 
-async def test_a_close_that_is_not_answered_is_repeated_with_its_key(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway)
+async def test_a_close_that_is_not_answered_is_repeated_with_its_key(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", "timeout", when="before", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:
-        with pytest.raises(StripeAwayError):
-            await Gateway(hurried).close(session, session_id=session, give_back=False)
-    assert (await gateway.close(session, session_id=session, give_back=False)).state is State.UNPAYABLE
+        with pytest.raises(StripeUnavailableError):
+            await PaymentClient(hurried).close(session, session_id=session, cancel_authorized=False)
+    assert (await client.close(session, session_id=session, cancel_authorized=False)).state is PaymentState.UNPAYABLE
     calls = await sim.control("/calls", "GET")
     keys = {each["idempotency_key"] for each in calls if each["operation"] == "checkout.sessions.expire"}
     assert keys == {f"{session}:close"}
@@ -264,98 +269,100 @@ async def intent_of_the_shops_own(sim: Simulated, **fields: Any) -> str:
     return made.id
 
 
-async def test_a_payment_without_a_page_is_cancelled(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_payment_without_a_page_is_cancelled(sim: Simulated, client: PaymentClient) -> None:
     intent = await intent_of_the_shops_own(sim)
     for _ in range(2):
-        assert (await gateway.close(intent, intent_id=intent, give_back=False)).state is State.UNPAYABLE
+        assert (await client.close(intent, intent_id=intent, cancel_authorized=False)).state is PaymentState.UNPAYABLE
     assert (await sim.books(intent))["status"] == "canceled"
     assert await statuses(sim, "payment_intents.cancel") == [200]
 
 
-async def test_a_payment_known_only_by_its_id_is_closed_by_its_page(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway)
+async def test_a_payment_known_only_by_its_id_is_closed_by_its_page(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client)
     intent = await paid(sim, session, "declined")
-    assert (await gateway.look(intent_id=intent)).state is State.OPEN
+    assert (await client.check(intent_id=intent)).state is PaymentState.OPEN
     for _ in range(2):
-        assert (await gateway.close(intent, intent_id=intent, give_back=False)).state is State.UNPAYABLE
+        assert (await client.close(intent, intent_id=intent, cancel_authorized=False)).state is PaymentState.UNPAYABLE
     assert await status_of(sim, session) == "expired"
 
 
-async def test_a_capture_takes_the_money_once(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway, capture_method="manual")
+async def test_a_capture_takes_the_money_once(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client, capture_method="manual")
     intent = await paid(sim, session)
     await fail(sim, "payment_intents.capture", when="after")
     for _ in range(2):
-        assert (await gateway.capture(intent, f"capture:{intent}")).state is State.PAID
+        assert (await client.capture(intent, f"capture:{intent}")).state is PaymentState.PAID
     assert (await sim.books(intent))["captured"] == 2500
 
 
-async def test_money_that_is_no_longer_there_cannot_be_captured(sim: Simulated, gateway: Gateway) -> None:
-    session = await open_session(gateway, capture_method="manual")
+async def test_money_that_is_no_longer_there_cannot_be_captured(sim: Simulated, client: PaymentClient) -> None:
+    session = await open_session(client, capture_method="manual")
     intent = await paid(sim, session)
     await sim.stripe.v1.payment_intents.cancel_async(intent)
     with pytest.raises(StripeRefusedError, match="canceled"):
-        await gateway.capture(intent, f"capture:{intent}")
+        await client.capture(intent, f"capture:{intent}")
 
 
 @pytest.mark.parametrize("when", [None, "before", "after"])
-async def test_money_goes_back_in_exactly_one_refund(sim: Simulated, gateway: Gateway, when: str | None) -> None:
-    intent = await paid(sim, await open_session(gateway))
+async def test_money_goes_back_in_exactly_one_refund(sim: Simulated, client: PaymentClient, when: str | None) -> None:
+    intent = await paid(sim, await open_session(client))
     if when is not None:
         await fail(sim, "refunds.create", when=when)
     for _ in range(2):
-        assert (await gateway.give_back(intent, "refund:h1", HOLD)).state is State.REFUNDED
+        assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.REFUNDED
     books = await sim.books(intent)
     assert (len(books["refunds"]), books["net"]) == (1, 0)
 
 
-async def test_two_who_give_the_money_back_at_once_refund_it_once(sim: Simulated, gateway: Gateway) -> None:
-    intent = await paid(sim, await open_session(gateway))
-    await asyncio.gather(*(gateway.give_back(intent, f"refund:{n}", HOLD) for n in range(4)))
+async def test_two_who_give_the_money_back_at_once_refund_it_once(sim: Simulated, client: PaymentClient) -> None:
+    intent = await paid(sim, await open_session(client))
+    await asyncio.gather(*(client.refund_or_cancel(intent, f"refund:{n}", HOLD) for n in range(4)))
     books = await sim.books(intent)
     assert (len(books["refunds"]), books["net"]) == (1, 0)
 
 
-async def test_what_a_person_gave_back_is_not_given_back_again(sim: Simulated, gateway: Gateway) -> None:
-    intent = await paid(sim, await open_session(gateway))
+async def test_what_a_person_gave_back_is_not_given_back_again(sim: Simulated, client: PaymentClient) -> None:
+    intent = await paid(sim, await open_session(client))
     await sim.stripe.v1.refunds.create_async({"payment_intent": intent, "amount": 700})
-    assert (await gateway.give_back(intent, "refund:h1", HOLD)).state is State.REFUNDED
+    assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.REFUNDED
     assert [each["amount"] for each in (await sim.books(intent))["refunds"]] == [700, 1800]
-    assert (await gateway.give_back(intent, "refund:h1:later", HOLD)).state is State.REFUNDED
+    assert (await client.refund_or_cancel(intent, "refund:h1:later", HOLD)).state is PaymentState.REFUNDED
     assert (await sim.books(intent))["net"] == 0
 
 
-async def test_what_was_only_authorised_is_cancelled_in_place_of_a_refund(sim: Simulated, gateway: Gateway) -> None:
-    intent = await paid(sim, await open_session(gateway, capture_method="manual"))
-    assert (await gateway.give_back(intent, "refund:h1", HOLD)).state is State.UNPAYABLE
+async def test_what_was_only_authorised_is_cancelled_in_place_of_a_refund(
+    sim: Simulated, client: PaymentClient
+) -> None:
+    intent = await paid(sim, await open_session(client, capture_method="manual"))
+    assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.UNPAYABLE
     books = await sim.books(intent)
     assert (books["status"], books["captured"], books["refunds"]) == ("canceled", 0, [])
 
 
-async def test_a_refused_refund_is_tried_anew_the_next_time(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_refused_refund_is_tried_anew_the_next_time(sim: Simulated, client: PaymentClient) -> None:
     """Stripe keeps the refusal under its key for a day; the balance may be there an hour later."""
-    intent = await paid(sim, await open_session(gateway))
+    intent = await paid(sim, await open_session(client))
     await fail(sim, "refunds.create", status=400, code="insufficient_funds", times=2)
     for _ in range(2):
         with pytest.raises(StripeRefusedError) as refused:
-            await gateway.give_back(intent, "refund:h1", HOLD)
+            await client.refund_or_cancel(intent, "refund:h1", HOLD)
         assert refused.value.code == "insufficient_funds"
-    assert (await gateway.give_back(intent, "refund:h1", HOLD)).state is State.REFUNDED
+    assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.REFUNDED
     assert len((await sim.books(intent))["refunds"]) == 1
 
 
-async def test_a_disputed_payment_is_not_refunded(sim: Simulated, gateway: Gateway) -> None:
-    intent = await paid(sim, await open_session(gateway))
+async def test_a_disputed_payment_is_not_refunded(sim: Simulated, client: PaymentClient) -> None:
+    intent = await paid(sim, await open_session(client))
     await sim.control(f"/payment_intents/{intent}/dispute")
     with pytest.raises(StripeRefusedError) as refused:
-        await gateway.give_back(intent, "refund:h1", HOLD)
+        await client.refund_or_cancel(intent, "refund:h1", HOLD)
     assert refused.value.code == "charge_disputed"
 
 
-async def test_a_session_is_asked_for_with_the_time_at_which_it_ends(sim: Simulated, gateway: Gateway) -> None:
+async def test_a_session_is_asked_for_with_the_time_at_which_it_ends(sim: Simulated, client: PaymentClient) -> None:
     ends = (now() + timedelta(minutes=35)).replace(microsecond=0)
-    opened = await gateway.open_session({**params(), "expires_at": int(ends.timestamp())}, KEY, begun_at=now())
+    opened = await client.open_session({**params(), "expires_at": int(ends.timestamp())}, KEY, begun_at=now())
     assert opened.expires_at == ends
     assert opened.url is not None
     await sim.control("/clock", advance=36 * 60)
-    assert (await gateway.look(session_id=opened.session_id)).state is State.UNPAYABLE
+    assert (await client.check(session_id=opened.session_id)).state is PaymentState.UNPAYABLE

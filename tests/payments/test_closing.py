@@ -9,7 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
-from payments.grace_periods import GRACES
+from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop, until
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
 from workflows.messages import Cancel
@@ -80,7 +80,7 @@ async def test_a_debit_found_at_the_deadline_is_waited_for(shop: Shop) -> None:
     await lose_webhooks(shop)
     made = await checkout(shop, "deadline")
     await shop.pay(made["checkoutSessionId"], "debit")
-    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
+    await until_it_waits_for(shop, made, GRACE_SECONDS_BY_METHOD["sepa_debit"])
     assert await shop.stock() == (9, 1)
     await shop.stripe.control("/faults", "DELETE")
     await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle")
@@ -93,7 +93,7 @@ async def test_a_cancel_waits_for_a_debit_under_way(shop: Shop, comes: bool) -> 
     made = await checkout(shop, "release")
     await shop.pay(made["checkoutSessionId"], "debit")
     await shop.stack.run_of(made["holdId"]).signal("cancel", Cancel("shopper", "gone home"))
-    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
+    await until_it_waits_for(shop, made, GRACE_SECONDS_BY_METHOD["sepa_debit"])
     await shop.stripe.control("/faults", "DELETE")
     await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle", ok=comes)
     if comes:
@@ -160,8 +160,8 @@ async def test_a_debit_that_is_under_way_after_its_grace_gives_the_stock_back_wi
     shop, time = skipping
     made = await shop.checkout()
     await shop.pay(made["checkoutSessionId"], "debit")
-    await until_it_waits_for(shop, made, GRACES["sepa_debit"])
-    await time.fast_forward(shop.stack.run_of(made["holdId"]), GRACES["sepa_debit"] + 60)
+    await until_it_waits_for(shop, made, GRACE_SECONDS_BY_METHOD["sepa_debit"])
+    await time.fast_forward(shop.stack.run_of(made["holdId"]), GRACE_SECONDS_BY_METHOD["sepa_debit"] + 60)
     await shop.until_status(made["holdId"], "expired")
     assert shop.stack.counted("inventory_payment_trouble") == 1
     assert await shop.stock() == (10, 0)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from payments.events import HANDLED
-from payments.grace_periods import GRACES
+from payments.events import HANDLED_EVENT_TYPES
+from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, event, named, until
 from workflows.messages import Cancel
@@ -24,7 +24,7 @@ async def shop(corner: Shop) -> Shop:
 
 async def only(shop: Shop, *kinds: str) -> None:
     """Have the simulator send no other webhooks than these; for the rest of the test."""
-    for kind in HANDLED - set(kinds):
+    for kind in HANDLED_EVENT_TYPES - set(kinds):
         await shop.stripe.control("/faults", on="webhook", effect="drop", match=kind, times=None)
 
 
@@ -98,7 +98,7 @@ async def test_a_completed_session_whose_money_is_under_way_waits_as_long_as_its
     await only(shop, "checkout.session.completed")
     made = await checkout_in(shop, currency)
     await shop.pay(made["checkoutSessionId"], how)
-    await until_it_lives_for(shop, made["holdId"], GRACES[method])
+    await until_it_lives_for(shop, made["holdId"], GRACE_SECONDS_BY_METHOD[method])
     assert await shop.stock() == (9, 1)
     assert (await shop.stripe.books(made["checkoutSessionId"]))["captured"] == 0
 
@@ -139,7 +139,7 @@ async def test_money_that_will_not_come_lets_a_cancel_through_that_waited_for_it
     await only(shop, "payment_intent.processing", "checkout.session.async_payment_failed")
     made = await checkout_in(shop, "eur")
     await shop.pay(made["checkoutSessionId"], "debit")
-    await until_it_lives_for(shop, made["holdId"], GRACES["sepa_debit"])
+    await until_it_lives_for(shop, made["holdId"], GRACE_SECONDS_BY_METHOD["sepa_debit"])
     await shop.stack.run_of(made["holdId"]).signal("cancel", Cancel("shopper", "gone home"))
     assert await shop.stock() == (9, 1)
     await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle", ok=False)
@@ -224,7 +224,7 @@ async def test_a_payment_under_way_waits_as_long_as_its_method_takes_from_the_fi
     await only(shop, "payment_intent.processing")
     made = await checkout_in(shop, "eur")
     await shop.pay(made["checkoutSessionId"], "debit")
-    await until_it_lives_for(shop, made["holdId"], GRACES["sepa_debit"])
+    await until_it_lives_for(shop, made["holdId"], GRACE_SECONDS_BY_METHOD["sepa_debit"])
     first = await shop.stack.read(made["holdId"])
 
     intent = await shop.intent_of(made["checkoutSessionId"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from payments.events import HANDLED
+from payments.events import HANDLED_EVENT_TYPES
 from tests.paying import Shop, event, named, until
 
 Made = dict[str, Any]
@@ -17,7 +17,7 @@ async def shop(corner: Shop) -> Shop:
 
 async def only(shop: Shop, *kinds: str) -> None:
     """Have the simulator send no other webhooks than these; for the rest of the test."""
-    for kind in HANDLED - set(kinds):
+    for kind in HANDLED_EVENT_TYPES - set(kinds):
         await shop.stripe.control("/faults", on="webhook", effect="drop", match=kind, times=None)
 
 
@@ -62,7 +62,7 @@ async def test_a_refund_by_hand_is_noted_and_puts_nothing_back(shop: Shop, kind:
 
 async def test_a_dispute_is_noted_and_puts_nothing_back(shop: Shop) -> None:
     made = await bought(shop)
-    kinds = sorted(kind for kind in HANDLED if kind.startswith("charge.dispute."))
+    kinds = sorted(kind for kind in HANDLED_EVENT_TYPES if kind.startswith("charge.dispute."))
     before = [counted(shop, kind, "recorded") for kind in kinds]
     await shop.stripe.control(f"/payment_intents/{made['paymentIntentId']}/dispute")
     await shop.until_heard("charge.dispute.created", made["checkoutSessionId"])
@@ -114,7 +114,7 @@ async def _waits(case: Any) -> bool:
 # After the end: committed is final, and what has ended hears of money only
 
 
-@pytest.mark.parametrize("kind", sorted(HANDLED))
+@pytest.mark.parametrize("kind", sorted(HANDLED_EVENT_TYPES))
 async def test_after_the_sale_no_event_changes_it(shop: Shop, kind: str) -> None:
     made = await bought(shop)
     row = await shop.stack.read(made["holdId"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from payments.events import HANDLED
-from payments.grace_periods import DAY, DEFAULT_GRACE_SECONDS, GRACES
+from payments.events import HANDLED_EVENT_TYPES
+from payments.grace_periods import DAY, DEFAULT_GRACE_SECONDS, GRACE_SECONDS_BY_METHOD
 from tests.client.faulty_server import HOLD_ID, lying, resets, says
 from tests.paying import Shop
 from tests.stack import AUTHORITY_TOKEN
@@ -94,12 +94,12 @@ async def test_the_edge_workers_example_asks_again_with_one_key_and_believes_no_
 
 def test_the_table_of_graces_is_that_of_the_code() -> None:
     told = {method: int(days) * DAY for method, days in re.findall(r"\[`(\w+)`\]\(https\S+\) \| (\d+) \|", PAGE)}
-    assert told == GRACES
+    assert told == GRACE_SECONDS_BY_METHOD
     assert f"| any other | {DEFAULT_GRACE_SECONDS // DAY} |" in PAGE
 
 
 def test_every_event_that_is_handled_is_in_the_table() -> None:
     table = PAGE[PAGE.index("| Event |") : PAGE.index("An event is answered")]
     named = set(re.findall(r"`((?:checkout|payment_intent|charge|refund)\.[a-z_.*]+)`", table))
-    disputes = {event for event in HANDLED if event.startswith("charge.dispute.")}
-    assert named - {"charge.dispute.*"} == HANDLED - disputes
+    disputes = {event for event in HANDLED_EVENT_TYPES if event.startswith("charge.dispute.")}
+    assert named - {"charge.dispute.*"} == HANDLED_EVENT_TYPES - disputes

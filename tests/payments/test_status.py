@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from payments.client import Gateway
-from payments.status import Standing, State
+from payments.client import PaymentClient
+from payments.status import PaymentState, PaymentStatus
 from tests.simulated import Simulated, simulated
 
 EUR = {"currency": "eur", "unit_amount": 1250, "product_data": {"name": "Tee"}}
@@ -31,8 +31,8 @@ async def opened(sim: Simulated, price: dict[str, Any] = EUR, **fields: Any) -> 
     return (await sim.stripe.v1.checkout.sessions.create_async(wanted)).id
 
 
-async def look(sim: Simulated, session_id: str) -> Standing:
-    return await Gateway(sim.stripe).look(session_id=session_id)
+async def check(sim: Simulated, session_id: str) -> PaymentStatus:
+    return await PaymentClient(sim.stripe).check(session_id=session_id)
 
 
 async def paid(sim: Simulated, session_id: str, how: str, **fields: Any) -> str:
@@ -42,8 +42,8 @@ async def paid(sim: Simulated, session_id: str, how: str, **fields: Any) -> str:
 
 async def test_a_new_page_is_open_and_has_no_payment_yet(sim: Simulated) -> None:
     session = await opened(sim, metadata={"shop_id": "shop-1"})
-    found = await look(sim, session)
-    assert (found.state, found.session_id, found.intent_id) == (State.OPEN, session, None)
+    found = await check(sim, session)
+    assert (found.state, found.session_id, found.intent_id) == (PaymentState.OPEN, session, None)
     assert found.metadata == {"shop_id": "shop-1"}
     assert found.expires_at is not None
     assert found.expires_at > datetime.now(UTC)
@@ -53,55 +53,55 @@ async def test_a_new_page_is_open_and_has_no_payment_yet(sim: Simulated) -> None
 @pytest.mark.parametrize(
     ("how", "price", "state", "method"),
     [
-        ("card", EUR, State.PAID, "card"),
-        ("declined", EUR, State.OPEN, "card"),
-        ("3ds", EUR, State.OPEN, None),
-        ("debit", EUR, State.PROCESSING, "sepa_debit"),
-        ("voucher", JPY, State.PROCESSING, "konbini"),
+        ("card", EUR, PaymentState.PAID, "card"),
+        ("declined", EUR, PaymentState.OPEN, "card"),
+        ("3ds", EUR, PaymentState.OPEN, None),
+        ("debit", EUR, PaymentState.PROCESSING, "sepa_debit"),
+        ("voucher", JPY, PaymentState.PROCESSING, "konbini"),
     ],
 )
 async def test_each_way_to_pay_stands_so(
-    sim: Simulated, how: str, price: dict[str, Any], state: State, method: str | None
+    sim: Simulated, how: str, price: dict[str, Any], state: PaymentState, method: str | None
 ) -> None:
     session = await opened(sim, price)
     intent = await paid(sim, session, how)
-    by_session, by_intent = await look(sim, session), await Gateway(sim.stripe).look(intent_id=intent)
+    by_session, by_intent = await check(sim, session), await PaymentClient(sim.stripe).check(intent_id=intent)
     assert (by_session.state, by_session.intent_id, by_session.method) == (state, intent, method)
     assert (by_intent.state, by_intent.intent_id, by_intent.method) == (state, intent, method)
 
 
-@pytest.mark.parametrize(("ok", "state"), [(True, State.PAID), (False, State.UNPAYABLE)])
+@pytest.mark.parametrize(("ok", "state"), [(True, PaymentState.PAID), (False, PaymentState.UNPAYABLE)])
 @pytest.mark.parametrize(("how", "price"), [("debit", EUR), ("voucher", JPY)])
 async def test_money_that_takes_its_time_comes_or_does_not(
-    sim: Simulated, how: str, price: dict[str, Any], ok: bool, state: State
+    sim: Simulated, how: str, price: dict[str, Any], ok: bool, state: PaymentState
 ) -> None:
     session = await opened(sim, price)
     intent = await paid(sim, session, how)
     await sim.control(f"/payment_intents/{intent}/settle", ok=ok)
-    assert (await look(sim, session)).state is state
+    assert (await check(sim, session)).state is state
 
 
 async def test_a_card_that_is_only_authorised_waits_for_its_capture(sim: Simulated) -> None:
     session = await opened(sim, payment_intent_data={"capture_method": "manual"})
     intent = await paid(sim, session, "card")
-    assert (await look(sim, session)).state is State.AUTHORIZED
+    assert (await check(sim, session)).state is PaymentState.AUTHORIZED
     await sim.stripe.v1.payment_intents.cancel_async(intent)
-    assert (await look(sim, session)).state is State.UNPAYABLE
+    assert (await check(sim, session)).state is PaymentState.UNPAYABLE
 
 
-@pytest.mark.parametrize(("amount", "state"), [(1000, State.PAID), (2500, State.REFUNDED)])
-async def test_a_payment_is_refunded_once_all_of_it_is(sim: Simulated, amount: int, state: State) -> None:
+@pytest.mark.parametrize(("amount", "state"), [(1000, PaymentState.PAID), (2500, PaymentState.REFUNDED)])
+async def test_a_payment_is_refunded_once_all_of_it_is(sim: Simulated, amount: int, state: PaymentState) -> None:
     session = await opened(sim)
     intent = await paid(sim, session, "card")
     await sim.stripe.v1.refunds.create_async({"payment_intent": intent, "amount": amount})
-    assert (await look(sim, session)).state is state
+    assert (await check(sim, session)).state is state
 
 
 async def test_an_expired_page_cannot_be_paid_on(sim: Simulated) -> None:
     session = await opened(sim)
     await sim.control(f"/sessions/{session}/expire")
-    found = await look(sim, session)
-    assert (found.state, found.url) == (State.UNPAYABLE, None)
+    found = await check(sim, session)
+    assert (found.state, found.url) == (PaymentState.UNPAYABLE, None)
 
 
 @pytest.mark.parametrize("how", ["declined", "3ds"])
@@ -109,18 +109,18 @@ async def test_an_expired_page_takes_its_unfinished_payment_with_it(sim: Simulat
     session = await opened(sim)
     await paid(sim, session, how)
     await sim.control(f"/sessions/{session}/expire")
-    assert (await look(sim, session)).state is State.UNPAYABLE
+    assert (await check(sim, session)).state is PaymentState.UNPAYABLE
 
 
 async def test_money_that_landed_on_an_expired_page_is_there_all_the_same(sim: Simulated) -> None:
     session = await opened(sim)
     await sim.control(f"/sessions/{session}/expire")
     await paid(sim, session, "card", late="expired")
-    assert (await look(sim, session)).state is State.PAID
+    assert (await check(sim, session)).state is PaymentState.PAID
 
 
 async def test_what_costs_nothing_is_paid_without_a_payment(sim: Simulated) -> None:
     session = await opened(sim, {**EUR, "unit_amount": 0})
     await sim.control(f"/sessions/{session}/pay")
-    found = await look(sim, session)
-    assert (found.state, found.intent_id) == (State.PAID, None)
+    found = await check(sim, session)
+    assert (found.state, found.intent_id) == (PaymentState.PAID, None)

@@ -15,7 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from dev.postgres import EmbeddedPostgres
-from payments.events import HANDLED
+from payments.events import HANDLED_EVENT_TYPES
 from tests.e2e.deployment import database_on
 from tests.e2e.wire import wire_to
 from tests.invariants import assert_stock_adds_up
@@ -211,7 +211,7 @@ async def test_a_payment_with_an_impossible_id_for_a_hold_of_ours_is_never_our_f
     hold_id = await held(shop)
     if ended:
         await shop.stack.post(hold_id, "release")
-    for kind in sorted(HANDLED):
+    for kind in sorted(HANDLED_EVENT_TYPES):
         answer = await shop.send(
             event(kind, {"id": payment_id, "payment_intent": payment_id, "metadata": named(hold_id)})
         )
@@ -336,7 +336,7 @@ EVENTS = JSON | st.fixed_dictionaries(
     {
         "id": st.just("evt_1") | JSON,
         "object": st.sampled_from(["event", "v2.core.event"]) | JSON,
-        "type": st.sampled_from(sorted(HANDLED)) | JSON,
+        "type": st.sampled_from(sorted(HANDLED_EVENT_TYPES)) | JSON,
         "livemode": JSON,
         "data": JSON | st.fixed_dictionaries({"object": OBJECTS}),
     }

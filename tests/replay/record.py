@@ -24,7 +24,7 @@ from core.telemetry import Telemetry
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from inventory.counts import ItemCount, count_items
-from payments.client import connected
+from payments.client import open_client
 from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP, environment
@@ -254,8 +254,8 @@ async def _record_on(database: str, address: str) -> dict[str, str]:
     await count_items(engine, SHOP, counts, actor="recorder")
     telemetry = Telemetry(CollectorRegistry())
     client = await Client.connect(address, data_converter=data_converter, identity="recorder")
-    async with simulated(seed=1) as stripe, connected(API_KEY, stripe.url) as gateway:
-        stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, gateway)
+    async with simulated(seed=1) as stripe, open_client(API_KEY, stripe.url) as payment_client:
+        stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, payment_client)
         async with make_worker(client, stock, payments, task_queue="recording"):
             told = await asyncio.gather(
                 *(_tell(client, stripe, "recording", hold, story) for hold, story in STORIES.values())
