@@ -30,7 +30,7 @@ from temporalio.worker import (
     WorkflowRunner,
 )
 
-from activities.background_worker import back_office
+from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
@@ -129,7 +129,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
                 payment_client = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
-            await stack.enter_async_context(back_office(client, settings, telemetry))
+            await stack.enter_async_context(background_worker(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()

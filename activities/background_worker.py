@@ -1,4 +1,4 @@
-"""The back office: audit, alerts and events, on a task queue and slots of their own, so that no hold waits for them."""
+"""The background worker: audit, alerts and events, on a task queue of their own, so that no hold waits for them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
 from activities.audit_schedule import schedule_audit
 from activities.events import EventActivities, make_http
-from activities.outbox_relay import Relay
+from activities.outbox_relay import OutboxRelay
 from core.database import create_engine
 from core.settings import TASK_QUEUE, Settings
 from core.telemetry import Telemetry
@@ -31,13 +31,13 @@ _CACHED_WORKFLOWS = 500
 _AGAIN_SECONDS = 15.0
 
 
-def back_office_queue(task_queue: str) -> str:
-    """Return the name of the back office's task queue."""
+def background_task_queue(task_queue: str) -> str:
+    """Return the name of its task queue."""
     return f"{task_queue}-back-office"
 
 
 @asynccontextmanager
-async def back_office(
+async def background_worker(
     client: Client,
     settings: Settings,
     telemetry: Telemetry,
@@ -46,14 +46,14 @@ async def back_office(
     workflow_runner: WorkflowRunner | None = None,
     scheduled: bool = True,
 ) -> AsyncIterator[None]:
-    """Run the back office while the block runs, on connections of its own. `task_queue` is that of the holds."""
+    """Run the background worker while the block runs. `task_queue` is the queue of the holds."""
     engine = create_engine(settings, pool_size=_CONNECTIONS)
-    queue = back_office_queue(task_queue)
+    queue = background_task_queue(task_queue)
     http = make_http()
     audit = AuditActivities(engine, client, settings, telemetry, task_queue=task_queue)
     events = EventActivities(http, settings, telemetry)
     alerts = AlertActivities(engine, settings, telemetry)
-    relay = Relay(engine, client, settings, telemetry, task_queue=queue)
+    relay = OutboxRelay(engine, client, settings, telemetry, task_queue=queue)
     worker = Worker(
         client,
         task_queue=queue,

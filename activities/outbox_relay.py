@@ -30,7 +30,7 @@ _AT_ONCE = 8
 Group = tuple[str, str | None, str | None, str | None]
 
 
-class Relay:
+class OutboxRelay:
     """Runs in every worker; one at a time has its turn."""
 
     def __init__(

@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities.background_worker import back_office
+from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from api.app import create_app
@@ -106,9 +106,9 @@ class Stack:
             cached_workflows=self.cached_workflows,
         )
 
-    def back_office(self) -> AbstractAsyncContextManager[None]:
+    def background_worker(self) -> AbstractAsyncContextManager[None]:
         """Run the audit, the alerts and the events of this stack."""
-        return back_office(
+        return background_worker(
             self.temporal,
             self.settings,
             self.telemetry,
@@ -172,7 +172,7 @@ async def running_stack(
         )
         async with (
             stack.worker() if with_worker else nullcontext(),
-            stack.back_office() if with_worker else nullcontext(),
+            stack.background_worker() if with_worker else nullcontext(),
         ):
             yield stack
     await engine.dispose()

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.background_worker import back_office_queue
+from activities.background_worker import background_task_queue
 from core.database import fetch
 from holds.audit_workflows import RunAuditor
 from tests.invariants import assert_stock_adds_up
@@ -28,7 +28,7 @@ async def audited(stack: Stack, shop: str | None = SHOP) -> AuditReport:
         AuditWorkflow.run,
         AuditRequest(shop),
         id=f"audit-{uuid.uuid4().hex}",
-        task_queue=back_office_queue(stack.task_queue),
+        task_queue=background_task_queue(stack.task_queue),
     )
 
 
@@ -213,12 +213,12 @@ async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_ende
 async def test_what_cannot_be_looked_at_is_a_finding(database: str, temporal: Client) -> None:
     async with running_stack(database, temporal, with_worker=False) as stack:
         await by_hand(stack, 'ALTER TABLE "InventoryMovement" RENAME TO "Elsewhere"')
-        async with stack.back_office():
+        async with stack.background_worker():
             handle = await temporal.start_workflow(
                 AuditWorkflow.run,
                 AuditRequest(SHOP),
                 id=f"audit-{uuid.uuid4().hex}",
-                task_queue=back_office_queue(stack.task_queue),
+                task_queue=background_task_queue(stack.task_queue),
             )
             while not [a for a in (await handle.describe()).raw_description.pending_activities if a.attempt > 1]:
                 await asyncio.sleep(0.05)

@@ -12,8 +12,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.background_worker import back_office_queue
-from activities.outbox_relay import Relay
+from activities.background_worker import background_task_queue
+from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from inventory.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
@@ -44,9 +44,9 @@ def telling_stack(
     )
 
 
-def relay_of(stack: Stack) -> Relay:
-    queue = back_office_queue(stack.task_queue)
-    return Relay(stack.engine, stack.temporal, stack.settings, stack.telemetry, task_queue=queue)
+def relay_of(stack: Stack) -> OutboxRelay:
+    queue = background_task_queue(stack.task_queue)
+    return OutboxRelay(stack.engine, stack.temporal, stack.settings, stack.telemetry, task_queue=queue)
 
 
 class DiedError(Exception):
@@ -153,7 +153,7 @@ async def test_a_process_that_dies_before_it_forgets_tells_again_with_the_same_i
         hold = await stack.made()
         with pytest.raises(DiedError):
             await hand_over_and_die(stack)
-        async with stack.back_office():
+        async with stack.background_worker():
             await receiver.until(1)
             await stack.post(hold["holdId"], "commit")
             while receiver.of(hold["holdId"])[-1] != "hold.committed":
@@ -170,7 +170,7 @@ async def test_events_wait_in_the_database_while_nobody_hands_them_over(
         hold = await stack.made()
         await stack.run_of(hold["holdId"]).terminate()  # whatever becomes of the workflow
         await end(stack.engine, hold["holdId"], HoldStatus.RELEASED)
-        async with stack.back_office():
+        async with stack.background_worker():
             await receiver.until(2)
     assert receiver.of(hold["holdId"]) == ["hold.created", "hold.released"]
 
@@ -231,7 +231,7 @@ async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_told(
         HoldEventsWorkflow.run,
         HoldEvents(SHOP, "old"),
         id=hold_events_workflow_id(SHOP, f"old-{uuid.uuid4().hex}"),
-        task_queue=back_office_queue(telling.task_queue),
+        task_queue=background_task_queue(telling.task_queue),
         start_signal="happened",
         start_signal_args=[old],
     )
@@ -253,11 +253,11 @@ async def test_while_temporal_is_away_events_stay_where_they_are(
         await stack.put(10)
         hold = await stack.made()
         away = await Client.connect("127.0.0.1:1", lazy=True)
-        relay = Relay(stack.engine, away, stack.settings, stack.telemetry, task_queue="nobodys")
+        relay = OutboxRelay(stack.engine, away, stack.settings, stack.telemetry, task_queue="nobodys")
         with pytest.raises((RPCError, RuntimeError)):
             await relay.hand_over()
         assert len(await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {})) == 1
-        async with stack.back_office():
+        async with stack.background_worker():
             await receiver.until(1)
     assert receiver.of(hold["holdId"]) == ["hold.created"]
 

@@ -1,4 +1,4 @@
-"""Histories of the back office's workflows replay on today's: a silence of a day survives a deploy."""
+"""The committed histories of the background worker's workflows replay on the current code."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 
 from tests.replay.conftest import Replay
-from tests.replay.record_back_office import HISTORIES
+from tests.replay.record_background import HISTORIES
 from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
@@ -21,7 +21,7 @@ STORIES = {"audit-clean", "audit-with-findings", "events-delivered", "low-stock-
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
-async def test_a_committed_history_of_the_back_office_replays(file: Path, replay: Replay) -> None:
+async def test_a_committed_history_of_the_background_worker_replays(file: Path, replay: Replay) -> None:
     await replay([AuditWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow], history_of(file))
 
 

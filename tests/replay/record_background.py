@@ -1,6 +1,6 @@
-"""Record a history of each way that the back office's workflows can go: `python -m tests.replay.record_back_office`.
+"""Records histories of the background worker's workflows: `python -m tests.replay.record_background`.
 
-Run it once for each released version of them; histories of earlier versions stay and go on being replayed.
+Run it once for each release that changes them. Histories of earlier releases stay and are replayed too.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.workflow.test_hold_events import telling_stack
 from tests.workflow.test_low_stock import DAY, alerting_on, own_temporal
 from workflows.deliveries import hold_events_workflow_id
 
-HISTORIES = Path(__file__).parent / "back_office"
+HISTORIES = Path(__file__).parent / "background"
 
 
 async def _json(handle: WorkflowHandle[Any, Any]) -> str:
