@@ -34,13 +34,14 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
-from core.garbage_collection import collect_rarely
+from core.garbage_collection import collect_garbage_rarely
+from core.logging import configure_logging
+from core.metrics import Telemetry
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.settings import TASK_QUEUE, Settings, SettingsError
-from core.telemetry import Telemetry, configure_logging
 from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
-from core.tracing import Tracing, start_tracing
-from core.worker_versioning import deployment_of
+from core.tracing import ProcessTracing, start_tracing
+from core.worker_versioning import deployment_config
 from payments.client import open_client
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
@@ -102,7 +103,7 @@ def make_worker(
         # After a worker died its holds go to another one after this time: callers wait 5 s at most.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=deployment_of(build_id),
+        deployment_config=deployment_config(build_id),
     )
 
 
@@ -152,7 +153,7 @@ def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
 
 
 async def _connect_patiently(
-    settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: Tracing
+    settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: ProcessTracing
 ) -> Client | None:
     runtime = measured_runtime(sdk_metrics_port)
     log = structlog.get_logger("worker")
@@ -170,7 +171,7 @@ async def _connect_patiently(
 
 def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
-    collect_rarely()
+    collect_garbage_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
     # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts
     # the process (seen once in some twenty stops under load): it ends without.

@@ -11,8 +11,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.mail import send
 from core.database import DatabaseBusyError, DatabaseUnavailableError, fetch
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from workflows.deliveries import AlertsPort, LowStock
 
 _ITEM = """

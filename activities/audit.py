@@ -6,8 +6,8 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from holds.audit_stock import StockAuditor
 from holds.audit_text import of_drift, of_lost_run, of_stray_run
 from holds.audit_workflows import RunAuditor

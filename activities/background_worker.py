@@ -15,10 +15,10 @@ from activities.audit_schedule import schedule_audit
 from activities.events import EventActivities, make_http
 from activities.outbox_relay import OutboxRelay
 from core.database import create_engine
+from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
-from core.telemetry import Telemetry
 from core.temporal import SHUTDOWN_GRACE
-from core.worker_versioning import deployment_of
+from core.worker_versioning import deployment_config
 from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
@@ -71,7 +71,7 @@ async def background_worker(
         max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=_ACTIVITY_SLOTS,
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=deployment_of(settings.worker_build_id),
+        deployment_config=deployment_config(settings.worker_build_id),
     )
     tasks = [asyncio.create_task(relay.run())]
     if scheduled:

@@ -8,8 +8,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.signing import signed
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from workflows.deliveries import Delivery, EventsPort, Receiver
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)

@@ -11,8 +11,8 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from inventory.outbox import BATCH, Entry, turn
 from workflows import ui_text as legible
 from workflows.deliveries import Channel, Event, Fall, HoldEvents, LowItem, hold_events_workflow_id

@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from core.telemetry import Telemetry
+from core.metrics import Telemetry
 from inventory.outbox import note_hold_event
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError

@@ -9,8 +9,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.metrics import Telemetry
 from core.settings import LatePaymentPolicy
-from core.telemetry import Telemetry
 from inventory import hold_payments as payments
 from inventory import holds, reserve
 from inventory.settle import Settlement, settle

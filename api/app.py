@@ -18,9 +18,10 @@ from api.routes import checkout, holds, stock, system, webhooks
 from api.routes import stock_files as stockfiles
 from api.tracing import request_spans
 from core.database import create_engine
-from core.garbage_collection import collect_rarely
+from core.garbage_collection import collect_garbage_rarely
+from core.logging import configure_logging
+from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
-from core.telemetry import Telemetry, configure_logging
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.payments_service import Payments
@@ -36,7 +37,7 @@ def create_app(
     if settings is None:
         settings = Settings.read()
         configure_logging(settings.log_format, traced=bool(settings.spans_url))
-        collect_rarely()
+        collect_garbage_rarely()
     settings.require_tokens()
     telemetry = Telemetry(registry)
     telemetry.bypass.set(settings.bypass)

@@ -6,8 +6,8 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from payments.client import PaymentClient
 
 

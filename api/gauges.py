@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from core.telemetry import SHOP_LIMIT
+from core.metrics import SHOP_LIMIT
 from core.timeouts import within
 from inventory.gauges import active_holds, overdue_holds
 

@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, Problem
-from core.telemetry import Telemetry
+from core.metrics import Telemetry
 
 MAX_BODY_BYTES = 256 * 1024
 IMPORT_PATH = "/api/inventory/import"

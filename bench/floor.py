@@ -23,7 +23,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
 import worker as product
-from core.garbage_collection import collect_rarely
+from core.garbage_collection import collect_garbage_rarely
 from core.temporal import SHUTDOWN_GRACE, connect
 
 
@@ -126,7 +126,7 @@ async def work() -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["api", port]:
-            collect_rarely()  # as the product's
+            collect_garbage_rarely()  # as the product's
             uvicorn.run(
                 "bench.floor:create_app",
                 factory=True,
@@ -136,7 +136,7 @@ def main() -> None:
                 access_log=False,
             )
         case ["worker"]:
-            collect_rarely()
+            collect_garbage_rarely()
             uvloop.run(work())  # as the product's
         case _:
             sys.exit("python -m bench.floor api PORT | worker")

@@ -23,7 +23,7 @@ from bench.floor import floor_worker
 from bench.load import ITEMS, SHOP, Job, Kind, Result
 from bench.stack import App, Bench, running
 from core.database import create_engine, fetch
-from core.garbage_collection import collect_rarely
+from core.garbage_collection import collect_garbage_rarely
 from core.settings import Settings
 from core.temporal import connect
 
@@ -147,7 +147,7 @@ def _rate(turns: list[Result]) -> float:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["worker", step] if step in _STEPS:
-            collect_rarely()  # as the floor's
+            collect_garbage_rarely()  # as the floor's
             uvloop.run(_work(step))
         case _:
             main()

@@ -21,8 +21,8 @@ from api.responses import HoldOut
 from cli.archive import archive_command
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
+from core.metrics import Telemetry
 from core.settings import TASK_QUEUE
-from core.telemetry import Telemetry
 from holds.service import Lifecycle
 from holds.workflow_client import WorkflowCalls
 from inventory.audit import active_holds

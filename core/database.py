@@ -1,7 +1,8 @@
-"""The way to Postgres: one engine a process, each statement one round trip, failures told apart once."""
+"""Connects to Postgres, runs single statements, and classifies database errors."""
 
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -19,34 +20,35 @@ _QUERY_CANCELED = "57014"
 _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _BUSY_STATES = frozenset({_LOCK_NOT_AVAILABLE, _QUERY_CANCELED, _DEADLOCK, _SERIALIZATION})
-_AWAY_CLASSES = ("08", "53", "57P", "25006", "3D000")
-"""SQLSTATE beginnings of: connection failure, out of resources, shut-down or start-up, a read-only server (a replica),
-no such database."""
+_UNAVAILABLE_PREFIXES = ("08", "53", "57P", "25006", "3D000")
+"""SQLSTATE prefixes of: connection failure, out of resources, shutdown or startup, read-only server (a replica), no
+such database."""
 _NO_SUCH_TABLE = "42P01"
+_POOL_EXHAUSTED = "every connection of this process is in use"
 
 
 Row = Mapping[str, Any]
-"""A row by its columns' names."""
+"""A row as a mapping from column name to value."""
 
 
 class DatabaseBusyError(Exception):
-    """The rows could not be locked in time. Nothing was changed."""
+    """Row locks or a connection could not be obtained in time. Nothing was changed."""
 
 
 class DatabaseUnavailableError(Exception):
-    """Postgres did not answer. What was asked may or may not have been done."""
+    """Postgres did not answer. The statement may or may not have been executed."""
 
 
-class _ConnectionDiedError(DatabaseUnavailableError):
-    """The connection broke: another one may answer."""
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection broke, for example because Postgres was restarted. A new connection may work."""
 
 
 class NotMigratedError(DatabaseUnavailableError):
-    """The tables are not there. `holdfast migrate` makes them."""
+    """The tables do not exist. `holdfast migrate` creates them."""
 
 
 def connection_info(settings: Settings) -> str:
-    """Return the connection string, with the limits that hold on every connection added as start-up options."""
+    """Return the connection string, with the time limits of every connection added as startup options."""
     url = settings.database_url.get_secret_value()
     given = conninfo_to_dict(url)
     limits = (
@@ -55,12 +57,12 @@ def connection_info(settings: Settings) -> str:
         f"{' -c holdfast.events=on' if settings.events_url else ''}"
     )
     defaults = {"connect_timeout": "2", "application_name": "holdfast", "tcp_user_timeout": "10000"}
-    own = {name: value for name, value in defaults.items() if name not in given}
-    return make_conninfo(url, options=f"{given.get('options') or ''} {limits}".strip(), **own)
+    missing = {name: value for name, value in defaults.items() if name not in given}
+    return make_conninfo(url, options=f"{given.get('options') or ''} {limits}".strip(), **missing)
 
 
 def create_engine(settings: Settings, pool_size: int | None = None) -> AsyncEngine:
-    """Make the engine of a process. It connects on first use and again after Postgres was away."""
+    """Create the connection pool of a process. It connects on first use and reconnects after an outage."""
     info = connection_info(settings)
 
     async def connect() -> psycopg.AsyncConnection[Any]:
@@ -75,87 +77,100 @@ def create_engine(settings: Settings, pool_size: int | None = None) -> AsyncEngi
         max_overflow=0,
         pool_timeout=settings.lock_timeout_ms / 1000,
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_dead)
+    event.listen(engine.sync_engine, "checkout", _replace_closed_connection)
     return engine
 
 
-def _refuse_dead(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    """Have the pool replace an idle connection that has something to read: Postgres closed it (it was restarted).
+def _replace_closed_connection(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+    """Make the pool replace an idle connection that has unread data: Postgres has closed it.
 
-    Without, a restart would leave one dead connection after another to the statements that follow.
+    Otherwise, after a restart of Postgres, each pooled connection would fail one statement.
     """
-    watched = select.poll()
-    watched.register(connection.driver_connection.pgconn.socket, select.POLLIN)
-    if watched.poll(0):
+    poll = select.poll()
+    poll.register(connection.driver_connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
         raise exc.DisconnectionError
 
 
 async def fetch(engine: AsyncEngine, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
     """Run one statement in its own transaction, in one round trip, and return its rows.
 
-    A connection that proves dead (Postgres was restarted) is replaced and the statement run once more: every
-    statement of ours may be repeated. Raises DatabaseBusyError and DatabaseUnavailableError, and psycopg's own errors
-    for what is wrong with the statement.
+    If the connection is lost, the statement runs once more on a new one, so it must be idempotent. Raises
+    DatabaseBusyError, DatabaseUnavailableError, and psycopg's own errors for faults of the statement.
     """
     try:
         return await _fetch_once(engine, statement, parameters)
-    except _ConnectionDiedError:
+    except ConnectionLostError:
         return await _fetch_once(engine, statement, parameters)
 
 
 async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
-    """Run the statement on the driver's own cursor, on a connection of SQLAlchemy's pool.
+    """Run the statement on psycopg's cursor, on a connection of SQLAlchemy's pool.
 
-    Through SQLAlchemy's result layer the same statement costs twice the CPU. The connection is in autocommit, so there
-    is nothing to roll back when it is given back.
+    Through SQLAlchemy's result layer the same statement costs twice the CPU. The connection is in autocommit mode, so
+    nothing has to be rolled back when it is returned.
     """
     try:
-        borrowed = await engine.raw_connection()
+        pooled = await engine.raw_connection()
     except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
+        raise DatabaseBusyError(_POOL_EXHAUSTED) from error
     except psycopg.OperationalError as error:
         raise DatabaseUnavailableError(_first_line(error)) from error
-    driver: psycopg.AsyncConnection[Any] = borrowed.driver_connection  # type: ignore[assignment]
+    connection: psycopg.AsyncConnection[Any] = pooled.driver_connection  # type: ignore[assignment]
     try:
-        cursor = driver.cursor(row_factory=dict_row)
+        cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(statement, parameters)
-        answer = cursor.pgresult
-        return await cursor.fetchall() if answer and answer.status == ExecStatus.TUPLES_OK else ()
+        result = cursor.pgresult
+        return await cursor.fetchall() if result and result.status == ExecStatus.TUPLES_OK else ()
     except psycopg.Error as error:
-        if driver.closed:
-            raise _ConnectionDiedError(_first_line(error)) from error
-        if known := _known(error):
-            raise known from error
+        if connection.closed:
+            raise ConnectionLostError(_first_line(error)) from error
+        if classified := _classify(error):
+            raise classified from error
         raise
     finally:
-        # Dead, or not done with a statement that was cancelled: the pool makes a new one in its place.
-        if driver.pgconn.transaction_status != TransactionStatus.IDLE:
-            borrowed.invalidate(soft=True)
-        borrowed.close()
+        # Closed, or still busy with a cancelled statement: the pool replaces the connection.
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            pooled.invalidate(soft=True)
+        pooled.close()
 
 
 async def fetch_on(connection: AsyncConnection, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
-    """Run one statement on a connection that the caller holds, and return its rows. Raises SQLAlchemy's own errors."""
+    """Run one statement on the given connection and return its rows. Raises SQLAlchemy's errors."""
     result = await connection.exec_driver_sql(statement, dict(parameters))
     return [dict(row) for row in result.mappings()] if result.returns_rows else ()
 
 
-def translated(error: exc.DBAPIError) -> Exception:
-    """Return Busy or Unavailable for a failure that has nothing to do with the statement, else the error itself."""
-    known = _known(error.orig)
-    if known is None and error.connection_invalidated:
-        return DatabaseUnavailableError(_first_line(error.orig))
-    return known or error
+@contextmanager
+def classified_errors() -> Iterator[None]:
+    """Raise DatabaseBusyError or DatabaseUnavailableError in place of SQLAlchemy's and psycopg's errors of these kinds.
+
+    A lost connection is raised as ConnectionLostError. Errors caused by the statement itself pass unchanged.
+    """
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise DatabaseBusyError(_POOL_EXHAUSTED) from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise ConnectionLostError(_first_line(error.orig)) from error.orig
+        if classified := _classify(error.orig):
+            raise classified from error.orig
+        raise
+    except psycopg.Error as error:
+        if classified := _classify(error):
+            raise classified from error
+        raise
 
 
-def _known(error: BaseException | None) -> Exception | None:
-    """Return Busy or Unavailable where the driver's error says so."""
+def _classify(error: BaseException | None) -> DatabaseBusyError | DatabaseUnavailableError | None:
+    """Classify psycopg's error by its SQLSTATE; None if the statement itself is at fault."""
     state = getattr(error, "sqlstate", None) or ""
     if state in _BUSY_STATES:
         return DatabaseBusyError(f"rows not locked in time ({state})")
     if state == _NO_SUCH_TABLE:
-        return NotMigratedError("the tables are not there; run: holdfast migrate")
-    if state.startswith(_AWAY_CLASSES) or (not state and isinstance(error, psycopg.OperationalError)):
+        return NotMigratedError("the tables do not exist; run: holdfast migrate")
+    if state.startswith(_UNAVAILABLE_PREFIXES) or (not state and isinstance(error, psycopg.OperationalError)):
         return DatabaseUnavailableError(_first_line(error))
     return None
 

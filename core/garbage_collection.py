@@ -1,14 +1,14 @@
-"""Python's garbage collector in a process that serves."""
+"""Settings of Python's garbage collector for API and worker processes."""
 
 import gc
 
-# Default: 700, 10, 10. A request or a hold's step leaves some hundred objects for a while, so that nearly each of them
-# had a collection of its own, every hundredth of them over all that the process keeps: the open holds.
+# The default is 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
+# every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
 _THRESHOLDS = (20_000, 20, 100)
 
 
-def collect_rarely() -> None:
-    """Leave out of every collection what was made so far, and collect less often. Call it when all is imported."""
+def collect_garbage_rarely() -> None:
+    """Exclude all present objects from collection and collect less often. Call it after all imports."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

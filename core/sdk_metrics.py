@@ -1,4 +1,4 @@
-"""The metrics of Temporal's SDK, which each process serves on a loopback port of its own, behind our /metrics."""
+"""The Temporal SDK's metrics: each process serves them on a loopback port; our /metrics includes them."""
 
 import socket
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,18 @@ from prometheus_client.registry import Collector
 
 
 class SdkMetrics(Collector):
-    """The metrics that Temporal's SDK serves on a loopback port in each process, with the process as a label."""
+    """Collects the SDK's metrics from the loopback ports of all processes, with the process's index as a label."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
 
     def collect(self) -> Iterator[Metric]:
-        """Fetch and merge what the processes serve; one that is starting or gone is left out."""
+        """Fetch and merge the metrics of all processes, without those that do not answer."""
         families: dict[str, Metric] = {}
         for process, port in enumerate(self._ports):
             try:
-                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as answer:
-                    text = answer.read().decode()
+                with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as response:
+                    text = response.read().decode()
             except OSError:
                 continue
             for family in text_string_to_metric_families(text):
@@ -32,7 +32,7 @@ class SdkMetrics(Collector):
 
 
 def free_metrics_port() -> int:
-    """Return a port of 127.0.0.1 for the metrics of a process."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

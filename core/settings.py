@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from core.alert_settings import AlertSettings
 from core.secret_files import SecretFileError, from_files
-from core.tracing import TracingSettings
+from core.tracing_settings import TracingSettings
 
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32

@@ -1,8 +1,6 @@
-"""The spans of a process, posted to a collector in the background: no request waits for one."""
+"""Creates spans and exports them in the background, without personal data. Imported only when tracing is on."""
 
-import asyncio
 import logging
-import threading
 from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -15,61 +13,54 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
-from core.tracing import Tracing
-
-_FLUSH_SECONDS = 3.0
-"""A process that stops waits no longer than this for a collector."""
 _QUERY = "url.query"
 _EXCEPTION_TYPE = "exception.type"
 
 
-class Spans(Tracing):
-    """Makes the spans of a process and delivers them in the background. `close` it at the end."""
-
-    provider: TracerProvider
-
-    def __init__(self, url: str, service: str) -> None:
-        ours = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: version("holdfast")})
-        self.provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(_Delivery(url)))
-
-    async def close(self) -> None:
-        """Deliver what is left, for _FLUSH_SECONDS at most; what a collector does not take by then is lost."""
-        flushing = threading.Thread(target=self.provider.shutdown, daemon=True)
-        flushing.start()
-        await asyncio.to_thread(flushing.join, _FLUSH_SECONDS)
+def make_tracer_provider(url: str, service: str) -> TracerProvider:
+    """Return a provider whose spans are posted to the URL by a background thread: no request waits for an export."""
+    ours = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: version("holdfast")})
+    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_RedactingExporter(url)))
+    return provider
 
 
-class _Delivery(SpanExporter):
-    """Posts spans without the texts in them, and logs one line when they are not taken, one when they are again."""
+class _RedactingExporter(SpanExporter):
+    """Posts spans without their free text, and logs once when exports start to fail and once when they succeed again.
+
+    While exports fail, spans are lost.
+    """
 
     def __init__(self, url: str) -> None:
-        self._collector = trace_exporter.OTLPSpanExporter(endpoint=url)
+        self._exporter = trace_exporter.OTLPSpanExporter(endpoint=url)
         self._log = structlog.get_logger("tracing")
-        self._taken = True
-        self._complaints = _Complaints()
-        logging.getLogger(trace_exporter.__name__).addFilter(self._complaints)
-        logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)  # «queue full», over and over
+        self._failing = False
+        self._errors = _FirstMessage()
+        logging.getLogger(trace_exporter.__name__).addFilter(self._errors)
+        # It would log "queue full" for every batch.
+        logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Post the spans; they are lost where the collector does not take them within OTEL_EXPORTER_OTLP_TIMEOUT."""
-        self._complaints.first = ""
-        result = self._collector.export([_without_texts(span) for span in spans])
-        taken = result is SpanExportResult.SUCCESS
-        if taken and not self._taken:
-            self._log.info("spans are taken again")
-        if self._taken and not taken:
-            self._log.warning("spans are not taken and are lost until they are", problem=self._complaints.first)
-        self._taken = taken
+        """Post the spans, retrying for at most OTEL_EXPORTER_OTLP_TIMEOUT."""
+        self._errors.first = ""
+        result = self._exporter.export([_without_text(span) for span in spans])
+        failed = result is not SpanExportResult.SUCCESS
+        if self._failing and not failed:
+            self._log.info("span export recovered", spans_lost=False)
+        if failed and not self._failing:
+            self._log.warning(
+                "span export fails; spans are lost until it recovers", spans_lost=True, problem=self._errors.first
+            )
+        self._failing = failed
         return result
 
     def shutdown(self) -> None:
-        self._collector.shutdown()  # type: ignore[no-untyped-call]
-        logging.getLogger(trace_exporter.__name__).removeFilter(self._complaints)
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        logging.getLogger(trace_exporter.__name__).removeFilter(self._errors)
 
 
-class _Complaints(logging.Filter):
-    """Keeps the first that the library says of a failure, instead of lines for every batch."""
+class _FirstMessage(logging.Filter):
+    """Suppresses the library's log records, one or more for every failed batch, and keeps the first message."""
 
     first = ""
 
@@ -78,10 +69,10 @@ class _Complaints(logging.Filter):
         return False
 
 
-def _without_texts(span: ReadableSpan) -> ReadableSpan:
-    """Return the span without what an error said and a query asked: addresses of people may stand there.
+def _without_text(span: ReadableSpan) -> ReadableSpan:
+    """Return the span without error messages and query strings, which can contain personal data.
 
-    The log has the errors' words, with the span's ids.
+    The log has the error messages, under the same trace and span ids.
     """
     return ReadableSpan(
         name=span.name,
@@ -102,8 +93,8 @@ def _without_texts(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add to a log line the ids of the trace and span under which it is written."""
+def add_trace_ids(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the ids of the current trace and span to a log record. A structlog processor."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         event["trace_id"] = trace.format_trace_id(context.trace_id)

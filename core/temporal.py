@@ -80,9 +80,9 @@ async def connect(
     """
     interceptors: list[Interceptor] = []
     if tracer_provider is not None:
-        from core.temporal_tracing import Tracing  # noqa: PLC0415 - imported only where tracing is on
+        from core.temporal_tracing import TraceContextInterceptor  # noqa: PLC0415 - only when tracing is on
 
-        interceptors.append(Tracing(tracer_provider))
+        interceptors.append(TraceContextInterceptor(tracer_provider))
     return await Client.connect(
         **connect_config(api_key, environment),
         data_converter=data_converter,

@@ -1,4 +1,4 @@
-"""Traces through Temporal: from a client's call through the workflow to its activities. No workflow imports this."""
+"""Traces Temporal calls: from the client through the workflow to its activities. No workflow imports this."""
 
 from typing import cast
 
@@ -10,8 +10,8 @@ from temporalio.contrib.opentelemetry import TracingInterceptor, TracingWorkflow
 from temporalio.worker import WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 
-class _Ids(TraceContextTextMapPropagator):
-    """The ids only: baggage and `tracestate` are whatever a caller sends, and would stay in a run's history."""
+class _TraceIdPropagator(TraceContextTextMapPropagator):
+    """Propagates trace and span ids only: baggage and `tracestate` come from callers and would stay in the history."""
 
     def inject(
         self,
@@ -23,23 +23,23 @@ class _Ids(TraceContextTextMapPropagator):
         cast("dict[str, str]", carrier).pop("tracestate", None)
 
 
-_IDS = _Ids()
+_PROPAGATOR = _TraceIdPropagator()
 
 
-class _InWorkflow(TracingWorkflowInboundInterceptor):
+class _WorkflowInboundInterceptor(TracingWorkflowInboundInterceptor):
     def __init__(self, next: WorkflowInboundInterceptor) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
-        self.text_map_propagator = _IDS
+        self.text_map_propagator = _PROPAGATOR
 
 
-class Tracing(TracingInterceptor):
-    """Temporal's own interceptor, for client and worker, passing on nothing but the ids."""
+class TraceContextInterceptor(TracingInterceptor):
+    """The Temporal SDK's tracing interceptor for clients and workers, propagating trace and span ids only."""
 
     def __init__(self, provider: TracerProvider) -> None:
         super().__init__(provider.get_tracer("temporalio"))
-        self.text_map_propagator = _IDS
+        self.text_map_propagator = _PROPAGATOR
 
-    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[_InWorkflow]:  # noqa: A002
-        """Return the part that runs inside workflows."""
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[_WorkflowInboundInterceptor]:  # noqa: A002
+        """Return the interceptor that runs inside workflows."""
         super().workflow_interceptor_class(input)
-        return _InWorkflow
+        return _WorkflowInboundInterceptor

@@ -1,50 +1,38 @@
-"""Tracing: whether spans are made, and where they go. The library that makes them is imported only where they are."""
+"""The tracing of a process: off, or spans posted to an OpenTelemetry collector."""
 
+import asyncio
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, field_validator
-
-from core.alert_settings import checked_url
+from core.tracing_settings import TracingSettings
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider
+
+_FLUSH_SECONDS = 3.0
 
 
-class TracingSettings(BaseModel):
-    """What turns tracing on. OpenTelemetry's library reads its other variables itself."""
+@dataclass(frozen=True, slots=True)
+class ProcessTracing:
+    """The tracing of one process. `close` it before the process ends."""
 
-    otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    """A collector's base address for OTLP over HTTP; spans are posted to `/v1/traces` below it."""
-    otlp_traces_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    """The whole address for spans, where it is another."""
-
-    @property
-    def spans_url(self) -> str:
-        """Where spans are posted to; empty where tracing is off."""
-        base = self.otlp_endpoint.rstrip("/")
-        return self.otlp_traces_endpoint or (f"{base}/v1/traces" if base else "")
-
-    @field_validator("otlp_endpoint", "otlp_traces_endpoint")
-    @classmethod
-    def _collector(cls, value: str) -> str:
-        if value:
-            checked_url(value, "http", "https")
-        return value
-
-
-class Tracing:
-    """The tracing of one process; this is the one that is off. Closed at the end."""
-
-    provider: "TracerProvider | None" = None
+    provider: "TracerProvider | None"
+    """Creates the tracers; None when tracing is off."""
 
     async def close(self) -> None:
-        """Deliver what is left."""
+        """Export the remaining spans, for at most 3 s; what the collector does not accept by then is lost."""
+        if self.provider is None:
+            return
+        shutdown = threading.Thread(target=self.provider.shutdown, daemon=True)
+        shutdown.start()
+        await asyncio.to_thread(shutdown.join, _FLUSH_SECONDS)
 
 
-def start_tracing(settings: TracingSettings, service: str) -> Tracing:
-    """Begin to trace this process where the settings say so, as the service unless OTEL_SERVICE_NAME names another."""
+def start_tracing(settings: TracingSettings, service: str) -> ProcessTracing:
+    """Start tracing if the settings name a collector. OTEL_SERVICE_NAME overrides the service name."""
     if not settings.spans_url:
-        return Tracing()
-    from core.spans import Spans  # noqa: PLC0415 - takes time and memory, which only those who trace pay
+        return ProcessTracing(None)
+    from core.spans import make_tracer_provider  # noqa: PLC0415 - its import costs time and memory
 
-    return Spans(settings.spans_url, service)
+    return ProcessTracing(make_tracer_provider(settings.spans_url, service))

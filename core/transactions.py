@@ -1,40 +1,39 @@
-"""Several statements that happen together or not at all."""
+"""Runs several statements in one transaction."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import DatabaseBusyError, translated
+from core.database import ConnectionLostError, classified_errors
 
 Result = TypeVar("Result")
 
 
-async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    """Run `work` on a connection of its own in one READ COMMITTED transaction and return what it returns.
+async def on_connection(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Run `work` on a READ COMMITTED connection of the pool, outside a transaction, and return its result.
 
-    What it raises rolls back. A connection that proves dead (Postgres was restarted) is replaced and the work done once
-    more, so it must bear repeating. Raises DatabaseBusyError and DatabaseUnavailableError (it may have been done).
+    If the connection is lost, `work` runs once more on a new one, so it must be idempotent. Raises DatabaseBusyError
+    and DatabaseUnavailableError; after the latter, the work may have been done.
     """
     try:
-        return await _once(engine, work)
-    except exc.DBAPIError as error:
-        # Of the connections that died with a restarted server the pool gives one only: the next is new.
-        if not error.connection_invalidated:
-            raise translated(error) from error.orig
-    except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
-    try:
-        return await _once(engine, work)
-    except exc.DBAPIError as error:
-        raise translated(error) from error.orig
-    except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
+        return await _on_connection_once(engine, work)
+    except ConnectionLostError:  # the pool has discarded its other connections of that time, too
+        return await _on_connection_once(engine, work)
 
 
-async def _once(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="READ COMMITTED")
+async def in_transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    """Run `work` as `on_connection` does, in one transaction, which an exception rolls back."""
+
+    async def transaction(connection: AsyncConnection) -> Result:
         async with connection.begin():
+            return await work(connection)
+
+    return await on_connection(engine, transaction)
+
+
+async def _on_connection_once(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    with classified_errors():
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
             return await work(connection)

@@ -1,4 +1,4 @@
-"""Which build a worker is, and whether holds are routed by it. Not deterministic code: no workflow imports this."""
+"""The build id of a worker, and whether Temporal routes workflows by it. No workflow imports this."""
 
 from importlib.metadata import version
 
@@ -6,14 +6,14 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import WorkerDeploymentConfig
 
 DEPLOYMENT = "holdfast"
-"""Its name in Temporal."""
+"""The name of the worker deployment in Temporal."""
 
 
-def deployment_of(build_id: str) -> WorkerDeploymentConfig:
-    """Return what a worker says of itself; without a build id its release, and it takes any hold.
+def deployment_config(build_id: str) -> WorkerDeploymentConfig:
+    """Return the deployment of a worker. Without a build id it reports its release and accepts any workflow.
 
-    With one, Temporal gives every hold, also those that an earlier build began, to workers of the build that is made
-    the current one (docs/decisions/0017-routing-by-build-is-a-setting.md).
+    With one, Temporal routes all workflows, including those started by earlier builds, to workers of the current build
+    (docs/decisions/0017-routing-by-build-is-a-setting.md).
     """
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build_id or version("holdfast")),

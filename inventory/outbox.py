@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import DatabaseBusyError, Row, fetch, fetch_on, translated
+from core.database import Row, classified_errors, fetch, fetch_on
 from inventory.holds import Line
 
 BATCH = 200
@@ -72,7 +71,7 @@ async def turn(engine: AsyncEngine, *, with_holds: bool) -> AsyncIterator[Turn]:
     DatabaseUnavailableError.
     """
     where = "" if with_holds else 'WHERE o."holdId" IS NULL'
-    try:
+    with classified_errors():
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
@@ -84,10 +83,6 @@ async def turn(engine: AsyncEngine, *, with_holds: bool) -> AsyncIterator[Turn]:
                 yield taken
                 if taken.done:
                     await fetch_on(connection, _DELETE, {"ids": taken.done})
-    except exc.DBAPIError as error:
-        raise translated(error) from error.orig
-    except exc.TimeoutError as error:
-        raise DatabaseBusyError("every connection of this process is in use") from error
 
 
 async def note_hold_event(

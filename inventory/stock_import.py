@@ -4,16 +4,16 @@ All that takes long happens before an item is locked: the file is checked, copie
 for duplicates there. One statement then locks the rows that change, in key order, and changes them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import DatabaseBusyError, translated
+from core.database import DatabaseBusyError
+from core.transactions import on_connection
 from inventory.counts import BelowHeld, with_their_holds
 from inventory.stock_file import FileProblem, InvalidFileError
 from inventory.stock_import_statements import APPLY, DUPLICATES, EXPORT, INDEX, LIMITS, LOOK, MAKE, REPORT
@@ -50,7 +50,8 @@ async def import_stock(
     DatabaseBusyError (nothing was changed; also while another import runs) and DatabaseUnavailableError.
     """
 
-    async def work(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any]) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        raw = await _psycopg_connection(connection)
         rows.seek(0)
         report.seek(0)
         report.truncate()
@@ -65,7 +66,7 @@ async def import_stock(
             await connection.exec_driver_sql("DROP TABLE import_row, import_report")
 
     try:
-        await _on_connection(engine, work)
+        await on_connection(engine, work)
     except ImportBelowHeldError as error:
         raise ImportBelowHeldError(await _with_holds(engine, error.lines)) from None
 
@@ -83,7 +84,8 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
         product=_guarded("productId"),
     )
 
-    async def work(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any]) -> None:
+    async def work(connection: AsyncConnection) -> None:
+        raw = await _psycopg_connection(connection)
         out.seek(0)
         out.truncate()
         async with connection.begin():
@@ -91,7 +93,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
                 await connection.exec_driver_sql(limit)
             await _copy_out(raw, statement, out)
 
-    await _on_connection(engine, work)
+    await on_connection(engine, work)
 
 
 def _guarded(column: str) -> sql.Composable:
@@ -101,25 +103,11 @@ def _guarded(column: str) -> sql.Composable:
     )
 
 
-async def _on_connection(
-    engine: AsyncEngine, work: Callable[[AsyncConnection, psycopg.AsyncConnection[Any]], Awaitable[None]]
-) -> None:
-    """Run `work`, which may be repeated, on one connection and on psycopg's own below it, which has COPY."""
-    for last in (False, True):
-        try:
-            async with engine.connect() as connection:
-                await connection.execution_options(isolation_level="READ COMMITTED")
-                raw = (await connection.get_raw_connection()).driver_connection
-                assert isinstance(raw, psycopg.AsyncConnection)  # noqa: S101 - narrows the type
-                return await work(connection, raw)
-        except exc.DBAPIError as error:
-            if last or not error.connection_invalidated:
-                raise translated(error) from error.orig
-        except exc.TimeoutError as error:
-            raise DatabaseBusyError("every connection of this process is in use") from error
-        except psycopg.Error as error:
-            raise translated(exc.DBAPIError(None, None, error)) from error
-    return None
+async def _psycopg_connection(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+    """Return psycopg's connection, which has COPY."""
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(raw, psycopg.AsyncConnection)  # noqa: S101 - narrows the type
+    return raw
 
 
 async def _stage(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any], rows: IO[bytes]) -> None:

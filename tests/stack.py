@@ -21,8 +21,8 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from api.app import create_app
 from core.database import create_engine
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from payments.client import open_client
 from worker import make_worker
 from workflows.hold import HoldWorkflow

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -18,10 +19,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from core.data_converter import data_converter
 from core.settings import Settings
-from core.spans import Spans
 from core.temporal import connect
-from core.temporal_tracing import Tracing
-from core.tracing import start_tracing
+from core.temporal_tracing import TraceContextInterceptor
+from core.tracing import ProcessTracing, start_tracing
 from tests.api.asking import HOLDS, neighbour
 from tests.collector import Collector, collecting
 from tests.e2e.deployment import deployed
@@ -47,20 +47,20 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def spans_to(url: str) -> Spans:
-    """Return what makes the spans of a worker."""
+def worker_tracing(url: str) -> tuple[ProcessTracing, TracerProvider]:
+    """Return the tracing of a worker that exports to the URL, and its provider."""
     settings = Settings.read({"DATABASE_URL": "postgresql://", "OTEL_EXPORTER_OTLP_ENDPOINT": url})
     tracing = start_tracing(settings, "holdfast-worker")
-    assert isinstance(tracing, Spans)
-    return tracing
+    assert tracing.provider is not None
+    return tracing, tracing.provider
 
 
 @asynccontextmanager
 async def traced_client(temporal: Client, url: str) -> AsyncIterator[Client]:
     """Connect to the same Temporal as a worker that is traced does."""
-    tracing = spans_to(url)
+    tracing, provider = worker_tracing(url)
     environment = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
-    yield await connect(None, environment=environment, tracer_provider=tracing.provider)
+    yield await connect(None, environment=environment, tracer_provider=provider)
     await tracing.close()
 
 
@@ -186,8 +186,8 @@ async def test_holds_go_on_whether_tracing_is_turned_on_or_off_meanwhile(
         async with stack.worker():
             assert (await stack.post(begun, "release")).json()["status"] == "released"
         histories = [await stack.run_of(hold).fetch_history() for hold in (untraced, begun)]
-    provider = spans_to(collector.url).provider
-    for interceptors in ([], [Tracing(provider)]):
+    _, provider = worker_tracing(collector.url)
+    for interceptors in ([], [TraceContextInterceptor(provider)]):
         replayer = Replayer(
             workflows=[HoldWorkflow],
             data_converter=data_converter,
@@ -210,18 +210,17 @@ async def test_no_request_waits_for_a_collector_that_never_answers(
             collector.answers.set()
             await stack.made()
             await collector.until(lambda: bool(collector.named("RunActivity:reserve")))
-    told = [line["event"] for line in lines if "spans" in line["event"]]
     # Once for the API and once for the worker, which are one process here.
-    assert sorted(told) == ["spans are not taken and are lost until they are"] * 2 + ["spans are taken again"] * 2
+    assert sorted(line["spans_lost"] for line in lines if "spans_lost" in line) == [False, False, True, True]
 
 
 async def test_a_process_that_stops_waits_three_seconds_for_a_collector_at_most() -> None:
     with collecting(answers=False) as collector:
-        spans = spans_to(collector.url)
-        spans.provider.get_tracer("test").start_span("the last").end()
+        tracing, provider = worker_tracing(collector.url)
+        provider.get_tracer("test").start_span("the last").end()
         await collector.until(lambda: bool(collector.posted))
         began = time.monotonic()
-        await spans.close()
+        await tracing.close()
         assert time.monotonic() - began < 5
 
 
@@ -249,7 +248,8 @@ async def test_processes_deliver_what_is_left_when_they_stop_and_their_logs_name
 
 def test_the_sdk_can_be_disabled_as_everywhere(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    span = spans_to(collector.url).provider.get_tracer("test").start_span("none")
+    _, provider = worker_tracing(collector.url)
+    span = provider.get_tracer("test").start_span("none")
     assert not span.is_recording()
 
 
@@ -258,7 +258,7 @@ import sys
 import worker
 from api.app import create_app
 from core.settings import Settings
-from core.telemetry import configure_logging
+from core.logging import configure_logging
 create_app(Settings.read())
 configure_logging("json", traced=False)
 print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])

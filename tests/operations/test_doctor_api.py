@@ -13,7 +13,7 @@ from cli.doctor.lines import Line, State
 from cli.doctor.packages import package_lines
 from cli.doctor.settings import read
 from cli.doctor.stripe import webhook_line
-from core.telemetry import Telemetry
+from core.metrics import Telemetry
 from dev.postgres import EmbeddedPostgres
 from tests.conftest import FAST
 from tests.operations.examining import examine, faults, said, variables

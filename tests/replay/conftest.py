@@ -9,7 +9,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from core.data_converter import data_converter
-from core.temporal_tracing import Tracing
+from core.temporal_tracing import TraceContextInterceptor
 
 Replay = Callable[[Sequence[type], WorkflowHistory], Awaitable[object]]
 
@@ -21,7 +21,7 @@ def runner(request: pytest.FixtureRequest) -> SandboxedWorkflowRunner | Unsandbo
     return chosen
 
 
-@pytest.fixture(params=[[], [Tracing(TracerProvider())]], ids=["untraced", "traced"])
+@pytest.fixture(params=[[], [TraceContextInterceptor(TracerProvider())]], ids=["untraced", "traced"])
 def replay(runner: SandboxedWorkflowRunner | UnsandboxedWorkflowRunner, request: pytest.FixtureRequest) -> Replay:
     """Return what replays a history on these workflows. It raises where they do otherwise than is recorded."""
 

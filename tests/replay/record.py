@@ -19,8 +19,8 @@ from activities.stock import StockActivities
 from cli.migrate import migrate
 from core.data_converter import data_converter
 from core.database import create_engine
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from inventory.counts import ItemCount, count_items

@@ -16,8 +16,8 @@ from api.errors import Problem
 from api.gauges import Census
 from cli.main import app
 from core.database import create_engine
+from core.metrics import Telemetry
 from core.settings import Settings
-from core.telemetry import Telemetry
 from tests.stack import environment
 
 ROOT = Path(__file__).parents[2]

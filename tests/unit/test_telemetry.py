@@ -11,7 +11,8 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
-from core.telemetry import COUNTERS, SHOP_LIMIT, Telemetry, configure_logging
+from core.logging import configure_logging
+from core.metrics import COUNTERS, SHOP_LIMIT, Telemetry
 
 PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
 
