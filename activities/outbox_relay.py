@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.settings import Settings
+from core.signals import start_signal
 from inventory.outbox import BATCH, Entry, turn
 from workflows import ui_text as legible
 from workflows.deliveries import Channel, Event, Fall, HoldEvents, LowItem, hold_events_workflow_id
@@ -116,8 +117,7 @@ class OutboxRelay:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=f"Events of hold {hold_id} of {entry.shop_id}",
-            start_signal="happened",
-            start_signal_args=[event],
+            **start_signal(HoldEventsWorkflow.happened, event),
         )
 
     async def _item(self, entry: Entry) -> None:
@@ -136,8 +136,7 @@ class OutboxRelay:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=legible.plain(f"Low stock: {sku} {variant_key}".strip()),
-            start_signal="fell",
-            start_signal_args=[fall],
+            **start_signal(LowStockAlertWorkflow.fell, fall),
         )
 
 

@@ -12,6 +12,7 @@ from workflows import ui_text as legible
 from workflows.closing import leave_nothing_unanswered
 from workflows.decision import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
 from workflows.extensions import Extensions
+from workflows.hold_signals import HoldSignals
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
@@ -42,7 +43,7 @@ from workflows.payment_steps import Paying
 
 
 @workflow.defn(name="HoldWorkflow")
-class HoldWorkflow:
+class HoldWorkflow(HoldSignals):
     """Holds stock, waits for messages with a durable timer, and ends the hold exactly once."""
 
     @workflow.init

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from workflows import activity_calls as effects
 from workflows import ui_text as legible
+from workflows.hold_signals import HoldSignals
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import (
     Claimed,
@@ -107,7 +108,7 @@ class LatePaymentWorkflow:
         hold = workflow.get_external_workflow_handle(hold_workflow_id(self._late.shop_id, self._late.hold_id))
         payment = Payment(self._late.payment.payment_intent_id, self._late.payment.session_id, authorized)
         try:
-            await hold.signal("payment_succeeded", payment)
+            await hold.signal(HoldSignals.payment_succeeded, payment)
         except ApplicationError:
             return False
         return True

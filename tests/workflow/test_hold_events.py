@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from activities.background_worker import background_task_queue
 from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
+from core.signals import start_signal
 from inventory.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
 from tests.invariants import assert_stock_adds_up
@@ -232,8 +233,7 @@ async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_told(
         HoldEvents(SHOP, "old"),
         id=hold_events_workflow_id(SHOP, f"old-{uuid.uuid4().hex}"),
         task_queue=background_task_queue(telling.task_queue),
-        start_signal="happened",
-        start_signal_args=[old],
+        **start_signal(HoldEventsWorkflow.happened, old),
     )
     await handle.signal(HoldEventsWorkflow.happened, replace(old, id="evt-2", type="hold.committed"))
 

@@ -1,0 +1,24 @@
+"""Signals that are sent together with the start of a workflow."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeVar
+
+from temporalio import workflow
+
+Argument = TypeVar("Argument")
+
+
+class StartSignal(TypedDict):
+    """The arguments of `Client.start_workflow` that send a signal with the start."""
+
+    start_signal: str
+    start_signal_args: Sequence[Any]
+
+
+def start_signal(handler: Callable[[Any, Argument], None], argument: Argument) -> StartSignal:
+    """Return the arguments that send this signal; `handler` is a method marked `@workflow.signal`.
+
+    `start_workflow` takes only the signal's name: this keeps the reference and its argument typed.
+    """
+    name = workflow._SignalDefinition.must_name_from_fn_or_str(handler)  # noqa: SLF001 - temporalio has no public way
+    return {"start_signal": name, "start_signal_args": [argument]}

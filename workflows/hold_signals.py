@@ -1,0 +1,16 @@
+"""The signals of HoldWorkflow that other workflows send."""
+
+from abc import ABC, abstractmethod
+
+from temporalio import workflow
+
+from workflows.payment_messages import Payment
+
+
+class HoldSignals(ABC):
+    """Implemented by HoldWorkflow, which imports LatePaymentWorkflow: the sender needs the signal without it."""
+
+    @workflow.signal
+    @abstractmethod
+    def payment_succeeded(self, payment: Payment) -> None:
+        """Record a payment that is paid or authorised."""
