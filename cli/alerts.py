@@ -43,8 +43,6 @@ _FAILURES = "alertmanager_notification_requests_failed_total"
 _Counts = Mapping[str, float]
 _SETTINGS = frozenset(str(field.alias) for field in AlertSettings.model_fields.values())
 
-app = typer.Typer(no_args_is_help=True, help="The channels that people and systems are told by.")
-
 
 async def sent(variables: Mapping[str, str], channels: Sequence[str]) -> list[Line]:
     """Send the test alerts, side by side, and say what became of each."""
@@ -63,7 +61,6 @@ async def sent(variables: Mapping[str, str], channels: Sequence[str]) -> list[Li
     return [*lines, *await carried_out(checks, _CHECK_SECONDS)]
 
 
-@app.command("test")
 def alerts_test_command(
     *,
     channel: Annotated[

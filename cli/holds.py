@@ -18,7 +18,6 @@ from temporalio.service import RPCError
 from api.dependencies import Context
 from api.errors import ApiError
 from api.responses import HoldOut
-from cli.archive import archive_command
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
 from core.metrics import Telemetry
@@ -28,10 +27,6 @@ from holds.workflow_client import WorkflowCalls
 from inventory.audit import active_holds
 from inventory.holds import Hold, HoldStatus, list_holds, read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
-
-app = typer.Typer(no_args_is_help=True, help="Look at holds, give them back, give them more time.")
-
-app.command("archive")(archive_command)
 
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _WIDE = 400
@@ -45,7 +40,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HoldArgument = Annotated[str | None, typer.Argument(help="The hold's id.")]
 
 
-@app.command("list")
 def list_command(
     *,
     shop: Annotated[str, typer.Option("--shop", help="The shop.")],
@@ -57,7 +51,6 @@ def list_command(
     finish("holds list", _list(_checked(shop), status, limit, as_json=as_json))
 
 
-@app.command("show")
 def show_command(
     hold_id: Annotated[str, typer.Argument(help="The hold's id.")],
     *,
@@ -68,7 +61,6 @@ def show_command(
     finish("holds show", _show(_checked(shop), hold_id, as_json=as_json))
 
 
-@app.command("release")
 def release_command(
     hold_id: HoldArgument = None,
     *,
@@ -90,7 +82,6 @@ def release_command(
     finish("holds release", _bulk(shop, cancel, as_json=as_json))
 
 
-@app.command("extend")
 def extend_command(
     hold_id: HoldArgument = None,
     *,

@@ -1,55 +1,69 @@
-"""The `holdfast` command."""
+"""The `holdfast` command: all its commands, and where each is."""
 
-import os
-import sys
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+from typer.core import TyperGroup
 
-from cli.alerts import app as alerts_app
-from cli.audit import audit_command
-from cli.doctor.command import doctor_command
-from cli.holds import app as holds_app
-from cli.migrate import migrate_command
-from cli.report.command import report_command
-from cli.serve import serve
-from cli.smoke.command import smoke_command
-from cli.stock import app as stock_app
+from cli.lazy import LazyCommand, group, plain_app
 
-app = typer.Typer(no_args_is_help=True, help="Inventory holds for checkouts.")
-app.command("migrate")(migrate_command)
-app.command("audit")(audit_command)
-app.add_typer(stock_app, name="stock")
-app.add_typer(holds_app, name="holds")
-app.add_typer(alerts_app, name="alerts")
-app.command("doctor")(doctor_command)
-app.command("smoke")(smoke_command)
-app.command("report")(report_command)
+_NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
+"""Takes `-2` as an argument."""
+
+COMMANDS = (
+    LazyCommand("migrate", "Bring the database to this release's schema.", "cli.migrate:migrate_command"),
+    LazyCommand("audit", "Compare stock, holds, movements and workflows.", "cli.audit:audit_command"),
+    LazyCommand(
+        "doctor", "Check settings, database, Temporal, workers and Stripe.", "cli.doctor.command:doctor_command"
+    ),
+    LazyCommand("smoke", "Run a whole checkout on the shop `holdfast-smoke`.", "cli.smoke.command:smoke_command"),
+    LazyCommand(
+        "report", "Report rates, latencies and common issues of a time window.", "cli.report.command:report_command"
+    ),
+    LazyCommand("api", "Serve the HTTP API.", "cli.serve:api_command"),
+    LazyCommand("up", "Run the whole product on this machine.", "cli.up:up_command"),
+    group(
+        "stock",
+        "Show and correct stock.",
+        LazyCommand("show", "Show a shop's stock.", "cli.stock:show"),
+        LazyCommand("set", "Set an item's count; creates a new item.", "cli.stock:set_count"),
+        LazyCommand(
+            "adjust",
+            "Correct an item's stock by a difference.",
+            "cli.stock:adjust",
+            context_settings=_NEGATIVE_NUMBERS,
+        ),
+        LazyCommand("import", "Set items to the counts of a stock file, all rows or none.", "cli.stock:import_file"),
+        LazyCommand("export", "Write a shop's stock as a stock file.", "cli.stock:export_file"),
+        LazyCommand("timeline", "Show an item's movements and holds, newest first.", "cli.stock:timeline"),
+    ),
+    group(
+        "holds",
+        "List, show, release, extend and archive holds.",
+        LazyCommand("list", "List a shop's holds, newest first.", "cli.holds:list_command"),
+        LazyCommand("show", "Show one hold with its lines and its workflow.", "cli.holds:show_command"),
+        LazyCommand("release", "Release one hold or --all active holds.", "cli.holds:release_command"),
+        LazyCommand("extend", "Move the deadline of one hold or of --all active holds.", "cli.holds:extend_command"),
+        LazyCommand("archive", "Move old ended holds into the archive table.", "cli.archive:archive_command"),
+    ),
+    group(
+        "alerts",
+        "Test the alert channels.",
+        LazyCommand("test", "Send one test alert through each configured channel.", "cli.alerts:alerts_test_command"),
+    ),
+)
 
 
-@app.command("api")
-def api_command(
-    *,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", envvar="HOLDFAST_API_PORT")] = 8000,
-    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1)] = 1,
-) -> None:
-    """Serve the HTTP API. Its /metrics covers all its processes."""
-    raise typer.Exit(serve(host, port, workers))
+class _Root(TyperGroup):
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - those of the app
+        super().__init__(**{**settings, "commands": COMMANDS})
 
 
-@app.command("up")
-def up_command(
-    *, reset: Annotated[bool, typer.Option("--reset", help="Delete the state of earlier runs first.")] = False
-) -> None:
-    """Run the whole product on this machine; Ctrl-C stops it. State is kept in HOLDFAST_HOME (.holdfast)."""
-    try:
-        from dev.up import up  # noqa: PLC0415 - needs the extra `up`, which no other command does
-    except ModuleNotFoundError as error:
-        print(f"holdfast up: {error.name} is missing; install it with: pip install 'holdfast[up]'", file=sys.stderr)
-        raise typer.Exit(1) from None
-    raise typer.Exit(up(Path(os.environ.get("HOLDFAST_HOME") or ".holdfast"), reset=reset))
+app = plain_app(cls=_Root, no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Inventory holds for checkouts."""
 
 
 if __name__ == "__main__":

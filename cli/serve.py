@@ -4,15 +4,27 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from typing import Annotated
 
+import typer
 import uvicorn
 
 from core.settings import Settings, SettingsError
 from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect_config
 
 
+def api_command(
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", envvar="HOLDFAST_API_PORT")] = 8000,
+    workers: Annotated[int, typer.Option(help="The number of processes.", min=1)] = 1,
+) -> None:
+    """Serve the HTTP API. Its /metrics covers all its processes."""
+    raise typer.Exit(serve(host, port, workers))
+
+
 def serve(host: str, port: int, workers: int) -> int:
-    """Serve until told to stop, then finish what is under way. Returns the exit code: 2 for wrong settings."""
+    """Serve until SIGTERM or SIGINT, finish the open requests and return the exit code: 2 for invalid settings."""
     try:
         settings = Settings.read()
         settings.require_tokens()
@@ -20,9 +32,9 @@ def serve(host: str, port: int, workers: int) -> int:
     except (SettingsError, TemporalSettingsError) as error:
         print(error, file=sys.stderr)
         return 2
-    with ExitStack() as left_behind:
+    with ExitStack() as stack:
         if workers > 1:  # read by prometheus_client when a serving process imports it
-            folder = left_behind.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-metrics-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         uvicorn.run(
             "api.app:create_app",

@@ -24,8 +24,6 @@ from inventory.stock_file import InvalidFileError, transcribe
 from inventory.stock_import import export_stock, import_stock
 from inventory.timeline import read_timeline
 
-app = typer.Typer(no_args_is_help=True, help="Look at stock and correct it. Needs DATABASE_URL; the API need not run.")
-
 Shop = Annotated[str, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
 Sku = Annotated[str, typer.Argument(help="The item's SKU.")]
 Variant = Annotated[str, typer.Option("--variant", help="Its variant, as size:M; none for a plain product.")]
@@ -33,7 +31,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")
 _PAGE = 500
 
 
-@app.command()
 def show(
     *,
     shop: Shop,
@@ -58,7 +55,6 @@ def show(
     _tell_items(run(read), as_json=as_json)
 
 
-@app.command("set")
 def set_count(
     *,
     shop: Shop,
@@ -86,7 +82,6 @@ def set_count(
     _tell_items(items, as_json=as_json)
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
 def adjust(
     *,
     shop: Shop,
@@ -109,7 +104,6 @@ def adjust(
     _tell_items(items, as_json=as_json)
 
 
-@app.command("import")
 def import_file(
     *,
     file: Annotated[Path, typer.Argument(help="A stock file (CSV); - for standard input.")],
@@ -138,7 +132,6 @@ def import_file(
             _print(report_table(map(json.loads, report), dry_run=dry_run))
 
 
-@app.command("export")
 def export_file(
     *,
     shop: Shop,
@@ -160,7 +153,6 @@ def export_file(
             fail(f"{file}: {error.strerror}")
 
 
-@app.command()
 def timeline(
     *,
     shop: Shop,

@@ -177,7 +177,8 @@ def test_the_commands_that_a_page_names_exist_with_their_options(text: str) -> N
         words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)[1:]
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
-        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        parameters = command.make_context(command.name, [], resilient_parsing=True).command.params
+        options = {option for parameter in parameters for option in parameter.opts} | {"--help"}
         unfinished = words and hasattr(command, "commands")
         if unfinished or not {word for word in words if word.startswith("--")} <= options:
             unknown.append(line)

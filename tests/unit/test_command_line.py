@@ -1,0 +1,51 @@
+"""The command line as a whole: which commands there are, and that its help starts light."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.core import TyperGroup
+from typer.testing import CliRunner
+
+from cli.main import COMMANDS, app
+
+HEAVY = {
+    "aiosmtplib", "alembic", "fastapi", "httpx", "opentelemetry", "psycopg", "rich", "sqlalchemy", "stripe",
+    "temporalio", "uvicorn",
+}  # fmt: skip
+
+
+def paths() -> list[tuple[str, ...]]:
+    """Return the words of every command, without groups."""
+    found: list[tuple[str, ...]] = []
+    for command in COMMANDS:
+        if isinstance(command, TyperGroup):
+            found += [(str(command.name), name) for name in command.commands]
+        else:
+            found.append((str(command.name),))
+    return found
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("stock", "--help"), ("no-such-command",)])
+def test_help_and_usage_errors_import_no_large_library(arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "cli.main", *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
+    assert "typer.main" in imported, ran.stderr
+    assert {name.partition(".")[0] for name in imported} & HEAVY == set()
+
+
+def test_the_commands_are_those_of_the_documented_contract() -> None:
+    assert {" ".join(words) for words in paths()} == {
+        "migrate", "audit", "doctor", "smoke", "report", "api", "up",
+        "stock show", "stock set", "stock adjust", "stock import", "stock export", "stock timeline",
+        "holds list", "holds show", "holds release", "holds extend", "holds archive",
+        "alerts test",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", paths(), ids=" ".join)
+def test_every_command_has_its_own_help(words: tuple[str, ...]) -> None:
+    ran = CliRunner().invoke(app, [*words, "--help"])
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout.split()[2 : 2 + len(words)] == list(words)
