@@ -4,11 +4,9 @@ import fcntl
 import os
 import random
 import socket
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Self
 
 from dev.processes import EmbeddedError
@@ -113,4 +111,5 @@ def _claimed(port: int) -> bool:
 
 @cache
 def _claims() -> int:
-    return os.open(Path(tempfile.gettempdir()) / f"holdfast-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
+    # Not in TMPDIR: every process of this machine must find the same file.
+    return os.open(f"/tmp/holdfast-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)  # noqa: S108

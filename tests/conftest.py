@@ -1,5 +1,6 @@
 """What every test may ask for: a real Postgres, a fresh database on it, the product's own engine."""
 
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,12 +18,28 @@ from core.database import create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
+from tests.session.folder import SessionFolder
 from tests.stack import Stack, running_stack
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""
 
 _TEMPLATE = "holdfast_template"
+_FOLDER = pytest.StashKey[SessionFolder]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process a folder of its own before any plugin makes a temporary one."""
+    folder = SessionFolder.open(os.environ.get("PYTEST_XDIST_WORKER", "holdfast-tests"))
+    config.stash[_FOLDER] = folder
+    config.option.basetemp = folder.path / "tmp"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    config.stash[_FOLDER].close()
 
 
 @contextmanager
