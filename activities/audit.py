@@ -1,4 +1,4 @@
-"""The audit as activities: what its two eyes see is logged, counted and reported in sentences."""
+"""The audit's activities: run both audits, log and count the findings."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
@@ -8,44 +8,48 @@ from temporalio.exceptions import ApplicationError
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.settings import Settings
+from holds.audit_findings import finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
-from holds.audit_text import of_drift, of_lost_run, of_stray_run
-from holds.audit_workflows import RunAuditor
-from workflows.findings import AuditPort, AuditRequest, Finding, Looked, looked
+from holds.audit_workflows import WorkflowAuditor
+from workflows.findings import AuditPart, AuditPort, AuditRequest, Finding, part_of
 
 
 class AuditActivities(AuditPort):
-    """AuditPort that logs and counts what it finds."""
+    """Implements AuditPort."""
 
     def __init__(
         self, engine: AsyncEngine, temporal: Client, settings: Settings, telemetry: Telemetry, *, task_queue: str
     ) -> None:
         self._stock = StockAuditor(engine, activity.heartbeat)
-        self._runs = RunAuditor(engine, temporal, settings, task_queue=task_queue, progress=activity.heartbeat)
+        self._workflows = WorkflowAuditor(
+            engine, temporal, settings, task_queue=task_queue, progress=activity.heartbeat
+        )
         self._telemetry = telemetry
 
     @activity.defn(name="audit-stock")
-    async def audit_stock(self, request: AuditRequest) -> Looked:
+    async def audit_stock(self, request: AuditRequest) -> AuditPart:
         """Compare every item with its active holds and its last movement."""
         try:
-            items, drifts = await self._stock.look(request.shop_id)
+            audit = await self._stock.check(request.shop_id)
         except (DatabaseBusyError, DatabaseUnavailableError) as error:
             raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
-        return self._reported("stock", items, [finding for drift in drifts for finding in of_drift(drift)])
+        findings = [finding for drift in audit.drifts for finding in findings_of_drift(drift)]
+        return self._report("stock", audit.items, findings)
 
     @activity.defn(name="audit-runs")
-    async def audit_runs(self, request: AuditRequest) -> Looked:
-        """Give active holds without a run a new one, and find the runs whose hold is not active."""
+    async def audit_workflows(self, request: AuditRequest) -> AuditPart:
+        """Compare active holds with running workflows, and resume the holds whose workflow is missing."""
         try:
-            holds, lost, stray = await self._runs.look(request.shop_id)
+            audit = await self._workflows.check(request.shop_id)
         except (DatabaseBusyError, DatabaseUnavailableError) as error:
             raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
-        return self._reported("runs", holds, [*map(of_lost_run, lost), *map(of_stray_run, stray)])
+        findings = [*map(finding_of_missing, audit.missing), *map(finding_of_orphaned, audit.orphaned)]
+        return self._report("runs", audit.active_holds, findings)
 
-    def _reported(self, at: str, looked_at: int, findings: list[Finding]) -> Looked:
+    def _report(self, at: str, looked_at: int, findings: list[Finding]) -> AuditPart:
         self._telemetry.audited(
             at,
             looked_at,
             [(f.kind, f.mended, {"shop_id": f.shop_id, "subject": f.subject, "problem": f.sentence}) for f in findings],
         )
-        return looked(looked_at, findings)
+        return part_of(looked_at, findings)

@@ -1,4 +1,4 @@
-"""The audit's schedule, made by whichever worker starts first. Not deterministic code: no workflow imports this."""
+"""The Temporal schedule that runs AuditWorkflow."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,38 +21,38 @@ from workflows.findings import AuditRequest
 
 AUDIT_SCHEDULE = "holdfast-audit"
 AUDIT_INTERVAL = timedelta(minutes=5)
-"""How long the stock of a hold whose workflow was lost stays held after its deadline, at most."""
+"""The stock of a hold whose workflow is missing stays held at most this long after its deadline."""
 
 
 async def schedule_audit(client: Client, task_queue: str) -> None:
-    """Have the audit run every five minutes from now on. May be repeated, and by several at once.
+    """Create the schedule, which runs the audit every five minutes. Every worker calls this at its start.
 
-    A schedule that is there gets this release's interval and action, and stays paused if somebody has paused it.
-    Raises RPCError where Temporal is out of reach.
+    An existing schedule gets this release's interval and action; a paused one stays paused. Raises RPCError.
     """
-    wanted = Schedule(
+    schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             AuditWorkflow.run,
             AuditRequest(),
             id="audit",
             task_queue=task_queue,
-            execution_timeout=AUDIT_INTERVAL * 2,  # an audit that no worker takes makes room for the next
-            static_summary="Does the stock add up, and does every active hold have a workflow?",
+            execution_timeout=AUDIT_INTERVAL * 2,  # an audit that no worker executes must not block the next one
+            static_summary="Audit of stock and workflows",
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=AUDIT_INTERVAL)]),
-        # After an outage one audit is enough, and two at once see no more than one.
+        # Concurrent audits, and one for each interval of an outage, would find nothing more.
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)),
     )
 
-    def renewed(there: ScheduleUpdateInput) -> ScheduleUpdate | None:
-        schedule = there.description.schedule
-        interval = [spec.every for spec in schedule.spec.intervals]
-        queue = getattr(schedule.action, "task_queue", None)
+    def updated(current: ScheduleUpdateInput) -> ScheduleUpdate | None:
+        existing = current.description.schedule
+        interval = [spec.every for spec in existing.spec.intervals]
+        action = existing.action
+        queue = action.task_queue if isinstance(action, ScheduleActionStartWorkflow) else None
         if (interval, queue) == ([AUDIT_INTERVAL], task_queue):
             return None
-        return ScheduleUpdate(schedule=replace(wanted, state=schedule.state))
+        return ScheduleUpdate(schedule=replace(schedule, state=existing.state))
 
     try:
-        await client.create_schedule(AUDIT_SCHEDULE, wanted)
+        await client.create_schedule(AUDIT_SCHEDULE, schedule)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(AUDIT_SCHEDULE).update(renewed)
+        await client.get_schedule_handle(AUDIT_SCHEDULE).update(updated)

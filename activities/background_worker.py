@@ -60,7 +60,7 @@ async def background_worker(
         workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow],
         activities=[
             audit.audit_stock,
-            audit.audit_runs,
+            audit.audit_workflows,
             events.post_event,
             events.give_up_event,
             alerts.mail_low_stock,

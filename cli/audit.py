@@ -1,8 +1,8 @@
-"""`holdfast audit`: look at once, say of every finding what it is, and with `--repair` set right what can be."""
+"""`holdfast audit`: audits once, prints the findings, and with `--repair` repairs what can be repaired."""
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,12 +12,12 @@ from temporalio.service import RPCError
 
 from cli.target import Target, fail, finish, settings
 from core.settings import TASK_QUEUE
+from holds.audit_findings import finding_of_lost_sale, finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
-from holds.audit_text import of_drift, of_lost_run, of_lost_sale, of_stray_run, repaired
-from holds.audit_workflows import LostSale, RunAuditor, StrayRun
+from holds.audit_workflows import WorkflowAuditor
+from holds.lost_sales import LostSales
 from inventory.archive import archived_by_status
-from inventory.audit import Drift
-from workflows.findings import Finding
+from workflows.findings import Finding, not_checked
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -26,101 +26,100 @@ _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 def audit_command(
     *,
-    repair: Annotated[bool, typer.Option("--repair", help="Set right what can be: counts, and runs astray.")] = False,
-    shop: Annotated[str | None, typer.Option(help="Look at this shop only.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair counts, and end workflows that have no active hold.")
+    ] = False,
+    shop: Annotated[str | None, typer.Option(help="Check this shop only.")] = None,
     restored_to: Annotated[
         datetime | None,
-        typer.Option(formats=[_TIME], help="The database was restored to this moment, UTC: find what was sold since."),
+        typer.Option(formats=[_TIME], help="The database was restored to this time (UTC): find the sales since then."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare every item with its holds and movements, and every active hold with its workflow.
 
-    A hold whose workflow was lost gets a new one, which ends it. After a restore, --restored-to looks through what
-    Temporal remembers as sold since, and --repair sells it again where the stock is there.
+    A hold whose workflow is missing is resumed in a new one. After a restore, --restored-to finds the sales that
+    Temporal remembers and the database does not contain; --repair commits them again if the stock is there.
 
-    Exit code: 0 when nothing is wrong, or all of it was set right by --repair; 1 when something is wrong; 2 when it
-    could not be looked at.
+    Exit code: 0 if nothing is wrong, or --repair repaired all of it; 1 if something is wrong; 2 if the audit failed.
     """
     if shop is not None and not _SHOP.fullmatch(shop):
-        fail("audit", f"{shop!r} is not the name of a shop")
+        fail("audit", f"{shop!r} is not a valid shop id")
     since = restored_to.replace(tzinfo=UTC) if restored_to else None
     finish("audit", _audit(repair=repair, shop=shop, since=since, as_json=as_json))
 
 
+@dataclass
+class _Result:
+    """What was checked, and what was found."""
+
+    items: int
+    archived_holds: int = 0
+    active_holds: int | None = None
+    """None: unknown, because Temporal cannot be reached."""
+    findings: list[Finding] = field(default_factory=list)
+
+
 async def _audit(*, repair: bool, shop: str | None, since: datetime | None, as_json: bool) -> int:
     async with Target(settings()) as target:
-        stock = StockAuditor(target.engine)
-        runs = RunAuditor(target.engine, target.temporal, target.settings, task_queue=TASK_QUEUE)
-        items, drifts = await stock.look(shop)
-        findings = [finding for drift in drifts for finding in await _of_item(stock, drift, repair=repair)]
-        holds: int | None = None
+        result = await _check_stock(target, shop, repair=repair)
         try:
-            holds, lost, stray = await runs.look(shop)
-            sales = await runs.lost_sales(since, shop) if since else []
+            await _check_workflows(target, shop, since, result, repair=repair)
         except (RPCError, RuntimeError):
-            sentence = "Temporal is out of reach: whether every active hold has its workflow is not known."
-            findings.append(Finding("unknown", "", "the workflows", sentence))
-        else:
-            findings += map(of_lost_run, lost)
-            findings += [await _of_run(runs, each, repair=repair) for each in stray]
-            findings += [await _of_sale(runs, sale, repair=repair) for sale in sales]
-        archived = sum((await archived_by_status(target.engine, since=_EVER, shop_id=shop)).values())
-    wrong = any(not finding.mended for finding in findings) if repair else bool(findings)
-    _print(items, holds, archived, findings, as_json=as_json)
+            result.findings.append(not_checked("workflows", "Temporal cannot be reached."))
+        result.archived_holds = sum((await archived_by_status(target.engine, since=_EVER, shop_id=shop)).values())
+    if as_json:
+        _print_json(result)
+    else:
+        _print(result)
+    wrong = any(not finding.mended for finding in result.findings) if repair else bool(result.findings)
     return 1 if wrong else 0
 
 
-async def _of_item(auditor: StockAuditor, drift: Drift, *, repair: bool) -> list[Finding]:
-    if not repair:
-        return list(of_drift(drift))
-    found, problem = await auditor.repair(drift)
-    if problem is not None:
-        return [Finding(f.kind, f.shop_id, f.subject, f"{f.sentence} ({problem})") for f in of_drift(found)]
-    now = f"Repaired: held {found.active}, sellable {(found.on_hand or 0) - found.active}."
-    return [repaired(finding, now) for finding in of_drift(found)]
+async def _check_stock(target: Target, shop: str | None, *, repair: bool) -> _Result:
+    auditor = StockAuditor(target.engine)
+    audit = await auditor.check(shop)
+    result = _Result(audit.items)
+    for drift in audit.drifts:
+        found, outcome = await auditor.repair(drift) if repair else (drift, None)
+        result.findings += findings_of_drift(found, outcome)
+    return result
 
 
-async def _of_run(auditor: RunAuditor, stray: StrayRun, *, repair: bool) -> Finding:
-    finding = of_stray_run(stray)
-    if not repair:
-        return finding
-    return _told(finding, await auditor.end(stray), "It was told to end.")
+async def _check_workflows(
+    target: Target, shop: str | None, since: datetime | None, result: _Result, *, repair: bool
+) -> None:
+    auditor = WorkflowAuditor(target.engine, target.temporal, target.settings, task_queue=TASK_QUEUE)
+    lost_sales = LostSales(target.engine, target.temporal, task_queue=TASK_QUEUE)
+    audit = await auditor.check(shop)
+    sales = await lost_sales.find(since, shop) if since else []
+    result.active_holds = audit.active_holds
+    result.findings += map(finding_of_missing, audit.missing)
+    for orphaned in audit.orphaned:
+        result.findings.append(finding_of_orphaned(orphaned, await auditor.end(orphaned) if repair else None))
+    for sale in sales:
+        result.findings.append(finding_of_lost_sale(sale, await lost_sales.commit_again(sale) if repair else None))
 
 
-async def _of_sale(auditor: RunAuditor, sale: LostSale, *, repair: bool) -> Finding:
-    finding = of_lost_sale(sale)
-    if not repair:
-        return finding
-    return _told(
-        finding, await auditor.sell_again(sale), "A run was started that sells it again, if the stock is there."
+def _print_json(result: _Result) -> None:
+    print(
+        json.dumps(
+            {
+                "items": result.items,
+                "activeHolds": result.active_holds,
+                "archivedHolds": result.archived_holds,
+                "findings": [asdict(finding) for finding in result.findings],
+            }
+        )
     )
 
 
-def _told(finding: Finding, problem: str | None, said: str) -> Finding:
-    if problem is not None:
-        return replace(finding, sentence=f"{finding.sentence} (not done: {problem})")
-    return repaired(finding, said)
-
-
-def _print(items: int, holds: int | None, archived: int, findings: list[Finding], *, as_json: bool) -> None:
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "items": items,
-                    "activeHolds": holds,
-                    "archivedHolds": archived,
-                    "findings": [asdict(f) for f in findings],
-                }
-            )
-        )
-        return
+def _print(result: _Result) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    for finding in findings:
+    for finding in result.findings:
         console.print(f"{finding.kind:<9}  {finding.sentence}", markup=False)
-    looked_at = f"{items} items, {'?' if holds is None else holds} active holds"
-    mended = sum(finding.mended for finding in findings)
-    told = f"{len(findings)} findings, {mended} of them set right" if findings else "nothing is wrong"
-    kept = f" {archived} ended holds are in the archive; nothing of them is in the counts." if archived else ""
-    console.print(f"{looked_at}: {told}.{kept}", markup=False)
+    holds = "unknown number of" if result.active_holds is None else result.active_holds
+    repaired = sum(finding.mended for finding in result.findings)
+    outcome = f"{len(result.findings)} findings, {repaired} repaired" if result.findings else "nothing is wrong"
+    archived = f" {result.archived_holds} archived holds, which are not checked." if result.archived_holds else ""
+    console.print(f"{result.items} items, {holds} active holds: {outcome}.{archived}", markup=False)

@@ -1,27 +1,27 @@
-"""The audit's one eye: every item against its active holds and its movements."""
+"""The audit of stock: compares every item with its active holds and its last movement."""
 
 from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from holds.audit_text import why_not
+from holds.audit_model import Repair, StockAudit
 from inventory import audit
 from inventory.audit import Drift, ItemKey, in_batches
 
 
 class StockAuditor:
-    """Looks at items, and sets right what movements and holds tell. `progress` is told of every batch."""
+    """Checks and repairs items. `progress` is called with the number of rows of every batch."""
 
-    def __init__(self, engine: AsyncEngine, progress: Callable[[int], None] = lambda _looked_at: None) -> None:
+    def __init__(self, engine: AsyncEngine, progress: Callable[[int], None] = lambda _rows: None) -> None:
         self._engine = engine
         self._progress = progress
 
-    async def look(self, shop_id: str | None = None) -> tuple[int, list[Drift]]:
-        """Return how many items there are and those whose figures disagree.
+    async def check(self, shop_id: str | None = None) -> StockAudit:
+        """Find the items whose figures disagree. Raises DatabaseBusyError and DatabaseUnavailableError.
 
-        Sums and items are first read apart, in batches; whatever disagrees then, by a hold made or ended in between or
-        truly, is read again in one statement.
+        Holds and items are read in batches, at different moments, which finds suspects. Each suspect is then read
+        again in one statement, so that a hold made or ended in between is no finding.
         """
         active: dict[ItemKey, int] = {}
         async for holds in audit.active_holds(self._engine, shop_id):
@@ -38,19 +38,19 @@ class StockAuditor:
                 held_is_right = count.held == active.pop(count.key, 0)
                 if not held_is_right or count.quantity + count.held != (count.on_hand or 0):
                     suspects.append(count.key)
-        suspects += active  # lines of items that are not there
+        suspects += active  # lines of items that do not exist
         drifts = list[Drift]()
         for batch in in_batches(sorted(suspects)):
             self._progress(len(batch))
             drifts += await audit.judge(self._engine, batch)
-        return items, drifts
+        return StockAudit(items, drifts)
 
-    async def repair(self, drift: Drift) -> tuple[Drift, str | None]:
-        """Set the item right. Returns what was found under the lock, and why it could not be set right, if so."""
+    async def repair(self, drift: Drift) -> tuple[Drift, Repair | None]:
+        """Repair the item, and return what was found under its lock. The Repair is None if none is possible."""
         try:
             found = await audit.repair(self._engine, drift.key)
         except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            return drift, f"not repaired: {error}"
-        if found is None or found.repairable:
-            return found or drift, None
-        return found, "not repaired: " + why_not(found)
+            return drift, Repair(str(error))
+        if found is None:  # the item is right by now
+            return drift, Repair()
+        return found, Repair() if found.repairable else None

@@ -1,8 +1,8 @@
-"""The audit's other eye: active holds against workflows, workflows against holds, and what only Temporal remembers."""
+"""The audit of workflows: compares active holds with running workflows, in both directions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast, get_args
 
@@ -11,59 +11,35 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.settings import Settings
+from holds.audit_model import MissingWorkflow, OrphanedWorkflow, Repair, WorkflowAudit
 from holds.starting import resumed, start_options
+from holds.workflow_list import list_hold_workflows
 from inventory import audit
-from inventory.audit import BATCH, HoldKey, in_batches
+from inventory.audit import HoldKey, in_batches
 from inventory.holds import Hold, HoldStatus, read_hold
 from workflows.hold import HoldWorkflow
 from workflows.messages import HOLD_STATUS, Cancel, HoldInput, SettledStatus, hold_workflow_id
 
-_AT_ONCE = 16
-"""Calls to Temporal under way at the same time: many lost runs are mended soon, and checkouts go on meanwhile."""
+_CONCURRENT_CALLS = 16
+"""Calls to Temporal at the same time: enough to resume many holds soon, few enough not to delay checkouts."""
 _OVERDUE = timedelta(seconds=30)
-"""A hold this long past its deadline is looked up even where the list of running workflows, which lags, has it."""
+"""A hold this long past its deadline is checked although the list of running workflows, which lags, has it."""
 _ENDING_SECONDS = 2.0
-"""A run ends some milliseconds after its row: what still runs this long after is astray."""
-_EVENTS_BEFORE_THE_FIRST_TASK = 3
-"""Started, task scheduled, task started: a longer history has had its reserve."""
+"""A run ends some milliseconds after its row; one that runs this long after it is orphaned."""
+_EVENTS_BEFORE_FIRST_TASK = 3
+"""Started, task scheduled, task started. A longer history has begun to reserve."""
 _STATEMENT = timedelta(seconds=10)
-"""Longer than the last attempt to reserve takes that was begun in time."""
+"""More than the last attempt to reserve takes, if it began in time."""
 
 _Subject = TypeVar("_Subject")
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class LostRun:
-    """An active hold without a run, and whether it has a new one now."""
+class WorkflowAuditor:
+    """Checks workflows, and resumes the holds whose workflow is missing.
 
-    hold: Hold
-    ended_before: SettledStatus | None = None
-    """How its last run had ended it, which the database has forgotten: it was restored to an earlier moment."""
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StrayRun:
-    """A run that goes on though its hold has ended in the database, or has no row there (None)."""
-
-    shop_id: str
-    hold_id: str
-    status: HoldStatus | None
-
-
-@dataclass(frozen=True, slots=True)
-class LostSale:
-    """A hold that Temporal remembers as sold and of which the database has no row."""
-
-    shop_id: str
-    hold_id: str
-    run_id: str
-    sold_at: datetime
-
-
-class RunAuditor:
-    """Looks at runs, and starts anew those that were lost. `progress` is told of every batch."""
+    `progress` is called with the number of rows of every batch.
+    """
 
     def __init__(
         self,
@@ -72,130 +48,65 @@ class RunAuditor:
         settings: Settings,
         *,
         task_queue: str,
-        progress: Callable[[int], None] = lambda _looked_at: None,
+        progress: Callable[[int], None] = lambda _rows: None,
     ) -> None:
         self._engine = engine
         self._temporal = temporal
         self._settings = settings
         self._task_queue = task_queue
         self._progress = progress
-        self.beginning = timedelta(milliseconds=settings.request_timeout_ms) + _STATEMENT
-        """A run older than this that has no row gets none any more."""
+        self.reserve_limit = timedelta(milliseconds=settings.request_timeout_ms) + _STATEMENT
+        """A run older than this that has no row will never have one."""
 
-    async def look(self, shop_id: str | None = None) -> tuple[int, list[LostRun], list[StrayRun]]:
-        """Return how many holds are active, those that had no run, and the runs whose hold is not active.
+    async def check(self, shop_id: str | None = None) -> WorkflowAudit:
+        """Find active holds without a workflow and resume them, and find workflows without an active hold.
 
-        A lost run has been started anew: it closes the hold's payment and ends the hold, as it had ended before where
-        Temporal remembers that, else at its deadline. Raises RPCError where Temporal is out of reach.
+        The new run closes the hold's payment and ends the hold: as its last run had ended it, if Temporal remembers
+        that, else at its deadline. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
         """
-        running = await self._running(shop_id)
+        query = 'ExecutionStatus = "Running"'
+        running = {key: run async for key, run in list_hold_workflows(self._temporal, query, shop_id, self._progress)}
         now = datetime.now(UTC)
-        holds, lost = 0, list[LostRun]()
+        holds, missing = 0, list[MissingWorkflow]()
         async for page in audit.active_holds(self._engine, shop_id):
             self._progress(len(page))
             holds += len(page)
-            doubtful = [
+            suspects = [
                 hold for hold in page if (hold.shop_id, hold.hold_id) not in running or hold.expires_at + _OVERDUE < now
             ]
-            lost += [found for found in await self._of_each(doubtful, self._look_for_run) if found]
-        return holds, lost, await self._stray(running, began_before=now - self.beginning)
+            missing += [found for found in await self._for_each(suspects, self._resume_if_missing) if found]
+        orphaned = await self._orphaned(running, started_before=now - self.reserve_limit)
+        return WorkflowAudit(holds, missing, orphaned)
 
-    async def lost_sales(self, since: datetime, shop_id: str | None = None) -> list[LostSale]:
-        """Return the holds that were sold since then, as Temporal has it, and have no row, the first first.
-
-        For a database that was restored to that moment. What Temporal keeps no longer (its retention) is not found.
-        Raises RPCError where Temporal is out of reach.
-        """
-        query = f'HoldStatus = "committed" AND CloseTime >= "{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"'
-        sold = {key: run async for key, run in self._listed(query, shop_id) if run.task_queue == self._task_queue}
-        rows = dict[HoldKey, HoldStatus]()
-        for batch in in_batches(sorted(sold)):
-            rows |= await audit.statuses_of(self._engine, batch)
-        lost = [
-            LostSale(*key, run.run_id, cast("datetime", run.close_time)) for key, run in sold.items() if key not in rows
-        ]
-        return sorted(lost, key=lambda sale: sale.sold_at)
-
-    async def sell_again(self, sale: LostSale) -> str | None:
-        """Start a run that takes the stock of the sale and sells it. Returns why it could not be started, if so.
-
-        Where the stock is not there any more the run ends without a row, and the sale is found again.
-        """
-        handle = self._temporal.get_workflow_handle(hold_workflow_id(sale.shop_id, sale.hold_id), run_id=sale.run_id)
-        try:
-            first = await anext(handle.fetch_history_events(page_size=1))
-            payloads = first.workflow_execution_started_event_attributes.input.payloads
-            [made] = await self._temporal.data_converter.decode(payloads, [HoldInput])
-            await self._start(
-                replace(cast("HoldInput", made), checkout=None, expires_at=None, ended_before="committed")
-            )
-        except Exception as error:  # noqa: BLE001 - it is reported, and the next one is looked at
-            return str(error) or type(error).__name__
-        return None
-
-    async def end(self, stray: StrayRun) -> str | None:
-        """Tell the run that its hold has ended, which ends it. Returns why it could not be told, if so."""
-        handle = self._temporal.get_workflow_handle_for(
-            HoldWorkflow.run, hold_workflow_id(stray.shop_id, stray.hold_id)
-        )
+    async def end(self, orphaned: OrphanedWorkflow) -> Repair:
+        """Cancel the hold that the workflow runs for, which ends the workflow."""
+        workflow_id = hold_workflow_id(orphaned.shop_id, orphaned.hold_id)
+        handle = self._temporal.get_workflow_handle_for(HoldWorkflow.run, workflow_id)
         try:
             await handle.signal(HoldWorkflow.cancel, Cancel(actor="audit", reason="ended_elsewhere"))
         except RPCError as error:
-            return None if error.status is RPCStatusCode.NOT_FOUND else error.message
-        return None
+            if error.status is not RPCStatusCode.NOT_FOUND:  # else it has ended
+                return Repair(error.message)
+        return Repair()
 
-    async def _running(self, shop_id: str | None) -> dict[HoldKey, WorkflowExecution]:
-        """Return the open runs."""
-        return {key: run async for key, run in self._listed('ExecutionStatus = "Running"', shop_id)}
-
-    async def _listed(self, query: str, shop_id: str | None) -> AsyncIterator[tuple[HoldKey, WorkflowExecution]]:
-        of_shop = f' AND ShopId = "{shop_id}"' if shop_id else ""
-        found = 0
-        async for run in self._temporal.list_workflows(
-            f'WorkflowType = "HoldWorkflow" AND {query}{of_shop}', page_size=1000
-        ):
-            kind, _, name = run.id.partition(":")
-            shop, _, hold = name.partition(":")
-            if kind == "hold" and hold:
-                yield (shop, hold), run
-            found += 1
-            if found % BATCH == 0:
-                self._progress(BATCH)
-
-    async def _look_for_run(self, hold: Hold) -> LostRun | None:
-        """Start a new run where the hold has none. One that cannot be helped never keeps the others waiting."""
+    async def _resume_if_missing(self, hold: Hold) -> MissingWorkflow | None:
+        """Resume the hold in a new run if it has none. A failure is reported, so that it does not stop the audit."""
         ended_before = None
         try:
             last = await self._last_run(hold.shop_id, hold.hold_id)
             if last is not None and last.status is WorkflowExecutionStatus.RUNNING:
                 return None
-            # The row ends before its run does: one that is active still, read after the run was gone, is lost.
+            # The row ends before its run does, so a row that is still active after its run is gone has no workflow.
             row = await read_hold(self._engine, hold.shop_id, hold.hold_id)
             if row is None or row.status is not HoldStatus.ACTIVE:
                 return None
-            ended_before = _ended_by(last)
-            await self._start(self._resumed(row, ended_before))
-        except Exception as error:  # noqa: BLE001 - it is reported, and the next one is looked at
-            return LostRun(hold, ended_before, str(error) or type(error).__name__)
-        return LostRun(row, ended_before)
+            ended_before = _settled_as(last)
+            await self._start(self._resume_input(row, ended_before))
+        except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
+            return MissingWorkflow(hold, Repair(str(error) or type(error).__name__), ended_before)
+        return MissingWorkflow(row, Repair(), ended_before)
 
-    async def _last_run(self, shop_id: str, hold_id: str) -> WorkflowExecutionDescription | None:
-        try:
-            return await self._temporal.get_workflow_handle(hold_workflow_id(shop_id, hold_id)).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return None
-            raise
-
-    async def _runs_without_hold(self, candidate: tuple[HoldKey, HoldStatus | None]) -> bool:
-        """Tell whether the run is open still, and began its work: one that waits for a worker may yet get its row."""
-        key, status = candidate
-        last = await self._last_run(*key)
-        if last is None or last.status is not WorkflowExecutionStatus.RUNNING:
-            return False
-        return status is not None or last.history_length > _EVENTS_BEFORE_THE_FIRST_TASK
-
-    def _resumed(self, row: Hold, ended_before: SettledStatus | None) -> HoldInput:
+    def _resume_input(self, row: Hold, ended_before: SettledStatus | None) -> HoldInput:
         hold = resumed(
             row,
             max_ttl_seconds=self._settings.max_ttl_seconds,
@@ -208,23 +119,32 @@ class RunAuditor:
     async def _start(self, hold: HoldInput) -> None:
         await self._temporal.start_workflow(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
-    async def _stray(self, running: dict[HoldKey, WorkflowExecution], *, began_before: datetime) -> list[StrayRun]:
-        candidates = await self._not_active(running, running, began_before)
-        if candidates:
+    async def _last_run(self, shop_id: str, hold_id: str) -> WorkflowExecutionDescription | None:
+        try:
+            return await self._temporal.get_workflow_handle(hold_workflow_id(shop_id, hold_id)).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return None
+            raise
+
+    async def _orphaned(
+        self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
+    ) -> list[OrphanedWorkflow]:
+        suspects = await self._without_active_hold(running, running, started_before)
+        if suspects:
             await asyncio.sleep(_ENDING_SECONDS)
-        astray = await self._of_each(candidates.items(), self._runs_without_hold)
-        still = [key for key, is_astray in zip(candidates, astray, strict=True) if is_astray]
-        # Read again: a row may have come meanwhile.
-        return [
-            StrayRun(*key, status) for key, status in (await self._not_active(still, running, began_before)).items()
-        ]
+        runs = await self._for_each(suspects.items(), self._runs_without_hold)
+        still = [key for key, runs_on in zip(suspects, runs, strict=True) if runs_on]
+        # Read again: a row may have been inserted meanwhile.
+        statuses = await self._without_active_hold(still, running, started_before)
+        return [OrphanedWorkflow(*key, status) for key, status in statuses.items()]
 
-    async def _not_active(
-        self, keys: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], began_before: datetime
+    async def _without_active_hold(
+        self, keys: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], started_before: datetime
     ) -> dict[HoldKey, HoldStatus | None]:
-        """Return those of the holds that have ended, and those that are not there though their run is not young.
+        """Return the holds that have ended, and those without a row (None) whose run started before that time.
 
-        The runs of another task queue are another installation's, whose rows are elsewhere.
+        A run of another task queue belongs to another installation, whose rows are in another database.
         """
         found = dict[HoldKey, HoldStatus | None]()
         for batch in in_batches(sorted(keys)):
@@ -233,23 +153,31 @@ class RunAuditor:
             for key in batch:
                 status = rows.get(key)
                 run = running[key]
-                missing = status is None and run.task_queue == self._task_queue and run.start_time < began_before
-                if missing or status not in (None, HoldStatus.ACTIVE):
+                no_row = status is None and run.task_queue == self._task_queue and run.start_time < started_before
+                if no_row or status not in (None, HoldStatus.ACTIVE):
                     found[key] = status
         return found
 
-    async def _of_each(
-        self, subjects: Collection[_Subject], look: Callable[[_Subject], Awaitable[_Answer]]
+    async def _runs_without_hold(self, suspect: tuple[HoldKey, HoldStatus | None]) -> bool:
+        """Return whether the run is open, and has begun to work: one that waits for a worker may still get a row."""
+        key, status = suspect
+        last = await self._last_run(*key)
+        if last is None or last.status is not WorkflowExecutionStatus.RUNNING:
+            return False
+        return status is not None or last.history_length > _EVENTS_BEFORE_FIRST_TASK
+
+    async def _for_each(
+        self, subjects: Collection[_Subject], check: Callable[[_Subject], Awaitable[_Answer]]
     ) -> list[_Answer]:
         answers = list[_Answer]()
-        for few in in_batches(list(subjects), _AT_ONCE):
-            self._progress(len(few))
-            answers += await asyncio.gather(*map(look, few))
+        for batch in in_batches(list(subjects), _CONCURRENT_CALLS):
+            self._progress(len(batch))
+            answers += await asyncio.gather(*map(check, batch))
         return answers
 
 
-def _ended_by(last: WorkflowExecutionDescription | None) -> SettledStatus | None:
-    """Return how the run that is over had ended the hold, None where it had not."""
+def _settled_as(last: WorkflowExecutionDescription | None) -> SettledStatus | None:
+    """Return the status in which the completed run ended the hold, else None."""
     status = last.typed_search_attributes.get(HOLD_STATUS) if last else None
-    over = last is not None and last.status is WorkflowExecutionStatus.COMPLETED
-    return cast("SettledStatus", status) if over and status in get_args(SettledStatus) else None
+    completed = last is not None and last.status is WorkflowExecutionStatus.COMPLETED
+    return cast("SettledStatus", status) if completed and status in get_args(SettledStatus) else None

@@ -1,17 +1,19 @@
-"""AuditWorkflow: does the stock add up, and does every active hold have a run? It looks every five minutes."""
+"""AuditWorkflow: compares items with holds and movements, and active holds with workflows. Scheduled."""
 
 import asyncio
 from collections.abc import Awaitable
 from datetime import timedelta
+from typing import Literal
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
-from workflows.findings import AuditPort, AuditReport, AuditRequest, Finding, Looked, looked, together
+from workflows.findings import AuditPart, AuditPort, AuditReport, AuditRequest, not_checked, part_of, report_of
+from workflows.ui_text import plain
 
-# A hundred thousand items take seconds; the interval of the schedule is what an audit may take at most.
-_WHOLE = timedelta(minutes=4)
+# 100,000 items take seconds. An audit must end within the schedule's interval of five minutes.
+_TIMEOUT = timedelta(minutes=4)
 _HEARTBEAT = timedelta(seconds=30)
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30))
 _SHOWN = 20
@@ -19,54 +21,53 @@ _SHOWN = 20
 
 @workflow.defn(name="AuditWorkflow")
 class AuditWorkflow:
-    """Looks once and reports; what it can set right without a person it does."""
+    """Audits once and reports. Holds whose workflow is missing are resumed; the other repairs are left to a person."""
 
     @workflow.run
     async def run(self, request: AuditRequest) -> AuditReport:
-        """Look at the stock and at the runs, each whatever becomes of the other."""
-        stock, runs = await asyncio.gather(
-            _surely(
-                "the stock",
+        """Check the stock and the workflows, each even if the other check fails."""
+        stock, workflows = await asyncio.gather(
+            _part(
+                "stock",
                 workflow.execute_activity_method(
                     AuditPort.audit_stock,
                     request,
                     summary="compare items with holds and movements",
-                    schedule_to_close_timeout=_WHOLE,
+                    schedule_to_close_timeout=_TIMEOUT,
                     heartbeat_timeout=_HEARTBEAT,
                     retry_policy=_RETRY,
                 ),
             ),
-            _surely(
-                "the workflows",
+            _part(
+                "workflows",
                 workflow.execute_activity_method(
-                    AuditPort.audit_runs,
+                    AuditPort.audit_workflows,
                     request,
                     summary="compare active holds with running workflows",
-                    schedule_to_close_timeout=_WHOLE,
+                    schedule_to_close_timeout=_TIMEOUT,
                     heartbeat_timeout=_HEARTBEAT,
                     retry_policy=_RETRY,
                 ),
             ),
         )
-        report = together(stock, runs)
+        report = report_of(stock, workflows)
         workflow.set_current_details(_details(report))
         return report
 
 
-async def _surely(what: str, look: Awaitable[Looked]) -> Looked:
-    """Return what was found; that it could not be looked at is a finding too."""
+async def _part(subject: Literal["stock", "workflows"], check: Awaitable[AuditPart]) -> AuditPart:
+    """Return the result of the check; its failure is a finding too."""
     try:
-        return await look
+        return await check
     except ActivityError as error:
-        why = str(error.cause or error)
-        return looked(0, [Finding("unknown", "", what, f"{what} could not be looked at: {why}")])
+        return part_of(0, [not_checked(subject, str(error.cause or error))])
 
 
 def _details(report: AuditReport) -> str:
-    """Return the report as a person reads it in the Temporal UI."""
+    """Return the report for the Temporal UI, as markdown."""
     head = f"{report.items} items, {report.active_holds} active holds."
     if report.clean:
         return f"{head} Nothing is wrong."
     kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(report.found.items()))
-    sentences = [f"- `{finding.sentence.replace('`', chr(39))}`" for finding in report.first[:_SHOWN]]
+    sentences = [f"- {plain(finding.sentence)}" for finding in report.first[:_SHOWN]]
     return "\n".join([f"{head} Found {kinds}.", "", *sentences])

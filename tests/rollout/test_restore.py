@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.settings import TASK_QUEUE, Settings
-from holds.audit_workflows import RunAuditor
+from holds.audit_workflows import WorkflowAuditor
 from tests.e2e.deployment import Deployment, until
 from tests.e2e.house import House, house_in
 from tests.invariants import assert_stock_adds_up
@@ -125,7 +125,7 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     assert await shop.deployment.row("sold-since") is None
     assert await shop.stock("kept") == [(9, 1)]  # nine units that are sold already
     await shop.start_worker()
-    await past_beginning(shop, "open-since")
+    await past_reserve_limit(shop, "open-since")
     found = await operator.does('holdfast audit --restored-to "$MOMENT"', code=1)
     assert "hold sold: active, but its workflow had ended it as committed" in found
     assert "hold returned: active, but its workflow had ended it as released" in found
@@ -149,16 +149,16 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     assert await shop.deployment.failed_runs() == []
 
 
-async def past_beginning(shop: Shop, hold_id: str) -> None:
+async def past_reserve_limit(shop: Shop, hold_id: str) -> None:
     """Wait until a run is no longer so young that its row may still come."""
     began = (await shop.deployment.run_of(hold_id).describe()).start_time
-    auditor = RunAuditor(
+    auditor = WorkflowAuditor(
         shop.deployment.engine,
         shop.deployment.temporal,
         Settings.read({"DATABASE_URL": shop.deployment.database}),
         task_queue=TASK_QUEUE,
     )
-    await asyncio.sleep(max(0, (began + auditor.beginning - datetime.now(UTC)).total_seconds()))
+    await asyncio.sleep(max(0, (began + auditor.reserve_limit - datetime.now(UTC)).total_seconds()))
 
 
 async def resent(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""The audit: what drifted is found and repaired, and a hold whose workflow was lost ends all the same."""
+"""The audit finds items whose figures disagree and workflows without an active hold, and resumes missing workflows."""
 
 import asyncio
 import uuid
@@ -8,7 +8,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities.background_worker import background_task_queue
 from core.database import fetch
-from holds.audit_workflows import RunAuditor
+from holds.audit_model import Repair
+from holds.audit_workflows import WorkflowAuditor
+from holds.workflow_list import list_hold_workflows
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 from tests.workflow.conftest import SkippingStack
@@ -17,7 +19,7 @@ from workflows.audit import AuditWorkflow
 from workflows.findings import AuditReport, AuditRequest
 from workflows.messages import Ended
 
-CHECKLISTS_RELEASE = """
+RELEASE_BY_HAND = """
 UPDATE "InventoryHold" SET status = 'released', "releasedAt" = NOW() WHERE status = 'active'
 """
 
@@ -32,8 +34,8 @@ async def audited(stack: Stack, shop: str | None = SHOP) -> AuditReport:
     )
 
 
-def auditor(stack: Stack) -> RunAuditor:
-    return RunAuditor(stack.engine, stack.temporal, stack.settings, task_queue=stack.task_queue)
+def auditor(stack: Stack) -> WorkflowAuditor:
+    return WorkflowAuditor(stack.engine, stack.temporal, stack.settings, task_queue=stack.task_queue)
 
 
 async def by_hand(stack: Stack, statement: str) -> None:
@@ -41,15 +43,16 @@ async def by_hand(stack: Stack, statement: str) -> None:
 
 
 async def listed(stack: Stack, *hold_ids: str) -> None:
-    """Return when Temporal's list of running workflows, which lags, has the holds."""
+    """Wait until Temporal's list of running workflows, which lags, contains the holds."""
+    expected = {(SHOP, hold_id) for hold_id in hold_ids}
     while True:
-        running = await auditor(stack)._running(SHOP)
-        if {(SHOP, hold_id) for hold_id in hold_ids} <= running.keys():
+        running = {key async for key, _ in list_hold_workflows(stack.temporal, 'ExecutionStatus = "Running"', SHOP)}
+        if expected <= running:
             return
         await asyncio.sleep(0.05)
 
 
-async def test_where_nothing_is_wrong_nothing_is_found(stack: Stack) -> None:
+async def test_consistent_stock_gives_no_findings(stack: Stack) -> None:
     await stack.made(("TEE", 3))
     await stack.post((await stack.made())["holdId"], "commit")
 
@@ -70,21 +73,21 @@ async def test_where_nothing_is_wrong_nothing_is_found(stack: Stack) -> None:
         ('DELETE FROM "InventoryMovement"', {"balance": 1}),
     ],
 )
-async def test_a_drift_of_every_kind_is_found_and_said_in_a_sentence(
-    stack: Stack, statement: str, kinds: dict[str, int]
-) -> None:
+async def test_every_kind_of_drift_is_found(stack: Stack, statement: str, kinds: dict[str, int]) -> None:
     await stack.made(("TEE", 3))
     await by_hand(stack, statement)
 
     report = await audited(stack)
 
     assert report.found == kinds
-    assert all(finding.sentence.startswith("shop-1 TEE: ") for finding in report.first)
+    assert {(finding.kind, finding.shop_id, finding.subject) for finding in report.first} == {
+        (kind, SHOP, "TEE") for kind in kinds
+    }
     for kind in kinds:
         assert stack.worker_metrics.get_sample_value("inventory_audit_findings_total", {"kind": kind}) == 1
 
 
-async def test_an_audit_repairs_no_count_by_itself(stack: Stack) -> None:
+async def test_the_scheduled_audit_repairs_no_item(stack: Stack) -> None:
     await stack.made(("TEE", 3))
     await by_hand(stack, 'UPDATE "InventoryItem" SET held = 5')
 
@@ -93,14 +96,14 @@ async def test_an_audit_repairs_no_count_by_itself(stack: Stack) -> None:
     assert await stack.stock_of() == (7, 5)
 
 
-async def test_a_terminated_hold_gets_a_new_run_and_expires_at_its_deadline_as_orphaned(
+async def test_a_hold_whose_workflow_was_terminated_is_resumed_and_expires_at_its_deadline_as_orphaned(
     skipping: SkippingStack,
 ) -> None:
     stack = skipping.stack
     hold = await stack.made(("TEE", 3), ttlSeconds=1200)
     await stack.run_of(hold["holdId"]).terminate()
 
-    with skipping.environment.with_time_skipping_disabled():  # else the new run's time goes by itself
+    with skipping.environment.with_time_skipping_disabled():  # else the new run's timer fires at once
         report = await audited(stack)
 
     assert report.found == {"lost_run": 1}
@@ -116,7 +119,7 @@ async def test_a_terminated_hold_gets_a_new_run_and_expires_at_its_deadline_as_o
     await assert_stock_adds_up(stack.engine)
 
 
-async def test_an_audit_ends_a_terminated_hold_whose_deadline_has_passed(stack: Stack) -> None:
+async def test_an_overdue_hold_whose_workflow_was_terminated_is_ended(stack: Stack) -> None:
     holds = await held(stack, 2)
     await asyncio.gather(*(hold.handle.terminate() for hold in holds))
     await by_hand(stack, 'UPDATE "InventoryHold" SET "expiresAt" = now() - interval \'1 hour\'')
@@ -131,7 +134,7 @@ async def test_an_audit_ends_a_terminated_hold_whose_deadline_has_passed(stack: 
     assert (await audited(stack)).found == {}
 
 
-async def test_a_run_that_an_audit_has_started_hears_a_commit_like_any_other(stack: Stack) -> None:
+async def test_a_resumed_hold_can_be_committed(stack: Stack) -> None:
     hold = await stack.made()
     await stack.run_of(hold["holdId"]).terminate()
     await audited(stack)
@@ -140,7 +143,7 @@ async def test_a_run_that_an_audit_has_started_hears_a_commit_like_any_other(sta
     assert await stack.stock_of() == (9, 0)
 
 
-async def test_two_audits_at_once_start_one_run(stack: Stack) -> None:
+async def test_concurrent_audits_start_one_run(stack: Stack) -> None:
     hold = await stack.made()
     await stack.run_of(hold["holdId"]).terminate()
 
@@ -151,10 +154,10 @@ async def test_two_audits_at_once_start_one_run(stack: Stack) -> None:
     assert await stack.stock_of() == (9, 1)
 
 
-async def test_a_hold_that_cannot_be_helped_keeps_no_other_waiting(stack: Stack) -> None:
+async def test_a_hold_that_cannot_be_resumed_does_not_stop_the_audit(stack: Stack) -> None:
     good, bad = await held(stack, 2)
     await asyncio.gather(good.handle.terminate(), bad.handle.terminate())
-    too_long = "x" * 1100  # Temporal takes no workflow id as long as this
+    too_long = "x" * 1100  # longer than a workflow id may be
     await by_hand(
         stack,
         'ALTER TABLE "InventoryHoldItem" DROP CONSTRAINT "InventoryHoldItem_hold_fkey"',
@@ -165,13 +168,16 @@ async def test_a_hold_that_cannot_be_helped_keeps_no_other_waiting(stack: Stack)
     report = await audited(stack)
 
     assert report.found == {"lost_run": 2}
-    assert [finding.mended for finding in sorted(report.first, key=lambda f: len(f.subject))] == [True, False]
+    repaired, failed = sorted(report.first, key=lambda finding: len(finding.subject))
+    assert (repaired.mended, repaired.problem) == (True, None)
+    assert not failed.mended
+    assert failed.problem
     assert (await good.handle._client.get_workflow_handle(good.handle.id).describe()).status == (
         WorkflowExecutionStatus.RUNNING
     )
 
 
-async def test_a_drifted_item_keeps_no_other_from_being_looked_at(stack: Stack) -> None:
+async def test_a_drifted_item_does_not_stop_the_audit(stack: Stack) -> None:
     await stack.put(5, sku="MUG")
     await by_hand(stack, 'UPDATE "InventoryItem" SET held = 1')
 
@@ -180,7 +186,7 @@ async def test_a_drifted_item_keeps_no_other_from_being_looked_at(stack: Stack) 
     assert report.found == {"held": 2, "balance": 2}
 
 
-async def test_an_audit_in_the_middle_of_a_rush_finds_nothing(stack: Stack) -> None:
+async def test_an_audit_under_load_finds_nothing(stack: Stack) -> None:
     await stack.put(1000)
     done = asyncio.Event()
 
@@ -197,20 +203,20 @@ async def test_an_audit_in_the_middle_of_a_rush_finds_nothing(stack: Stack) -> N
     assert [report.found for report in reports] == [{}] * 5
 
 
-async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_ended(stack: Stack) -> None:
+async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_can_be_ended(stack: Stack) -> None:
     hold = await stack.made(("TEE", 3))
     await listed(stack, hold["holdId"])
-    await by_hand(stack, CHECKLISTS_RELEASE)
+    await by_hand(stack, RELEASE_BY_HAND)
 
     report = await audited(stack)
 
     assert report.found == {"held": 1, "stray_run": 1}
-    _, _, (stray,) = await auditor(stack).look(SHOP)
-    assert await auditor(stack).end(stray) is None
+    (orphaned,) = (await auditor(stack).check(SHOP)).orphaned
+    assert await auditor(stack).end(orphaned) == Repair()
     assert await stack.run_of(hold["holdId"]).result() == Ended("released")
 
 
-async def test_what_cannot_be_looked_at_is_a_finding(database: str, temporal: Client) -> None:
+async def test_an_audit_waits_for_a_database_that_fails(database: str, temporal: Client) -> None:
     async with running_stack(database, temporal, with_worker=False) as stack:
         await by_hand(stack, 'ALTER TABLE "InventoryMovement" RENAME TO "Elsewhere"')
         async with stack.background_worker():

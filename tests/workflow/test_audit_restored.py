@@ -1,4 +1,4 @@
-"""The audit of a database that was restored: what Temporal remembers and the database does not is done again."""
+"""After a restore of the database, the audit repeats what Temporal remembers and the database does not contain."""
 
 import asyncio
 import uuid
@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from holds.audit_workflows import RunAuditor
+from holds.audit_model import Repair, WorkflowAudit
+from holds.audit_workflows import WorkflowAuditor
+from holds.lost_sales import LostSales
 from holds.starting import start_options
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
@@ -14,7 +16,9 @@ from tests.workflow.test_audit import audited, auditor, by_hand, listed
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, Line
 
-# What a restore to an earlier moment does to one hold of a unit of TEE.
+NOTHING = WorkflowAudit(0, [], [])
+
+# The effect of a restore to an earlier time on a hold of one TEE.
 FORGET_THE_END = """
 UPDATE "InventoryHold" SET status = 'active', "committedAt" = NULL, "releasedAt" = NULL WHERE id = '{hold}';
 UPDATE "InventoryItem" SET held = held + 1, quantity = 10 - held - 1 WHERE sku = 'TEE';
@@ -35,7 +39,7 @@ async def restored(stack: Stack, statements: str, hold_id: str) -> None:
 @pytest.mark.parametrize(
     ("verb", "status", "stock"), [("commit", "committed", (9, 0)), ("release", "released", (10, 0))]
 )
-async def test_an_end_that_a_restored_database_has_forgotten_is_repeated(
+async def test_a_hold_that_is_active_again_after_a_restore_is_ended_as_before(
     stack: Stack, verb: str, status: str, stock: tuple[int, int]
 ) -> None:
     hold_id = (await stack.made())["holdId"]
@@ -47,41 +51,41 @@ async def test_an_end_that_a_restored_database_has_forgotten_is_repeated(
     report = await audited(stack)
 
     assert report.found == {"lost_run": 1}
-    assert f"active, but its workflow had ended it as {status}" in report.first[0].sentence
+    assert report.first[0].details["ended_before"] == status
     assert (await stack.run_of(hold_id).result()).status == status
     assert (await stack.read(hold_id))["reason"] == "restored"
     assert await stack.stock_of() == stock
     await assert_stock_adds_up(stack.engine)
 
 
-async def test_a_run_whose_hold_has_no_row_is_astray_unless_it_has_just_begun(stack: Stack) -> None:
+async def test_a_workflow_whose_hold_has_no_row_is_orphaned_unless_it_has_just_started(stack: Stack) -> None:
     hold_id = (await stack.made())["holdId"]
     await listed(stack, hold_id)
     await restored(stack, FORGET_THE_HOLD, hold_id)
 
-    assert await auditor(stack).look(SHOP) == (0, [], [])
+    assert await auditor(stack).check(SHOP) == NOTHING
     later = auditor(stack)
-    later.beginning = timedelta()
-    _, _, (stray,) = await later.look(SHOP)
-    assert (stray.hold_id, stray.status) == (hold_id, None)
-    assert await later.end(stray) is None
+    later.reserve_limit = timedelta()
+    (orphaned,) = (await later.check(SHOP)).orphaned
+    assert (orphaned.hold_id, orphaned.status) == (hold_id, None)
+    assert await later.end(orphaned) == Repair()
     assert await stack.run_of(hold_id).result() == Ended("missing")
     assert await stack.stock_of() == (10, 0)
 
 
-async def test_a_run_that_waits_for_a_worker_is_not_astray(stack: Stack) -> None:
+async def test_a_workflow_that_waits_for_a_worker_is_not_orphaned(stack: Stack) -> None:
     waiting = HoldInput(SHOP, "waiting", [Line("TEE", "", 1)], 600, 3600, request_timeout_ms=5000)
     queue = f"nobody-polls-{uuid.uuid4().hex}"
     await stack.temporal.start_workflow(HoldWorkflow.run, waiting, task_queue=queue, **start_options(waiting))
     await listed(stack, "waiting")
-    later = RunAuditor(stack.engine, stack.temporal, stack.settings, task_queue=queue)
-    later.beginning = timedelta()
-    assert await later.look(SHOP) == (0, [], [])
+    later = WorkflowAuditor(stack.engine, stack.temporal, stack.settings, task_queue=queue)
+    later.reserve_limit = timedelta()
+    assert await later.check(SHOP) == NOTHING
     await stack.run_of("waiting").terminate()
 
 
 @pytest.mark.parametrize(("left", "status", "stock"), [(1, "committed", (0, 0)), (0, "rejected", (0, 0))])
-async def test_a_sale_that_a_restored_database_has_forgotten_is_repeated_where_there_is_stock(
+async def test_a_sale_that_a_restored_database_does_not_contain_is_committed_again_if_there_is_stock(
     stack: Stack, left: int, status: str, stock: tuple[int, int]
 ) -> None:
     since = datetime.now(UTC) - timedelta(seconds=2)
@@ -90,15 +94,16 @@ async def test_a_sale_that_a_restored_database_has_forgotten_is_repeated_where_t
     await stack.run_of(hold_id).result()
     await restored(stack, FORGET_THE_HOLD, hold_id)
     await stack.put(left)
-    while not (found := await auditor(stack).lost_sales(since, SHOP)):  # the list of workflows lags
+    lost_sales = LostSales(stack.engine, stack.temporal, task_queue=stack.task_queue)
+    while not (found := await lost_sales.find(since, SHOP)):  # the list of workflows lags
         await asyncio.sleep(0.05)
 
-    assert await auditor(stack).lost_sales(datetime.now(UTC) + timedelta(minutes=1), SHOP) == []
-    assert await auditor(stack).sell_again(found[0]) is None
+    assert await lost_sales.find(datetime.now(UTC) + timedelta(minutes=1), SHOP) == []
+    assert await lost_sales.commit_again(found[0]) == Repair()
     assert await stack.run_of(hold_id).result() == Ended(status)  # type: ignore[arg-type]
 
     assert await stack.stock_of() == stock
-    assert len(await auditor(stack).lost_sales(since, SHOP)) == (status == "rejected")
+    assert len(await lost_sales.find(since, SHOP)) == (status == "rejected")
     if status == "committed":
         assert (await stack.read(hold_id))["reference"] == "order-7"
     await assert_stock_adds_up(stack.engine)
