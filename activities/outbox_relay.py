@@ -15,7 +15,7 @@ from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
 from inventory.outbox import BATCH, Entry, turn
-from workflows import ui_text as legible
+from workflows import ui_text
 from workflows.deliveries import Channel, Event, Fall, HoldEvents, LowItem, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
@@ -135,7 +135,7 @@ class OutboxRelay:
             id=low_stock_workflow_id(entry.shop_id, sku, variant_key),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=legible.plain(f"Low stock: {sku} {variant_key}".strip()),
+            static_summary=ui_text.plain(f"Low stock: {sku} {variant_key}".strip()),
             **start_signal(LowStockAlertWorkflow.fell, fall),
         )
 

@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
+from domain.payments import Payment
 from inventory.outbox import note_hold_event
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
@@ -23,7 +24,6 @@ from workflows.payment_messages import (
     CheckoutRefused,
     LatePaymentReport,
     OpenCheckout,
-    Payment,
     PaymentQuery,
     PaymentStanding,
     PaymentTrouble,

@@ -1,4 +1,4 @@
-"""The stock activities: messages in, statements on Postgres, messages out; counted once, after the commit."""
+"""Activities on the stock in Postgres. Each change is counted once, after its commit."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -11,36 +11,16 @@ from temporalio.exceptions import ApplicationError
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.settings import LatePaymentPolicy
-from inventory import hold_payments as payments
-from inventory import holds, reserve
+from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
+from inventory.hold_payments import attach_payment, claim_late_payment
+from inventory.holds import move_deadline
+from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
-from workflows.messages import (
-    AttachRequest,
-    Busy,
-    DeadlineRequest,
-    EndedHold,
-    Held,
-    Line,
-    ReferenceTaken,
-    Reservation,
-    ReserveRequest,
-    Settled,
-    SettledStatus,
-    SettleRequest,
-    Shortage,
-    ShortItem,
-    TooLate,
-)
-from workflows.payment_messages import Claimed, LatePayment, Payment
+from workflows.messages import AttachRequest, DeadlineRequest, EndedHold, Settled, SettleRequest, settled_status
+from workflows.payment_messages import Claimed, LatePayment
 from workflows.ports import StockPort
 
 Answer = TypeVar("Answer")
-
-_SETTLED: dict[holds.HoldStatus, SettledStatus] = {
-    holds.HoldStatus.COMMITTED: "committed",
-    holds.HoldStatus.RELEASED: "released",
-    holds.HoldStatus.EXPIRED: "expired",
-}
 
 
 class StockActivities(StockPort):
@@ -57,61 +37,27 @@ class StockActivities(StockPort):
         self._policy = policy
 
     @activity.defn(name="reserve")
-    async def reserve(self, request: ReserveRequest) -> Reservation:
-        """Take the stock of a new hold, or say why not."""
-        wanted = reserve.Reservation(
-            shop_id=request.shop_id,
-            hold_id=request.hold_id,
-            lines=tuple(holds.Line(line.sku, line.variant_key, line.quantity) for line in request.lines),
-            created_at=request.created_at,
-            expires_at=request.expires_at,
-            reserve_before=request.reserve_before,
-            reference=request.reference,
-            request_hash=request.request_hash,
-        )
+    async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
+        """Take the stock of a new hold, or return why not."""
         try:
             with self._telemetry.activities.labels("reserve").time():
-                outcome = await reserve.reserve(self._engine, wanted)
+                outcome = await reserve(self._engine, request)
         except DatabaseBusyError as error:
             self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
             if activity.info().attempt == 1 and activity.info().is_local:
                 return Busy()
-            # An earlier attempt may have taken the stock without our hearing of it: «busy» would not be the truth.
-            raise _again("rows not locked in time", "busy") from error
+            # An earlier attempt may have taken the stock and its answer may be lost: "busy" could be wrong.
+            raise _retryable("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable("reserve", request.shop_id, request.hold_id, error) from error
-        match outcome:
-            case reserve.Reserved():
-                self._telemetry.count(
-                    "inventory_hold_created",
-                    shop_id=request.shop_id,
-                    hold_id=request.hold_id,
-                    expires_at=request.expires_at.isoformat(),
-                )
-                return Held(
-                    status="active",
-                    created_at=request.created_at,
-                    expires_at=request.expires_at,
-                    lines=request.lines,
-                    request_hash=request.request_hash,
-                    reference=request.reference,
-                )
-            case reserve.AlreadyThere(hold):
-                return Held(
-                    status=hold.status.value,
-                    created_at=hold.created_at,
-                    expires_at=hold.expires_at,
-                    lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
-                    request_hash=hold.request_hash,
-                    reference=hold.reference,
-                    payment=_payment_of(hold),
-                )
-            case reserve.ReferenceTaken(hold_id):
-                return ReferenceTaken(hold_id)
-            case reserve.Shortage(items):
-                return Shortage([ShortItem(i.sku, i.variant_key, i.requested, i.available, i.known) for i in items])
-            case reserve.TooLate():
-                return TooLate()
+        if isinstance(outcome, Held) and outcome.created:
+            self._telemetry.count(
+                "inventory_hold_created",
+                shop_id=request.shop_id,
+                hold_id=request.hold_id,
+                expires_at=request.expires_at.isoformat(),
+            )
+        return outcome
 
     @activity.defn(name="move-deadline")
     async def move_deadline(self, request: DeadlineRequest) -> bool:
@@ -120,7 +66,7 @@ class StockActivities(StockPort):
             "move-deadline",
             request.shop_id,
             request.hold_id,
-            holds.move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at),
+            move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at),
         )
         if moved:
             self._telemetry.count(
@@ -140,7 +86,7 @@ class StockActivities(StockPort):
                     self._engine,
                     shop_id=request.shop_id,
                     hold_id=request.hold_id,
-                    to=holds.HoldStatus(request.to),
+                    to=HoldStatus(request.to),
                     reason=request.reason,
                     actor=request.actor,
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
@@ -148,7 +94,7 @@ class StockActivities(StockPort):
                 )
         except DatabaseBusyError as error:
             self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
-            raise _again("rows not locked in time", "busy") from error
+            raise _retryable("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
         except psycopg.IntegrityError as error:
@@ -160,7 +106,7 @@ class StockActivities(StockPort):
                 problem="the item's held is less than this hold has: the counters have drifted and need a repair",
                 detail=str(error).strip(),
             )
-            raise _again("the item's held has drifted below what this hold has", "drift") from error
+            raise _retryable("the item's held has drifted below what this hold has", "drift") from error
         if settlement is None:
             self._telemetry.fail(
                 "inventory_hold_error",
@@ -172,7 +118,7 @@ class StockActivities(StockPort):
             return Settled("missing")
         if settlement.changed:
             self._count_end(request, settlement)
-        return Settled(_SETTLED[settlement.status], _ended_hold(settlement.hold))
+        return Settled(settled_status(settlement.status), EndedHold.of(settlement.hold))
 
     @activity.defn(name="attach-payment")
     async def attach_payment(self, request: AttachRequest) -> bool:
@@ -181,7 +127,7 @@ class StockActivities(StockPort):
             "attach-payment",
             request.shop_id,
             request.hold_id,
-            payments.attach_payment(
+            attach_payment(
                 self._engine,
                 request.shop_id,
                 request.hold_id,
@@ -192,12 +138,12 @@ class StockActivities(StockPort):
 
     @activity.defn(name="claim-late-payment")
     async def claim_late_payment(self, late: LatePayment) -> Claimed:
-        """See what a late payment can still buy, and take the stock again where it can."""
-        outcome = await self._write(
+        """Return what a late payment can still buy, and take the stock again if possible."""
+        claim = await self._write(
             "claim-late-payment",
             late.shop_id,
             late.hold_id,
-            payments.claim_late_payment(
+            claim_late_payment(
                 self._engine,
                 late.shop_id,
                 late.hold_id,
@@ -206,6 +152,7 @@ class StockActivities(StockPort):
                 take=self._policy is LatePaymentPolicy.REACQUIRE_OR_REFUND,
             ),
         )
+        outcome = claim.outcome
         if outcome == "reacquired":
             self._telemetry.count(
                 "inventory_hold_committed",
@@ -214,17 +161,17 @@ class StockActivities(StockPort):
                 reason="late_payment",
                 actor="stripe",
             )
-        if outcome == "reacquired_before":  # by an attempt whose answer was lost, or by an earlier case of this payment
-            outcome = "reacquired" if activity.info().attempt > 1 else "already"
+        if claim.reacquired_before and activity.info().attempt > 1:  # by an attempt whose answer was lost
+            outcome = "reacquired"
         return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
 
     async def _write(self, what: str, shop_id: str, hold_id: str, statement: Awaitable[Answer]) -> Answer:
-        """Return what the statement answers. Raises what is to be tried again, with its kind."""
+        """Return the result of the statement. Raises ApplicationError, to be retried, with the kind of failure."""
         try:
             with self._telemetry.activities.labels(what).time():
                 return await statement
         except DatabaseBusyError as error:
-            raise _again("rows not locked in time", "busy") from error
+            raise _retryable("rows not locked in time", "busy") from error
         except DatabaseUnavailableError as error:
             raise self._unavailable(what, shop_id, hold_id, error) from error
 
@@ -236,39 +183,17 @@ class StockActivities(StockPort):
             reason=request.reason,
             actor=request.actor,
         )
-        if settlement.status is holds.HoldStatus.EXPIRED:
+        if settlement.status is HoldStatus.EXPIRED:
             self._telemetry.expiry_lag.observe(max(settlement.overdue.total_seconds(), 0.0))
-        if settlement.status is holds.HoldStatus.COMMITTED:
+        if settlement.status is HoldStatus.COMMITTED:
             self._telemetry.commit_age.observe(max(settlement.age.total_seconds(), 0.0))
 
     def _unavailable(self, what: str, shop_id: str, hold_id: str, error: Exception) -> ApplicationError:
         self._telemetry.fail(
             "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Postgres: {error}"
         )
-        return _again(f"Postgres is out of reach: {error}", "unavailable")
+        return _retryable(f"cannot reach Postgres: {error}", "unavailable")
 
 
-def _ended_hold(hold: holds.Hold) -> EndedHold:
-    ended_at = hold.committed_at or hold.released_at or hold.expired_at
-    return EndedHold(
-        created_at=hold.created_at,
-        updated_at=hold.updated_at,
-        expires_at=hold.expires_at,
-        ended_at=ended_at or hold.updated_at,
-        lines=[Line(line.sku, line.variant_key, line.quantity) for line in hold.lines],
-        reason=hold.reason,
-        reference=hold.reference,
-        payment_session_id=hold.payment_session_id,
-        payment_intent_id=hold.payment_intent_id,
-        request_hash=hold.request_hash,
-    )
-
-
-def _payment_of(hold: holds.Hold) -> Payment | None:
-    if hold.payment_intent_id is None and hold.payment_session_id is None:
-        return None
-    return Payment(hold.payment_intent_id, hold.payment_session_id)
-
-
-def _again(message: str, kind: str) -> ApplicationError:
+def _retryable(message: str, kind: str) -> ApplicationError:
     return ApplicationError(message, type=kind)

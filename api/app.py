@@ -1,4 +1,4 @@
-"""The application: one factory, which reads the settings, connects, and puts the routes together."""
+"""The application factory: reads the settings, makes the connections and the services, and adds the routes."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,14 +8,12 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from api.dependencies import Context
+from api.dependencies import Resources
 from api.errors import install_error_handlers
-from api.gauges import Census
+from api.gauges import HoldGauges
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
-from api.routes import adjustments as corrections
-from api.routes import checkout, holds, stock, system, webhooks
-from api.routes import stock_files as stockfiles
+from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -24,16 +22,16 @@ from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
-from holds.payments_service import Payments
-from holds.service import Lifecycle
-from holds.workflow_client import WorkflowCalls
+from holds.payments_service import PaymentsService
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
 from payments.client import open_client
 
 
 def create_app(
     settings: Settings | None = None, *, task_queue: str = TASK_QUEUE, registry: CollectorRegistry = REGISTRY
 ) -> FastAPI:
-    """Make the application of a process. Raises SettingsError where the environment is at fault or has no token."""
+    """Make the application of a process. Raises SettingsError for invalid settings or without a token."""
     if settings is None:
         settings = Settings.read()
         configure_logging(settings.log_format, traced=bool(settings.spans_url))
@@ -53,12 +51,17 @@ def create_app(
             key = settings.stripe_api_key.get_secret_value()
             stripe = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
-        context = Context(settings, engine, temporal, telemetry, task_queue, stripe)
-        calls = WorkflowCalls(context.temporal, task_queue)
-        app.state.context = context
-        app.state.census = Census(engine)
-        app.state.lifecycle = Lifecycle(context, calls)
-        app.state.payments = Payments(context, app.state.lifecycle, calls)
+        workflows = WorkflowClient(temporal, task_queue)
+        holds_service = HoldService(engine, workflows, settings)
+        app.state.resources = Resources(
+            settings=settings,
+            engine=engine,
+            telemetry=telemetry,
+            workflows=workflows,
+            holds=holds_service,
+            payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
+            gauges=HoldGauges(engine),
+        )
         log = structlog.get_logger("api")
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
@@ -79,13 +82,8 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.include_router(holds.router)
-    app.include_router(stock.router)
-    app.include_router(checkout.router)
-    app.include_router(webhooks.router)
-    app.include_router(corrections.router)
-    app.include_router(stockfiles.router)
-    app.include_router(system.router)
+    for routes in (holds, stock, checkout, webhooks, adjustments, stock_files, system):
+        app.include_router(routes.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Timing, telemetry=telemetry)

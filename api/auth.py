@@ -1,4 +1,4 @@
-"""Who may: the authority token opens the checkout's routes, the admin token all of them."""
+"""Authentication: the authority token is for the checkout's routes, the admin token for all."""
 
 import hmac
 from collections.abc import Callable, Coroutine, Iterable
@@ -11,9 +11,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr, StringConstraints
 
-from api.dependencies import context_of
-from api.errors import ApiError, Problem
+from api.dependencies import resources_of
+from api.errors import ApiError
 from api.headers import text_of
+from api.problems import Problem
 
 _BEARER = HTTPBearer(auto_error=False, description="The authority token, or where it says so the admin token.")
 _ACTOR_LENGTH = 64
@@ -21,14 +22,14 @@ _ACTOR_LENGTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the token's role, and the name that goes into the records."""
+    """The token's role, and the actor that is recorded with a change."""
 
     role: str
     actor: str
 
 
 def _matches(given: bytes, tokens: Iterable[SecretStr]) -> bool:
-    """Compare with every token, in a time that does not tell which or how much of it was right."""
+    """Compare with every token in constant time."""
     found = False
     for token in tokens:
         found |= hmac.compare_digest(given, token.get_secret_value().encode())
@@ -36,24 +37,24 @@ def _matches(given: bytes, tokens: Iterable[SecretStr]) -> bool:
 
 
 def _role(request: Request) -> str:
-    """Return the role of the request's token. Raises ApiError 401 without one that is known."""
+    """Return the role of the request's token. Raises the 401 for a missing or unknown token."""
     scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
     if scheme.lower() != "bearer" or not token:
         raise ApiError(Problem.unauthorized, "Send the header: Authorization: Bearer <token>.")
     given = token.encode()
-    settings = context_of(request).settings
+    settings = resources_of(request).settings
     if _matches(given, settings.admin_tokens):
         return "admin"
     if _matches(given, settings.authority_tokens):
         return "authority"
-    raise ApiError(Problem.unauthorized, "The token is not known.")
+    raise ApiError(Problem.unauthorized, "The token is unknown.")
 
 
 class KnownCallersRoute(APIRoute):
-    """A route that does not read the body of a request without a known token, nor say what is wrong with it."""
+    """A route that neither reads nor validates the body of a request without a known token."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, behind the look at the token."""
+        """Return the handler, which checks the token first."""
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
@@ -68,7 +69,7 @@ async def _caller(  # async, though it awaits nothing: FastAPI hands plain funct
     _documented: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     x_actor: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=_ACTOR_LENGTH)] | None,
-        Header(alias="X-Actor", description="Who did it, for the records. Default: the token's role."),
+        Header(alias="X-Actor", description="Recorded with the change. Default: the token's role."),
     ] = None,
 ) -> Caller:
     role = _role(request)

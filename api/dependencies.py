@@ -1,30 +1,84 @@
-"""What the routes of a process share: settings, engine, Temporal client, telemetry."""
+"""What the routes of a process share, and the FastAPI dependencies that hand it to them."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client
 
+from api.gauges import HoldGauges
 from core.metrics import Telemetry
 from core.settings import Settings
-from payments.client import PaymentClient
+from core.timeouts import run_with_timeout
+from holds.payments_service import PaymentsService
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """Made once at start-up, closed at the end."""
+class Resources:
+    """Made once when the process starts, closed when it ends."""
 
     settings: Settings
     engine: AsyncEngine
-    temporal: Client
     telemetry: Telemetry
-    task_queue: str
-    stripe: PaymentClient | None = None
-    """None where no key is set."""
+    workflows: WorkflowClient
+    holds: HoldService
+    payments: PaymentsService
+    gauges: HoldGauges
 
 
-def context_of(request: Request) -> Context:
-    """Return the process's context."""
-    context: Context = request.app.state.context
-    return context
+class TimeLimit(Protocol):
+    """Bounds the work of one request."""
+
+    async def __call__(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Return the result of `work`. Raises TimeoutError after INVENTORY_REQUEST_TIMEOUT_MS."""
+
+
+def resources_of(request: Request) -> Resources:
+    """Return the resources of the process."""
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+# Async, though they await nothing: FastAPI runs a plain function in a thread, for each request.
+
+
+async def _settings(request: Request) -> Settings:
+    return resources_of(request).settings
+
+
+async def _engine(request: Request) -> AsyncEngine:
+    return resources_of(request).engine
+
+
+async def _telemetry(request: Request) -> Telemetry:
+    return resources_of(request).telemetry
+
+
+async def _holds(request: Request) -> HoldService:
+    return resources_of(request).holds
+
+
+async def _payments(request: Request) -> PaymentsService:
+    return resources_of(request).payments
+
+
+async def _time_limit(request: Request) -> TimeLimit:
+    seconds = resources_of(request).settings.request_timeout_ms / 1000
+
+    async def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+        return await run_with_timeout(seconds, work)
+
+    return run
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+EngineDep = Annotated[AsyncEngine, Depends(_engine)]
+TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
+HoldsDep = Annotated[HoldService, Depends(_holds)]
+PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
+TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

@@ -1,7 +1,6 @@
-"""Every error that the API answers with, in one table, and their one shape: `{error, code?, message, ...}`."""
+"""The one shape of every error, `{error, code?, message, ...}`, and the answer to each domain error."""
 
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,159 +8,37 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api.dependencies import context_of
+from api.dependencies import resources_of
+from api.problems import Problem
 from api.validation_messages import UNREADABLE, field_problems, not_json
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-
-RETRY_MS = {429: 250, 503: 1000, 504: 1000}
-"""When to ask again, by status, in milliseconds: locks are held for moments, what is out of reach comes back later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One kind of error: its HTTP status, its cause, and whether asking again can help."""
-
-    status: int
-    cause: str
-    retry: str
-    code: str | None = None
-
-
-class Problem(Enum):
-    """The kinds of errors, by the name that stands in `error`. docs/errors.md lists the same, and a test compares."""
-
-    invalid_json = Refusal(400, "The body is not JSON.", "No; mend the request.")
-    invalid_signature = Refusal(
-        400,
-        "The webhook's signature is missing, too old, or not made with a secret of STRIPE_WEBHOOK_SECRET.",
-        "No; compare the secret with the endpoint's.",
-    )
-    invalid_event = Refusal(400, "The body is signed, and is no event of Stripe's.", "No.")
-    unauthorized = Refusal(401, "No token, or one that is not known.", "No; mend the token.")
-    forbidden = Refusal(
-        403, "The authority token was given where the admin token is needed.", "No; use the admin token."
-    )
-    not_found = Refusal(404, "There is no such route.", "No.")
-    hold_not_found = Refusal(404, "The shop has no hold with this id.", "No.")
-    item_not_found = Refusal(404, "The shop has no such item; `items` names each.", "No; count it first, with PUT.")
-    method_not_allowed = Refusal(405, "The route does not know this method.", "No.")
-    insufficient_stock = Refusal(
-        409,
-        "Less can be sold than was asked for; `items` has every short item with its true figure.",
-        "When there is stock again; the same key is judged anew.",
-        "inventory_insufficient",
-    )
-    hold_exists = Refusal(
-        409,
-        "Another active hold of the shop has this `reference`; `holdId` names it.",
-        'With `"replace": true`, which ends that hold first, or after it ended.',
-    )
-    hold_not_active = Refusal(
-        409, "The hold has ended otherwise than was asked for; `status` says how.", "No; the end is final."
-    )
-    hold_extend_limit = Refusal(
-        409, "The hold already lives as long as it can (INVENTORY_HOLD_MAX_TTL_SECONDS).", "No; make a new hold."
-    )
-    idempotency_conflict = Refusal(
-        409, "The hold id or Idempotency-Key was used before with another body.", "Not with this key."
-    )
-    count_below_held = Refusal(
-        409,
-        "An item was counted lower than what active holds have of it; `items` names each, with its holds.",
-        "After the holds ended.",
-    )
-    payment_already_attached = Refusal(
-        409,
-        "The hold has a payment that can still be made; `checkoutSessionId` or `paymentIntentId` names it.",
-        "After that one was expired or cancelled.",
-    )
-    payment_not_payable = Refusal(409, "The payment can no longer be made.", "No; open another one.")
-    payment_of_another_hold = Refusal(
-        409, "The payment names another hold, in its metadata or because it is attached there.", "No."
-    )
-    stock_below_zero = Refusal(
-        409,
-        "More was to be taken away than can be sold; `items` names each, with what holds have of it.",
-        "When there is more, or once holds were released.",
-    )
-    stock_above_limit = Refusal(
-        409, "An item would have more than 1,000,000,000 units on hand; `items` names each.", "No; mend the figures."
-    )
-    restock_above_committed = Refusal(
-        409, "More was to come back than the hold sold; `items` names each with what came back before.", "No; mend it."
-    )
-    body_too_large = Refusal(
-        413, "The body is over 256 KiB, or that of an import over 64 MiB.", "No; send less at once."
-    )
-    invalid_request = Refusal(
-        422, "A field is missing, unknown, of the wrong type or out of range; `fields` names each.", "No; mend it."
-    )
-    checkout_refused = Refusal(
-        422,
-        "Stripe refuses the session that was asked for; `message` has its words, `param` its name of the parameter. "
-        "The hold is released (the answer may come a moment before).",
-        "With a new key, when it is mended.",
-    )
-    invalid_import = Refusal(
-        422, "The stock file is not one that can be imported; `problems` names line and column.", "No; mend the file."
-    )
-    inventory_busy = Refusal(
-        429,
-        "Too many want the same at this moment: the rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, "
-        "one hold got more than ten messages at once, or another import runs. Nothing was changed.",
-        "Yes, after `retryAfter` milliseconds (header Retry-After, in seconds), with the same key.",
-    )
-    internal_error = Refusal(500, "A fault of Holdfast; the log has it.", "Yes, with the same key.")
-    payment_provider_refused = Refusal(
-        502,
-        "Stripe refuses Holdfast's key or the shop's account; `message` has its words. "
-        "The hold is released (the answer may come a moment before).",
-        "When operations have mended it.",
-    )
-    payments_not_configured = Refusal(503, "STRIPE_API_KEY is not set.", "When operations have set it.")
-    webhook_not_configured = Refusal(
-        503, "STRIPE_WEBHOOK_SECRET is not set, so nobody can be believed.", "When operations have set it; Stripe does."
-    )
-    payment_provider_unavailable = Refusal(
-        503, "Stripe is out of reach.", "Yes, after `retryAfter`, with the same key."
-    )
-    inventory_unavailable = Refusal(
-        503, "Postgres or Temporal is out of reach. It is never a silent yes.", "Yes, with the same key or `holdId`."
-    )
-    inventory_timeout = Refusal(
-        504,
-        "No answer within INVENTORY_REQUEST_TIMEOUT_MS. What was asked may still happen.",
-        "Yes, with the same key or the `holdId` of the answer: it tells what became of it.",
-    )
+from domain.holds import Hold, HoldKey
+from holds import errors
 
 
 class ApiError(Exception):
     """An answer other than success. `details` are further fields of the body."""
 
     def __init__(self, problem: Problem, message: str | None = None, **details: Any) -> None:  # noqa: ANN401 - JSON
-        super().__init__(message or problem.value.cause)
+        super().__init__(message or problem.value.message)
         self.problem = problem
-        self.message = message or problem.value.cause
+        self.message = message or problem.value.message
         self.details = details
 
     def response(self) -> JSONResponse:
         """Return the error as an answer."""
+        kind = self.problem.value
         body: dict[str, Any] = {"error": self.problem.name}
-        if self.problem.value.code:
-            body["code"] = self.problem.value.code
+        if kind.code:
+            body["code"] = kind.code
         body |= {"message": self.message, **self.details}
         headers = {}
-        retry_ms = RETRY_MS.get(self.problem.value.status)
-        if retry_ms is not None and self.problem.value.retry.startswith("Yes"):
-            body["retryAfter"] = retry_ms
-            headers["Retry-After"] = str(-(-retry_ms // 1000))
+        if kind.retry_after_ms is not None:
+            body["retryAfter"] = kind.retry_after_ms
+            headers["Retry-After"] = str(-(-kind.retry_after_ms // 1000))
         if self.problem is Problem.unauthorized:
             headers["WWW-Authenticate"] = "Bearer"
-        return JSONResponse(body, status_code=self.problem.value.status, headers=headers)
-
-
-class CrowdedError(Exception):
-    """Too many messages to Temporal at once, to one hold or in all; nothing was changed."""
+        return JSONResponse(body, status_code=kind.status, headers=headers)
 
 
 def invalid(field: str, message: str) -> ApiError:
@@ -169,24 +46,110 @@ def invalid(field: str, message: str) -> ApiError:
     return ApiError(Problem.invalid_request, f"{field}: {message}", fields=[{"field": field, "message": message}])
 
 
+def insufficient(error: errors.InsufficientStockError) -> ApiError:
+    """Return the 409 that names every short item once."""
+    items = [
+        {
+            "sku": item.sku,
+            "variantKey": item.variant_key,
+            "requested": item.requested,
+            "available": item.available,
+        }
+        for item in error.items
+    ]
+    return ApiError(Problem.insufficient_stock, str(error), items=items)
+
+
+def _not_active(error: errors.HoldNotActiveError) -> ApiError:
+    return ApiError(Problem.hold_not_active, str(error), holdId=error.key.hold_id, status=error.status.value)
+
+
+def _already_attached(error: errors.PaymentAlreadyAttachedError) -> ApiError:
+    return ApiError(Problem.payment_already_attached, holdId=error.hold.hold_id, **_payment_ids(error.hold))
+
+
+def _unknown_payment(error: errors.UnknownPaymentError) -> ApiError:
+    field = "checkoutSessionId" if error.payment.session_id else "paymentIntentId"
+    return invalid(field, "Stripe has none with this id")
+
+
+def _checkout_refused(error: errors.CheckoutRefusedError) -> ApiError:
+    problem = Problem.checkout_refused if error.callers_fault else Problem.payment_provider_refused
+    details = {"stripeCode": error.code, "param": error.param, "holdId": error.hold_id}
+    return ApiError(problem, str(error), **{name: value for name, value in details.items() if value is not None})
+
+
+def _payments_not_configured(error: errors.PaymentsNotConfiguredError) -> ApiError:
+    return ApiError(Problem.payments_not_configured, str(error), **_hold_id(error.hold_id))
+
+
+_ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
+    errors.InsufficientStockError: insufficient,
+    errors.HoldExistsError: lambda error: ApiError(Problem.hold_exists, holdId=error.hold_id),
+    errors.IdempotencyConflictError: lambda error: ApiError(Problem.idempotency_conflict, **_hold_id(error.hold_id)),
+    errors.HoldNotFoundError: lambda _: ApiError(Problem.hold_not_found),
+    errors.HoldNotActiveError: _not_active,
+    errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),
+    errors.PaymentAlreadyAttachedError: _already_attached,
+    errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
+    errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
+    errors.UnknownPaymentError: _unknown_payment,
+    errors.CheckoutRefusedError: _checkout_refused,
+    errors.PaymentsNotConfiguredError: _payments_not_configured,
+    errors.PaymentProviderUnavailableError: lambda _: ApiError(Problem.payment_provider_unavailable),
+    errors.StockBusyError: lambda _: ApiError(Problem.inventory_busy),
+    errors.TemporalBusyError: lambda _: ApiError(Problem.inventory_busy),
+    DatabaseBusyError: lambda _: ApiError(Problem.inventory_busy),
+    errors.UnavailableError: lambda error: ApiError(Problem.inventory_unavailable, str(error), **_key(error.key)),
+    # Its text names hosts and users: that is for the log.
+    DatabaseUnavailableError: lambda _: ApiError(Problem.inventory_unavailable, "Postgres cannot be reached."),
+    errors.RequestTimeoutError: lambda error: ApiError(Problem.inventory_timeout, **_key(error.key)),
+    TimeoutError: lambda _: ApiError(Problem.inventory_timeout),
+}
+"""The answer to each expected failure of the layers below; subclasses count as their base."""
+
+
+def answer_to(error: Exception) -> ApiError | None:
+    """Return the answer to a domain error, or None for an error that is not expected."""
+    if isinstance(error, ApiError):
+        return error
+    for kind in type(error).__mro__:
+        if (make := _ANSWERS.get(kind)) is not None:
+            answer = make(error)
+            answer.__cause__ = error.__cause__ if isinstance(error, errors.HoldsError) else error
+            return answer
+    return None
+
+
+def _key(key: HoldKey | None) -> dict[str, str]:
+    return _hold_id(None if key is None else key.hold_id)
+
+
+def _hold_id(hold_id: str | None) -> dict[str, str]:
+    return {} if hold_id is None else {"holdId": hold_id}
+
+
+def _payment_ids(hold: Hold) -> dict[str, str]:
+    named = {"checkoutSessionId": hold.payment_session_id, "paymentIntentId": hold.payment_intent_id}
+    return {name: value for name, value in named.items() if value is not None}
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Make every failure of the app answer in the one shape, without a stack trace."""
 
-    @app.exception_handler(ApiError)
-    async def _api_error(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ApiError)  # noqa: S101 - narrows the type
-        if error.problem.value.status >= 500:  # noqa: PLR2004
-            context_of(request).telemetry.fail(
-                "inventory_hold_error",
-                problem=error.problem.name,
-                detail=f"{error.message} {error.__cause__ or ''}".strip(),
-                path=request.url.path,
-            )
-        return error.response()
+    async def expected(request: Request, error: Exception) -> JSONResponse:
+        answer = answer_to(error)
+        assert answer is not None  # noqa: S101 - it is registered for what has an answer
+        _record(request, error, answer)
+        return answer.response()
+
+    expected_kinds: list[type[Exception]] = [ApiError, *_ANSWERS]
+    for kind in expected_kinds:
+        app.add_exception_handler(kind, expected)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
         problems = error.errors()
         if (broken := not_json(problems)) is not None:
             return ApiError(Problem.invalid_json, broken).response()
@@ -196,7 +159,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101
+        assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type
         known = {
             400: Problem.invalid_json,
             404: Problem.not_found,
@@ -208,20 +171,21 @@ def install_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(CrowdedError)
-    @app.exception_handler(DatabaseBusyError)
-    async def _busy(request: Request, error: Exception) -> JSONResponse:
-        context_of(request).telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
-        return ApiError(Problem.inventory_busy).response()
-
-    @app.exception_handler(DatabaseUnavailableError)
-    async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-        # Its text names hosts and users: that is for the log.
-        away = ApiError(Problem.inventory_unavailable, "Postgres is out of reach.")
-        away.__cause__ = error
-        return await _api_error(request, away)
-
     @app.exception_handler(Exception)
-    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-        context_of(request).telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        telemetry = resources_of(request).telemetry
+        telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
         return ApiError(Problem.internal_error).response()
+
+
+def _record(request: Request, error: Exception, answer: ApiError) -> None:
+    """Count and log an answer that operations watch."""
+    telemetry = resources_of(request).telemetry
+    if answer.problem.value.status >= 500:  # noqa: PLR2004
+        detail = f"{answer.message} {answer.__cause__ or ''}".strip()
+        telemetry.fail("inventory_hold_error", problem=answer.problem.name, detail=detail, path=request.url.path)
+    elif isinstance(error, (DatabaseBusyError, errors.TemporalBusyError)):  # the worker counts its own StockBusyError
+        telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
+    elif isinstance(error, errors.InsufficientStockError):
+        telemetry.count("inventory_hold_insufficient", shop_id=error.shop_id)
+        telemetry.rejected(error.shop_id, [(item.sku, item.known) for item in error.items])

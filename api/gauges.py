@@ -1,4 +1,4 @@
-"""The active and the overdue holds as metrics, asked of Postgres seldom however often they are scraped."""
+"""Gauges of active and overdue holds. Postgres counts them at most every ten seconds, however often scraped."""
 
 import asyncio
 import time
@@ -12,40 +12,40 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import SHOP_LIMIT
-from core.timeouts import within
+from core.timeouts import run_with_timeout
 from inventory.gauges import active_holds, overdue_holds
 
 KEPT_SECONDS = 10.0
-"""How long an answer is kept, also that there was none."""
+"""How long a count is reused, a failed one too."""
 _COUNT_SECONDS = 2.0
 
 _Counts = Mapping[str, int] | None
 """By shop; None where Postgres did not answer in time."""
 
 
-class Census(Collector):
-    """The gauges of a process."""
+class HoldGauges(Collector):
+    """The gauges of a process; call `refresh` before a scrape."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._asking = asyncio.Lock()
-        self._asked: float | None = None
+        self._refreshing = asyncio.Lock()
+        self._refreshed_at: float | None = None
         self._active: _Counts = {}
         self._overdue: _Counts = {}
 
-    async def ask(self) -> None:
-        """Ask Postgres, unless it was asked within KEPT_SECONDS. The two are known, or not, each by itself."""
-        async with self._asking:
-            if self._asked is None or time.monotonic() - self._asked > KEPT_SECONDS:
+    async def refresh(self) -> None:
+        """Count in Postgres, unless that was done within KEPT_SECONDS. A count that fails leaves out its gauge only."""
+        async with self._refreshing:
+            if self._refreshed_at is None or time.monotonic() - self._refreshed_at > KEPT_SECONDS:
                 active, overdue = await asyncio.gather(self._counted(active_holds), self._counted(overdue_holds))
                 self._active = active
-                # A shop that has active holds has a zero: it is seen that none is overdue.
+                # A shop with active holds gets a 0, so that the absence of overdue ones is visible.
                 self._overdue = overdue if overdue is None else {**dict.fromkeys(active or (), 0), **overdue}
-                self._asked = time.monotonic()
+                self._refreshed_at = time.monotonic()
 
     async def _counted(self, count: Callable[[AsyncEngine, int], Coroutine[Any, Any, Mapping[str, int]]]) -> _Counts:
         try:
-            return await within(_COUNT_SECONDS, count(self._engine, SHOP_LIMIT))
+            return await run_with_timeout(_COUNT_SECONDS, count(self._engine, SHOP_LIMIT))
         except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
             return None
 

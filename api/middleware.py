@@ -1,17 +1,18 @@
-"""Around every request: the size that a body may have, and the time that the answer took."""
+"""ASGI middleware: limits the size of a body, and measures the time of each request."""
 
 import time
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, Problem
+from api.errors import ApiError
+from api.problems import Problem
 from core.metrics import Telemetry
 
 MAX_BODY_BYTES = 256 * 1024
 IMPORT_PATH = "/api/inventory/import"
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
-"""Room for the 100,000 rows of a stock file, 670 bytes each; it is kept on disk, not in memory."""
+"""Enough for 100,000 rows of 670 bytes; the file is kept on disk, not in memory."""
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -33,7 +34,7 @@ class BodyLimit:
             return
         seen = 0
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
@@ -41,7 +42,7 @@ class BodyLimit:
                 raise HTTPException(413)
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_counted, send)
 
 
 class Timing:
@@ -52,23 +53,23 @@ class Timing:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how long its answer took."""
+        """Pass the request on and measure it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        started = time.perf_counter()
         status = 500
 
-        async def noted(message: Message) -> None:
+        async def observe_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, observe_status)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "unknown")
-            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers make up no series
-            self._telemetry.requests.labels(path, method, str(status)).observe(time.perf_counter() - began)
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers cannot create series
+            self._telemetry.requests.labels(path, method, str(status)).observe(time.perf_counter() - started)

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from api.errors import ApiError, Problem
+from api.errors import ApiError
+from api.problems import Problem
 from api.responses import ErrorOut
 from inventory.stock_file import COLUMNS
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
+from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from inventory.holds import HoldStatus, Line
+from domain.holds import HoldStatus, Line
 from inventory.items import MAX_ON_HAND
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 
@@ -56,18 +56,6 @@ Cursor = Annotated[
 ]
 AttributeValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
 AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
-
-
-class Model(BaseModel):
-    """The base of all: camelCase outside, snake_case here."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_name=False,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        extra="forbid",
-    )
 
 
 class LineIn(Model):

@@ -5,64 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.requests import Model
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
-from inventory.holds import Hold, HoldStatus, Line
+from core.json_model import Model
+from domain.holds import HoldStatus
+from holds.hold_json import HoldOut
 from inventory.items import Item
-
-
-class LineOut(Model):
-    """An item of a hold; the same item asked for on two lines is one, with the sum."""
-
-    sku: str
-    variant_key: str
-    quantity: int
-
-    @classmethod
-    def of(cls, line: Line) -> Self:
-        """Translate."""
-        return cls(sku=line.sku, variantKey=line.variant_key, quantity=line.quantity)
-
-
-class HoldOut(Model):
-    """A hold. Times are ISO 8601 in UTC."""
-
-    hold_id: str
-    shop_id: str
-    status: HoldStatus
-    expires_at: datetime
-    created_at: datetime
-    items: list[LineOut]
-    reference: str | None
-    committed_at: datetime | None = None
-    released_at: datetime | None = None
-    expired_at: datetime | None = None
-    reason: str | None = None
-    checkout_session_id: str | None = None
-    payment_intent_id: str | None = None
-    ending: Annotated[
-        Literal["release"] | None, Field(description="Set while the hold is still active and its release under way.")
-    ] = None
-
-    @classmethod
-    def of(cls, hold: Hold, ending: Literal["release"] | None = None) -> Self:
-        """Translate."""
-        return cls(
-            holdId=hold.hold_id,
-            shopId=hold.shop_id,
-            status=hold.status,
-            expiresAt=hold.expires_at,
-            createdAt=hold.created_at,
-            items=[LineOut.of(line) for line in hold.lines],
-            reference=hold.reference,
-            committedAt=hold.committed_at,
-            releasedAt=hold.released_at,
-            expiredAt=hold.expired_at,
-            reason=hold.reason,
-            checkoutSessionId=hold.payment_session_id,
-            paymentIntentId=hold.payment_intent_id,
-            ending=ending,
-        )
 
 
 class NotHeldOut(Model):

@@ -6,7 +6,8 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from api.errors import invalid
-from api.requests import MAX_ITEMS, Cursor, Lines, Model, Reason, ShopId, Sku, VariantKey
+from api.requests import MAX_ITEMS, Cursor, Lines, Reason, ShopId, Sku, VariantKey
+from core.json_model import Model
 from inventory.items import MAX_ON_HAND
 
 Delta = Annotated[

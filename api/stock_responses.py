@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from api.requests import Model
+from core.json_model import Model
 from inventory.stock_import import LineBelowHeld
 
 Holds = Annotated[list[str], Field(description="The oldest of its active holds, ten at most.")]

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from api import cursor
-from api.requests import Model
 from api.responses import ItemOut
-from inventory.holds import HoldStatus
+from core.json_model import Model
+from domain.holds import HoldStatus
 from inventory.timeline import Entry, Timeline
 
 Kind = Literal["hold", "receive", "adjust", "count", "commit", "restock"]

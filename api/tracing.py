@@ -1,13 +1,10 @@
-"""The span of a request: which requests have one, and which hold it is about."""
+"""Which requests get a trace span."""
 
 from fastapi.telemetry import TelemetryConfig
-from opentelemetry import trace
 from opentelemetry.trace import TracerProvider
 
-from holds.workflow_client import HoldKey
-
 _POLLED = frozenset({"/livez", "/readyz", "/metrics", "/api/inventory/health"})
-"""Asked by machines every few seconds: spans of them would only hide the others."""
+"""Polled every few seconds: their spans would hide the others."""
 
 
 def request_spans(provider: TracerProvider | None) -> TelemetryConfig:
@@ -21,8 +18,3 @@ def request_spans(provider: TracerProvider | None) -> TelemetryConfig:
         auto_configure=False,
         exclude=lambda scope: scope.get("path") in _POLLED,
     )
-
-
-def about(hold: HoldKey) -> None:
-    """Name the hold on the span of the request under way; where nothing is traced this does nothing."""
-    trace.get_current_span().set_attributes({"holdfast.shop_id": hold.shop_id, "holdfast.hold_id": hold.hold_id})

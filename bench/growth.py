@@ -14,7 +14,8 @@ from cli.migrate import migrate
 from core.database import create_engine, fetch
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
-from inventory.holds import HoldStatus, list_holds
+from domain.holds import HoldStatus
+from inventory.holds import list_holds
 from inventory.reserve import reserve
 from tests.stock import SHOP, end, put_item, request
 

@@ -14,7 +14,7 @@ from cli.migrate import migrate
 from core.database import DatabaseBusyError, create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
-from inventory.holds import HoldStatus, Line
+from domain.holds import HoldStatus, Line
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS, MAX_ROWS, transcribe
 from inventory.stock_import import export_stock, import_stock

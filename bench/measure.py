@@ -12,9 +12,10 @@ from bench.load import Job, Kind, Result
 from bench.stack import App, Bench, Load
 from bench.usage import Memory, cpu_seconds, memory
 from core.database import create_engine, fetch
+from domain.holds import Line, ReserveRequest
 from inventory.counts import ItemCount, count_items
-from inventory.holds import Line
-from inventory.reserve import Reservation, Reserved, reserve
+from inventory.reserve import reserve
+from tests.stock import is_new
 
 CLIENTS = (1, 16, 64)
 HOT_CONNECTIONS = 16
@@ -95,7 +96,7 @@ async def _hot_row(bench: Bench, plan: Plan) -> dict[str, list[float]]:
 
     async def product() -> None:
         now = datetime.now(UTC)
-        wanted = Reservation(
+        wanted = ReserveRequest(
             shop_id=_HOT_SHOP,
             hold_id=f"hot-{next(numbers)}",
             lines=(Line("PRODUCT", "", 1),),
@@ -105,7 +106,7 @@ async def _hot_row(bench: Bench, plan: Plan) -> dict[str, list[float]]:
             reference=None,
             request_hash=None,
         )
-        assert isinstance(await reserve(engine, wanted), Reserved)
+        assert is_new(await reserve(engine, wanted))
 
     async def bare() -> None:
         assert await fetch(engine, _BARE, {"n": 1, "shop": _HOT_SHOP, "sku": "BARE"})

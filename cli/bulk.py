@@ -1,4 +1,4 @@
-"""One message to many holds: told a few at a time, with progress, interrupted and taken up again without harm."""
+"""One message to many holds, a few at a time, with progress. May be interrupted and run again."""
 
 import asyncio
 import time
@@ -9,44 +9,40 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from temporalio.service import RPCError, RPCStatusCode
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.errors import ApiError, CrowdedError, Problem
-from cli.target import Target
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from core.settings import TASK_QUEUE
-from holds.service import Lifecycle
-from holds.starting import resumed, start_options
-from inventory.audit import HoldKey, in_batches, statuses_of
-from inventory.holds import Hold, HoldStatus, read_hold
-from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Extend, hold_workflow_id
+from domain.holds import Hold, HoldKey, HoldStatus
+from holds.errors import ExtendLimitError, HoldNotActiveError, HoldNotFoundError, HoldsError
+from holds.service import HoldService
+from inventory.audit import in_batches, statuses_of
+from workflows.messages import Cancel, Extend
 
 _AT_ONCE = 8
-"""Few enough that checkouts are answered meanwhile."""
+"""Few enough that checkouts are still answered."""
 _WATCH_SECONDS = 0.3
 _STALLED_SECONDS = 20.0
-"""A hold whose payment Stripe does not close yet ends later, by itself: nobody has to wait for it here."""
+"""A hold whose payment Stripe cannot close yet ends later, by itself; the command does not wait for it."""
 _INTERRUPTED = 130
 
 
 @dataclass
 class Tally:
-    """What has become of the holds."""
+    """How many holds got the message, and how they ended."""
 
     verb: str
     holds: int
     told: int = 0
     ended: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
-    """Those for which the message came too late, or had nothing to add."""
+    """Holds that had ended, or gained nothing."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Those that could not be told, with why."""
+    """Holds that did not get the message, with the reason."""
     interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 when all were told."""
+        """0 if every hold got the message."""
         return _INTERRUPTED if self.interrupted else 1 if self.failed else 0
 
     def as_json(self) -> dict[str, Any]:
@@ -70,65 +66,46 @@ class Tally:
         return "; ".join(parts) + "."
 
 
-async def release_all(target: Target, holds: Sequence[Hold], cancel: Cancel, *, quiet: bool) -> Tally:
-    """Tell each hold's workflow to release it, then watch them end. A hold without a workflow gets one."""
+async def release_all(
+    service: HoldService, engine: AsyncEngine, holds: Sequence[Hold], cancel: Cancel, *, quiet: bool
+) -> Tally:
+    """Signal each hold's workflow to release it, then wait until they end. A missing workflow is resumed."""
     tally = Tally("told to release", len(holds))
 
-    async def tell(hold: Hold) -> None:
-        handle = target.temporal.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(hold.shop_id, hold.hold_id))
+    async def release(hold: Hold) -> None:
         try:
-            await handle.signal(HoldWorkflow.cancel, cancel)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            row = await read_hold(target.engine, hold.shop_id, hold.hold_id)
-            if row is None or row.status is not HoldStatus.ACTIVE:
-                tally.skipped += 1
-                return
-            anew = resumed(
-                row,
-                max_ttl_seconds=target.settings.max_ttl_seconds,
-                request_timeout_ms=target.settings.request_timeout_ms,
-                close_grace_seconds=target.settings.payment_close_grace_seconds,
-            )
-            await target.temporal.start_workflow(
-                HoldWorkflow.run,
-                anew,
-                task_queue=TASK_QUEUE,
-                start_signal="cancel",
-                start_signal_args=[cancel],
-                **start_options(anew),
-            )
-        tally.told += 1
+            signalled = await service.cancel(hold.key, cancel)
+        except HoldNotFoundError:
+            signalled = False
+        tally.told += signalled
+        tally.skipped += not signalled
 
     async with _interruptible(tally):
-        await _each(holds, tell, tally, "told", quiet=quiet)
-        await _watch(target, [(hold.shop_id, hold.hold_id) for hold in holds], tally, quiet=quiet)
+        await _each(holds, release, tally, "told", quiet=quiet)
+        await _watch(engine, [hold.key for hold in holds], tally, quiet=quiet)
     return tally
 
 
-async def extend_all(lifecycle: Lifecycle, holds: Sequence[Hold], extend: Extend, *, quiet: bool) -> Tally:
+async def extend_all(service: HoldService, holds: Sequence[Hold], extend: Extend, *, quiet: bool) -> Tally:
     """Move the deadline of each hold, once for the message's key however often this is run."""
     tally = Tally("extended", len(holds))
 
-    async def tell(hold: Hold) -> None:
+    async def move_deadline(hold: Hold) -> None:
         try:
-            await lifecycle.extend(hold.shop_id, hold.hold_id, extend)
-        except ApiError as error:
-            if error.problem not in (Problem.hold_not_active, Problem.hold_extend_limit, Problem.hold_not_found):
-                raise
+            await service.extend(hold.key, extend)
+        except (HoldNotActiveError, ExtendLimitError, HoldNotFoundError):
             tally.skipped += 1
         else:
             tally.told += 1
 
     async with _interruptible(tally):
-        await _each(holds, tell, tally, "extended", quiet=quiet)
+        await _each(holds, move_deadline, tally, "extended", quiet=quiet)
     return tally
 
 
 @asynccontextmanager
 async def _interruptible(tally: Tally) -> AsyncIterator[None]:
-    """Take Ctrl-C as a wish to stop here and say how far it came."""
+    """On Ctrl-C, stop and report the progress."""
     try:
         yield
     except asyncio.CancelledError:
@@ -149,14 +126,7 @@ async def _each(
             for hold in waiting:
                 try:
                     await tell(hold)
-                except (
-                    ApiError,
-                    CrowdedError,
-                    DatabaseBusyError,
-                    DatabaseUnavailableError,
-                    RPCError,
-                    RuntimeError,
-                ) as error:  # the others are told all the same
+                except (HoldsError, DatabaseBusyError, DatabaseUnavailableError) as error:  # the others go on
                     tally.failed[f"{hold.shop_id} {hold.hold_id}"] = str(error).splitlines()[0]
                 progress.advance(bar)
 
@@ -165,7 +135,7 @@ async def _each(
                 group.create_task(work())
 
 
-async def _watch(target: Target, names: list[HoldKey], tally: Tally, *, quiet: bool) -> None:
+async def _watch(engine: AsyncEngine, names: list[HoldKey], tally: Tally, *, quiet: bool) -> None:
     waiting, since = [name for name in names if " ".join(name) not in tally.failed], time.monotonic()
     with _progress(quiet=quiet) as progress:
         bar = progress.add_task("ended", total=len(waiting))
@@ -173,7 +143,7 @@ async def _watch(target: Target, names: list[HoldKey], tally: Tally, *, quiet: b
             ended = {
                 key: status.value
                 for batch in in_batches(waiting)
-                for key, status in (await statuses_of(target.engine, batch)).items()
+                for key, status in (await statuses_of(engine, batch)).items()
                 if status is not HoldStatus.ACTIVE
             }
             if ended:

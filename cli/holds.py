@@ -3,35 +3,33 @@
 import asyncio
 import getpass
 import json
-import re
 import sys
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
-from api.dependencies import Context
-from api.errors import ApiError
-from api.responses import HoldOut
 from cli.bulk import extend_all, release_all
 from cli.target import Target, fail, finish, settings
-from core.metrics import Telemetry
 from core.settings import TASK_QUEUE
-from holds.service import Lifecycle
-from holds.workflow_client import WorkflowCalls
+from domain.holds import Hold, HoldKey, HoldStatus
+from domain.names import is_name
+from holds.errors import HoldsError
+from holds.hold_json import HoldOut
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
 from inventory.audit import active_holds
-from inventory.holds import Hold, HoldStatus, list_holds, read_hold
+from inventory.holds import list_holds, read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
-_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _WIDE = 400
 """Where nobody looks at it, a table is as wide as it is."""
 _TEMPORAL_UI = "http://localhost:8233"
+_UNREACHABLE = "Temporal cannot be reached"
 
 ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All active holds, of --shop or of every shop.")]
@@ -159,22 +157,22 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
 async def _release(shop: str, hold_id: str, cancel: Cancel, *, as_json: bool) -> int:
     async with Target(settings()) as target:
         try:
-            hold, ending = await _lifecycle(target).release(shop, hold_id, cancel)
-        except ApiError as error:
-            fail("holds release", error.message, 1)
+            released = await _service(target).release(HoldKey(shop, hold_id), cancel)
+        except HoldsError as error:
+            fail("holds release", str(error), 1)
     if as_json:
-        _print_json({**_as_json(hold), **({"ending": ending} if ending else {})})
+        _print_json(HoldOut.of(released.hold, released.ending).model_dump(mode="json", by_alias=True))
     else:
-        print(f"{shop} {hold_id}: {'still ending; it will be released' if ending else hold.status}.")
+        print(f"{shop} {hold_id}: {'still ending; it will be released' if released.ending else released.hold.status}.")
     return 0
 
 
 async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> int:
     async with Target(settings()) as target:
         try:
-            hold = await _lifecycle(target).extend(shop, hold_id, extend)
-        except ApiError as error:
-            fail("holds extend", error.message, 1)
+            hold = await _service(target).extend(HoldKey(shop, hold_id), extend)
+        except HoldsError as error:
+            fail("holds extend", str(error), 1)
     if as_json:
         _print_json(_as_json(hold))
     else:
@@ -186,9 +184,9 @@ async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) ->
     async with Target(settings()) as target:
         holds = [hold async for page in active_holds(target.engine, shop) for hold in page]
         if isinstance(message, Cancel):
-            tally = await release_all(target, holds, message, quiet=as_json)
+            tally = await release_all(_service(target), target.engine, holds, message, quiet=as_json)
         else:
-            tally = await extend_all(_lifecycle(target), holds, message, quiet=as_json)
+            tally = await extend_all(_service(target), holds, message, quiet=as_json)
     if as_json:
         _print_json(tally.as_json())
     else:
@@ -200,15 +198,15 @@ async def _workflow(target: Target, shop: str, hold_id: str) -> str:
     try:
         async with asyncio.timeout(5):
             found = await target.temporal.get_workflow_handle(hold_workflow_id(shop, hold_id)).describe()
-    except (RPCError, RuntimeError, TimeoutError) as error:
-        return "none" if "not found" in str(error) else "Temporal is out of reach"
+    except RPCError as error:
+        return "none" if error.status is RPCStatusCode.NOT_FOUND else _UNREACHABLE
+    except (RuntimeError, TimeoutError):
+        return _UNREACHABLE
     return (found.status or WorkflowExecutionStatus.RUNNING).name.lower()
 
 
-def _lifecycle(target: Target) -> Lifecycle:
-    telemetry = Telemetry(CollectorRegistry())
-    context = Context(target.settings, target.engine, target.temporal, telemetry, TASK_QUEUE)
-    return Lifecycle(context, WorkflowCalls(target.temporal, TASK_QUEUE))
+def _service(target: Target) -> HoldService:
+    return HoldService(target.engine, WorkflowClient(target.temporal, TASK_QUEUE), target.settings)
 
 
 def _link(ui: str, namespace: str, shop: str, hold_id: str) -> str:
@@ -231,7 +229,7 @@ def _one_or_all(hold_id: str | None, shop: str | None, *, every: bool) -> tuple[
 
 
 def _checked(shop: str) -> str:
-    if not _SHOP.fullmatch(shop):
+    if not is_name(shop):
         fail("holds", f"{shop!r} is not the name of a shop")
     return shop
 

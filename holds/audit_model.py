@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.holds import Hold, HoldStatus
 from inventory.audit import Drift
-from inventory.holds import Hold, HoldStatus
 from workflows.messages import SettledStatus
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast, get_args
 
@@ -11,14 +10,17 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.settings import Settings
+from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, OrphanedWorkflow, Repair, WorkflowAudit
-from holds.starting import resumed, start_options
+from holds.errors import HoldsError
+from holds.resume import HoldMessenger
+from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
-from inventory.audit import HoldKey, in_batches
-from inventory.holds import Hold, HoldStatus, read_hold
+from inventory.audit import in_batches
+from inventory.holds import read_hold
 from workflows.hold import HoldWorkflow
-from workflows.messages import HOLD_STATUS, Cancel, HoldInput, SettledStatus, hold_workflow_id
+from workflows.messages import HOLD_STATUS, Cancel, SettledStatus, hold_workflow_id
 
 _CONCURRENT_CALLS = 16
 """Calls to Temporal at the same time: enough to resume many holds soon, few enough not to delay checkouts."""
@@ -52,7 +54,8 @@ class WorkflowAuditor:
     ) -> None:
         self._engine = engine
         self._temporal = temporal
-        self._settings = settings
+        self._workflows = WorkflowClient(temporal, task_queue)
+        self._messenger = HoldMessenger(engine, settings)
         self._task_queue = task_queue
         self._progress = progress
         self.reserve_limit = timedelta(milliseconds=settings.request_timeout_ms) + _STATEMENT
@@ -80,13 +83,13 @@ class WorkflowAuditor:
 
     async def end(self, orphaned: OrphanedWorkflow) -> Repair:
         """Cancel the hold that the workflow runs for, which ends the workflow."""
-        workflow_id = hold_workflow_id(orphaned.shop_id, orphaned.hold_id)
-        handle = self._temporal.get_workflow_handle_for(HoldWorkflow.run, workflow_id)
+        key = HoldKey(orphaned.shop_id, orphaned.hold_id)
         try:
-            await handle.signal(HoldWorkflow.cancel, Cancel(actor="audit", reason="ended_elsewhere"))
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:  # else it has ended
-                return Repair(error.message)
+            await self._workflows.signal(key, HoldWorkflow.cancel, Cancel(actor="audit", reason="ended_elsewhere"))
+        except NoRunningWorkflowError:
+            return Repair()  # it has ended
+        except HoldsError as error:
+            return Repair(str(error))
         return Repair()
 
     async def _resume_if_missing(self, hold: Hold) -> MissingWorkflow | None:
@@ -101,23 +104,10 @@ class WorkflowAuditor:
             if row is None or row.status is not HoldStatus.ACTIVE:
                 return None
             ended_before = _settled_as(last)
-            await self._start(self._resume_input(row, ended_before))
+            await self._workflows.start(self._messenger.resume_input(row, orphaned=True, ended_before=ended_before))
         except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
             return MissingWorkflow(hold, Repair(str(error) or type(error).__name__), ended_before)
         return MissingWorkflow(row, Repair(), ended_before)
-
-    def _resume_input(self, row: Hold, ended_before: SettledStatus | None) -> HoldInput:
-        hold = resumed(
-            row,
-            max_ttl_seconds=self._settings.max_ttl_seconds,
-            request_timeout_ms=self._settings.request_timeout_ms,
-            close_grace_seconds=self._settings.payment_close_grace_seconds,
-            orphaned=True,
-        )
-        return replace(hold, ended_before=ended_before)
-
-    async def _start(self, hold: HoldInput) -> None:
-        await self._temporal.start_workflow(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
     async def _last_run(self, shop_id: str, hold_id: str) -> WorkflowExecutionDescription | None:
         try:

@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Mapping
 
-from inventory.holds import Line
+from domain.holds import Line
 
 
 def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) -> str:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from domain.holds import HoldKey, HoldStatus
 from holds.audit_model import LostSale, Repair
-from holds.starting import start_options
+from holds.start_options import start_options
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
-from inventory.audit import HoldKey, in_batches
-from inventory.holds import HoldStatus
+from inventory.audit import in_batches
 from workflows.hold import HoldWorkflow
 from workflows.messages import HoldInput, hold_workflow_id
 

@@ -1,284 +1,250 @@
-"""A hold's requests from the caller's side: what is read first, what is joined, what is told when it is too late."""
+"""Create, commit, release and extend a hold, and read holds: the use cases, each bounded by the request's time-out."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Literal, TypeVar
 
-from api.dependencies import Context
-from api.errors import ApiError, Problem
-from api.responses import ShortOut
-from core.timeouts import bounded, within
-from holds.hold_from_workflow import hold_ended, hold_made
-from holds.starting import resumed
-from holds.workflow_client import HoldKey, NoRunningWorkflowError, Target, UpdateRefusedError, WorkflowCalls
-from inventory import reserve
-from inventory.holds import Hold, HoldStatus, Line, read_hold
-from inventory.reserve import Standing, read_standing
-from workflows import messages
-from workflows.messages import Cancel, Commit, Extend, HoldInput
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-Answer = TypeVar("Answer")
+from core.settings import Settings
+from core.timeouts import run_with_timeout
+from domain.holds import Busy, Held, Hold, HoldKey, HoldStatus, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from holds.errors import (
+    ExtendLimitError,
+    HoldExistsError,
+    HoldNotActiveError,
+    HoldNotFoundError,
+    IdempotencyConflictError,
+    InsufficientStockError,
+    RequestTimeoutError,
+    StockBusyError,
+)
+from holds.model import CreateResult, HoldRequest, ReleaseResult
+from holds.request_timeout import run_for_caller
+from holds.resume import AlreadyEnded, HoldMessenger
+from holds.workflow_client import NoRunningWorkflowError, UpdateRefusedError, WorkflowClient
+from inventory.holds import Page, list_holds, read_hold
+from inventory.reserve import RequestCheck, check_request
+from workflows.hold import HoldWorkflow
+from workflows.messages import (
+    HOLD_EXTEND_LIMIT,
+    HOLD_NOT_ACTIVE,
+    IDEMPOTENCY_CONFLICT,
+    Cancel,
+    Commit,
+    Ended,
+    Extend,
+    HoldInput,
+)
 
-_TO_LEAVE_WORD_SECONDS = 1.0
-"""Of a release's time, what is kept to leave word with the workflow and read the hold when its end takes longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A request to hold, in Holdfast's own terms."""
-
-    shop_id: str
-    hold_id: str
-    lines: tuple[Line, ...]
-    ttl_seconds: int
-    reference: str | None
-    replace: bool
-    request_hash: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A hold as it is, and whether this request made it."""
-
-    hold: Hold
-    created: bool
+_RESERVED_FOR_CANCEL_SECONDS = 1.0
+"""The part of a release's time that is reserved to signal the cancel and read the hold if the end takes longer."""
 
 
-class Lifecycle:
-    """Create, commit, release and extend, each bounded by the request's time-out."""
+class HoldService:
+    """What can be done with a hold, whoever asks. Expected failures are raised as `holds.errors`."""
 
-    def __init__(self, context: Context, calls: WorkflowCalls) -> None:
-        self._context = context
-        self._settings = context.settings
-        self._calls = calls
+    def __init__(self, engine: AsyncEngine, workflows: WorkflowClient, settings: Settings) -> None:
+        self._engine = engine
+        self._workflows = workflows
+        self._settings = settings
+        self.messenger = HoldMessenger(engine, settings)
 
-    async def create(self, wanted: Wanted) -> Made:
-        """Hold the stock, or answer the hold that this id made before.
+    async def create(self, request: HoldRequest) -> CreateResult:
+        """Hold the stock, or return the hold that this id made before.
 
-        Raises ApiError for everything else: short, busy, the reference taken, another body, too late, out of reach.
+        Raises InsufficientStockError, HoldExistsError, HoldNotActiveError (the hold to replace was paid),
+        IdempotencyConflictError, StockBusyError, RequestTimeoutError, UnavailableError, TemporalBusyError.
         """
-        return await bounded(self._context, self._create(wanted), hold=HoldKey(wanted.shop_id, wanted.hold_id))
+        return await run_for_caller(self._settings.request_timeout_ms, self._create(request), request.key)
 
-    async def _create(self, wanted: Wanted) -> Made:
-        earlier = await self.prepare(wanted)
-        return earlier or await self.judge(wanted, await self._calls.reserve(self.input_for(wanted)))
+    async def _create(self, request: HoldRequest) -> CreateResult:
+        earlier = await self.prepare(request)
+        return earlier or await self.result(request, await self._workflows.reserve(self.input_for(request)))
 
-    async def prepare(self, wanted: Wanted) -> Made | None:
-        """Return the hold that this id made before, or None when nothing obvious stands in the way of a new one."""
-        standing = await self._look(wanted)
-        if standing.own is not None:
-            return Made(_same_request(standing.own, wanted), created=False)
-        if standing.reference_hold_id is not None:
-            await self._make_way(wanted, standing.reference_hold_id)
+    async def prepare(self, request: HoldRequest) -> CreateResult | None:
+        """Return the hold that this id made before; else release the hold to replace and return None.
+
+        Refuses what cannot be held without starting a workflow. Raises as `create`.
+        """
+        check = await self._check(request)
+        if check.own is not None:
+            return CreateResult(_same_request(check.own, request), created=False)
+        if check.reference_hold_id is not None:
+            await self._release_replaced(request, HoldKey(request.shop_id, check.reference_hold_id))
         return None
 
-    async def look_only(self, wanted: Wanted) -> Hold | None:
-        """Validate without holding. A hold that this id made before, in the other mode, is answered as it is."""
-        telemetry = self._context.telemetry
-        try:
-            standing = await bounded(self._context, self._look(wanted), hold=HoldKey(wanted.shop_id, wanted.hold_id))
-        except ApiError as error:
-            if error.problem is Problem.insufficient_stock:
-                telemetry.validated(ok=False, shop_id=wanted.shop_id)
-            raise
-        if standing.own is not None:
-            return _same_request(standing.own, wanted)
-        telemetry.validated(ok=True, shop_id=wanted.shop_id)
-        return None
+    async def validate(self, request: HoldRequest) -> Hold | None:
+        """Check the stock without holding it.
 
-    async def temporal_is_up(self) -> None:
-        """Raise ApiError 503 unless Temporal serves."""
-        await self._calls.is_up()
+        Returns the hold that this id made before, in another mode. Raises as `create`.
+        """
+        check = await run_for_caller(self._settings.request_timeout_ms, self._check(request), request.key)
+        return None if check.own is None else _same_request(check.own, request)
 
-    async def _look(self, wanted: Wanted) -> Standing:
-        """Read what stands in the way and refuse what obviously cannot be; the hold's own row comes first."""
-        standing = await read_standing(
-            self._context.engine,
-            shop_id=wanted.shop_id,
-            hold_id=wanted.hold_id,
-            lines=wanted.lines,
-            reference=wanted.reference,
-            replace=wanted.replace,
+    async def _check(self, request: HoldRequest) -> RequestCheck:
+        """Read what prevents the hold, and refuse what cannot be held. The hold's own row comes first."""
+        check = await check_request(
+            self._engine,
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            lines=request.lines,
+            reference=request.reference,
+            replace=request.replace,
         )
-        if standing.own is None:
-            if standing.reference_hold_id is not None and not wanted.replace:
-                raise _hold_exists(standing.reference_hold_id)
-            if standing.short:
-                raise self._insufficient(wanted.shop_id, standing.short)
-        return standing
+        if check.own is None:
+            if check.reference_hold_id is not None and not request.replace:
+                raise HoldExistsError(check.reference_hold_id)
+            if check.short:
+                raise InsufficientStockError(request.shop_id, check.short)
+        return check
 
-    async def _make_way(self, wanted: Wanted, old_hold_id: str) -> None:
-        ended = await self._release_and_tell(wanted.shop_id, old_hold_id, Cancel(actor=wanted.actor, reason="replaced"))
-        if ended is not None and ended.status is HoldStatus.COMMITTED:
-            raise not_active(ended, "The hold with this reference has been paid meanwhile.")
-
-    async def judge(self, wanted: Wanted, reservation: messages.Reservation) -> Made:
-        """Return the hold that was made, or raise the ApiError that says why none was."""
-        match reservation:
-            case messages.Held(status="active") as held:
-                hold = hold_made(wanted.shop_id, wanted.hold_id, held)
-                return Made(_same_request(hold, wanted), created=True)
-            case messages.Held():
-                hold = await self.read(wanted.shop_id, wanted.hold_id)
-                return Made(_same_request(hold, wanted), created=False)
-            case messages.Shortage(items):
-                short = tuple(reserve.ShortItem(i.sku, i.variant_key, i.requested, i.available, i.known) for i in items)
-                raise self._insufficient(wanted.shop_id, short)
-            case messages.ReferenceTaken(hold_id):
-                raise _hold_exists(hold_id)
-            case messages.Busy():
-                raise ApiError(Problem.inventory_busy)
-            case messages.TooLate():
-                raise ApiError(Problem.inventory_timeout, holdId=wanted.hold_id)
-
-    async def commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
-        """Sell the hold and answer it, or what became of it instead (ApiError 404, 409)."""
-        return await bounded(self._context, self._commit(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
-
-    async def _commit(self, shop_id: str, hold_id: str, message: Commit) -> Hold:
-        ended = await self.ask(shop_id, hold_id, partial(self._calls.commit, message=message))
-        hold = hold_ended(shop_id, hold_id, ended) or await self.read(shop_id, hold_id)
-        return _as_wanted(hold, {HoldStatus.COMMITTED})
-
-    async def release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
-        """Give the hold back and answer it; when its end takes longer than the request, as it is, still ending."""
-        return await bounded(self._context, self._release(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
-
-    async def _release(self, shop_id: str, hold_id: str, message: Cancel) -> tuple[Hold, Literal["release"] | None]:
-        seconds = self._settings.request_timeout_ms / 1000
-        patience = seconds - min(_TO_LEAVE_WORD_SECONDS, seconds / 2)
+    async def _release_replaced(self, request: HoldRequest, replaced: HoldKey) -> None:
         try:
-            hold = await within(patience, self._release_and_tell(shop_id, hold_id, message))
+            hold = await self._release_and_wait(replaced, Cancel(actor=request.actor, reason="replaced"))
+        except HoldNotFoundError:
+            return  # it was archived or deleted meanwhile: nothing is in the way
+        if hold.status is HoldStatus.COMMITTED:
+            message = "The hold with this reference was paid meanwhile."
+            raise HoldNotActiveError(replaced, hold.status, message)
+
+    async def result(self, request: HoldRequest, outcome: ReserveOutcome) -> CreateResult:
+        """Return the hold that was made, or raise why none was. Raises as `create`."""
+        match outcome:
+            case Held(status=HoldStatus.ACTIVE):
+                hold = outcome.as_new_hold(request.key)
+                return CreateResult(_same_request(hold, request), created=True)
+            case Held():
+                hold = await self.row(request.key)
+                return CreateResult(_same_request(hold, request), created=False)
+            case Shortage(items):
+                raise InsufficientStockError(request.shop_id, items)
+            case ReferenceTaken(hold_id):
+                raise HoldExistsError(hold_id)
+            case Busy():
+                raise StockBusyError
+            case TooLate():
+                raise RequestTimeoutError(request.key)
+
+    async def commit(self, key: HoldKey, message: Commit) -> Hold:
+        """Commit the hold and return it. Raises HoldNotFoundError, HoldNotActiveError and as `create` for time-outs."""
+        return await run_for_caller(self._settings.request_timeout_ms, self._commit(key, message), key)
+
+    async def _commit(self, key: HoldKey, message: Commit) -> Hold:
+        ended = await self.messenger.send(key, partial(self._workflows.commit, message=message))
+        return _require_status(await self._ended_hold(key, ended), {HoldStatus.COMMITTED})
+
+    async def release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
+        """Release the hold and return it; if its end takes longer than the request, the active hold, still ending.
+
+        Raises HoldNotFoundError, HoldNotActiveError (it was committed) and as `create` for time-outs.
+        """
+        return await run_for_caller(self._settings.request_timeout_ms, self._release(key, message), key)
+
+    async def _release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
+        seconds = self._settings.request_timeout_ms / 1000
+        seconds_to_wait = seconds - min(_RESERVED_FOR_CANCEL_SECONDS, seconds / 2)
+        try:
+            hold = await run_with_timeout(seconds_to_wait, self._release_and_wait(key, message))
         except TimeoutError:
             with suppress(NoRunningWorkflowError):
-                await self._calls.cancel(HoldKey(shop_id, hold_id), message)
-            hold = await read_hold(self._context.engine, shop_id, hold_id)
-            if hold is None:  # a run that has not reserved yet: it will not, or will give back at once
+                await self._workflows.signal(key, HoldWorkflow.cancel, message)
+            read = await read_hold(self._engine, key.shop_id, key.hold_id)
+            if read is None:  # a run that has not reserved yet: it will not, or will release at once
                 raise
-        if hold is None:
-            raise ApiError(Problem.hold_not_found)
+            hold = read
         if hold.status is HoldStatus.ACTIVE:
-            return hold, "release"
-        return _as_wanted(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}), None
+            return ReleaseResult(hold, ending="release")
+        return ReleaseResult(_require_status(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}))
 
-    async def extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
-        """Move the hold's deadline and answer it (ApiError 404, 409)."""
-        return await bounded(self._context, self._extend(shop_id, hold_id, message), hold=HoldKey(shop_id, hold_id))
+    async def _release_and_wait(self, key: HoldKey, message: Cancel) -> Hold:
+        ended = await self.messenger.send(key, partial(self._workflows.release, message=message))
+        return await self._ended_hold(key, ended)
 
-    async def _extend(self, shop_id: str, hold_id: str, message: Extend) -> Hold:
+    async def cancel(self, key: HoldKey, message: Cancel) -> bool:
+        """Signal the hold's workflow to release it, without waiting. Returns False if the hold has ended."""
+        call = partial(self._workflows.signal, signal=HoldWorkflow.cancel, message=message)
+        return not isinstance(await self.messenger.send(key, call), AlreadyEnded)
+
+    async def extend(self, key: HoldKey, message: Extend) -> Hold:
+        """Move the hold's deadline and return the hold.
+
+        Raises HoldNotFoundError, HoldNotActiveError, ExtendLimitError, IdempotencyConflictError (the key was used with
+        another time) and as `create` for time-outs.
+        """
+        return await run_for_caller(self._settings.request_timeout_ms, self._extend(key, message), key)
+
+    async def _extend(self, key: HoldKey, message: Extend) -> Hold:
         try:
-            extended = await self.ask(shop_id, hold_id, partial(self._calls.extend, message=message))
+            extended = await self.messenger.send(key, partial(self._workflows.extend, message=message))
         except UpdateRefusedError as refusal:
-            raise await self._refused(shop_id, hold_id, refusal) from refusal
-        hold = await self.read(shop_id, hold_id)
-        if extended is None or extended.ended is not None:
-            raise not_active(hold)
+            raise await self._extend_refusal(key, refusal) from refusal
+        hold = await self.row(key)
+        if isinstance(extended, AlreadyEnded) or extended.ended is not None:
+            raise HoldNotActiveError(key, hold.status)
         return replace(hold, expires_at=extended.expires_at)  # the same key, the same answer, whatever came since
 
-    async def _release_and_tell(self, shop_id: str, hold_id: str, message: Cancel) -> Hold | None:
-        ended = await self.ask(shop_id, hold_id, partial(self._calls.release, message=message))
-        return hold_ended(shop_id, hold_id, ended) or await read_hold(self._context.engine, shop_id, hold_id)
-
-    async def ask(self, shop_id: str, hold_id: str, call: Callable[[Target], Awaitable[Answer]]) -> Answer | None:
-        """Ask the hold's workflow. None where the database has the answer: the hold has ended.
-
-        A hold that is active without a run (it was terminated) goes on in a new one, which hears the message first.
-        Raises ApiError 404 where there is neither run nor row.
-        """
-        with suppress(NoRunningWorkflowError):
-            return await call(HoldKey(shop_id, hold_id))
-        hold = await self.read(shop_id, hold_id)
-        if hold.status is HoldStatus.ACTIVE:
-            with suppress(NoRunningWorkflowError):
-                return await call(self.to_go_on(hold))
-        return None
-
-    def to_go_on(self, hold: Hold) -> HoldInput:
-        """Return what a new run needs to go on with a hold that is active and has none."""
-        return resumed(
-            hold,
-            max_ttl_seconds=self._settings.max_ttl_seconds,
-            request_timeout_ms=self._settings.request_timeout_ms,
-            close_grace_seconds=self._settings.payment_close_grace_seconds,
-        )
-
-    async def _refused(self, shop_id: str, hold_id: str, refusal: UpdateRefusedError) -> Exception:
+    async def _extend_refusal(self, key: HoldKey, refusal: UpdateRefusedError) -> Exception:
         match refusal.kind:
-            case messages.HOLD_EXTEND_LIMIT:
-                return ApiError(Problem.hold_extend_limit)
-            case messages.IDEMPOTENCY_CONFLICT:
-                return ApiError(Problem.idempotency_conflict)
-            case messages.HOLD_NOT_ACTIVE:
-                return not_active(await self.read(shop_id, hold_id))
+            case _ if refusal.kind == HOLD_EXTEND_LIMIT:
+                return ExtendLimitError()
+            case _ if refusal.kind == IDEMPOTENCY_CONFLICT:
+                return IdempotencyConflictError()
+            case _ if refusal.kind == HOLD_NOT_ACTIVE:
+                return HoldNotActiveError(key, (await self.row(key)).status)
         return refusal
 
-    async def read(self, shop_id: str, hold_id: str) -> Hold:
-        """Return the hold. Raises ApiError 404 where there is none."""
-        hold = await read_hold(self._context.engine, shop_id, hold_id)
+    async def read(self, key: HoldKey) -> Hold:
+        """Return the hold as the database has it. Raises HoldNotFoundError."""
+        return await run_for_caller(self._settings.request_timeout_ms, self.row(key), key)
+
+    async def list(
+        self, shop_id: str, *, status: HoldStatus | None, limit: int, after: tuple[datetime, str] | None
+    ) -> Page:
+        """Return a page of the shop's holds, newest first."""
+        work = list_holds(self._engine, shop_id, status=status, limit=limit, after=after)
+        return await run_for_caller(self._settings.request_timeout_ms, work)
+
+    async def row(self, key: HoldKey) -> Hold:
+        """Return the hold, without a time limit of its own. Raises HoldNotFoundError."""
+        hold = await read_hold(self._engine, key.shop_id, key.hold_id)
         if hold is None:
-            raise ApiError(Problem.hold_not_found)
+            raise HoldNotFoundError(key)
         return hold
 
-    def input_for(self, wanted: Wanted) -> HoldInput:
-        """Return what the run of a new hold needs."""
+    async def _ended_hold(self, key: HoldKey, ended: Ended | AlreadyEnded) -> Hold:
+        """Return the hold from the workflow's answer; the row is read only if the answer lacks it."""
+        match ended:
+            case AlreadyEnded(hold):
+                return hold
+            case Ended(status=status, hold=hold) if hold is not None:
+                return hold.as_hold(key, HoldStatus(status))
+            case _:
+                return await self.row(key)
+
+    def input_for(self, request: HoldRequest) -> HoldInput:
+        """Return the input of the workflow of a new hold."""
         return HoldInput(
-            shop_id=wanted.shop_id,
-            hold_id=wanted.hold_id,
-            lines=[messages.Line(line.sku, line.variant_key, line.quantity) for line in wanted.lines],
-            ttl_seconds=wanted.ttl_seconds,
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            lines=request.lines,
+            ttl_seconds=request.ttl_seconds,
             max_ttl_seconds=self._settings.max_ttl_seconds,
             request_timeout_ms=self._settings.request_timeout_ms,
-            request_hash=wanted.request_hash,
-            reference=wanted.reference,
+            request_hash=request.request_hash,
+            reference=request.reference,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
         )
 
-    def _insufficient(self, shop_id: str, short: tuple[reserve.ShortItem, ...]) -> ApiError:
-        telemetry = self._context.telemetry
-        telemetry.count("inventory_hold_insufficient", shop_id=shop_id)
-        telemetry.rejected(shop_id, [(item.sku, item.known) for item in short])
-        return insufficient(short)
 
-
-def insufficient(short: tuple[reserve.ShortItem, ...]) -> ApiError:
-    """Return the 409 that names every short item once."""
-    names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in short[:5])
-    return ApiError(
-        Problem.insufficient_stock,
-        f"Not enough stock of {names}{' and others' if len(short) > 5 else ''}.",  # noqa: PLR2004 - a readable sentence
-        items=[
-            ShortOut(
-                sku=item.sku, variantKey=item.variant_key, requested=item.requested, available=item.available
-            ).model_dump(by_alias=True)
-            for item in short
-        ],
-    )
-
-
-def _same_request(hold: Hold, wanted: Wanted) -> Hold:
-    if hold.request_hash != wanted.request_hash:
-        raise ApiError(Problem.idempotency_conflict, holdId=hold.hold_id)
+def _same_request(hold: Hold, request: HoldRequest) -> Hold:
+    if hold.request_hash != request.request_hash:
+        raise IdempotencyConflictError(hold.hold_id)
     return hold
 
 
-def _as_wanted(hold: Hold, allowed: set[HoldStatus]) -> Hold:
+def _require_status(hold: Hold, allowed: set[HoldStatus]) -> Hold:
     if hold.status not in allowed:
-        raise not_active(hold)
+        raise HoldNotActiveError(hold.key, hold.status)
     return hold
-
-
-def not_active(hold: Hold, message: str | None = None) -> ApiError:
-    """Return the 409 that says how the hold is."""
-    return ApiError(
-        Problem.hold_not_active,
-        message or ("The hold is ending." if hold.status is HoldStatus.ACTIVE else f"The hold is {hold.status}."),
-        holdId=hold.hold_id,
-        status=hold.status.value,
-    )
-
-
-def _hold_exists(hold_id: str) -> ApiError:
-    return ApiError(Problem.hold_exists, holdId=hold_id)

@@ -1,12 +1,14 @@
-"""The calls to Temporal, with what it answers when a workflow is closed, closing or gone."""
+"""The only caller of hold workflows: starts them, sends updates and signals, and classifies Temporal's errors."""
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -21,13 +23,17 @@ from temporalio.common import (
 )
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.workflow import UpdateMethodMultiParam
 
-from api.errors import ApiError, CrowdedError, Problem
-from holds.starting import start_options
-from workflows import ui_text as legible
+from core.signals import start_signal
+from domain.holds import HoldKey, ReserveOutcome
+from holds.errors import TemporalBusyError, UnavailableError
+from holds.start_options import start_options
+from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
+    SEARCH_ATTRIBUTES,
     SHOP_ID,
     Attach,
     Attached,
@@ -38,222 +44,238 @@ from workflows.messages import (
     Extend,
     Extended,
     HoldInput,
-    Reservation,
     hold_workflow_id,
 )
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 
+Parameters = ParamSpec("Parameters")
+Answer = TypeVar("Answer")
+
 _NOT_READY_SECONDS = 0.05
-_CLOSED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
+_COMPLETED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
+
+
+_Update = UpdateMethodMultiParam[Parameters, Coroutine[Any, Any, Answer]]
+"""The type of an update method whose decorator has a description."""
 
 
 class NoRunningWorkflowError(Exception):
-    """There is no open run that could answer; the database knows what became of the hold."""
+    """The hold has no open run; the database has the state of the hold."""
 
 
 class _NotReadyError(Exception):
-    """The run's workflow task has to be done again first: a message came in while it was ending."""
+    """The run repeats its workflow task first, since a message arrived while it was closing."""
 
 
 class UpdateRefusedError(Exception):
-    """The workflow refused an update; `kind` is the type of its error."""
+    """The workflow's validator refused an update."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class HoldKey:
-    """A hold by its name: a message to it reaches the run there is."""
-
-    shop_id: str
-    hold_id: str
+        """The type of the workflow's ApplicationError."""
 
 
 Target = HoldKey | HoldInput
-"""Whom a message goes to. With the whole input, a hold that has no open run goes on in a new one."""
+"""The receiver of a message: the hold's open run, or with a HoldInput a new run if there is no open one."""
 
 
-class WorkflowCalls:
-    """Starts hold workflows and sends them messages. Every method raises ApiError 503 where Temporal is away.
+class WorkflowClient:
+    """Starts hold workflows and sends them messages.
 
-    And CrowdedError where it has more to do than it takes; nothing was changed then.
+    Every method raises UnavailableError if Temporal cannot be reached, and TemporalBusyError (nothing was changed).
+    Messages to a HoldKey raise NoRunningWorkflowError if the hold has no open run.
     """
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
 
-    async def reserve(self, hold: HoldInput) -> Reservation:
+    async def reserve(self, hold: HoldInput) -> ReserveOutcome:
         """Start the hold's workflow, or join its open run, and wait until the stock is reserved or refused."""
         while True:
-            try:
-                return cast("Reservation", await self._update("reserved", hold, answers=Reservation))
-            except NoRunningWorkflowError:
-                continue  # a run that was just closing (refused before) gave no answer; the next call starts another
+            with suppress(NoRunningWorkflowError):  # the run that was joined closed (refused before); start another
+                return await self._update(HoldWorkflow.reserved, hold)
 
     async def open_checkout(self, hold: HoldInput) -> CheckoutAnswer:
         """Start the hold's workflow, or join its open run, and wait until its Checkout Session is open or refused."""
         while True:
-            try:
-                return cast("CheckoutAnswer", await self._update("checkout_opened", hold, answers=CheckoutAnswer))
-            except NoRunningWorkflowError:
-                continue  # as in `reserve`
+            with suppress(NoRunningWorkflowError):  # as in `reserve`
+                return await self._update(HoldWorkflow.checkout_opened, hold)
 
-    async def checkout(self, to: HoldKey) -> CheckoutAnswer:
-        """Wait until the Checkout Session of a hold that was made before is open. Raises NoRunningWorkflowError."""
-        return cast("CheckoutAnswer", await self._update("checkout_opened", to, answers=CheckoutAnswer))
+    async def checkout(self, key: HoldKey) -> CheckoutAnswer:
+        """Wait until the Checkout Session of an existing hold is open."""
+        return await self._update(HoldWorkflow.checkout_opened, key)
 
     async def attach(self, to: Target, message: Attach) -> Attached:
-        """Attach a payment. Raises NoRunningWorkflowError, as `commit`."""
-        return cast("Attached", await self._update("attach", to, message, answers=Attached))
+        """Attach a payment and wait until it is attached or refused."""
+        return await self._update(HoldWorkflow.attach, to, message)
 
     async def commit(self, to: Target, message: Commit) -> Ended:
-        """Sell the hold. Raises NoRunningWorkflowError where `to` only names the hold and it has no open run."""
-        return cast("Ended", await self._update("commit", to, message, answers=Ended))
+        """Commit the hold and wait for its end."""
+        return await self._update(HoldWorkflow.commit, to, message)
 
     async def release(self, to: Target, message: Cancel) -> Ended:
-        """Give the hold back. Raises NoRunningWorkflowError, as `commit`."""
-        return cast("Ended", await self._update("release", to, message, answers=Ended))
+        """Release the hold and wait for its end."""
+        return await self._update(HoldWorkflow.release, to, message)
 
-    async def cancel(self, to: HoldKey, message: Cancel) -> None:
-        """Leave word that the hold is to be given back. Raises NoRunningWorkflowError where it has no open run."""
-        await self.signal(to, "cancel", message)
+    async def extend(self, to: Target, message: Extend) -> Extended:
+        """Move the hold's deadline and wait until it is written. Raises UpdateRefusedError.
 
-    async def signal(self, to: Target, name: str, message: object) -> None:
-        """Leave a message. Raises NoRunningWorkflowError where `to` only names the hold and it has no open run.
-
-        It is in the run's history when this returns; an update is not before a worker has taken it.
+        The idempotency key determines the update's id, so that Temporal repeats the answer, even of a closed run.
         """
+        update_id = None
+        if message.key is not None:
+            update_id = "extend-" + hashlib.sha256(f"{message.ttl_seconds}:{message.key}".encode()).hexdigest()
+        return await self._update(HoldWorkflow.extend, to, message, update_id=update_id)
+
+    async def signal(self, to: Target, signal: Callable[..., None], message: object) -> None:
+        """Send a signal of HoldWorkflow. It is in the run's history when this returns; an update is not yet then."""
         try:
             if isinstance(to, HoldInput):
                 await self._client.start_workflow(
                     HoldWorkflow.run,
                     to,
-                    start_signal=name,
-                    start_signal_args=[message],
                     task_queue=self._task_queue,
                     **start_options(to),
+                    **start_signal(signal, message),
                 )
             else:
-                handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
-                await handle.signal(name, message)
+                handle = self._client.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(*to))
+                await handle.signal(signal, args=[message])
         except (RPCError, RuntimeError) as error:
-            raise _translated(error) from error
+            raise await self._classified(error) from error
 
-    async def look_after(self, late: LatePayment) -> None:
-        """Start the workflow of a payment that came too late; the one that runs is only told of a refund's failure."""
+    async def start_late_payment(self, late: LatePayment) -> None:
+        """Start the workflow of a late payment. A running one is only told that the refund failed, if it did."""
+        refund_failed = LatePaymentWorkflow.refund_failed.__name__ if late.refund_failed else None
         try:
             await self._client.start_workflow(
                 LatePaymentWorkflow.run,
                 late,
                 id=late_payment_workflow_id(late.payment.id),
-                start_signal="refund_failed" if late.refund_failed else None,
+                start_signal=refund_failed,
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
-                static_summary=legible.late_payment(late),
+                static_summary=ui_text.late_payment(late),
             )
         except (RPCError, RuntimeError) as error:
-            raise _translated(error) from error
+            raise await self._classified(error) from error
 
-    async def extend(self, to: Target, message: Extend) -> Extended:
-        """Move the hold's deadline. Raises NoRunningWorkflowError, as `commit`, and UpdateRefusedError.
+    async def start(self, hold: HoldInput) -> None:
+        """Start the hold's workflow without waiting for its reserve; an open run is left as it is."""
+        try:
+            await self._client.start_workflow(
+                HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold)
+            )
+        except (RPCError, RuntimeError) as error:
+            raise await self._classified(error) from error
 
-        A key makes the update's id, so that Temporal itself repeats the answer, also when the run has closed since.
-        """
-        update_id = None
-        if message.key is not None:
-            update_id = "extend-" + hashlib.sha256(f"{message.ttl_seconds}:{message.key}".encode()).hexdigest()
-        answer = await self._update("extend", to, message, answers=Extended, update_id=update_id)
-        return cast("Extended", answer)
+    async def check_health(self) -> None:
+        """Raise UnavailableError unless Temporal serves."""
+        try:
+            if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
+                raise UnavailableError("Temporal does not serve.")
+        except (RPCError, RuntimeError) as error:
+            raise await self._classified(error) from error
 
     async def _update(
         self,
-        name: str,
+        update: _Update[Parameters, Answer],
         to: Target,
         *message: object,
-        answers: Any,  # noqa: ANN401 - a type or a union of types
         update_id: str | None = None,
-    ) -> object:
+    ) -> Answer:
         while True:
             try:
-                return await self._send(name, to, *message, answers=answers, update_id=update_id)
+                return await self._update_once(update, to, *message, update_id=update_id)
             except _NotReadyError:
                 await asyncio.sleep(_NOT_READY_SECONDS)
 
-    async def _send(
+    async def _update_once(
         self,
-        name: str,
+        update: _Update[Parameters, Answer],
         to: Target,
         *message: object,
-        answers: Any,  # noqa: ANN401 - a type or a union of types
         update_id: str | None,
-    ) -> object:
-        start = self._start(to) if isinstance(to, HoldInput) else None
+    ) -> Answer:
+        start = self._start_operation(to) if isinstance(to, HoldInput) else None
+        answer: Any  # the SDK types the answer of such an update as a coroutine
         try:
             if start is not None:
-                return await self._client.execute_update_with_start_workflow(
-                    name, args=message, id=update_id, start_workflow_operation=start, result_type=answers
+                answer = await self._client.execute_update_with_start_workflow(
+                    update, args=message, id=update_id, start_workflow_operation=start
                 )
-            assert isinstance(to, HoldKey)  # noqa: S101 - narrows the type
-            handle = self._client.get_workflow_handle(hold_workflow_id(to.shop_id, to.hold_id))
-            return await handle.execute_update(name, args=message, id=update_id, result_type=answers)
+            else:
+                assert isinstance(to, HoldKey)  # noqa: S101 - narrows the type
+                handle = self._client.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(*to))
+                answer = await handle.execute_update(update, args=message, id=update_id)
         except (RPCError, RuntimeError, WorkflowUpdateFailedError) as error:
-            await _look_at(start, error)
-            raise _translated(error) from error
+            await _retrieve_start_error(start, error)
+            raise await self._classified(error) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            await _look_at(start, error)
+            await _retrieve_start_error(start, error)
             raise TimeoutError from error
+        result: Answer = answer
+        return result
 
-    async def is_up(self) -> None:
-        """Raise ApiError 503 unless Temporal serves."""
-        try:
-            if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
-                raise ApiError(Problem.inventory_unavailable, "Temporal does not serve.")
-        except (RPCError, RuntimeError) as error:
-            raise _translated(error) from error
-
-    def _start(self, hold: HoldInput) -> "WithStartWorkflowOperation[HoldWorkflow, Ended]":
+    def _start_operation(self, hold: HoldInput) -> WithStartWorkflowOperation[HoldWorkflow, Ended]:
         return WithStartWorkflowOperation(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
 
+    async def _classified(self, error: Exception) -> Exception:
+        """Return the error in this module's terms, or the error itself if the request of ours is at fault."""
+        if _is_gone(error):
+            return NoRunningWorkflowError()
+        cause = error.__cause__
+        if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
+            return UpdateRefusedError(cause.type or "", cause.message)
+        if isinstance(error, RPCError):
+            return await self._classified_rpc(error)
+        # A lazy connection that could not be made raises RuntimeError.
+        return UnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
 
-async def _look_at(start: "WithStartWorkflowOperation[HoldWorkflow, Ended] | None", error: Exception) -> None:
-    """Look at the failed start's future, or asyncio logs a trace for each: «exception was never retrieved»."""
+    async def _classified_rpc(self, error: RPCError) -> Exception:
+        match error.status:
+            case RPCStatusCode.FAILED_PRECONDITION:
+                return _NotReadyError()
+            case RPCStatusCode.RESOURCE_EXHAUSTED:
+                return TemporalBusyError(error.message)
+            case RPCStatusCode.INVALID_ARGUMENT if not await self._lacks_search_attribute():
+                return error
+            case RPCStatusCode.INVALID_ARGUMENT:
+                return UnavailableError("Temporal lacks a search attribute; docs/operations.md has the commands.")
+            case _:  # an expired key and a missing namespace are unavailability, too
+                return UnavailableError("Temporal cannot be reached.")
+
+    async def _lacks_search_attribute(self) -> bool:
+        """Return whether the namespace lacks one of our search attributes; False if that cannot be asked."""
+        try:
+            found = await self._client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace=self._client.namespace), timeout=timedelta(seconds=1)
+            )
+        except (RPCError, RuntimeError):
+            return False
+        return any(attribute.name not in found.custom_attributes for attribute in SEARCH_ATTRIBUTES)
+
+
+async def _retrieve_start_error(start: WithStartWorkflowOperation[Any, Any] | None, error: Exception) -> None:
+    """Retrieve the exception of the failed start's future; otherwise asyncio logs a traceback for each."""
     if start is not None and isinstance(error, (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError)):
-        with suppress(Exception, asyncio.CancelledError):  # it is done: this does not wait
+        with suppress(Exception, asyncio.CancelledError):  # the future is done: this does not wait
             await start.workflow_handle()
 
 
 def _is_gone(error: Exception) -> bool:
-    """Tell whether the run is unknown, closed, closing under the call, or was terminated under an accepted update."""
+    """Return whether the run is unknown, closed, closing under the call, or was terminated under an accepted update."""
     if isinstance(error, RPCError):
-        return error.status == RPCStatusCode.NOT_FOUND and "Namespace" not in error.message
+        return error.status is RPCStatusCode.NOT_FOUND and not any(
+            detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
+        )
     cause = error.__cause__
     return (
         isinstance(error, WorkflowUpdateFailedError)
         and isinstance(cause, ApplicationError)
-        and cause.type == _CLOSED_UNDER_UPDATE
+        and cause.type == _COMPLETED_UNDER_UPDATE
     )
-
-
-def _translated(error: Exception) -> Exception:
-    """Return what the callers of this module know: gone, refused, or the 503 for a Temporal that is out of reach."""
-    if _is_gone(error):
-        return NoRunningWorkflowError()
-    if isinstance(error, RPCError) and error.status is RPCStatusCode.FAILED_PRECONDITION:
-        return _NotReadyError()
-    cause = error.__cause__
-    if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
-        return UpdateRefusedError(cause.type or "", cause.message)
-    # Whatever keeps Temporal from serving us is «unavailable», an expired key and a missing namespace too.
-    if isinstance(error, RPCError) and error.status is RPCStatusCode.RESOURCE_EXHAUSTED:
-        return CrowdedError(error.message)
-    attribute = isinstance(error, RPCError) and "search attribute" in error.message.lower()
-    ours = isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT and not attribute
-    if isinstance(error, (RPCError, RuntimeError)) and not ours:
-        told = "Temporal lacks a search attribute; docs/operations.md has the commands." if attribute else None
-        return ApiError(Problem.inventory_unavailable, told or "Temporal is out of reach.")
-    return error

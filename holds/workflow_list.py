@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable
 
 from temporalio.client import Client, WorkflowExecution
 
-from inventory.audit import BATCH, HoldKey
+from domain.holds import HoldKey
+from inventory.audit import BATCH
 
 
 async def list_hold_workflows(
@@ -17,7 +18,7 @@ async def list_hold_workflows(
         prefix, _, name = run.id.partition(":")
         shop, _, hold = name.partition(":")
         if prefix == "hold" and hold:
-            yield (shop, hold), run
+            yield HoldKey(shop, hold), run
         found += 1
         if found % BATCH == 0:
             progress(BATCH)

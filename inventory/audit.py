@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
-from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
+from domain.holds import Hold, HoldKey, HoldStatus
+from inventory.holds import COLUMNS, LINES, hold_from
 
 BATCH = 500
 """Rows of one read: some milliseconds of Postgres, so that no checkout waits for the audit."""
@@ -18,9 +19,6 @@ _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
 ItemKey = tuple[str, str, str]
 """shopId, sku, variantKey."""
-
-HoldKey = tuple[str, str]
-"""shopId, holdId."""
 
 _Subject = TypeVar("_Subject")
 
@@ -192,7 +190,7 @@ async def statuses_of(engine: AsyncEngine, holds: Sequence[HoldKey]) -> dict[Hol
     """Return how the holds are in the database, archived ones too; those that are not there are left out."""
     parameters = {"shops": [shop for shop, _ in holds], "holds": [hold for _, hold in holds]}
     rows = await fetch(engine, _STATUSES, parameters)
-    return {(row["shopId"], row["id"]): HoldStatus(row["status"]) for row in rows}
+    return {HoldKey(row["shopId"], row["id"]): HoldStatus(row["status"]) for row in rows}
 
 
 async def repair(engine: AsyncEngine, key: ItemKey) -> Drift | None:

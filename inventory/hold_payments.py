@@ -1,51 +1,38 @@
-"""A hold's payment in the database: attach it, find the hold by it, and what one that came too late can still buy."""
+"""A hold's payment in the database: attaches it, finds the hold by it, and claims the stock for a late payment."""
 
-from typing import Literal, cast
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import COLUMNS, LINES, Hold, hold_from
+from domain.holds import Hold
+from domain.payments import ClaimOutcome
+from inventory.holds import COLUMNS, LINES, hold_from
 
-ClaimOutcome = Literal[
-    "reacquired",
-    "reacquired_before",
-    "recorded",
-    "already",
-    "second_payment",
-    "short",
-    "declined",
-    "active",
-    "missing",
-]
-
-_ATTACH = """
-UPDATE "InventoryHold" h
-SET "paymentSessionId" = %(session)s, "paymentIntentId" = %(intent)s, "updatedAt" = now()
-WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND NOT EXISTS (
-  SELECT FROM "InventoryHold" other
-  WHERE other.status = 'active' AND (other."shopId", other.id) <> (h."shopId", h.id)
-    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s))
-RETURNING id
-"""
-
-# Two that attach one payment at once do not see each other in the statement above; in one of its own, the later does.
-_WITHDRAW = """
-UPDATE "InventoryHold" h
-SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "updatedAt" = now()
-WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND EXISTS (
-  SELECT FROM "InventoryHold" other
-  WHERE other.status = 'active' AND (other."shopId", other.id) <> (h."shopId", h.id)
-    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s))
-RETURNING id
-"""
-
-_HAS_OTHER = """
-SELECT EXISTS (
+# Another active hold to which the payment is attached; `h` is the hold that wants it.
+_OTHER_ACTIVE_HOLD = """
   SELECT FROM "InventoryHold" other
   WHERE other.status = 'active' AND (other."shopId", other.id) <> (%(shop)s, %(hold)s)
-    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s)) AS other
+    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s)
 """
+
+_ATTACH = f"""
+UPDATE "InventoryHold" h
+SET "paymentSessionId" = %(session)s, "paymentIntentId" = %(intent)s, "updatedAt" = now()
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND NOT EXISTS ({_OTHER_ACTIVE_HOLD})
+RETURNING id
+"""  # noqa: S608 - constants
+
+# Two concurrent attaches of one payment do not see each other in the statement above; the later one sees it in a
+# statement of its own.
+_WITHDRAW = f"""
+UPDATE "InventoryHold" h
+SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "updatedAt" = now()
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND EXISTS ({_OTHER_ACTIVE_HOLD})
+RETURNING id
+"""  # noqa: S608 - constants
+
+_HAS_OTHER = f"SELECT EXISTS ({_OTHER_ACTIVE_HOLD}) AS other"
 
 _FIND = f"""
 SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h
@@ -106,20 +93,29 @@ SELECT CASE
     WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
     WHEN t.status = 'active' THEN 'active'
     WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
-      THEN CASE t.reason WHEN 'late_payment' THEN 'reacquired_before' ELSE 'already' END
+      THEN 'already'
     ELSE 'second_payment'
-  END AS outcome
+  END AS outcome, t.reason = 'late_payment' AS reacquired_before
 FROM target t
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a late payment can buy."""
+
+    outcome: ClaimOutcome
+    reacquired_before: bool
+    """With `already`: whether an earlier claim of this payment took the stock again."""
 
 
 async def attach_payment(
     engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None
 ) -> bool:
-    """Write the payment to an active hold, in place of one it had. False where another active hold has it.
+    """Write the payment to an active hold, replacing an earlier one. Returns False if another active hold has it.
 
-    Of several holds that want the same payment at the same moment, at most one gets it. A hold that has ended keeps
-    what it has. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
+    Of several holds that claim one payment at once, at most one gets it. A hold that has ended is not changed. May be
+    repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id}
     if await fetch(engine, _ATTACH, parameters):
@@ -135,12 +131,15 @@ async def find_hold(engine: AsyncEngine, *, session_id: str | None, intent_id: s
 
 async def claim_late_payment(
     engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None, take: bool
-) -> ClaimOutcome:
-    """See what a payment buys that came after its hold had ended; with `take`, take the stock again where it is there.
+) -> Claim:
+    """Return what a payment can buy that came after its hold had ended; with `take`, take the stock again if possible.
 
-    All of the hold's lines or none, in one statement: the hold is committed then, with the reason `late_payment`.
+    All of the hold's lines or none, in one statement: the hold is then committed, with the reason `late_payment`.
     May be repeated. Raises DatabaseBusyError (nothing changed) and DatabaseUnavailableError (unknown: ask again).
     """
     parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id, "take": take}
     rows = await fetch(engine, _CLAIM, parameters)
-    return cast("ClaimOutcome", rows[0]["outcome"]) if rows else "missing"
+    if not rows:
+        return Claim("missing", reacquired_before=False)
+    outcome: ClaimOutcome = rows[0]["outcome"]
+    return Claim(outcome, reacquired_before=outcome == "already" and bool(rows[0]["reacquired_before"]))

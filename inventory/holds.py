@@ -1,57 +1,18 @@
-"""Holds: the values that describe one, and the statements that reserve, move its deadline, settle and read it."""
+"""Statements that read holds and move a deadline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, fetch
-
-
-class HoldStatus(StrEnum):
-    """The states of a hold in the database. Only `active` has stock in `held`."""
-
-    ACTIVE = "active"
-    COMMITTED = "committed"
-    RELEASED = "released"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One item and how many units of it. A hold has one line for an item: the sum of what was asked."""
-
-    sku: str
-    variant_key: str
-    quantity: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A hold as the database has it. Times are UTC."""
-
-    hold_id: str
-    shop_id: str
-    status: HoldStatus
-    expires_at: datetime
-    created_at: datetime
-    updated_at: datetime
-    committed_at: datetime | None
-    released_at: datetime | None
-    expired_at: datetime | None
-    reason: str | None
-    reference: str | None
-    payment_session_id: str | None
-    payment_intent_id: str | None
-    request_hash: str | None
-    lines: tuple[Line, ...]
+from domain.holds import Hold, HoldStatus, Line
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Holds in order, newest first, and where the next page begins (None: this was the last)."""
+    """Holds, newest first, and the position after which the next page begins (None: this was the last)."""
 
     holds: tuple[Hold, ...]
     next_after: tuple[datetime, str] | None
@@ -85,7 +46,7 @@ RETURNING id
 
 
 def hold_from(row: Row) -> Hold:
-    """Translate a row that has the columns of a hold and its lines."""
+    """Build a Hold from a row that has COLUMNS and LINES."""
     return Hold(
         hold_id=row["id"],
         shop_id=row["shopId"],
@@ -119,7 +80,7 @@ async def list_holds(
     limit: int = 100,
     after: tuple[datetime, str] | None = None,
 ) -> Page:
-    """Return the shop's holds, newest first, beginning behind `after`, which is a page's `next_after`."""
+    """Return the shop's holds, newest first, beginning after `after`, which is a page's `next_after`."""
     before_at, before_id = after or (None, None)
     parameters = {"shop": shop_id, "status": status, "before_at": before_at, "before_id": before_id, "limit": limit + 1}
     holds = tuple(hold_from(row) for row in await fetch(engine, _LIST, parameters))
@@ -128,9 +89,9 @@ async def list_holds(
 
 
 async def move_deadline(engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime) -> bool:
-    """Move the deadline of an active hold, never back: a statement of a worker that was frozen may come late.
+    """Move the deadline of an active hold, never back: a frozen worker's statement may arrive late.
 
-    False where the hold has ended, and nothing was written.
+    Returns False if the hold has ended; nothing was written then.
     """
     return bool(await fetch(engine, _MOVE_DEADLINE, {"shop": shop_id, "hold": hold_id, "expires": expires_at}))
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import Line, lines_as_arrays
-from inventory.reserve import ShortItem
+from domain.holds import Line, ShortItem
+from inventory.holds import lines_as_arrays
 
 MAX_ON_HAND = 1_000_000_000
 """The most units of an item: what is on hand stays far from what the column can hold."""

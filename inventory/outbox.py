@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, classified_errors, fetch, fetch_on
-from inventory.holds import Line
+from domain.holds import Line
 
 BATCH = 200
 

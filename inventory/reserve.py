@@ -1,77 +1,19 @@
-"""Taking stock into a hold: one statement, one round trip, all lines or none."""
+"""Reserves stock for a hold: one statement, one round trip, all lines or none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import Hold, Line, hold_from, lines_as_arrays
+from domain.holds import Held, Hold, Line, ReferenceTaken, ReserveRequest, Shortage, ShortItem, TooLate
+from inventory.holds import hold_from, lines_as_arrays
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """What a hold is to take, and the moment after which it must not take it any more."""
-
-    shop_id: str
-    hold_id: str
-    lines: tuple[Line, ...]
-    created_at: datetime
-    expires_at: datetime
-    reserve_before: datetime
-    reference: str | None
-    request_hash: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ShortItem:
-    """An item of which less is available than was asked for, over all lines. Unknown and retired ones have 0."""
-
-    sku: str
-    variant_key: str
-    requested: int
-    available: int
-    known: bool
-    """Whether the shop has such an item at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """The stock is held by this statement."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlreadyThere:
-    """The hold exists, in whatever state: an earlier attempt made it, or it ended since."""
-
-    hold: Hold
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """Not enough stock; nothing was taken. `items` has every short item once."""
-
-    items: tuple[ShortItem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceTaken:
-    """Another active hold has the reference; nothing was taken."""
-
-    hold_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class TooLate:
-    """The caller has gone (`reserve_before` has passed); nothing was taken, now or later."""
-
-
-ReserveOutcome = Reserved | AlreadyThere | Shortage | ReferenceTaken | TooLate
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What one read tells of a request to hold: its own hold, the one with its reference, and what is short."""
+class RequestCheck:
+    """What one read tells about a request to hold: its own hold, another with its reference, and short items."""
 
     own: Hold | None
     reference_hold_id: str | None
@@ -79,8 +21,8 @@ class Standing:
     too_late: bool
 
 
-# Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: a CHECK
-# would otherwise judge the stale version of a row, and the unique reference would deadlock with a settle.
+# Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: otherwise a
+# CHECK is evaluated on the stale version of a row, and the unique reference deadlocks with a settle.
 _RESERVE = """
 WITH demand AS MATERIALIZED (
   SELECT sku, "variantKey", sum(quantity) AS wanted
@@ -113,7 +55,7 @@ WITH demand AS MATERIALIZED (
 SELECT EXISTS (SELECT FROM hold) AS reserved
 """
 
-_STANDING = """
+_CHECK = """
 WITH own AS (
   SELECT h.*,
          (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity)
@@ -148,57 +90,58 @@ FROM (SELECT) AS always LEFT JOIN own ON true
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-async def reserve(engine: AsyncEngine, wanted: Reservation) -> ReserveOutcome:
-    """Take the stock of every line into a new hold, or say why not. May be repeated: the hold id is the key.
+async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shortage | ReferenceTaken | TooLate:
+    """Take the stock of every line into a new hold, or return why not. May be repeated: the hold id is the key.
 
     Raises DatabaseBusyError (nothing was taken) and DatabaseUnavailableError (unknown: ask again).
     """
     parameters = {
-        "shop": wanted.shop_id,
-        "hold": wanted.hold_id,
-        "created": wanted.created_at,
-        "expires": wanted.expires_at,
-        "before": wanted.reserve_before,
-        "reference": wanted.reference,
-        "hash": wanted.request_hash,
-        **lines_as_arrays(wanted.lines),
+        "shop": request.shop_id,
+        "hold": request.hold_id,
+        "created": request.created_at,
+        "expires": request.expires_at,
+        "before": request.reserve_before,
+        "reference": request.reference,
+        "hash": request.request_hash,
+        **lines_as_arrays(request.lines),
     }
     while True:
         if (await fetch(engine, _RESERVE, parameters))[0]["reserved"]:
-            return Reserved()
-        # A new statement, with a new snapshot: an attempt that ran beside this one may have taken the last unit for
-        # this very hold. When nothing stands in the way any more, the reserve runs again.
-        standing = await read_standing(
+            return Held.new(request)
+        # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
+        # If nothing prevents the hold any more, the reserve runs again.
+        check = await check_request(
             engine,
-            shop_id=wanted.shop_id,
-            hold_id=wanted.hold_id,
-            lines=wanted.lines,
-            reference=wanted.reference,
-            reserve_before=wanted.reserve_before,
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            lines=request.lines,
+            reference=request.reference,
+            reserve_before=request.reserve_before,
         )
-        if standing.own is not None:
-            return AlreadyThere(standing.own)
-        if standing.reference_hold_id is not None:
-            return ReferenceTaken(standing.reference_hold_id)
-        if standing.too_late:
+        if check.own is not None:
+            return Held.of(check.own)
+        if check.reference_hold_id is not None:
+            return ReferenceTaken(check.reference_hold_id)
+        if check.too_late:
             return TooLate()
-        if standing.short:
-            return Shortage(standing.short)
+        if check.short:
+            return Shortage(check.short)
 
 
-async def read_standing(
+async def check_request(
     engine: AsyncEngine,
     *,
     shop_id: str,
     hold_id: str,
-    lines: tuple[Line, ...],
+    lines: Sequence[Line],
     reference: str | None = None,
     replace: bool = False,
     reserve_before: datetime | None = None,
-) -> Standing:
-    """Read, in one round trip, what stands in the way of a hold.
+) -> RequestCheck:
+    """Read, in one round trip, what prevents a hold.
 
-    With `replace`, the stock of the hold that has the reference counts as available: it would be given back first.
+    With `replace`, the stock of the hold that has the reference counts as available: it would be released first.
+    Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     parameters = {
         "shop": shop_id,
@@ -208,8 +151,8 @@ async def read_standing(
         "before": reserve_before or _NEVER,
         **lines_as_arrays(lines),
     }
-    row = (await fetch(engine, _STANDING, parameters))[0]
-    return Standing(
+    row = (await fetch(engine, _CHECK, parameters))[0]
+    return RequestCheck(
         own=hold_from(row) if row["id"] is not None else None,
         reference_hold_id=row["other_id"],
         short=tuple(ShortItem(*item) for item in row["short"]),

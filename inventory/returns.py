@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import fetch_on
 from core.transactions import in_transaction
+from domain.holds import HoldStatus, Line
 from inventory.adjustments import (
     REMEMBERED,
     AboveLimitError,
@@ -16,7 +17,7 @@ from inventory.adjustments import (
     key_or_new,
     same_request,
 )
-from inventory.holds import HoldStatus, Line, lines_as_arrays
+from inventory.holds import lines_as_arrays
 from inventory.items import MAX_ON_HAND
 
 

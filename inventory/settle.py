@@ -6,7 +6,8 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import COLUMNS, LINES, Hold, HoldStatus, hold_from
+from domain.holds import Hold, HoldStatus
+from inventory.holds import COLUMNS, LINES, hold_from
 
 
 @dataclass(frozen=True, slots=True)

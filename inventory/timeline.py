@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import HoldStatus
+from domain.holds import HoldStatus
 from inventory.items import ITEM_COLUMNS, Item, item_from
 
 

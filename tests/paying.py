@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 from temporalio.client import Client, WorkflowHandle
 
-from holds.workflow_client import WorkflowCalls
+from domain.holds import Line
+from holds.workflow_client import WorkflowClient
 from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP, Stack, running_stack
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import Checkout, HoldInput, Line
+from workflows.messages import Checkout, HoldInput
 from workflows.payment_messages import CheckoutOpened, LatePaymentEnded, late_payment_workflow_id
 
 LINE: dict[str, Any] = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
@@ -139,13 +140,13 @@ async def brief_checkout(shop: Shop, *, seconds: int, **fields: Any) -> tuple[st
     hold = HoldInput(
         shop_id=SHOP,
         hold_id=hold_id,
-        lines=[Line(shop.item, "", 1)],
+        lines=(Line(shop.item, "", 1),),
         ttl_seconds=seconds,
         max_ttl_seconds=3600,
         request_timeout_ms=30_000,
         checkout=Checkout(session_params(order)),
     )
-    answer = await WorkflowCalls(shop.stack.temporal, shop.stack.task_queue).open_checkout(hold)
+    answer = await WorkflowClient(shop.stack.temporal, shop.stack.task_queue).open_checkout(hold)
     assert isinstance(answer.checkout, CheckoutOpened)
     return hold_id, answer.checkout.session_id
 

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from inventory.holds import HoldStatus, Line
-from inventory.reserve import Reservation
+from domain.holds import Held, HoldStatus, Line, ReserveRequest
 from inventory.settle import Settlement, settle
 
 SHOP = "shop-1"
@@ -43,10 +42,10 @@ async def stock_of(engine: AsyncEngine, sku: str, variant: str = "", shop: str =
 
 def request(
     hold_id: str, *lines: tuple[str, int] | Line, reference: str | None = None, shop: str = SHOP
-) -> Reservation:
+) -> ReserveRequest:
     """Return a request for the lines, (sku, quantity) each, with a deadline in 20 minutes."""
     now = datetime.now(UTC)
-    return Reservation(
+    return ReserveRequest(
         shop_id=shop,
         hold_id=hold_id,
         lines=tuple(line if isinstance(line, Line) else Line(line[0], "", line[1]) for line in lines),
@@ -58,7 +57,7 @@ def request(
     )
 
 
-def too_late(wanted: Reservation) -> Reservation:
+def too_late(wanted: ReserveRequest) -> ReserveRequest:
     """Return the request as it is once its caller has gone."""
     return replace(wanted, reserve_before=datetime.now(UTC) - timedelta(seconds=1))
 
@@ -76,3 +75,8 @@ async def until_waiting(engine: AsyncEngine, count: int) -> None:
     """Return when that many sessions of the database wait for a lock."""
     while (await fetch(engine, _WAITING, {}))[0]["n"] < count:
         await asyncio.sleep(0.005)
+
+
+def is_new(outcome: object) -> bool:
+    """Return whether this reserve made the hold."""
+    return isinstance(outcome, Held) and outcome.created

@@ -8,8 +8,9 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows import ui_text as legible
-from workflows.messages import AttachRequest, DeadlineRequest, Reservation, ReserveRequest, Settled, SettleRequest
+from domain.holds import ReserveOutcome, ReserveRequest
+from workflows import ui_text
+from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
@@ -61,7 +62,7 @@ _CALLS_WITH_PATIENCE = _LimitsOfCalls(
 )
 
 
-async def reserve(request: ReserveRequest) -> Reservation:
+async def reserve(request: ReserveRequest) -> ReserveOutcome:
     """Take the stock, or find out whether an attempt that was not answered took it."""
     try:
         return await workflow.execute_local_activity_method(
@@ -99,7 +100,7 @@ async def settle(request: SettleRequest) -> Settled:
             return await workflow.execute_local_activity_method(
                 StockPort.settle,
                 request,
-                summary=legible.end(request.to, request.reason),
+                summary=ui_text.end(request.to, request.reason),
                 start_to_close_timeout=_STATEMENT,
                 retry_policy=ASK_THRICE,
             )
@@ -108,7 +109,7 @@ async def settle(request: SettleRequest) -> Settled:
     return await workflow.execute_activity_method(
         StockPort.settle,
         request,
-        summary=legible.end(request.to, request.reason),
+        summary=ui_text.end(request.to, request.reason),
         **_STATEMENT_UNTIL_KNOWN,
     )
 
@@ -201,7 +202,7 @@ async def report_trouble(trouble: PaymentTrouble) -> None:
     await workflow.execute_activity_method(
         PaymentsPort.report_trouble,
         trouble,
-        summary=legible.plain(trouble.problem),
+        summary=ui_text.plain(trouble.problem),
         **_STATEMENT_UNTIL_KNOWN,
     )
 

@@ -6,11 +6,12 @@ from temporalio import workflow
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from workflows import ui_text as legible
+from domain.payments import Payment
+from workflows import ui_text
 from workflows.decision import Facts
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import SHOP_ID, HoldInput
-from workflows.payment_messages import LatePayment, Payment, late_payment_workflow_id
+from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.payment_steps import Paying
 
 
@@ -46,5 +47,5 @@ async def _hand_on(hold: HoldInput, payment: Payment) -> None:
             id=late_payment_workflow_id(payment.id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
-            static_summary=legible.late_payment(late),
+            static_summary=ui_text.late_payment(late),
         )

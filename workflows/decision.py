@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from domain.payments import Payment
 from workflows.messages import Attach, Cancel, Commit
-from workflows.payment_messages import Payment, PaymentProcessing
+from workflows.payment_messages import PaymentProcessing
 
 
 @dataclass

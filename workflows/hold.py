@@ -7,8 +7,9 @@ from typing import assert_never
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from workflows import activity_calls as effects
-from workflows import ui_text as legible
+from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
+from domain.payments import Payment
+from workflows import activity_calls, ui_text
 from workflows.closing import leave_nothing_unanswered
 from workflows.decision import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
 from workflows.extensions import Extensions
@@ -30,15 +31,13 @@ from workflows.messages import (
     EndStatus,
     Extend,
     Extended,
-    Held,
     HoldInput,
-    Reservation,
-    ReserveRequest,
     SettledStatus,
     SettleRequest,
     Snapshot,
+    settled_status,
 )
-from workflows.payment_messages import Payment, PaymentFailed, PaymentProcessing
+from workflows.payment_messages import PaymentFailed, PaymentProcessing
 from workflows.payment_steps import Paying
 
 
@@ -58,7 +57,7 @@ class HoldWorkflow(HoldSignals):
             self._facts.hear_cancel(Cancel(actor="audit", reason="restored"))
         self._heard = 0
         self._paying = Paying(hold, self._facts, self._hear)
-        self._reservation: Reservation | None = None
+        self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions()
         self._ending: str | None = None
@@ -93,21 +92,21 @@ class HoldWorkflow(HoldSignals):
         self._reservation = await self._reserve()
         if not isinstance(self._reservation, Held):
             ended: EndStatus = "rejected"
-            self._show(legible.refusal(self._reservation))
-        elif self._reservation.status == "active":
+            self._show(ui_text.refusal(self._reservation))
+        elif self._reservation.status is HoldStatus.ACTIVE:
             self._adopt(self._reservation)
             self._paying.begin_checkout(self._created_at)
             ended = await self._wait_and_settle()
         else:
-            self._show(legible.refusal(self._reservation))
-            ended = self._reservation.status
+            self._show(ui_text.refusal(self._reservation))
+            ended = settled_status(self._reservation.status)
             self._bought_by = self._reservation.payment if ended == "committed" else None
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await leave_nothing_unanswered(self._hold, self._facts, self._paying, self._bought_by)
         return Ended(ended)
 
-    async def _reserve(self) -> Reservation:
+    async def _reserve(self) -> ReserveOutcome:
         request = ReserveRequest(
             shop_id=self._hold.shop_id,
             hold_id=self._hold.hold_id,
@@ -121,7 +120,7 @@ class HoldWorkflow(HoldSignals):
             request_hash=self._hold.request_hash,
         )
         self._written_deadline = request.expires_at
-        return await effects.reserve(request)
+        return await activity_calls.reserve(request)
 
     def _adopt(self, held: Held) -> None:
         """Go by the row's times: they differ from this run's where the hold is older than the run.
@@ -189,7 +188,7 @@ class HoldWorkflow(HoldSignals):
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
-        written = await effects.write_deadline(DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline))
+        written = await activity_calls.write_deadline(DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline))
         self._written_deadline = deadline
         if written:
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
@@ -198,13 +197,13 @@ class HoldWorkflow(HoldSignals):
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
-        self._show(f"Ending as {legible.end(to, reason)}.")
+        self._show(f"Ending as {ui_text.end(to, reason)}.")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
-        settled = await effects.settle(request)
+        settled = await activity_calls.settle(request)
         self._ended_hold = settled.hold
         if settled.status == "committed" and settled.hold is not None:
             self._bought_by = settled.hold.payment
-        self._show(f"Ended as {legible.end(settled.status, reason if settled.status == to else settled.status)}.")
+        self._show(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
 
     def _show(self, what: str) -> None:
@@ -234,7 +233,7 @@ class HoldWorkflow(HoldSignals):
         self._hear()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
-    async def reserved(self) -> Reservation:
+    async def reserved(self) -> ReserveOutcome:
         """Answer how the reserve of this run went."""
         await workflow.wait_condition(lambda: self._reservation is not None)
         assert self._reservation is not None  # noqa: S101 - narrows the type

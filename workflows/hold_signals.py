@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from temporalio import workflow
 
-from workflows.payment_messages import Payment
+from domain.payments import Payment
 
 
 class HoldSignals(ABC):

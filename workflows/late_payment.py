@@ -9,8 +9,8 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows import activity_calls as effects
-from workflows import ui_text as legible
+from domain.payments import Payment
+from workflows import activity_calls, ui_text
 from workflows.hold_signals import HoldSignals
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import (
@@ -20,7 +20,6 @@ from workflows.payment_messages import (
     LatePayment,
     LatePaymentEnded,
     LatePaymentReport,
-    Payment,
     PaymentQuery,
     PaymentStanding,
 )
@@ -70,7 +69,7 @@ class LatePaymentWorkflow:
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # it cost nothing, so there is nothing to look at
         try:
-            standing = await self._work(effects.look_until_known(self._query()))
+            standing = await self._work(activity_calls.look_until_known(self._query()))
         except ActivityError as error:
             return await self._need_person(f"Stripe could not be asked: {_cause(error)}")
         match standing.state:
@@ -84,7 +83,7 @@ class LatePaymentWorkflow:
     async def _claim(self, *, authorized: bool) -> LatePaymentEnded:
         while True:
             self._show("Looking whether the stock is still there.")
-            claimed = await self._work(effects.claim(self._late))
+            claimed = await self._work(activity_calls.claim(self._late))
             match claimed.outcome:
                 case "already":
                     await self._capture(authorized=authorized)
@@ -123,7 +122,7 @@ class LatePaymentWorkflow:
         while True:
             self._show(f"Giving the money back: {why}.")
             try:
-                await self._work(effects.give_money_back(self._query()))
+                await self._work(activity_calls.give_money_back(self._query()))
             except ActivityError as error:
                 problem = f"Stripe will not give the money back: {_cause(error)}"
                 self._show(f"{problem} Tried again every 6 hours. Refunded by hand? Send the signal `close`.")
@@ -138,7 +137,7 @@ class LatePaymentWorkflow:
         if not authorized:
             return
         try:
-            await self._work(effects.capture(self._query()))
+            await self._work(activity_calls.capture(self._query()))
         except ActivityError as error:
             await self._report("needs_person", f"the hold is sold and its money could not be captured: {_cause(error)}")
 
@@ -153,7 +152,7 @@ class LatePaymentWorkflow:
         return LatePaymentEnded(outcome, detail)
 
     async def _report(self, outcome: LateOutcome, detail: str) -> None:
-        await effects.report_late_payment(LatePaymentReport(self._late, outcome, detail))
+        await activity_calls.report_late_payment(LatePaymentReport(self._late, outcome, detail))
 
     async def _pause(self, duration: timedelta) -> None:
         with suppress(TimeoutError):
@@ -176,7 +175,7 @@ class LatePaymentWorkflow:
 
     def _show(self, what: str) -> None:
         self._now = what
-        workflow.set_current_details(legible.plain(what))
+        workflow.set_current_details(ui_text.plain(what))
 
     @workflow.signal(description='Done by hand. Data: {"actor": "your name", "note": "what was done"}')
     def close(self, message: CloseCase) -> None:

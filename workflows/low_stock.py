@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from workflows import ui_text as legible
+from workflows import ui_text
 from workflows.deliveries import (
     ATTEMPT,
     PATIENTLY,
@@ -150,7 +150,7 @@ class LowStockAlertWorkflow:
             self._falls.update(dict.fromkeys(fall.channels, fall))
 
     def _show(self) -> None:
-        name = legible.plain(f"{self._item.sku} {self._item.variant_key}".strip())
+        name = ui_text.plain(f"{self._item.sku} {self._item.variant_key}".strip())
         busy = ", ".join(f"{channel} is being sent" for channel in sorted(self._busy))
         quiet = ", ".join(f"{c}: silent until {at:%Y-%m-%d %H:%M} UTC" for c, at in sorted(self._quiet_until.items()))
         workflow.set_current_details(f"{self._item.shop_id} {name}. {busy}{'. ' if busy and quiet else ''}{quiet}")

@@ -5,21 +5,37 @@ Fields are only ever added, and only with a default: histories outlive code.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
 from temporalio.common import SearchAttributeKey
 
-from workflows.payment_messages import AttachRefusal, CheckoutOutcome, Payment
+from domain.holds import Hold, HoldKey, HoldStatus, Line, ReserveOutcome
+from domain.payments import Payment
+from workflows.payment_messages import AttachRefusal, CheckoutOutcome
 
 SettledStatus = Literal["committed", "released", "expired"]
 EndStatus = Literal[SettledStatus, "missing", "rejected"]
 """How a run ended: as the database has the hold, `missing` where its row is gone, `rejected` where none was made."""
 
+
+def settled_status(status: HoldStatus) -> SettledStatus:
+    """Return the status of a hold that has ended. Raises ValueError for an active one."""
+    match status:
+        case HoldStatus.COMMITTED:
+            return "committed"
+        case HoldStatus.RELEASED:
+            return "released"
+        case HoldStatus.EXPIRED:
+            return "expired"
+        case HoldStatus.ACTIVE:
+            raise ValueError("the hold is active")
+
+
 SHOP_ID = SearchAttributeKey.for_keyword("ShopId")
 HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
 HOLD_REFERENCE = SearchAttributeKey.for_keyword("HoldReference")
+SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (SHOP_ID, HOLD_STATUS, HOLD_EXPIRES_AT, HOLD_REFERENCE)
 
 HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"
@@ -33,21 +49,12 @@ def hold_workflow_id(shop_id: str, hold_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One item of a hold and how many units of it."""
-
-    sku: str
-    variant_key: str
-    quantity: int
-
-
-@dataclass(frozen=True)
 class HoldInput:
     """A hold to make, or one to go on with whose run was lost."""
 
     shop_id: str
     hold_id: str
-    lines: list[Line]
+    lines: tuple[Line, ...]
     ttl_seconds: int
     max_ttl_seconds: int
     """The ceiling of the hold's whole life, extensions included."""
@@ -75,79 +82,6 @@ class Checkout:
 
     params: dict[str, Any]
     """Stripe's own parameters, just as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
-
-
-@dataclass(frozen=True)
-class ReserveRequest:
-    """What the reserve activity is to take, and until when it may."""
-
-    shop_id: str
-    hold_id: str
-    lines: list[Line]
-    created_at: datetime
-    expires_at: datetime
-    reserve_before: datetime
-    reference: str | None
-    request_hash: str | None
-
-
-@dataclass(frozen=True)
-class ShortItem:
-    """An item of which less is available than was asked for."""
-
-    sku: str
-    variant_key: str
-    requested: int
-    available: int
-    known: bool = True
-
-
-@dataclass(frozen=True)
-class Held:
-    """The hold has a row: made now or before, and in whatever state."""
-
-    status: Literal["active", SettledStatus]
-    created_at: datetime
-    expires_at: datetime
-    lines: list[Line]
-    request_hash: str | None = None
-    reference: str | None = None
-    payment: Payment | None = None
-    """What the row names as the hold's payment: attached to it, or the one that bought it."""
-    kind: Literal["held"] = "held"
-
-
-@dataclass(frozen=True)
-class Shortage:
-    """Not enough stock; every short item once."""
-
-    items: list[ShortItem]
-    kind: Literal["shortage"] = "shortage"
-
-
-@dataclass(frozen=True)
-class ReferenceTaken:
-    """Another active hold has the reference."""
-
-    hold_id: str
-    kind: Literal["reference_taken"] = "reference_taken"
-
-
-@dataclass(frozen=True)
-class Busy:
-    """The rows could not be locked in time."""
-
-    kind: Literal["busy"] = "busy"
-
-
-@dataclass(frozen=True)
-class TooLate:
-    """The caller had gone before stock could be taken."""
-
-    kind: Literal["too_late"] = "too_late"
-
-
-Reservation = Annotated[Held | Shortage | ReferenceTaken | Busy | TooLate, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -179,16 +113,53 @@ class EndedHold:
     updated_at: datetime
     expires_at: datetime
     ended_at: datetime
-    lines: list[Line]
+    lines: tuple[Line, ...]
     reason: str | None = None
     reference: str | None = None
     payment_session_id: str | None = None
     payment_intent_id: str | None = None
     request_hash: str | None = None
 
+    @classmethod
+    def of(cls, hold: Hold) -> "EndedHold":
+        """Return the message about a hold that has ended."""
+        ended_at = hold.committed_at or hold.released_at or hold.expired_at
+        return cls(
+            created_at=hold.created_at,
+            updated_at=hold.updated_at,
+            expires_at=hold.expires_at,
+            ended_at=ended_at or hold.updated_at,
+            lines=hold.lines,
+            reason=hold.reason,
+            reference=hold.reference,
+            payment_session_id=hold.payment_session_id,
+            payment_intent_id=hold.payment_intent_id,
+            request_hash=hold.request_hash,
+        )
+
+    def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
+        """Return the hold as its row has it."""
+        return Hold(
+            hold_id=key.hold_id,
+            shop_id=key.shop_id,
+            status=status,
+            expires_at=self.expires_at,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            committed_at=self.ended_at if status is HoldStatus.COMMITTED else None,
+            released_at=self.ended_at if status is HoldStatus.RELEASED else None,
+            expired_at=self.ended_at if status is HoldStatus.EXPIRED else None,
+            reason=self.reason,
+            reference=self.reference,
+            payment_session_id=self.payment_session_id,
+            payment_intent_id=self.payment_intent_id,
+            request_hash=self.request_hash,
+            lines=self.lines,
+        )
+
     @property
     def payment(self) -> Payment:
-        """What the row names as the hold's payment: where it is sold, the one that bought it, if any did."""
+        """The payment that the row names: of a committed hold the one that bought it, if any did."""
         return Payment(self.payment_intent_id, self.payment_session_id)
 
 
@@ -263,7 +234,7 @@ class Attached:
 class CheckoutAnswer:
     """What the caller of a checkout hears: the reservation, and what came of the session if the stock is held."""
 
-    reservation: Reservation
+    reservation: ReserveOutcome
     checkout: CheckoutOutcome | None = None
     ended: EndStatus | None = None
 

@@ -9,32 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-
-@dataclass(frozen=True)
-class Payment:
-    """Stripe's word on a payment: its PaymentIntent, or its Checkout Session while there is no intent."""
-
-    payment_intent_id: str | None = None
-    session_id: str | None = None
-    needs_capture: bool = False
-    """Whether the money is only authorised and has to be captured yet."""
-
-    @property
-    def id(self) -> str:
-        """The id by which this payment is told from others."""
-        return self.payment_intent_id or self.session_id or "unknown"
-
-    def bought(self, of_row: "Payment") -> bool:
-        """Tell whether a sold hold whose row names `of_row` was bought by this payment."""
-        if self.payment_intent_id is None:
-            return of_row.payment_intent_id is None and of_row.session_id == self.session_id
-        return of_row.payment_intent_id == self.payment_intent_id
-
-    def is_same(self, other: "Payment") -> bool:
-        """Tell whether both name the same PaymentIntent or the same session."""
-        return (self.payment_intent_id is not None and self.payment_intent_id == other.payment_intent_id) or (
-            self.session_id is not None and self.session_id == other.session_id
-        )
+from domain.payments import ClaimOutcome, Payment
 
 
 @dataclass(frozen=True)
@@ -145,9 +120,6 @@ class LatePayment:
     payment: Payment
     refund_failed: bool = False
     """Whether it was given back already and the money came back: then a person has to find another way."""
-
-
-ClaimOutcome = Literal["reacquired", "recorded", "already", "second_payment", "short", "declined", "active", "missing"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from workflows import activity_calls as effects
+from domain.payments import Payment
+from workflows import activity_calls
 from workflows.decision import Facts
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, HoldInput
 from workflows.payment_messages import (
@@ -17,7 +18,6 @@ from workflows.payment_messages import (
     CheckoutOutcome,
     CheckoutRefused,
     OpenCheckout,
-    Payment,
     PaymentProcessing,
     PaymentQuery,
     PaymentStanding,
@@ -66,7 +66,7 @@ class Paying:
             self._hold.shop_id, self._hold.hold_id, self._hold.checkout.params, expires_at=ends, begun_at=created_at
         )
         try:
-            outcome = await effects.open_checkout(request, self._give_up_after())
+            outcome = await activity_calls.open_checkout(request, self._give_up_after())
         except ActivityError as error:
             outcome = _refused(error)
         match outcome:
@@ -75,7 +75,7 @@ class Paying:
                 self._facts.attach(payment)
                 self._facts.opening = False
                 self._heard()  # a cancel need not wait until the row is written
-                await effects.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, payment))
+                await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, payment))
             case CheckoutRefused():
                 self._facts.opening = False
                 self._facts.hear_cancel(Cancel(actor="stripe", reason=CHECKOUT_REFUSED))
@@ -90,7 +90,7 @@ class Paying:
         payment = self._facts.attached
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, give_back)
         try:
-            standing = await self._unless_sold(effects.close(query, self._give_up_after()))
+            standing = await self._unless_sold(activity_calls.close(query, self._give_up_after()))
         except ActivityError as error:
             await self._report(payment, f"Stripe did not say whether it can still be paid: {_cause(error)}")
             self._facts.processing.clear()
@@ -103,7 +103,7 @@ class Paying:
         """Ask Stripe how a payment stands. Where it does not say, the closing will ask again."""
         with suppress(ActivityError):
             standing = await self._unless_sold(
-                effects.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
+                activity_calls.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
             )
             if standing is not None:
                 await self._take_note(standing)
@@ -132,7 +132,7 @@ class Paying:
         if standing.state in ("unpayable", "refunded"):
             return Attached("unpayable")
         known = Payment(standing.payment.payment_intent_id, standing.payment.session_id)
-        if not await effects.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, known)):
+        if not await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, known)):
             return Attached("of_another_hold")
         self._facts.attach(known)
         self._session_ends = standing.expires_at
@@ -150,12 +150,12 @@ class Paying:
     async def _look_while_asked(self, payment: Payment) -> PaymentStanding:
         """Look at a payment for somebody who waits: two looks leave time for the answer, be it that Stripe is away."""
         within = timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
-        return await effects.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment), within)
+        return await activity_calls.look(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment), within)
 
     async def capture(self, payment: Payment) -> None:
         """Take the money of the payment that bought the hold. The hold stays sold where Stripe will not."""
         try:
-            await effects.capture(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
+            await activity_calls.capture(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
         except ActivityError as error:
             await self._report(payment, f"the hold is sold and its money could not be captured: {_cause(error)}")
 
@@ -207,7 +207,7 @@ class Paying:
         return left + max(timedelta(seconds=self._hold.close_grace_seconds), _AT_LEAST)
 
     async def _report(self, payment: Payment, problem: str) -> None:
-        await effects.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
+        await activity_calls.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
 
 
 def _refused(error: ActivityError) -> CheckoutRefused:

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
-from workflows.messages import AttachRequest, DeadlineRequest, Reservation, ReserveRequest, Settled, SettleRequest
+from domain.holds import ReserveOutcome, ReserveRequest
+from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
@@ -26,7 +27,7 @@ class StockPort(ABC):
 
     @activity.defn(name="reserve")
     @abstractmethod
-    async def reserve(self, request: ReserveRequest) -> Reservation:
+    async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
         """Take the stock of a new hold, or say why not. Raises while it is not known whether it was taken."""
 
     @activity.defn(name="move-deadline")

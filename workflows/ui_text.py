@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from workflows.messages import Busy, Held, HoldInput, ReferenceTaken, Reservation, Shortage, TooLate
+from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment
 
 _SUMMARY_BYTES = 400
@@ -49,7 +50,7 @@ def end(status: str, reason: str) -> str:
     return status if reason == status else _cut(f"{status}: {plain(reason)}", _SUMMARY_BYTES)
 
 
-def refusal(reservation: Reservation) -> str:
+def refusal(reservation: ReserveOutcome) -> str:
     """Return why no hold was made."""
     match reservation:
         case Shortage(items):

@@ -6,16 +6,18 @@ from fastapi import APIRouter, Header, Path, Request
 from pydantic import StringConstraints
 
 from api.auth import Admin, KnownCallersRoute
-from api.dependencies import context_of
-from api.errors import ApiError, Problem, invalid
+from api.dependencies import resources_of
+from api.errors import ApiError, invalid
 from api.headers import text_of
 from api.openapi import FORBIDDEN, WRITE_ERRORS, errors, examples
+from api.problems import Problem
 from api.requests import HoldId, ShopId, merged
-from api.responses import HoldOut, ItemOut, ItemsOut, LineOut
+from api.responses import ItemOut, ItemsOut
 from api.stock_requests import AdjustmentsIn, RestockIn, require_named_once
 from api.stock_responses import BelowZeroOut, NameOut, TooManyOut
-from core.timeouts import bounded
-from holds.workflow_client import HoldKey
+from core.timeouts import run_with_timeout
+from domain.holds import Hold, Line
+from holds.hold_json import HoldOut, LineOut
 from inventory.adjustments import (
     AboveLimitError,
     Adjustment,
@@ -24,7 +26,7 @@ from inventory.adjustments import (
     UnknownItemsError,
     adjust_items,
 )
-from inventory.holds import Hold, Line, read_hold
+from inventory.holds import read_hold
 from inventory.returns import AboveCommittedError, NotCommittedError, restock
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
@@ -67,11 +69,12 @@ async def adjust(
         if each.delta == 0:
             raise invalid(f"adjustments[{index}].delta", "must not be 0")
     adjustments = [Adjustment(each.sku, each.variant_key, each.delta, each.reason) for each in body.adjustments]
-    context = context_of(request)
+    context = resources_of(request)
     key = _checked(idempotency_key)
     try:
-        items = await bounded(
-            context, adjust_items(context.engine, body.shop_id, adjustments, actor=caller.actor, key=key)
+        items = await run_with_timeout(
+            context.settings.request_timeout_ms / 1000,
+            adjust_items(context.engine, body.shop_id, adjustments, actor=caller.actor, key=key),
         )
     except (UnknownItemsError, AboveLimitError, KeyUsedError) as error:
         raise _refusal(error) from error
@@ -110,7 +113,7 @@ async def restock_hold(
 
     Repeated with the same `Idempotency-Key` it changes nothing. Whatever is sent, no more comes back than was sold.
     """
-    context = context_of(request)
+    context = resources_of(request)
     lines = None if body.items is None else merged(body.items)
     key = _checked(idempotency_key)
 
@@ -119,7 +122,7 @@ async def restock_hold(
         return back, await read_hold(context.engine, shop_id, hold_id)
 
     try:
-        back, hold = await bounded(context, work(), hold=HoldKey(shop_id, hold_id))
+        back, hold = await run_with_timeout(context.settings.request_timeout_ms / 1000, work())
     except NotCommittedError as error:
         message = f"The hold is {error.status}: nothing of it was sold."
         raise ApiError(Problem.hold_not_active, message, holdId=hold_id, status=error.status) from error

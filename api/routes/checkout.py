@@ -1,21 +1,21 @@
-"""Checkout: hold the cart and open a page of Stripe's to pay on."""
+"""Checkout: hold the cart and open a Stripe Checkout Session to pay for it."""
 
 import uuid
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from api.auth import Authority, KnownCallersRoute
-from api.dependencies import Context, context_of
-from api.errors import Problem
+from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.openapi import WRITE_ERRORS, errors, examples
+from api.parameters import IdempotencyKey, parse_key, parse_ttl
+from api.problems import Problem
 from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
-from api.routes.holds import Key, checked_key, checked_ttl, lifecycle_of
-from api.routes.webhooks import payments_of
-from core.settings import Mode
+from api.validate_only import validate_only
+from core.settings import Mode, Settings
 from holds.idempotency import hold_id_for, request_hash
-from holds.payments_service import Payments
-from holds.service import Wanted
+from holds.model import HoldRequest
+from holds.payments_service import PaymentsService
 from payments.session_params import Order, PaidLine, session_params
 
 router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownCallersRoute)
@@ -45,26 +45,32 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
     openapi_extra=examples("checkout"),
 )
 async def open_checkout(
-    request: Request, response: Response, caller: Authority, body: CheckoutIn, idempotency_key: Key = None
+    *,
+    response: Response,
+    caller: Authority,
+    body: CheckoutIn,
+    idempotency_key: IdempotencyKey = None,
+    settings: SettingsDep,
+    telemetry: TelemetryDep,
+    holds: HoldsDep,
+    payments: PaymentsDep,
 ) -> CheckoutOut:
     """Take the stock of every line, or of none, and open a Stripe Checkout Session for it.
 
-    The page is closed before the stock is given back: nobody pays for what is gone. Repeated with the same `holdId` or
-    `Idempotency-Key` it answers the same hold and page. In `validate_only` and under bypass the page is opened without
-    a hold.
+    The session is closed before the stock is released: nobody pays for stock that is gone. Repeated with the same
+    `holdId` or `Idempotency-Key` it answers the same hold and session. In `validate_only` and under bypass the session
+    is opened without a hold.
     """
-    context, payments = context_of(request), payments_of(request)
-    settings = context.settings
-    key = checked_key(idempotency_key)
+    key = parse_key(idempotency_key)
     lines = merged(body.items)
-    ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
-    _ = payments.stripe  # nothing is held for a page that cannot be opened
+    ttl_seconds = parse_ttl(body.ttl_seconds, settings)
+    payments.require_stripe()  # nothing is held for a session that cannot be opened
     if settings.bypass:
-        context.telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
-        return await _without_hold(context, payments, body, key, bypassed=True)
+        telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
+        return await _without_hold(settings, payments, body, key)
     hold_id = hold_id_for(body.shop_id, body.hold_id, key)
     order = _order(body, hold_id)
-    wanted = Wanted(
+    request = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id,
         lines=lines,
@@ -76,38 +82,36 @@ async def open_checkout(
         ),
         actor=caller.actor,
     )
-    if settings.mode is Mode.VALIDATE_ONLY:
-        held = await lifecycle_of(request).look_only(wanted)
-        if held is None:
-            return await _without_hold(context, payments, body, key or body.hold_id, bypassed=False)
-    made, page = await payments.open_checkout(wanted, order)
-    if not made.created:
+    if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, request) is None:
+        return await _without_hold(settings, payments, body, key or body.hold_id)
+    result, session = await payments.open_checkout(request, order)
+    if not result.created:
         response.status_code = 200
     return CheckoutOut(
         holdId=hold_id,
         shopId=body.shop_id,
-        checkoutSessionId=page.session_id if page else None,
-        url=page.url if page else None,
-        expiresAt=made.hold.expires_at,
-        status=made.hold.status,
+        checkoutSessionId=session.session_id if session else None,
+        url=session.url if session else None,
+        expiresAt=result.hold.expires_at,
+        status=result.hold.status,
     )
 
 
 async def _without_hold(
-    context: Context, payments: Payments, body: CheckoutIn, key: str | None, *, bypassed: bool
+    settings: Settings, payments: PaymentsService, body: CheckoutIn, key: str | None
 ) -> CheckoutOut:
-    page = await payments.open_without_hold(
+    session = await payments.open_without_hold(
         _order(body, None), f"checkout:{body.shop_id}:unheld:{key or uuid.uuid4().hex}"
     )
-    assert page.expires_at is not None  # noqa: S101 - every session ends
+    assert session.expires_at is not None  # noqa: S101 - every session expires
     return CheckoutOut(
         holdId=None,
         shopId=body.shop_id,
-        checkoutSessionId=page.session_id,
-        url=page.url,
-        expiresAt=page.expires_at,
-        mode=context.settings.mode,
-        bypassed=bypassed,
+        checkoutSessionId=session.session_id,
+        url=session.url,
+        expiresAt=session.expires_at,
+        mode=settings.mode,
+        bypassed=settings.bypass,
     )
 
 

@@ -1,60 +1,28 @@
-"""Holds: make, read, list, commit, release, extend."""
+"""Holds: create, read, list, commit, release, extend, attach a payment."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import StringConstraints
 
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
-from api.dependencies import context_of
-from api.errors import ApiError, Problem, invalid
-from api.headers import text_of
+from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
-from api.requests import EndIn, ExtendIn, HoldId, HoldIn, HoldsQuery, PaymentIn, ShopId, merged
-from api.responses import HoldOut, HoldsOut, NotHeldOut
-from core.settings import MIN_TTL_SECONDS, Mode
-from core.timeouts import bounded
+from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl
+from api.problems import Problem
+from api.requests import EndIn, ExtendIn, HoldIn, HoldsQuery, PaymentIn, merged
+from api.responses import HoldsOut, NotHeldOut
+from api.validate_only import validate_only
+from core.settings import Mode
+from domain.holds import HoldKey
+from domain.payments import Payment
+from holds.hold_json import HoldOut
 from holds.idempotency import hold_id_for, request_hash
-from holds.payments_service import Payments
-from holds.service import Lifecycle, Wanted
-from holds.workflow_client import HoldKey
-from inventory.holds import list_holds, read_hold
+from holds.model import HoldRequest
 from workflows.messages import Cancel, Commit, Extend
-from workflows.payment_messages import Payment
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
-
-_MAX_KEY = 255
-Key = Annotated[
-    Annotated[str, StringConstraints(min_length=1, max_length=_MAX_KEY)] | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Counts within the shop. The same key makes one hold, or moves the deadline once, "
-        "however often it is sent.",
-    ),
-]
-ShopPath = Annotated[ShopId, Path(alias="shopId")]
-HoldPath = Annotated[HoldId, Path(alias="holdId")]
-
-
-def lifecycle_of(request: Request) -> Lifecycle:
-    """Return the process's Lifecycle."""
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    return lifecycle
-
-
-def checked_key(key: str | None) -> str | None:
-    """Return the key as text. Raises the 422 for one that is not UTF-8 or not printable."""
-    return None if key is None else text_of("Idempotency-Key", key)
-
-
-def checked_ttl(asked: int | None, default: int, ceiling: int) -> int:
-    """Return the time to live of a new hold, in seconds. Raises the 422 outside of what is allowed."""
-    if asked is not None and not MIN_TTL_SECONDS <= asked <= ceiling:
-        raise invalid("ttlSeconds", f"must be {MIN_TTL_SECONDS} to {ceiling}")
-    return default if asked is None else asked
 
 
 @router.post(
@@ -75,22 +43,27 @@ def checked_ttl(asked: int | None, default: int, ceiling: int) -> int:
     openapi_extra=examples("hold"),
 )
 async def create_hold(
-    request: Request, response: Response, caller: Authority, body: HoldIn, idempotency_key: Key = None
+    *,
+    response: Response,
+    caller: Authority,
+    body: HoldIn,
+    idempotency_key: IdempotencyKey = None,
+    settings: SettingsDep,
+    telemetry: TelemetryDep,
+    holds: HoldsDep,
 ) -> HoldOut | Response:
     """Take the stock of every line, or of none, until the hold is committed, released or expires.
 
     Repeated with the same `holdId` or `Idempotency-Key` it answers the hold that was made, ended or not. A refusal is
-    not remembered: the same key is judged anew.
+    not remembered: the same key is evaluated again.
     """
-    context, lifecycle = context_of(request), lifecycle_of(request)
-    settings = context.settings
-    key = checked_key(idempotency_key)
+    key = parse_key(idempotency_key)
     lines = merged(body.items)
-    ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
+    ttl_seconds = parse_ttl(body.ttl_seconds, settings)
     if settings.bypass:
-        context.telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
+        telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
         return _not_held(settings.mode, bypassed=True)
-    wanted = Wanted(
+    request = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id_for(body.shop_id, body.hold_id, key),
         lines=lines,
@@ -102,12 +75,12 @@ async def create_hold(
     )
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
-        made = await lifecycle.look_only(wanted)
-        return HoldOut.of(made) if made is not None else _not_held(settings.mode)
-    outcome = await lifecycle.create(wanted)
-    if not outcome.created:
+        hold = await validate_only(holds, telemetry, request)
+        return HoldOut.of(hold) if hold is not None else _not_held(settings.mode)
+    result = await holds.create(request)
+    if not result.created:
         response.status_code = 200
-    return HoldOut.of(outcome.hold)
+    return HoldOut.of(result.hold)
 
 
 def _not_held(mode: Mode, *, bypassed: bool = False) -> Response:
@@ -115,13 +88,10 @@ def _not_held(mode: Mode, *, bypassed: bool = False) -> Response:
 
 
 @router.get("", summary="List a shop's holds, newest first", responses=READ_ERRORS)
-async def get_holds(request: Request, _caller: Authority, query: Annotated[HoldsQuery, Query()]) -> HoldsOut:
+async def get_holds(_caller: Authority, query: Annotated[HoldsQuery, Query()], holds: HoldsDep) -> HoldsOut:
     """Read a page of holds; send `nextCursor` as `cursor` for the next."""
-    context = context_of(request)
     after = cursor.decode_time(query.cursor)
-    page = await bounded(
-        context, list_holds(context.engine, query.shop_id, status=query.status, limit=query.limit, after=after)
-    )
+    page = await holds.list(query.shop_id, status=query.status, limit=query.limit, after=after)
     return HoldsOut(
         holds=[HoldOut.of(hold) for hold in page.holds],
         nextCursor=cursor.encode(*page.next_after) if page.next_after else None,
@@ -129,13 +99,9 @@ async def get_holds(request: Request, _caller: Authority, query: Annotated[Holds
 
 
 @router.get("/{shopId}/{holdId}", summary="Read a hold", responses=NOT_FOUND | READ_ERRORS)
-async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath) -> HoldOut:
+async def get_hold(_caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep) -> HoldOut:
     """Read the hold as the database has it."""
-    context = context_of(request)
-    hold = await bounded(context, read_hold(context.engine, shop_id, hold_id), hold=HoldKey(shop_id, hold_id))
-    if hold is None:
-        raise ApiError(Problem.hold_not_found)
-    return HoldOut.of(hold)
+    return HoldOut.of(await holds.read(HoldKey(shop_id, hold_id)))
 
 
 @router.post(
@@ -145,11 +111,11 @@ async def get_hold(request: Request, _caller: Authority, shop_id: ShopPath, hold
     openapi_extra=examples("end"),
 )
 async def commit_hold(
-    request: Request, caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: EndIn | None = None
+    caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, body: EndIn | None = None
 ) -> HoldOut:
-    """End the hold as sold: its stock leaves the house. Repeated, it answers the same."""
+    """End the hold as committed: its units are sold. Repeated, it answers the same."""
     message = Commit(actor=caller.actor, **_reason(body))
-    return HoldOut.of(await lifecycle_of(request).commit(shop_id, hold_id, message))
+    return HoldOut.of(await holds.commit(HoldKey(shop_id, hold_id), message))
 
 
 @router.post(
@@ -165,19 +131,19 @@ async def commit_hold(
 )
 async def release_hold(
     *,
-    request: Request,
     response: Response,
     caller: Authority,
     shop_id: ShopPath,
     hold_id: HoldPath,
     body: EndIn | None = None,
+    holds: HoldsDep,
 ) -> HoldOut:
     """End the hold and give its stock back, and wait for it. Repeated, or of an expired hold, it answers the same."""
     message = Cancel(actor=caller.actor, **_reason(body))
-    hold, ending = await lifecycle_of(request).release(shop_id, hold_id, message)
-    if ending is not None:
+    released = await holds.release(HoldKey(shop_id, hold_id), message)
+    if released.ending is not None:
         response.status_code = 202
-    return HoldOut.of(hold, ending)
+    return HoldOut.of(released.hold, released.ending)
 
 
 @router.post(
@@ -197,16 +163,15 @@ async def release_hold(
     openapi_extra=examples("payment"),
 )
 async def attach_payment(
-    request: Request, _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: PaymentIn
+    _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: PaymentIn, payments: PaymentsDep
 ) -> HoldOut:
-    """Make a Checkout Session or PaymentIntent that the shop opened itself the hold's payment.
+    """Attach a Checkout Session or PaymentIntent that the shop opened itself to the hold.
 
-    From then on the hold gives its stock back only once that payment is closed. A second one is refused while the
+    From then on the hold releases its stock only after that payment was closed. A second payment is refused while the
     first can still be paid.
     """
     payment = Payment(body.payment_intent_id, body.checkout_session_id)
-    payments: Payments = request.app.state.payments
-    return HoldOut.of(await payments.attach(shop_id, hold_id, payment))
+    return HoldOut.of(await payments.attach(HoldKey(shop_id, hold_id), payment))
 
 
 @router.post(
@@ -219,18 +184,17 @@ async def attach_payment(
 )
 async def extend_hold(
     *,
-    request: Request,
     _caller: Authority,
     shop_id: ShopPath,
     hold_id: HoldPath,
     body: ExtendIn,
-    idempotency_key: Key = None,
+    idempotency_key: IdempotencyKey = None,
+    settings: SettingsDep,
+    holds: HoldsDep,
 ) -> HoldOut:
     """Move the deadline by `ttlSeconds`, at most to the ceiling from the creation. An ended hold stays ended."""
-    settings = context_of(request).settings
-    ttl_seconds = checked_ttl(body.ttl_seconds, settings.ttl_seconds, settings.max_ttl_seconds)
-    message = Extend(ttl_seconds=ttl_seconds, key=checked_key(idempotency_key))
-    return HoldOut.of(await lifecycle_of(request).extend(shop_id, hold_id, message))
+    message = Extend(ttl_seconds=parse_ttl(body.ttl_seconds, settings), key=parse_key(idempotency_key))
+    return HoldOut.of(await holds.extend(HoldKey(shop_id, hold_id), message))
 
 
 def _reason(body: EndIn | None) -> dict[str, Any]:

@@ -6,16 +6,17 @@ from fastapi import APIRouter, Query, Request
 
 from api import cursor
 from api.auth import Admin, Authority, KnownCallersRoute
-from api.dependencies import context_of
-from api.errors import ApiError, Problem
+from api.dependencies import resources_of
+from api.errors import ApiError, insufficient
 from api.openapi import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
+from api.problems import Problem
 from api.requests import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
 from api.responses import ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.stock_requests import TimelineQuery, require_named_once
 from api.stock_responses import BelowHeldOut
 from api.timeline import TimelineOut
-from core.timeouts import bounded
-from holds.service import insufficient
+from core.timeouts import run_with_timeout
+from holds.errors import InsufficientStockError
 from inventory.counts import KEEP, CountBelowHeldError, ItemCount, count_items
 from inventory.items import list_items, read_short
 from inventory.timeline import Place, read_timeline
@@ -31,15 +32,17 @@ router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCal
 )
 async def validate(request: Request, _caller: Authority, body: ValidateIn) -> ValidOut:
     """Compare the cart with what can be sold now. Nothing is held; two shoppers may both be told yes."""
-    context = context_of(request)
+    context = resources_of(request)
     if context.settings.bypass:
         context.telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
         return ValidOut(bypassed=True)
-    short = await bounded(context, read_short(context.engine, body.shop_id, merged(body.items)))
+    short = await run_with_timeout(
+        context.settings.request_timeout_ms / 1000, read_short(context.engine, body.shop_id, merged(body.items))
+    )
     context.telemetry.validated(ok=not short, shop_id=body.shop_id)
     if short:
         context.telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])
-        raise insufficient(short)
+        raise insufficient(InsufficientStockError(body.shop_id, short))
     return ValidOut()
 
 
@@ -55,11 +58,11 @@ async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
     What active holds have is never touched: what can be sold becomes `onHand` less `held`.
     """
     require_named_once("items", body.items)
-    context = context_of(request)
+    context = resources_of(request)
     counts = [_count_of(item) for item in body.items]
     work = count_items(context.engine, body.shop_id, counts, actor=caller.actor, reason=body.reason)
     try:
-        items = await bounded(context, work)
+        items = await run_with_timeout(context.settings.request_timeout_ms / 1000, work)
     except CountBelowHeldError as error:
         raise ApiError(
             Problem.count_below_held, items=[BelowHeldOut.of(item).dump() for item in error.items]
@@ -83,9 +86,9 @@ def _count_of(item: ItemIn) -> ItemCount:
 @router.get("/items", summary="List a shop's items", responses=READ_ERRORS)
 async def get_items(request: Request, _caller: Authority, query: Annotated[ItemsQuery, Query()]) -> ItemsPageOut:
     """Read a page of items by sku and variant; send `nextCursor` as `cursor` for the next."""
-    context = context_of(request)
-    items, after = await bounded(
-        context,
+    context = resources_of(request)
+    items, after = await run_with_timeout(
+        context.settings.request_timeout_ms / 1000,
         list_items(
             context.engine,
             query.shop_id,
@@ -107,11 +110,11 @@ async def get_timeline(request: Request, _caller: Authority, query: Annotated[Ti
 
     Over all pages the entries' `delta` add up to the item's `onHand`, and their `held` to its `held`.
     """
-    context = context_of(request)
+    context = resources_of(request)
     ids = cursor.decode_ids(query.cursor)
     after = None if ids is None else Place(*ids)
-    found = await bounded(
-        context,
+    found = await run_with_timeout(
+        context.settings.request_timeout_ms / 1000,
         read_timeline(context.engine, query.shop_id, query.sku, query.variant_key, limit=query.limit, after=after),
     )
     if found is None:

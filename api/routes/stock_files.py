@@ -11,12 +11,13 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from api.auth import Admin, Authority, KnownCallersRoute
-from api.dependencies import context_of
-from api.errors import ApiError, Problem, invalid
+from api.dependencies import resources_of
+from api.errors import ApiError, invalid
 from api.openapi import FORBIDDEN, errors, stock_file, stock_report
+from api.problems import Problem
 from api.stock_requests import ExportQuery, ImportQuery
 from api.stock_responses import BelowHeldOut, FileProblemOut
-from core.timeouts import within
+from core.timeouts import run_with_timeout
 from inventory.stock_file import InvalidFileError, transcribe
 from inventory.stock_import import ImportBelowHeldError, export_stock, import_stock
 
@@ -56,7 +57,7 @@ async def import_items(request: Request, caller: Admin, query: Annotated[ImportQ
         except ClientDisconnect as error:  # the part that came is no file
             raise ApiError(Problem.invalid_import, "The file broke off.", problems=[]) from error
         sent.seek(0)
-        engine = context_of(request).engine
+        engine = resources_of(request).engine
         try:
             await asyncio.to_thread(transcribe, sent, rows)
             await _in_time(import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run))
@@ -86,7 +87,7 @@ async def export_items(
     """
     with ExitStack() as files:
         out = files.enter_context(_spool())
-        await _in_time(export_stock(context_of(request).engine, query.shop_id, out))
+        await _in_time(export_stock(resources_of(request).engine, query.shop_id, out))
         name = f'attachment; filename="stock-{query.shop_id}.csv"'
         blocks = _blocks(out, files.pop_all())
         return StreamingResponse(blocks, media_type="text/csv", headers={"Content-Disposition": name})
@@ -105,7 +106,7 @@ def _require_csv(content_type: str | None) -> None:
 
 async def _in_time(work: Coroutine[Any, Any, None]) -> None:
     try:
-        await within(_SECONDS, work)
+        await run_with_timeout(_SECONDS, work)
     except TimeoutError:
         raise ApiError(Problem.inventory_timeout) from None
 

@@ -1,4 +1,4 @@
-"""What operations and load balancers ask: health, liveness, readiness, metrics. None needs a token."""
+"""Health, liveness, readiness and metrics, for operations and load balancers. None needs a token."""
 
 import asyncio
 import os
@@ -10,15 +10,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.dependencies import Context, context_of
-from api.errors import ApiError, CrowdedError
-from api.gauges import Census
+from api.dependencies import resources_of
 from api.responses import AliveOut, CheckOut, HealthOut
-from api.routes.holds import lifecycle_of
 from core.database import NotMigratedError, fetch
 from core.settings import Mode
-from core.timeouts import within
+from core.timeouts import run_with_timeout
+from holds.errors import HoldsError
+from holds.workflow_client import WorkflowClient
 
 router = APIRouter(tags=["system"])
 
@@ -26,9 +26,9 @@ _CHECK_SECONDS = 2.0
 _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut, "description": "It cannot do its work."}}
 
 
-async def _check_database(context: Context) -> CheckOut:
+async def _check_database(engine: AsyncEngine) -> CheckOut:
     try:
-        await within(_CHECK_SECONDS, fetch(context.engine, 'SELECT FROM "InventoryItem" LIMIT 0', {}))
+        await run_with_timeout(_CHECK_SECONDS, fetch(engine, 'SELECT FROM "InventoryItem" LIMIT 0', {}))
     except NotMigratedError:
         return CheckOut(status="failed", detail="The tables are not there; run: holdfast migrate")
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is that the database cannot be used
@@ -36,18 +36,18 @@ async def _check_database(context: Context) -> CheckOut:
     return CheckOut(status="ok")
 
 
-async def _check_temporal(request: Request) -> CheckOut:
+async def _check_temporal(workflows: WorkflowClient) -> CheckOut:
     try:
-        await within(_CHECK_SECONDS, lifecycle_of(request).temporal_is_up())
-    except (ApiError, CrowdedError, TimeoutError):
+        await run_with_timeout(_CHECK_SECONDS, workflows.check_health())
+    except (HoldsError, TimeoutError):
         return CheckOut(status="failed", detail="Temporal does not answer.")
     return CheckOut(status="ok")
 
 
 async def _health(request: Request) -> HealthOut:
-    context = context_of(request)
-    settings = context.settings
-    database, temporal = await asyncio.gather(_check_database(context), _check_temporal(request))
+    resources = resources_of(request)
+    settings = resources.settings
+    database, temporal = await asyncio.gather(_check_database(resources.engine), _check_temporal(resources.workflows))
     needed = [] if settings.bypass else [database]
     if settings.mode is Mode.RESERVE_TTL and not settings.bypass:
         needed.append(temporal)
@@ -68,7 +68,7 @@ async def _health(request: Request) -> HealthOut:
     )
 
 
-@router.get("/api/inventory/health", summary="How Holdfast is", responses=_UNAVAILABLE)
+@router.get("/api/inventory/health", summary="Health check", responses=_UNAVAILABLE)
 async def health(request: Request, response: Response) -> HealthOut:
     """Tell whether it can do its work: 200 `ok` or `degraded` (it answers, but not as it should run), else 503."""
     found = await _health(request)
@@ -77,13 +77,13 @@ async def health(request: Request, response: Response) -> HealthOut:
     return found
 
 
-@router.get("/readyz", summary="Ready for requests?", responses=_UNAVAILABLE)
+@router.get("/readyz", summary="Readiness check", responses=_UNAVAILABLE)
 async def readyz(request: Request, response: Response) -> HealthOut:
     """Tell a load balancer whether to send requests here; the same answer as health."""
     return await health(request, response)
 
 
-@router.get("/livez", summary="Alive?")
+@router.get("/livez", summary="Liveness check")
 async def livez() -> AliveOut:
     """Answer, which is all that liveness asks."""
     return AliveOut()
@@ -92,12 +92,11 @@ async def livez() -> AliveOut:
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Serve the metrics of all the API's processes and, where Postgres answers, the active holds."""
-    context = context_of(request)
-    registry = context.telemetry.registry
+    resources = resources_of(request)
+    registry = resources.telemetry.registry
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     text = await run_in_threadpool(generate_latest, registry)
-    census: Census = request.app.state.census
-    await census.ask()
-    return Response(text + generate_latest(census), media_type=CONTENT_TYPE_LATEST)
+    await resources.gauges.refresh()
+    return Response(text + generate_latest(resources.gauges), media_type=CONTENT_TYPE_LATEST)

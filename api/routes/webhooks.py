@@ -1,15 +1,16 @@
-"""Stripe's webhook: whose word it is decides its signature, not a token."""
+"""Stripe's webhook. Its signature authenticates it, not a token."""
 
 from fastapi import APIRouter, Request
 
-from api.dependencies import context_of
-from api.errors import ApiError, CrowdedError, Problem
+from api.dependencies import PaymentsDep, SettingsDep, TelemetryDep
+from api.errors import ApiError
 from api.openapi import errors
+from api.problems import Problem
 from api.responses import ReceivedOut
 from core.database import DatabaseBusyError
-from holds.payments_service import Payments
+from holds.errors import RequestTimeoutError, TemporalBusyError, UnavailableError
 from payments.errors import InvalidEventError, InvalidSignatureError
-from payments.events import parse_event, verify_signature
+from payments.events import HANDLED_EVENT_TYPES, parse_event, verify_signature
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"])
 
@@ -25,13 +26,6 @@ _EVENT = {
         }
     },
 }
-_LATER = frozenset({Problem.inventory_timeout, Problem.inventory_busy, Problem.inventory_unavailable})
-
-
-def payments_of(request: Request) -> Payments:
-    """Return the process's Payments."""
-    payments: Payments = request.app.state.payments
-    return payments
 
 
 @router.post(
@@ -60,13 +54,14 @@ def payments_of(request: Request) -> Payments:
         },
     },
 )
-async def hear_stripe(request: Request) -> ReceivedOut:
-    """Take in a snapshot event. It is acknowledged once what follows from it is durable, never before.
+async def hear_stripe(
+    request: Request, settings: SettingsDep, telemetry: TelemetryDep, payments: PaymentsDep
+) -> ReceivedOut:
+    """Receive a snapshot event. It is acknowledged once its effect is durable, never before.
 
     Repeats and events of other shops, holds or kinds are acknowledged too, and do nothing.
     """
-    context = context_of(request)
-    secrets = [secret.get_secret_value() for secret in context.settings.stripe_webhook_secrets]
+    secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     if not secrets:
         raise ApiError(Problem.webhook_not_configured)
     body = await request.body()
@@ -74,16 +69,23 @@ async def hear_stripe(request: Request) -> ReceivedOut:
         verify_signature(body, request.headers.get("Stripe-Signature"), secrets)
         event = parse_event(body)
     except InvalidSignatureError as error:
-        context.telemetry.stripe_event("unverified", "invalid_signature", known=False, problem=str(error))
+        telemetry.stripe_event("unverified", "invalid_signature", known=False, problem=str(error))
         raise ApiError(Problem.invalid_signature) from error
     except InvalidEventError as error:
-        context.telemetry.stripe_event("malformed", "malformed", known=False, problem=str(error))
-        raise ApiError(Problem.invalid_event, f"No event of Stripe's: {error}.") from error
+        telemetry.stripe_event("malformed", "malformed", known=False, problem=str(error))
+        raise ApiError(Problem.invalid_event, f"Not an event of Stripe's: {error}.") from error
     try:
-        return ReceivedOut(result=await payments_of(request).hear(event))
-    except (CrowdedError, DatabaseBusyError) as error:
-        raise ApiError(Problem.inventory_unavailable, "Too many want the same at this moment.") from error
-    except ApiError as error:
-        if error.problem in _LATER:
-            raise ApiError(Problem.inventory_unavailable, error.message) from error
-        raise
+        received = await payments.receive_event(event)
+    except (TemporalBusyError, DatabaseBusyError, RequestTimeoutError) as error:  # 503, so that Stripe repeats it
+        raise UnavailableError("The event could not be processed in time.") from error
+    telemetry.stripe_event(
+        event.type,
+        received.result,
+        known=event.type in HANDLED_EVENT_TYPES,
+        level=received.level,
+        event_id=event.event_id,
+        about=event.object_id,
+        shop_id=event.shop_id,
+        hold_id=event.hold_id,
+    )
+    return ReceivedOut(result=received.result)

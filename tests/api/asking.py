@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from core.settings import Settings
+from domain.holds import Held, Line
 from holds.idempotency import request_hash
-from holds.workflow_client import WorkflowCalls
-from inventory import holds
+from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, SHOP, Stack, environment, serving
-from workflows.messages import Held, HoldInput, Line
+from workflows.messages import HoldInput
 
 HOLDS = "/api/inventory/holds"
 VALIDATE = "/api/inventory/validate"
@@ -71,9 +71,9 @@ async def locked(stack: Stack, sku: str = "TEE") -> AsyncIterator[None]:
 
 async def short_lived(stack: Stack, hold_id: str, seconds: int, quantity: int = 1) -> None:
     """Make a hold of TEE that lives shorter than the API allows; with 0 seconds it expires at once."""
-    calls = WorkflowCalls(stack.temporal, stack.task_queue)
-    lines = [Line("TEE", "", quantity)]
-    asked = request_hash("holds", SHOP, (holds.Line("TEE", "", quantity),), None, None)
+    calls = WorkflowClient(stack.temporal, stack.task_queue)
+    lines = (Line("TEE", "", quantity),)
+    asked = request_hash("holds", SHOP, lines, None, None)
     hold = HoldInput(SHOP, hold_id, lines, seconds, 3600, 5000, request_hash=asked)
     assert isinstance(await calls.reserve(hold), Held)
 

@@ -8,10 +8,10 @@ from temporalio.client import Client
 from activities.stock import StockActivities
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
+from domain.holds import ReserveOutcome, ReserveRequest
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, refused
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
-from workflows.messages import Reservation, ReserveRequest
 
 
 class Deaf(StockActivities):
@@ -21,7 +21,7 @@ class Deaf(StockActivities):
     has_reserved: asyncio.Event
 
     @activity.defn(name="reserve")
-    async def reserve(self, request: ReserveRequest) -> Reservation:
+    async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
         reservation = await super().reserve(request)
         self.has_reserved.set()
         await self.may_tell.wait()

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
-from api.errors import Problem
+from api.problems import Problem
 from core.settings import Settings
 from tests.stack import environment
 

@@ -23,10 +23,11 @@ from core.settings import TASK_QUEUE, Settings
 from dev.ports import free_port
 from dev.postgres import EmbeddedPostgres
 from dev.processes import START_SECONDS, Child
-from holds.workflow_client import WorkflowCalls
+from domain.holds import Line
+from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, SHOP, environment
 from workflows.hold import HoldWorkflow
-from workflows.messages import Ended, HoldInput, Line, hold_workflow_id
+from workflows.messages import Ended, HoldInput, hold_workflow_id
 
 RECOVERY_SECONDS = 45.0
 """Two time-outs of a task that died with its worker (10 s each), the longest pause between two attempts, and room."""
@@ -118,12 +119,12 @@ class Deployment:
         hold = HoldInput(
             shop_id=SHOP,
             hold_id=hold_id,
-            lines=[Line(sku, "", quantity)],
+            lines=(Line(sku, "", quantity),),
             ttl_seconds=seconds,
             max_ttl_seconds=3600,
             request_timeout_ms=5000,
         )
-        await WorkflowCalls(self.temporal, TASK_QUEUE).reserve(hold)
+        await WorkflowClient(self.temporal, TASK_QUEUE).reserve(hold)
 
     async def post(self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         """Commit, release or extend a hold."""

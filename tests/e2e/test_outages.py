@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from dev.postgres import EmbeddedPostgres
+from domain.payments import Payment
 from tests.e2e.deployment import Deployment, freeze, kill, until
 from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP
 from tests.stock import stock_of
-from workflows.payment_messages import Payment
 
 
 @pytest.fixture(scope="module")

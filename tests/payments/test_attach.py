@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from holds.workflow_client import WorkflowCalls
+from holds.workflow_client import WorkflowClient
 from tests.api.asking import fields_of, fresh, neighbour, refused
 from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, named, until
@@ -269,7 +269,7 @@ async def test_a_release_of_a_payment_known_only_by_its_id_closes_the_page_that_
 
 async def test_the_deadline_closes_what_is_attached(corner: Shop) -> None:
     hold = hold_input(sku=corner.item, ttl_seconds=3)
-    await WorkflowCalls(corner.stack.temporal, corner.stack.task_queue).reserve(hold)
+    await WorkflowClient(corner.stack.temporal, corner.stack.task_queue).reserve(hold)
     page = await own_session(corner)
     await attached(corner, hold.hold_id, page)
     assert (await corner.stack.run_of(hold.hold_id).result()).status == "expired"

@@ -11,11 +11,12 @@ from temporalio.testing import WorkflowEnvironment
 from core.data_converter import data_converter
 from core.database import fetch
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
+from domain.payments import Payment
 from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop, until
 from tests.stack import SHOP
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.payment_messages import CloseCase, LatePayment, Payment, late_payment_workflow_id
+from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 
 MOVEMENT = 'SELECT kind, delta, actor, reason FROM "InventoryMovement" WHERE "holdId" = %(hold)s'
 

@@ -9,13 +9,13 @@ import sqlalchemy
 from cli.migrate import MigrationError, migrate
 from core.database import create_engine
 from core.settings import Settings
-from inventory.holds import HoldStatus
-from inventory.reserve import Reserved, reserve
+from domain.holds import HoldStatus
+from inventory.reserve import reserve
 from migrations.catalog import Table, tables_present
 from tests.invariants import assert_stock_adds_up
 from tests.postgres.earlier_tables import EARLIER, PRISMA
 from tests.postgres.revisions import APPLIED, AT_HEAD
-from tests.stock import SHOP, end, request
+from tests.stock import SHOP, end, is_new, request
 
 NAMES = ["InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"]
 
@@ -55,7 +55,7 @@ async def test_tables_of_the_same_meaning_are_adopted_and_work(empty_database: s
         assert adopted[name].indexes == made[name].indexes
     engine = create_engine(Settings.read({"DATABASE_URL": empty_database}))
     await assert_stock_adds_up(engine)
-    assert await reserve(engine, request("new", ("mug", 7), ("cap", 1), reference="order-1")) == Reserved()
+    assert is_new(await reserve(engine, request("new", ("mug", 7), ("cap", 1), reference="order-1")))
     assert (await end(engine, "open", HoldStatus.COMMITTED)) is not None
     assert (await end(engine, "new", HoldStatus.RELEASED)) is not None
     await assert_stock_adds_up(engine)

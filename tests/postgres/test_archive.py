@@ -11,12 +11,13 @@ from cli.main import app
 from cli.report.records import read_records
 from core.database import fetch
 from core.settings import Settings
+from domain.holds import HoldStatus, Line
 from inventory import archive
 from inventory.archive import archive_holds, archived_by_status
-from inventory.holds import HoldStatus, Line, list_holds, read_hold
-from inventory.reserve import Reserved, reserve
+from inventory.holds import list_holds, read_hold
+from inventory.reserve import reserve
 from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, put_item, request, stock_of
+from tests.stock import SHOP, end, is_new, put_item, request, stock_of
 
 OLD = timedelta(days=100)
 ENDS = (HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED)
@@ -38,10 +39,10 @@ async def aged(engine: AsyncEngine) -> AsyncEngine:
     """Nine holds that ended long ago, one that is still active though as old, and one that has just ended."""
     await put_item(engine, "mug", 100)
     for number in range(9):
-        assert await reserve(engine, request(f"old-{number}", ("mug", 2))) == Reserved()
+        assert is_new(await reserve(engine, request(f"old-{number}", ("mug", 2))))
         await end(engine, f"old-{number}", ENDS[number % 3])
-    assert await reserve(engine, request("old-active", ("mug", 1))) == Reserved()
-    assert await reserve(engine, request("new", ("mug", 1))) == Reserved()
+    assert is_new(await reserve(engine, request("old-active", ("mug", 1))))
+    assert is_new(await reserve(engine, request("new", ("mug", 1))))
     await end(engine, "new", HoldStatus.COMMITTED)
     await fetch(engine, _AGE, {"by": OLD})
     return engine
@@ -91,7 +92,7 @@ async def test_a_younger_age_or_another_shop_archives_nothing_else(aged: AsyncEn
 async def test_two_at_once_archive_each_hold_once_while_others_buy(aged: AsyncEngine) -> None:
     async def buy() -> None:
         for number in range(20):
-            assert await reserve(aged, request(f"buyer-{number}", Line("mug", "", 1))) == Reserved()
+            assert is_new(await reserve(aged, request(f"buyer-{number}", Line("mug", "", 1))))
             await end(aged, f"buyer-{number}", HoldStatus.COMMITTED)
 
     first, second, _ = await asyncio.gather(archived(aged), archived(aged), buy())
@@ -104,7 +105,7 @@ async def test_two_at_once_archive_each_hold_once_while_others_buy(aged: AsyncEn
 async def test_an_id_that_was_archived_may_be_used_and_archived_again(aged: AsyncEngine) -> None:
     await archived(aged)
     assert await read_hold(aged, SHOP, "old-0") is None
-    assert await reserve(aged, request("old-0", ("mug", 1))) == Reserved()
+    assert is_new(await reserve(aged, request("old-0", ("mug", 1))))
     await end(aged, "old-0", HoldStatus.RELEASED)
     await fetch(aged, _AGE, {"by": OLD})
 

@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from domain.holds import HoldStatus
 from inventory import gauges as census
 from inventory.gauges import active_holds, overdue_holds
-from inventory.holds import HoldStatus
-from inventory.reserve import Reserved, reserve
-from tests.stock import end, put_item, request
+from inventory.reserve import reserve
+from tests.stock import end, is_new, put_item, request
 
 _LATE = """UPDATE "InventoryHold" SET "expiresAt" = now() - %(by)s::interval WHERE id = %(id)s"""
 
@@ -16,7 +16,7 @@ _LATE = """UPDATE "InventoryHold" SET "expiresAt" = now() - %(by)s::interval WHE
 async def made(engine: AsyncEngine, shop: str, count: int) -> None:
     await put_item(engine, "mug", count, shop=shop)
     for number in range(count):
-        assert await reserve(engine, request(f"{shop}-{number}", ("mug", 1), shop=shop)) == Reserved()
+        assert is_new(await reserve(engine, request(f"{shop}-{number}", ("mug", 1), shop=shop)))
 
 
 async def late(engine: AsyncEngine, hold_id: str, by: str = "2 minutes") -> None:

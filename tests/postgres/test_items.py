@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, create_engine, fetch, fetch_on
 from core.settings import Settings
+from domain.holds import Line
 from inventory.counts import BelowHeld, CountBelowHeldError, ItemCount, count_items
-from inventory.holds import Line
 from inventory.items import list_items, read_short
 from inventory.reserve import reserve
 from tests.invariants import assert_stock_adds_up

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch
+from domain.holds import Held, HoldStatus, Line
 from inventory.adjustments import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
 from inventory.counts import CountBelowHeldError, ItemCount, count_items
-from inventory.holds import HoldStatus, Line, move_deadline
-from inventory.reserve import AlreadyThere, Reserved, reserve
+from inventory.holds import move_deadline
+from inventory.reserve import reserve
 from inventory.returns import AboveCommittedError, NotCommittedError, restock
 from inventory.stock_file import COLUMNS, transcribe
 from inventory.stock_import import ImportBelowHeldError, import_stock
 from tests.invariants import assert_stock_adds_up
-from tests.stock import end, put_item, request, too_late
+from tests.stock import end, is_new, put_item, request, too_late
 
 SKUS = ("mug", "cap", "pen", "new")
 """The last one is there only once somebody has counted it."""
@@ -123,9 +124,9 @@ class Shop:
             case Reserve(hold_id, wanted, reference, late):
                 asked = request(hold_id, *wanted, reference=reference, shop=self.shop_id)
                 outcome = await reserve(self.engine, too_late(asked) if late else asked)
-                self.made[hold_id] += outcome == Reserved()
-                if isinstance(outcome, AlreadyThere) and outcome.hold.status is not HoldStatus.ACTIVE:
-                    self.reported[hold_id].add(outcome.hold.status)
+                self.made[hold_id] += is_new(outcome)
+                if isinstance(outcome, Held) and not outcome.created and outcome.status is not HoldStatus.ACTIVE:
+                    self.reported[hold_id].add(outcome.status)
             case Settle(hold_id, to):
                 settled = await end(self.engine, hold_id, to, shop=self.shop_id)
                 if settled is not None:

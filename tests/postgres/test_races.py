@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch, fetch_on
-from inventory.holds import HoldStatus, read_hold
-from inventory.reserve import AlreadyThere, ReferenceTaken, Reserved, Shortage, reserve
+from domain.holds import Held, HoldStatus, ReferenceTaken, Shortage
+from inventory.holds import read_hold
+from inventory.reserve import reserve
 from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, put_item, request, stock_of, until_waiting
+from tests.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 
 
 async def test_two_buyers_cannot_hold_the_last_unit(crowd: AsyncEngine) -> None:
@@ -23,7 +24,7 @@ async def test_two_buyers_cannot_hold_the_last_unit(crowd: AsyncEngine) -> None:
         await until_waiting(crowd, 2)
         await gate.rollback()
     outcomes = await asyncio.gather(*buyers)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Reserved", "Shortage"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Held", "Shortage"]
     assert await stock_of(crowd, "mug") == (0, 1)
     await assert_stock_adds_up(crowd)
 
@@ -31,7 +32,7 @@ async def test_two_buyers_cannot_hold_the_last_unit(crowd: AsyncEngine) -> None:
 async def test_two_hundred_buyers_on_ten_units_make_ten_holds(crowd: AsyncEngine) -> None:
     await put_item(crowd, "mug", 10)
     outcomes = await asyncio.gather(*(reserve(crowd, request(f"h{n}", ("mug", 1))) for n in range(200)))
-    assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 10
+    assert sum(is_new(outcome) for outcome in outcomes) == 10
     assert sum(isinstance(outcome, Shortage) for outcome in outcomes) == 190
     assert await stock_of(crowd, "mug") == (0, 10)
     await assert_stock_adds_up(crowd)
@@ -43,8 +44,8 @@ async def test_a_repeat_beside_the_first_attempt_is_the_same_hold_also_for_the_l
         await put_item(crowd, sku, 1)
         wanted = request(f"h{round_number}", (sku, 1), reference=f"order-{round_number}")
         outcomes = await asyncio.gather(*(reserve(crowd, wanted) for _ in range(12)))
-        assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 1
-        assert sum(isinstance(outcome, AlreadyThere) for outcome in outcomes) == 11
+        assert sum(is_new(outcome) for outcome in outcomes) == 1
+        assert sum(isinstance(outcome, Held) and not outcome.created for outcome in outcomes) == 11
         assert await stock_of(crowd, sku) == (0, 1)
     await assert_stock_adds_up(crowd)
 
@@ -54,7 +55,7 @@ async def test_one_reference_at_once_makes_one_active_hold(crowd: AsyncEngine) -
     for round_number in range(10):
         wanted = [request(f"h{round_number}-{n}", ("mug", 1), reference=f"cart-{round_number}") for n in range(8)]
         outcomes = await asyncio.gather(*(reserve(crowd, each) for each in wanted))
-        [winner] = [each.hold_id for each, outcome in zip(wanted, outcomes, strict=True) if outcome == Reserved()]
+        [winner] = [each.hold_id for each, outcome in zip(wanted, outcomes, strict=True) if is_new(outcome)]
         assert sum(outcome == ReferenceTaken(winner) for outcome in outcomes) == 7
     await assert_stock_adds_up(crowd)
 
@@ -66,7 +67,7 @@ async def test_carts_that_lock_in_opposite_order_never_deadlock(crowd: AsyncEngi
     order = random.Random(7)  # noqa: S311 - no secret
 
     async def shop(hold_id: str, cart: list[str], to: HoldStatus) -> None:
-        assert await reserve(crowd, request(hold_id, *((sku, 1) for sku in cart))) == Reserved()
+        assert is_new(await reserve(crowd, request(hold_id, *((sku, 1) for sku in cart))))
         settled = await end(crowd, hold_id, to)
         assert settled is not None
         assert settled.changed
@@ -115,7 +116,7 @@ async def test_a_settle_beside_reserves_with_its_reference_never_deadlocks(crowd
             *(reserve(crowd, request(f"new-{n}-{m}", ("cap", 1), ("mug", 1), reference="cart")) for m in range(4)),
         )
         assert settled is not None
-        assert all(isinstance(outcome, Reserved | ReferenceTaken) for outcome in outcomes)
+        assert all(isinstance(outcome, Held | ReferenceTaken) for outcome in outcomes)
         active = await fetch(crowd, "SELECT id FROM \"InventoryHold\" WHERE status = 'active'", {})
         assert len(active) <= 1
         for row in active:

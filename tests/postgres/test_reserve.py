@@ -6,19 +6,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
-from inventory.holds import HoldStatus, Line, read_hold
-from inventory.reserve import (
-    AlreadyThere,
-    ReferenceTaken,
-    Reserved,
-    ReserveOutcome,
-    Shortage,
-    TooLate,
-    read_standing,
-    reserve,
-)
+from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from inventory.holds import read_hold
+from inventory.reserve import check_request, reserve
 from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, put_item, request, stock_of, too_late
+from tests.stock import SHOP, end, is_new, put_item, request, stock_of, too_late
 
 
 def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:
@@ -30,7 +22,7 @@ def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:
 async def test_a_hold_takes_from_what_can_be_sold_into_what_is_held(engine: AsyncEngine) -> None:
     await put_item(engine, "mug", 5)
     wanted = request("h1", ("mug", 2), reference="order-1")
-    assert await reserve(engine, wanted) == Reserved()
+    assert is_new(await reserve(engine, wanted))
     assert await stock_of(engine, "mug") == (3, 2)
     hold = await read_hold(engine, SHOP, "h1")
     assert hold is not None
@@ -59,7 +51,7 @@ async def test_one_short_line_leaves_every_line_alone(engine: AsyncEngine) -> No
 async def test_the_same_item_on_two_lines_is_one_demand(engine: AsyncEngine) -> None:
     await put_item(engine, "mug", 3)
     assert short(await reserve(engine, request("h1", ("mug", 2), ("mug", 2)))) == [("mug", "", 4, 3)]
-    assert await reserve(engine, request("h2", ("mug", 2), ("mug", 1))) == Reserved()
+    assert is_new(await reserve(engine, request("h2", ("mug", 2), ("mug", 1))))
     hold = await read_hold(engine, SHOP, "h2")
     assert hold is not None
     assert hold.lines == (Line("mug", "", 3),)
@@ -76,8 +68,8 @@ async def test_a_variant_and_another_shop_have_stock_of_their_own(engine: AsyncE
     await put_item(engine, "shirt", 1, variant="size:M")
     await put_item(engine, "shirt", 1, shop="shop-2")
     assert short(await reserve(engine, request("h1", ("shirt", 1)))) == [("shirt", "", 1, 0)]
-    assert await reserve(engine, request("h1", Line("shirt", "size:M", 1))) == Reserved()
-    assert await reserve(engine, request("h1", ("shirt", 1), shop="shop-2")) == Reserved()
+    assert is_new(await reserve(engine, request("h1", Line("shirt", "size:M", 1))))
+    assert is_new(await reserve(engine, request("h1", ("shirt", 1), shop="shop-2")))
     assert await stock_of(engine, "shirt", "size:M") == (0, 1)
     assert await stock_of(engine, "shirt", shop="shop-2") == (0, 1)
 
@@ -86,7 +78,7 @@ async def test_a_hundred_lines_are_one_hold(engine: AsyncEngine) -> None:
     skus = [f"sku-{number:03}" for number in range(100)]
     for sku in skus:
         await put_item(engine, sku, 1)
-    assert await reserve(engine, request("h1", *((sku, 1) for sku in reversed(skus)))) == Reserved()
+    assert is_new(await reserve(engine, request("h1", *((sku, 1) for sku in reversed(skus)))))
     await assert_stock_adds_up(engine)
 
 
@@ -96,15 +88,16 @@ async def test_a_repeat_answers_the_hold_as_it_is_and_takes_nothing(
 ) -> None:
     await put_item(engine, "mug", 1)
     wanted = request("h1", ("mug", 1))
-    assert await reserve(engine, wanted) == Reserved()
+    assert is_new(await reserve(engine, wanted))
     if ending:
         await end(engine, "h1", ending)
     before = await stock_of(engine, "mug")
     for repeated in (wanted, too_late(wanted), replace(wanted, lines=(Line("ghost", "", 9),))):
         outcome = await reserve(engine, repeated)
-        assert isinstance(outcome, AlreadyThere)
-        assert outcome.hold.status == (ending or HoldStatus.ACTIVE)
-        assert outcome.hold.lines == (Line("mug", "", 1),)
+        assert isinstance(outcome, Held)
+        assert not outcome.created
+        assert outcome.status == (ending or HoldStatus.ACTIVE)
+        assert outcome.lines == (Line("mug", "", 1),)
     assert await stock_of(engine, "mug") == before
     await assert_stock_adds_up(engine)
 
@@ -112,13 +105,13 @@ async def test_a_repeat_answers_the_hold_as_it_is_and_takes_nothing(
 async def test_a_reference_has_one_active_hold_in_a_shop(engine: AsyncEngine) -> None:
     await put_item(engine, "mug", 5)
     await put_item(engine, "mug", 5, shop="shop-2")
-    assert await reserve(engine, request("h1", ("mug", 1), reference="order-1")) == Reserved()
+    assert is_new(await reserve(engine, request("h1", ("mug", 1), reference="order-1")))
     assert await reserve(engine, request("h2", ("mug", 1), reference="order-1")) == ReferenceTaken("h1")
     assert await reserve(engine, request("h2", ("mug", 9), reference="order-1")) == ReferenceTaken("h1")
-    assert await reserve(engine, request("h2", ("mug", 1), reference="order-1", shop="shop-2")) == Reserved()
+    assert is_new(await reserve(engine, request("h2", ("mug", 1), reference="order-1", shop="shop-2")))
     assert await stock_of(engine, "mug") == (4, 1)
     await end(engine, "h1", HoldStatus.RELEASED)
-    assert await reserve(engine, request("h2", ("mug", 1), reference="order-1")) == Reserved()
+    assert is_new(await reserve(engine, request("h2", ("mug", 1), reference="order-1")))
     await assert_stock_adds_up(engine)
 
 
@@ -135,7 +128,7 @@ async def test_a_refusal_is_not_remembered(engine: AsyncEngine) -> None:
     await reserve(engine, request("h1", ("mug", 1)))
     assert isinstance(await reserve(engine, request("h2", ("mug", 1))), Shortage)
     await end(engine, "h1", HoldStatus.EXPIRED)
-    assert await reserve(engine, request("h2", ("mug", 1))) == Reserved()
+    assert is_new(await reserve(engine, request("h2", ("mug", 1))))
 
 
 async def test_rows_locked_by_another_are_busy_after_the_lock_timeout(
@@ -149,18 +142,18 @@ async def test_rows_locked_by_another_are_busy_after_the_lock_timeout(
             await reserve(hurried, request("h1", ("mug", 1)))
     assert await read_hold(engine, SHOP, "h1") is None
     assert await stock_of(engine, "mug") == (5, 0)
-    assert await reserve(hurried, request("h1", ("mug", 1))) == Reserved()
+    assert is_new(await reserve(hurried, request("h1", ("mug", 1))))
 
 
 async def test_a_replacement_counts_what_the_replaced_hold_gives_back(engine: AsyncEngine) -> None:
     await put_item(engine, "mug", 3)
     await reserve(engine, request("h1", ("mug", 2), reference="cart-1"))
     lines = (Line("mug", "", 3),)
-    plain = await read_standing(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1")
+    plain = await check_request(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1")
     assert plain.reference_hold_id == "h1"
     assert [item.available for item in plain.short] == [1]
-    instead = await read_standing(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1", replace=True)
+    instead = await check_request(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1", replace=True)
     assert instead.short == ()
-    own = await read_standing(engine, shop_id=SHOP, hold_id="h1", lines=lines, reference="cart-1")
+    own = await check_request(engine, shop_id=SHOP, hold_id="h1", lines=lines, reference="cart-1")
     assert own.own is not None
     assert own.reference_hold_id is None

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from domain.holds import HoldStatus, Line
 from inventory.adjustments import AboveLimitError, KeyUsedError, UnknownItemsError
-from inventory.holds import HoldStatus, Line
 from inventory.items import MAX_ON_HAND
 from inventory.reserve import reserve
 from inventory.returns import AboveCommittedError, NotCommittedError, TooMany, restock

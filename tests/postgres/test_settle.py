@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
-from inventory.holds import HoldStatus, move_deadline, read_hold
+from domain.holds import HoldStatus
+from inventory.holds import move_deadline, read_hold
 from inventory.reserve import reserve
 from tests.invariants import assert_stock_adds_up
 from tests.stock import SHOP, end, put_item, request, stock_of

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from core.database import create_engine
 from core.settings import Settings
-from inventory.reserve import Reserved, reserve
+from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS
-from tests.stock import request
+from tests.stock import is_new, request
 
 HEADER = ",".join(COLUMNS)
 
@@ -46,7 +46,7 @@ class Shop:
 
         async def take() -> None:
             engine = create_engine(Settings.read({"DATABASE_URL": self.database}))
-            assert await reserve(engine, request("h1", ("MUG", quantity), shop="demo")) == Reserved()
+            assert is_new(await reserve(engine, request("h1", ("MUG", quantity), shop="demo")))
             await engine.dispose()
 
         asyncio.run(take())

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from domain.holds import HoldStatus
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
-from inventory.holds import HoldStatus
 from inventory.reserve import reserve
 from inventory.returns import restock
 from inventory.timeline import Entry, read_timeline

@@ -23,6 +23,8 @@ from core.metrics import Telemetry
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
+from domain.holds import Line
+from domain.payments import Payment
 from inventory.counts import ItemCount, count_items
 from payments.client import open_client
 from payments.session_params import Order, PaidLine, session_params
@@ -31,22 +33,11 @@ from tests.stack import SHOP, environment
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import (
-    Attach,
-    Cancel,
-    Checkout,
-    CheckoutAnswer,
-    Commit,
-    Extend,
-    HoldInput,
-    Line,
-    hold_workflow_id,
-)
+from workflows.messages import Attach, Cancel, Checkout, CheckoutAnswer, Commit, Extend, HoldInput, hold_workflow_id
 from workflows.payment_messages import (
     CheckoutOpened,
     CloseCase,
     LatePayment,
-    Payment,
     PaymentFailed,
     PaymentProcessing,
     late_payment_workflow_id,
@@ -93,7 +84,7 @@ LATE: dict[str, Callable[[Teller], Awaitable[LatePayment]]] = {}
 
 
 def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000, **page: Any) -> None:
-    lines = [Line(sku, "size:M", 2), Line("MUG", "", 1)]
+    lines = (Line(sku, "size:M", 2), Line("MUG", "", 1))
     checkout = None
     if page:
         order = Order(

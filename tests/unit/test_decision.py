@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.payments import Payment
 from workflows.decision import Close, Expire, Facts, GiveBack, Look, Outcome, Sell, Wait, decide
 from workflows.messages import Cancel, Commit
-from workflows.payment_messages import Payment, PaymentProcessing
+from workflows.payment_messages import PaymentProcessing
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(minutes=20), NOW - timedelta(seconds=1)

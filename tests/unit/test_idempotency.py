@@ -7,8 +7,8 @@ import pytest
 from api import cursor
 from api.errors import ApiError
 from api.requests import ItemsQuery, LineIn, merged
+from domain.holds import Line
 from holds.idempotency import hold_id_for, request_hash
-from inventory.holds import Line
 
 ASKED = ("holds", "shop", (Line("TEE", "", 2), Line("MUG", "", 1)), 1200, "order-1")
 

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from temporalio.bridge import temporal_sdk_bridge
 
 from api.app import create_app
-from api.errors import Problem
-from api.gauges import Census
+from api.gauges import HoldGauges
+from api.problems import Problem
 from cli.main import app
 from core.database import create_engine
 from core.metrics import Telemetry
@@ -124,7 +124,7 @@ def test_the_alerts_that_a_page_names_exist(text: str) -> None:
 def test_the_metrics_that_a_page_names_are_counted(text: str) -> None:
     registry = CollectorRegistry()
     Telemetry(registry)
-    census = Census(create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"})))
+    census = HoldGauges(create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"})))
     known = {family.name for source in (registry, census) for family in source.collect()}
     others = {problem.name for problem in Problem} | {p.value.code for p in Problem} | {"inventory_reservation_id"}
     named = {_family(name) for name in re.findall(r"\b(?:inventory|checkout)_[a-z_]+[a-z]", text)}

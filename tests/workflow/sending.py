@@ -15,10 +15,11 @@ from temporalio.client import WithStartWorkflowOperation, WorkflowHandle, Workfl
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.holds import Line
+from domain.payments import Payment
 from tests.stack import SHOP, Stack
 from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, Line, hold_workflow_id
-from workflows.payment_messages import Payment
+from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, hold_workflow_id
 
 Handle = WorkflowHandle[HoldWorkflow, Ended]
 
@@ -51,7 +52,7 @@ def hold_input(*, sku: str = "TEE", ttl_seconds: int = 1200, **changes: Any) -> 
     return HoldInput(
         shop_id=SHOP,
         hold_id=f"h-{uuid.uuid4().hex}",
-        lines=[Line(sku, "", 1)],
+        lines=(Line(sku, "", 1),),
         ttl_seconds=ttl_seconds,
         **{"max_ttl_seconds": 3600, "request_timeout_ms": 60_000, **changes},
     )

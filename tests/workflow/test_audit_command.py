@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.database import fetch
+from domain.holds import HoldStatus
 from inventory.audit import repair
-from inventory.holds import HoldStatus
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.stock import end, until_waiting

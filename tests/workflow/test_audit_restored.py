@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from domain.holds import Line
 from holds.audit_model import Repair, WorkflowAudit
 from holds.audit_workflows import WorkflowAuditor
 from holds.lost_sales import LostSales
-from holds.starting import start_options
+from holds.start_options import start_options
 from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
 from workflows.hold import HoldWorkflow
-from workflows.messages import Ended, HoldInput, Line
+from workflows.messages import Ended, HoldInput
 
 NOTHING = WorkflowAudit(0, [], [])
 
@@ -74,7 +75,7 @@ async def test_a_workflow_whose_hold_has_no_row_is_orphaned_unless_it_has_just_s
 
 
 async def test_a_workflow_that_waits_for_a_worker_is_not_orphaned(stack: Stack) -> None:
-    waiting = HoldInput(SHOP, "waiting", [Line("TEE", "", 1)], 600, 3600, request_timeout_ms=5000)
+    waiting = HoldInput(SHOP, "waiting", (Line("TEE", "", 1),), 600, 3600, request_timeout_ms=5000)
     queue = f"nobody-polls-{uuid.uuid4().hex}"
     await stack.temporal.start_workflow(HoldWorkflow.run, waiting, task_queue=queue, **start_options(waiting))
     await listed(stack, "waiting")

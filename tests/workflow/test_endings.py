@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from domain.holds import ReserveOutcome, Shortage, ShortItem, TooLate
+from domain.payments import Payment
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held, send, start_and_ask, start_hold, until_so
 from workflows.hold import HoldWorkflow
-from workflows.messages import HOLD_STATUS, Cancel, Commit, Ended, Extend, Reservation, Shortage, ShortItem, TooLate
-from workflows.payment_messages import Payment, PaymentFailed, PaymentProcessing
+from workflows.messages import HOLD_STATUS, Cancel, Commit, Ended, Extend
+from workflows.payment_messages import PaymentFailed, PaymentProcessing
 
 CARD = Payment(payment_intent_id="pi_card", session_id="cs_1")
 
@@ -164,9 +166,9 @@ async def test_a_hold_cancelled_before_its_first_task_ends_without_keeping_stock
 
 
 async def test_a_shortage_is_a_result_and_leaves_no_row(stack: Stack) -> None:
-    hold, answer = await start_and_ask(stack, "reserved", answers=Reservation, sku="NONE")
+    hold, answer = await start_and_ask(stack, "reserved", answers=ReserveOutcome, sku="NONE")
 
-    assert answer == Shortage([ShortItem("NONE", "", 1, 0, known=False)])
+    assert answer == Shortage((ShortItem("NONE", "", 1, 0, known=False),))
     assert await hold.handle.result() == Ended("rejected")
     description = await hold.handle.describe()
     assert description.typed_search_attributes[HOLD_STATUS] == "rejected"
@@ -179,7 +181,7 @@ async def test_a_commit_of_a_hold_that_was_refused_is_told_so(stack: Stack) -> N
 
 
 async def test_stock_is_not_taken_for_a_caller_who_has_gone(stack: Stack) -> None:
-    hold, answer = await start_and_ask(stack, "reserved", answers=Reservation, request_timeout_ms=0)
+    hold, answer = await start_and_ask(stack, "reserved", answers=ReserveOutcome, request_timeout_ms=0)
 
     assert answer == TooLate()
     assert await hold.handle.result() == Ended("rejected")

@@ -16,7 +16,7 @@ from activities.background_worker import background_task_queue
 from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from core.signals import start_signal
-from inventory.holds import HoldStatus
+from domain.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
 from tests.invariants import assert_stock_adds_up
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving

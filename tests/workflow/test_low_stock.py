@@ -12,7 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from core.data_converter import data_converter
 from core.database import fetch
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
-from inventory.holds import HoldStatus
+from domain.holds import HoldStatus
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.stack import SHOP, Stack, running_stack
 from tests.stock import end

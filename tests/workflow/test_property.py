@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from domain.payments import Payment
 from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 from tests.workflow.sending import Hold, held
 from workflows.messages import Cancel, Commit, Ended, Extend, Extended
-from workflows.payment_messages import Payment, PaymentProcessing
+from workflows.payment_messages import PaymentProcessing
 
 MESSAGES = ("commit", "release", "extend", "payment", "other payment", "processing", "cancel", "ui cancel", "failed")
 SCRIPTS = st.lists(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=6), min_size=2, max_size=10)

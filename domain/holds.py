@@ -1,0 +1,195 @@
+"""A hold, its lines, and the outcomes of reserving its stock.
+
+The same values go from the SQL row to the workflow's messages. They are kept in workflow histories as JSON: fields are
+only ever added, and only with a default.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from domain.payments import Payment
+
+
+class HoldStatus(StrEnum):
+    """The states of a hold in the database. Only an `active` hold has stock in `held`."""
+
+    ACTIVE = "active"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class HoldKey(NamedTuple):
+    """The primary key of a hold."""
+
+    shop_id: str
+    hold_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One item and a number of units of it. A hold has one line for an item: the sum of what was requested."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as the database has it. Times are in UTC."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    committed_at: datetime | None
+    released_at: datetime | None
+    expired_at: datetime | None
+    reason: str | None
+    reference: str | None
+    payment_session_id: str | None
+    payment_intent_id: str | None
+    request_hash: str | None
+    lines: tuple[Line, ...]
+
+    @property
+    def key(self) -> HoldKey:
+        """The hold's primary key."""
+        return HoldKey(self.shop_id, self.hold_id)
+
+    @property
+    def payment(self) -> Payment | None:
+        """The attached payment, or of a committed hold the one that bought it. None where the row names none."""
+        if self.payment_intent_id is None and self.payment_session_id is None:
+            return None
+        return Payment(self.payment_intent_id, self.payment_session_id)
+
+
+@dataclass(frozen=True)
+class ReserveRequest:
+    """The stock that a new hold is to take, and the time after which it must not be taken any more."""
+
+    shop_id: str
+    hold_id: str
+    lines: tuple[Line, ...]
+    created_at: datetime
+    expires_at: datetime
+    reserve_before: datetime
+    reference: str | None
+    request_hash: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """The hold has a row: made by this request or before it, in any state."""
+
+    status: HoldStatus
+    created_at: datetime
+    expires_at: datetime
+    lines: tuple[Line, ...]
+    request_hash: str | None = None
+    reference: str | None = None
+    payment: Payment | None = None
+    """The payment that the row names."""
+    created: bool = False
+    """Whether this request made the row, and not an earlier one."""
+    kind: Literal["held"] = "held"
+
+    @classmethod
+    def of(cls, hold: Hold) -> "Held":
+        """Return the message about a hold that has a row."""
+        return cls(
+            status=hold.status,
+            created_at=hold.created_at,
+            expires_at=hold.expires_at,
+            lines=hold.lines,
+            request_hash=hold.request_hash,
+            reference=hold.reference,
+            payment=hold.payment,
+        )
+
+    @classmethod
+    def new(cls, request: ReserveRequest) -> "Held":
+        """Return the message about the hold that this request made."""
+        return cls(
+            status=HoldStatus.ACTIVE,
+            created_at=request.created_at,
+            expires_at=request.expires_at,
+            lines=request.lines,
+            request_hash=request.request_hash,
+            reference=request.reference,
+            created=True,
+        )
+
+    def as_new_hold(self, key: HoldKey) -> Hold:
+        """Return the hold that was just made, as its row has it."""
+        return Hold(
+            hold_id=key.hold_id,
+            shop_id=key.shop_id,
+            status=self.status,
+            expires_at=self.expires_at,
+            created_at=self.created_at,
+            updated_at=self.created_at,
+            committed_at=None,
+            released_at=None,
+            expired_at=None,
+            reason=None,
+            reference=self.reference,
+            payment_session_id=self.payment.session_id if self.payment else None,
+            payment_intent_id=self.payment.payment_intent_id if self.payment else None,
+            request_hash=self.request_hash,
+            lines=self.lines,
+        )
+
+
+@dataclass(frozen=True)
+class ShortItem:
+    """An item of which fewer units are available than were requested, over all lines."""
+
+    sku: str
+    variant_key: str
+    requested: int
+    available: int
+    """0 for an unknown and for a retired item."""
+    known: bool = True
+    """Whether the shop has such an item."""
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Not enough stock; nothing was taken. Names every short item once."""
+
+    items: tuple[ShortItem, ...]
+    kind: Literal["shortage"] = "shortage"
+
+
+@dataclass(frozen=True)
+class ReferenceTaken:
+    """Another active hold has the reference; nothing was taken."""
+
+    hold_id: str
+    kind: Literal["reference_taken"] = "reference_taken"
+
+
+@dataclass(frozen=True)
+class Busy:
+    """The rows could not be locked in time; nothing was taken."""
+
+    kind: Literal["busy"] = "busy"
+
+
+@dataclass(frozen=True)
+class TooLate:
+    """`reserve_before` has passed, so the caller no longer waits; nothing was taken, now or later."""
+
+    kind: Literal["too_late"] = "too_late"
+
+
+ReserveOutcome = Annotated[Held | Shortage | ReferenceTaken | Busy | TooLate, Field(discriminator="kind")]

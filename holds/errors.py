@@ -1,0 +1,151 @@
+"""Every expected failure of a use case, in one tree. The API maps each to an answer, the command line to an exit code.
+
+A database that is busy raises `core.database.DatabaseBusyError`; nothing was changed then.
+"""
+
+from collections.abc import Sequence
+
+from domain.holds import Hold, HoldKey, HoldStatus, ShortItem
+from domain.payments import Payment
+
+
+class HoldsError(Exception):
+    """Base of all. The message is for people."""
+
+
+class InsufficientStockError(HoldsError):
+    """Fewer units are available than were requested."""
+
+    def __init__(self, shop_id: str, items: Sequence[ShortItem]) -> None:
+        names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in items[:5])
+        super().__init__(f"Not enough stock of {names}{' and others' if len(items) > 5 else ''}.")  # noqa: PLR2004
+        self.shop_id = shop_id
+        self.items = tuple(items)
+
+
+class HoldExistsError(HoldsError):
+    """Another active hold of the shop has the reference."""
+
+    def __init__(self, hold_id: str) -> None:
+        super().__init__(f"The active hold {hold_id} has this reference.")
+        self.hold_id = hold_id
+
+
+class IdempotencyConflictError(HoldsError):
+    """The hold id or idempotency key was used before with another request."""
+
+    def __init__(self, hold_id: str | None = None) -> None:
+        super().__init__("The hold id or Idempotency-Key was used before with another body.")
+        self.hold_id = hold_id
+
+
+class HoldNotFoundError(HoldsError):
+    """The shop has no hold with this id."""
+
+    def __init__(self, key: HoldKey) -> None:
+        super().__init__(f"{key.shop_id} has no hold {key.hold_id}.")
+        self.key = key
+
+
+class HoldNotActiveError(HoldsError):
+    """The hold has ended, or is ending, otherwise than requested."""
+
+    def __init__(self, key: HoldKey, status: HoldStatus, message: str | None = None) -> None:
+        ending = status is HoldStatus.ACTIVE
+        super().__init__(message or ("The hold is ending." if ending else f"The hold is {status}."))
+        self.key = key
+        self.status = status
+
+
+class ExtendLimitError(HoldsError):
+    """The deadline is already at the ceiling of the hold's life."""
+
+    def __init__(self) -> None:
+        super().__init__("The hold already lives as long as it can (INVENTORY_HOLD_MAX_TTL_SECONDS).")
+
+
+class PaymentAlreadyAttachedError(HoldsError):
+    """The hold has another payment that can still be made."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__("The hold has another payment that can still be made.")
+        self.hold = hold
+
+
+class PaymentNotPayableError(HoldsError):
+    """The payment can no longer be made."""
+
+    def __init__(self) -> None:
+        super().__init__("The payment can no longer be made.")
+
+
+class PaymentOfAnotherHoldError(HoldsError):
+    """The payment belongs to another hold, by its metadata or because it is attached there."""
+
+    def __init__(self) -> None:
+        super().__init__("The payment belongs to another hold.")
+
+
+class UnknownPaymentError(HoldsError):
+    """Stripe has no payment with this id."""
+
+    def __init__(self, payment: Payment) -> None:
+        super().__init__(f"Stripe has no payment {payment.id}.")
+        self.payment = payment
+
+
+class CheckoutRefusedError(HoldsError):
+    """Stripe refuses to open the Checkout Session; the message is Stripe's."""
+
+    def __init__(
+        self, message: str, *, code: str | None, param: str | None, callers_fault: bool, hold_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.param = param
+        """The parameter at fault, by Stripe's name."""
+        self.callers_fault = callers_fault
+        """Whether the request is at fault; else the shop's Stripe account or key is."""
+        self.hold_id = hold_id
+
+
+class PaymentsNotConfiguredError(HoldsError):
+    """STRIPE_API_KEY is not set, in this process or in the worker."""
+
+    def __init__(self, message: str = "STRIPE_API_KEY is not set.", hold_id: str | None = None) -> None:
+        super().__init__(message)
+        self.hold_id = hold_id
+
+
+class PaymentProviderUnavailableError(HoldsError):
+    """Stripe did not answer."""
+
+    def __init__(self) -> None:
+        super().__init__("Stripe cannot be reached.")
+
+
+class StockBusyError(HoldsError):
+    """The rows could not be locked in time. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("The stock is locked by other requests; nothing was changed.")
+
+
+class TemporalBusyError(HoldsError):
+    """Temporal takes no more messages now, for one hold or in all. Nothing was changed."""
+
+
+class UnavailableError(HoldsError):
+    """Postgres or Temporal cannot be reached. Whether the request took effect is unknown."""
+
+    def __init__(self, message: str, key: HoldKey | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class RequestTimeoutError(HoldsError):
+    """No answer within INVENTORY_REQUEST_TIMEOUT_MS. The request may still take effect."""
+
+    def __init__(self, key: HoldKey | None = None) -> None:
+        super().__init__("No answer within INVENTORY_REQUEST_TIMEOUT_MS. The request may still take effect.")
+        self.key = key

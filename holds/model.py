@@ -1,0 +1,44 @@
+"""What a caller requests, and what it gets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.holds import Hold, HoldKey, Line
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """A request to hold stock, validated."""
+
+    shop_id: str
+    hold_id: str
+    lines: tuple[Line, ...]
+    """One for each item, in key order."""
+    ttl_seconds: int
+    reference: str | None
+    replace: bool
+    """Whether an active hold with the same reference is released first."""
+    request_hash: str
+    """Digest of the request; a repeat has the same."""
+    actor: str
+
+    @property
+    def key(self) -> HoldKey:
+        """The key of the hold to make."""
+        return HoldKey(self.shop_id, self.hold_id)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResult:
+    """A hold as it is now, and whether this request made it."""
+
+    hold: Hold
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseResult:
+    """A released hold, or an active one whose release continues."""
+
+    hold: Hold
+    ending: Literal["release"] | None = None

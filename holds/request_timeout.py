@@ -1,0 +1,37 @@
+"""No use case takes longer than INVENTORY_REQUEST_TIMEOUT_MS, whatever it waits for."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from opentelemetry import trace
+
+from core.database import DatabaseUnavailableError
+from core.timeouts import run_with_timeout
+from domain.holds import HoldKey
+from holds.errors import RequestTimeoutError, UnavailableError
+
+Answer = TypeVar("Answer")
+
+
+async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], key: HoldKey | None = None) -> Answer:
+    """Return the result of `work`.
+
+    Raises RequestTimeoutError after the time, and UnavailableError if Postgres or Temporal cannot be reached. Both
+    name the hold: the caller asks for it later, since what became of it is unknown. The trace's span names it too.
+    """
+    if key is not None:
+        name_hold_on_span(key)
+    try:
+        return await run_with_timeout(milliseconds / 1000, work)
+    except TimeoutError:
+        raise RequestTimeoutError(key) from None
+    except DatabaseUnavailableError as error:
+        raise UnavailableError("Postgres cannot be reached.", key) from error
+    except UnavailableError as error:
+        error.key = key
+        raise
+
+
+def name_hold_on_span(key: HoldKey) -> None:
+    """Set the hold's ids on the current trace span; without tracing this does nothing."""
+    trace.get_current_span().set_attributes({"holdfast.shop_id": key.shop_id, "holdfast.hold_id": key.hold_id})

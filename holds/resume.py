@@ -1,0 +1,72 @@
+"""Sends a message to a hold's workflow; a missing workflow is resumed by a new run, which gets the message first."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.settings import Settings
+from domain.holds import Hold, HoldKey, HoldStatus
+from holds.errors import HoldNotFoundError
+from holds.workflow_client import NoRunningWorkflowError, Target
+from inventory.holds import read_hold
+from workflows.messages import HoldInput, SettledStatus
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyEnded:
+    """The message was not delivered: the hold has ended."""
+
+    hold: Hold
+
+
+class HoldMessenger:
+    """Sends messages to holds, whether their workflow runs or is missing."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    async def send(self, key: HoldKey, send: Callable[[Target], Awaitable[Answer]]) -> Answer | AlreadyEnded:
+        """Return the answer of the hold's workflow, or AlreadyEnded.
+
+        An active hold whose workflow is missing (it was terminated, or Temporal was restored) is resumed by a new run,
+        which gets the message first. Raises HoldNotFoundError if there is neither workflow nor row.
+        """
+        with suppress(NoRunningWorkflowError):
+            return await send(key)
+        hold = await read_hold(self._engine, key.shop_id, key.hold_id)
+        if hold is not None and hold.status is HoldStatus.ACTIVE:
+            with suppress(NoRunningWorkflowError):
+                return await send(self.resume_input(hold))
+            hold = await read_hold(self._engine, key.shop_id, key.hold_id)
+        if hold is None:
+            raise HoldNotFoundError(key)
+        return AlreadyEnded(hold)
+
+    def resume_input(
+        self, hold: Hold, *, orphaned: bool = False, ended_before: SettledStatus | None = None
+    ) -> HoldInput:
+        """Return the input of a new run for an active hold whose workflow is missing. The run adopts the hold's row.
+
+        `orphaned`: the audit found it; it then expires with that reason. `ended_before`: how its last run ended it,
+        where a restored database does not know that.
+        """
+        return HoldInput(
+            shop_id=hold.shop_id,
+            hold_id=hold.hold_id,
+            lines=hold.lines,
+            ttl_seconds=int((hold.expires_at - hold.created_at).total_seconds()),
+            max_ttl_seconds=self._settings.max_ttl_seconds,
+            request_timeout_ms=self._settings.request_timeout_ms,
+            request_hash=hold.request_hash,
+            reference=hold.reference,
+            expires_at=hold.expires_at,
+            close_grace_seconds=self._settings.payment_close_grace_seconds,
+            orphaned=orphaned,
+            ended_before=ended_before,
+        )

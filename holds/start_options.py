@@ -1,0 +1,56 @@
+"""The options of every start of a HoldWorkflow."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from workflows import ui_text
+from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, HoldInput, hold_workflow_id
+
+_SEARCH_ATTRIBUTE_BYTES = 2048
+"""The longest value that Temporal takes, as JSON."""
+
+
+class StartOptions(TypedDict):
+    """An open run is joined; after a closed run a new one is started."""
+
+    id: str
+    id_conflict_policy: WorkflowIDConflictPolicy
+    id_reuse_policy: WorkflowIDReusePolicy
+    search_attributes: TypedSearchAttributes
+    static_summary: str
+    static_details: str
+
+
+def start_options(hold: HoldInput) -> StartOptions:
+    """Return the options with which a hold's workflow is started."""
+    expires_at = hold.expires_at or datetime.now(UTC) + timedelta(seconds=hold.ttl_seconds)
+    attributes: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(SHOP_ID, hold.shop_id),
+        SearchAttributePair(HOLD_STATUS, "active"),
+        SearchAttributePair(HOLD_EXPIRES_AT, expires_at),
+    ]
+    if hold.reference is not None:
+        attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
+    return StartOptions(
+        id=hold_workflow_id(hold.shop_id, hold.hold_id),
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        search_attributes=TypedSearchAttributes(attributes),
+        static_summary=ui_text.summary(hold),
+        static_details=ui_text.details(hold),
+    )
+
+
+def _searchable(reference: str) -> str:
+    """Return the reference, cut to what a search attribute can hold."""
+    while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
+        reference = reference[:-10]
+    return reference
