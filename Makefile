@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY_UP := $(VENV)/.ready-up
+READY_DEV := $(VENV)/.ready-dev
+READY_BENCH := $(VENV)/.ready-bench
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
@@ -14,56 +16,73 @@ SOURCES := activities api bench cli clients core dev domain holds inventory migr
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-up: $(READY) ## Set up and run the whole product on this machine; Ctrl-C stops it
+up: $(READY_UP) ## Set up and run the whole product on this machine; Ctrl-C stops it
 	@exec $(BIN)/holdfast up
 
-test: $(READY) ## Run the tests against a real Postgres and a real Temporal server
+test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal server
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-system: $(READY) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
+test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
 	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		chromium prometheus prometheus-alertmanager prometheus-node-exporter)
 	@$(BIN)/python -m pytest tests/system
 
-check: $(READY) ## Check format, lint, types and import rules
+check: $(READY_DEV) ## Check format, lint, types and import rules
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY) ## Format the code and mend what the linter can
+format: $(READY_DEV) ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet $(SOURCES)
 
-build: $(READY) ## Build the wheels of Holdfast and of its client into dist/
+build: $(READY_UP) ## Build the wheels of Holdfast and of its client into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 	@cd clients/python && ../../$(BIN)/python -m hatchling build -t wheel -d ../../dist
 
-migrate: $(READY) ## Bring the database at DATABASE_URL to the newest schema
+migrate: $(READY_UP) ## Bring the database at DATABASE_URL to the newest schema
 	@$(BIN)/holdfast migrate
 
-bench: $(READY) ## Measure against the engine's floor; writes bench/RESULTS.md and its plot
+bench: $(READY_BENCH) ## Measure against the engine's floor; writes bench/RESULTS.md and its plot
 	@$(BIN)/python -m bench
 
-cluster: $(READY) ## Run, measure and break Holdfast on a real Temporal cluster; writes bench/CLUSTER.md
+cluster: $(READY_UP) ## Run, measure and break Holdfast on a real Temporal cluster; writes bench/CLUSTER.md
 	@$(BIN)/python -m bench.cluster
 
-chaos: $(READY) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
+chaos: $(READY_DEV) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
 	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600
 
-lock: $(READY) ## Resolve the dependencies anew into requirements/: of development, and of the image
-	@$(COMPILE) --upgrade --extra up --group dev pyproject.toml -o requirements/lock.txt
+lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for development, the other files within it
+	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt
 	@$(COMPILE) --constraint requirements/lock.txt pyproject.toml -o requirements/production.txt
-	@$(COMPILE) --constraint requirements/lock.txt --group build -o requirements/build.txt
+	@for group in build up bench; do $(COMPILE) --constraint requirements/lock.txt --group $$group -o requirements/$$group.txt || exit; done
+	@$(COMPILE) --group installer -o requirements/uv.txt
 
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
 	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
-$(READY): requirements/lock.txt pyproject.toml clients/python/pyproject.toml
+# An interrupted set-up leaves .unfinished behind: the next one starts from nothing. $(1) are files of requirements/.
+define set-up
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which with: make PYTHON=python3.12 ...")'
-	@echo "Setting up $(VENV), which takes a minute or two ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/lock.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./clients/python
+	@if [ ! -x $(BIN)/uv ] || [ -e $(VENV)/.unfinished ]; then \
+		echo "Setting up $(VENV): the installer ..." && $(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/.unfinished && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/uv.txt; \
+	fi
+	@touch $(VENV)/.unfinished
+	@echo "Setting up $(VENV): packages of $(1:%=requirements/%.txt) ..."
+	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes $(1:%=-r requirements/%.txt)
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e . $(2:%=-e %)
+	@rm $(VENV)/.unfinished
 	@touch $@
+endef
+
+$(READY_UP): requirements/production.txt requirements/up.txt requirements/uv.txt pyproject.toml
+	$(call set-up,production up)
+
+$(READY_DEV): requirements/lock.txt requirements/uv.txt pyproject.toml clients/python/pyproject.toml
+	$(call set-up,lock,./clients/python)
+
+$(READY_BENCH): requirements/production.txt requirements/up.txt requirements/bench.txt requirements/uv.txt pyproject.toml
+	$(call set-up,production up bench)
