@@ -72,7 +72,7 @@ define set-up
 	fi
 	@touch $(VENV)/.unfinished
 	@echo "Setting up $(VENV): packages of $(1:%=requirements/%.txt) ..."
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes $(1:%=-r requirements/%.txt)
+	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes $(1:%=-r requirements/%.txt)
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e . $(2:%=-e %)
 	@rm $(VENV)/.unfinished
 	@touch $@
