@@ -8,6 +8,9 @@ READY_BENCH := $(VENV)/.ready-bench
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+ifdef PIP_INDEX_URL # which uv does not read
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
 SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
@@ -34,7 +37,7 @@ check: $(READY_DEV) ## Check format, lint, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(READY_DEV) ## Format the code and mend what the linter can
+format: $(READY_DEV) ## Format the code and fix what the linter can
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet $(SOURCES)
 

