@@ -1,4 +1,4 @@
-"""Both clients, as one: a test awaits what it asks, of the sync client in a thread."""
+"""Both clients behind one interface: tests await the calls, and those of the sync client run in a thread."""
 
 import asyncio
 import functools
@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from dev.postgres import EmbeddedPostgres
 from holdfast_client import AsyncInventoryAuthorityClient, InventoryAuthorityClient
-from tests.client.faulty_server import Liar, lying
+from tests.client.faulty_server import FaultyServer, faulty_server
 from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
 from tests.stack import AUTHORITY_TOKEN
@@ -30,11 +30,11 @@ class _Threaded:
 
 @pytest.fixture(params=["sync", "async"])
 def connect(request: pytest.FixtureRequest) -> Connect:
-    """How to make a client of either kind: `async with connect(url) as client`."""
+    """Makes a client, sync or async: `async with connect(url) as client`."""
 
     @asynccontextmanager
     async def connected(
-        url: str, token: str = AUTHORITY_TOKEN, seconds: float | None = None
+        url: str, token: str = AUTHORITY_TOKEN, seconds: float = 60
     ) -> AsyncIterator[AsyncInventoryAuthorityClient]:
         if request.param == "async":
             async with AsyncInventoryAuthorityClient(url, token, seconds) as client:
@@ -47,29 +47,29 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("INVENTORY_", "SKIP_INVENTORY")):
             monkeypatch.delenv(name)
 
 
 @pytest.fixture
-async def liar() -> AsyncIterator[Liar]:
-    """A server that answers as it is told to."""
-    async with lying() as server:
-        yield server
+async def server() -> AsyncIterator[FaultyServer]:
+    """A server that answers as the test says."""
+    async with faulty_server() as faulty:
+        yield faulty
 
 
 @pytest.fixture
-async def client(connect: Connect, liar: Liar) -> AsyncIterator[AsyncInventoryAuthorityClient]:
-    """A client of the liar, which gives up after two seconds."""
-    async with connect(liar.url, seconds=2) as asking:
-        yield asking
+async def client(connect: Connect, server: FaultyServer) -> AsyncIterator[AsyncInventoryAuthorityClient]:
+    """A client of the faulty server."""
+    async with connect(server.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 async def sandbox(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Shop]:
-    """One shop for a whole module."""
+    """One running Holdfast for a module."""
     with database_on(postgres, migrated_template) as database:
         async with running_shop(database, temporal) as running:
             yield running
@@ -77,12 +77,12 @@ async def sandbox(postgres: EmbeddedPostgres, migrated_template: str, temporal: 
 
 @pytest.fixture
 async def corner(sandbox: Shop) -> Shop:
-    """The same with ten of an item that no other test asks for."""
+    """The running Holdfast with ten of an item that no other test uses."""
     return await sandbox.corner()
 
 
 @pytest.fixture
 async def holdfast(connect: Connect, corner: Shop) -> AsyncIterator[AsyncInventoryAuthorityClient]:
-    """A client of the real product."""
-    async with connect(corner.stack.url) as asking:
-        yield asking
+    """A client of the running Holdfast."""
+    async with connect(corner.stack.url) as client:
+        yield client

@@ -1,9 +1,8 @@
-"""A server of bare bytes: it answers each request as it is told to, late, in part, wrongly, or not at all."""
+"""An HTTP server on bare sockets, which answers each request as a test says: late, in part, wrongly, or not at all."""
 
 import asyncio
 import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,135 +13,127 @@ LINE = {"sku": "TEE", "variantKey": "", "quantity": 1}
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request as it came."""
-
+class ReceivedRequest:
     target: str
     headers: dict[str, str]
+    """By lower-case name."""
     body: Any
-    at: float
+    """Parsed JSON."""
 
 
-Deed = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+Reaction = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Liar:
-    """Does with each request the next of `deeds`; the last of them with all further ones."""
+class FaultyServer:
+    """Reacts to each request with the next of `reactions`, and with the last one to all further requests."""
 
     url: str = ""
-    deeds: list[Deed] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    reactions: list[Reaction] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
 
-    def will(self, *deeds: Deed) -> None:
-        """Say what becomes of the next requests."""
-        self.deeds = list(deeds)
+    def react(self, *reactions: Reaction) -> None:
+        self.reactions = list(reactions)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection until it is gone."""
+        """Serve one connection until the client closes it."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                asked = await _read(reader)
-                self.asked.append(asked)
-                deed = self.deeds.pop(0) if len(self.deeds) > 1 else self.deeds[0]
-                await deed(asked, writer)
+                request = await _read(reader)
+                self.requests.append(request)
+                reaction = self.reactions.pop(0) if len(self.reactions) > 1 else self.reactions[0]
+                await reaction(request, writer)
                 await writer.drain()
 
 
-async def _read(reader: asyncio.StreamReader) -> Asked:
+async def _read(reader: asyncio.StreamReader) -> ReceivedRequest:
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Asked(first.split()[1], headers, json.loads(body) if body else None, time.monotonic())
+    return ReceivedRequest(first.split()[1], headers, json.loads(body) if body else None)
 
 
 @asynccontextmanager
-async def lying(tls: ssl.SSLContext | None = None) -> AsyncIterator[Liar]:
-    """Run one."""
-    liar = Liar()
+async def faulty_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultyServer]:
+    faulty = FaultyServer()
     connections: set[asyncio.Task[None]] = set()
     writers: set[asyncio.StreamWriter] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
-        connections.add(asyncio.ensure_future(liar.serve(reader, writer)))
+        connections.add(asyncio.ensure_future(faulty.serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-    liar.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield liar
-    server.close()
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    faulty.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    yield faulty
+    listener.close()
     for connection in connections:
         connection.cancel()
     await asyncio.gather(*connections, return_exceptions=True)
     for writer in writers:
         writer.transport.abort()
-    await asyncio.sleep(0)  # in which the transports close
+    await asyncio.sleep(0)  # one turn of the event loop, in which the transports close
 
 
-def wire(status: int, body: Any = b"", **headers: str) -> bytes:
-    """Return an answer's bytes; a body that is not bytes goes as JSON."""
+def response_bytes(status: int, body: Any = b"", **headers: str) -> bytes:
+    """Return a complete response; a body that is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(content)), **{name.replace("_", "-"): value for name, value in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + content
 
 
-def says(status: int, body: Any = b"", **headers: str) -> Deed:
-    """Answer so."""
-    return sends(wire(status, body, **headers))
+def respond(status: int, body: Any = b"", **headers: str) -> Reaction:
+    return send(response_bytes(status, body, **headers))
 
 
-def sends(answer: bytes) -> Deed:
-    """Send these bytes."""
+def send(content: bytes) -> Reaction:
+    """Send these bytes and keep the connection open."""
 
-    async def deed(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+    async def reaction(_request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(content)
 
-    return deed
+    return reaction
 
 
-def cuts(answer: bytes) -> Deed:
-    """Send these bytes and close."""
-
-    async def deed(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+def send_and_close(content: bytes) -> Reaction:
+    async def reaction(_request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(content)
         await writer.drain()
         writer.close()
         raise ConnectionError
 
-    return deed
+    return reaction
 
 
-def drips(answer: bytes, each: float) -> Deed:
-    """Send these bytes one by one, with so many seconds between them."""
+def send_slowly(content: bytes, seconds: float) -> Reaction:
+    """Send one byte each `seconds`."""
 
-    async def deed(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-        for byte in answer:
+    async def reaction(_request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        for byte in content:
             writer.write(bytes([byte]))
             await writer.drain()
-            await asyncio.sleep(each)
+            await asyncio.sleep(seconds)
 
-    return deed
-
-
-async def holds(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """Answer a create as Holdfast would."""
-    writer.write(wire(201, a_hold(holdId=asked.body.get("holdId", HOLD_ID))))
+    return reaction
 
 
-async def hangs(_asked: Asked, _writer: asyncio.StreamWriter) -> None:
-    """Answer nothing, ever."""
+async def create_hold(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+    """Answer a create as Holdfast does."""
+    writer.write(response_bytes(201, hold_json(holdId=request.body.get("holdId", HOLD_ID))))
+
+
+async def never_respond(_request: ReceivedRequest, _writer: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
-async def resets(_asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """Break the connection off."""
+async def reset_connection(_request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     raise ConnectionError
 
 
-def a_hold(**fields: Any) -> dict[str, Any]:
-    """Return an active hold of one TEE, in JSON."""
+def hold_json(**fields: Any) -> dict[str, Any]:
+    """Return an active hold of one TEE."""
     return {
         "holdId": HOLD_ID,
         "shopId": SHOP,
@@ -155,6 +146,5 @@ def a_hold(**fields: Any) -> dict[str, Any]:
     }
 
 
-def a_refusal(error: str, **fields: Any) -> dict[str, Any]:
-    """Return an error in Holdfast's one shape."""
+def error_json(error: str, **fields: Any) -> dict[str, Any]:
     return {"error": error, "message": f"It is {error}.", **fields}

@@ -1,4 +1,4 @@
-"""Whatever comes back, it is a typed answer or one of the client's own errors; checked on the wire, in both clients."""
+"""Any response is either a typed answer or one of the client's own errors; sent as bytes to both clients."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,13 +21,22 @@ from holdfast_client import (
     Validated,
 )
 from tests.client.conftest import Connect
-from tests.client.faulty_server import HOLD_ID, LINE, SHOP, Liar, a_hold, a_refusal, cuts, wire
+from tests.client.faulty_server import (
+    HOLD_ID,
+    LINE,
+    SHOP,
+    FaultyServer,
+    error_json,
+    hold_json,
+    response_bytes,
+    send_and_close,
+)
 
-Ask = Callable[[AsyncInventoryAuthorityClient], Awaitable[object]]
+Request = Callable[[AsyncInventoryAuthorityClient], Awaitable[object]]
 CART = [Item("TEE", 1)]
 PAID = "https://shop.example/paid"
 
-ASKS: dict[str, tuple[Ask, tuple[type, ...]]] = {
+CALLS: dict[str, tuple[Request, tuple[type, ...]]] = {
     "health": (lambda client: client.health_check(), (Health,)),
     "validate": (lambda client: client.validate(SHOP, CART), (Validated,)),
     "create": (lambda client: client.create_hold(SHOP, CART, hold_id=HOLD_ID), (Hold, NotHeld)),
@@ -43,8 +52,8 @@ ASKS: dict[str, tuple[Ask, tuple[type, ...]]] = {
     ),
 }
 
-NOT_HELD = {"holdId": None, "mode": "validate_only", "bypassed": False}
-RIGHT: dict[str, list[tuple[int, dict[str, Any]]]] = {
+NO_HOLD = {"holdId": None, "mode": "validate_only", "bypassed": False}
+VALID: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "health": [
         (
             200,
@@ -58,21 +67,26 @@ RIGHT: dict[str, list[tuple[int, dict[str, Any]]]] = {
         )
     ],
     "validate": [(200, {"ok": True, "bypassed": False})],
-    "create": [(201, a_hold()), (200, a_hold(status="committed")), (200, a_hold(status="released")), (200, NOT_HELD)],
-    "get": [(200, a_hold(status="expired", expiredAt="2026-11-22T12:20:01Z"))],
-    "commit": [(200, a_hold(status="committed", reason="paid"))],
-    "release": [(200, a_hold(status="released")), (202, a_hold(ending="release"))],
-    "extend": [(200, a_hold()), (200, a_hold(status="expired"))],
+    "create": [
+        (201, hold_json()),
+        (200, hold_json(status="committed")),
+        (200, hold_json(status="released")),
+        (200, NO_HOLD),
+    ],
+    "get": [(200, hold_json(status="expired", expiredAt="2026-11-22T12:20:01Z"))],
+    "commit": [(200, hold_json(status="committed", reason="paid"))],
+    "release": [(200, hold_json(status="released")), (202, hold_json(ending="release"))],
+    "extend": [(200, hold_json()), (200, hold_json(status="expired"))],
     "checkout": [
-        (201, {**a_hold(), "checkoutSessionId": "cs_1", "url": "https://pay.example/cs_1"}),
-        (201, {**NOT_HELD, "shopId": SHOP, "expiresAt": "2026-11-22T12:20:00Z", "url": "https://pay.example/cs_1"}),
+        (201, {**hold_json(), "checkoutSessionId": "cs_1", "url": "https://pay.example/cs_1"}),
+        (201, {**NO_HOLD, "shopId": SHOP, "expiresAt": "2026-11-22T12:20:00Z", "url": "https://pay.example/cs_1"}),
     ],
 }
-REFUSALS: list[tuple[int, dict[str, Any]]] = [
-    (409, a_refusal("insufficient_stock", items=[{**LINE, "requested": 2, "available": 1}])),
-    (422, a_refusal("invalid_request", fields=[{"field": "a", "message": "b"}])),
-    (429, a_refusal("inventory_busy", retryAfter=5)),
-    *((409, a_refusal(name, holdId=HOLD_ID, status="expired")) for name in ("hold_exists", "hold_not_active", "x")),
+ERRORS: list[tuple[int, dict[str, Any]]] = [
+    (409, error_json("insufficient_stock", items=[{**LINE, "requested": 2, "available": 1}])),
+    (422, error_json("invalid_request", fields=[{"field": "a", "message": "b"}])),
+    (429, error_json("inventory_busy", retryAfter=5)),
+    *((409, error_json(name, holdId=HOLD_ID, status="expired")) for name in ("hold_exists", "hold_not_active", "x")),
 ]
 
 json_values = st.recursive(
@@ -88,11 +102,11 @@ VALUES = ["", "0", "-1", "999999999999", "1e309", "soon", "gzip", "chunked", "Su
 
 
 @st.composite
-def nearly_right(draw: st.DrawFn, name: str) -> bytes:
-    """An answer to this call with up to two fields changed or missing, at times of another status, or cut short."""
-    status, right = draw(st.sampled_from(RIGHT[name] if draw(st.integers(0, 3)) else REFUSALS))
-    answer = dict(right)
-    for field in draw(st.lists(st.sampled_from(sorted(right)), max_size=2)):
+def nearly_valid(draw: st.DrawFn, name: str) -> bytes:
+    """A valid answer with up to two fields changed or missing, sometimes with another status, or cut short."""
+    status, valid = draw(st.sampled_from(VALID[name] if draw(st.integers(0, 3)) else ERRORS))
+    answer = dict(valid)
+    for field in draw(st.lists(st.sampled_from(sorted(valid)), max_size=2)):
         if draw(st.booleans()):
             answer.pop(field, None)
         else:
@@ -103,51 +117,51 @@ def nearly_right(draw: st.DrawFn, name: str) -> bytes:
     if draw(st.integers(0, 4)) == 0:
         status = draw(st.sampled_from(STATUSES))
     headers = draw(st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES), max_size=1))
-    return wire(status, body, **(headers if draw(st.booleans()) else {}))
+    return response_bytes(status, body, **(headers if draw(st.booleans()) else {}))
 
 
 def any_answer(name: str) -> st.SearchStrategy[bytes]:
     bodies = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode())
-    wrong = st.builds(wire, st.sampled_from(STATUSES), bodies)
+    wrong = st.builds(response_bytes, st.sampled_from(STATUSES), bodies)
     none = st.binary(max_size=120).map(lambda rest: b"HTTP/1.1 200 OK\r\n" + rest) | st.binary(max_size=120)
-    return st.one_of(nearly_right(name), nearly_right(name), nearly_right(name), wrong, none)
+    return st.one_of(nearly_valid(name), nearly_valid(name), nearly_valid(name), wrong, none)
 
 
 @pytest.fixture
-async def hasty(connect: Connect, liar: Liar) -> AsyncIterator[AsyncInventoryAuthorityClient]:
-    """A client that gives up soon, as many of these answers never end."""
-    async with connect(liar.url, seconds=0.1) as client:
+async def impatient(connect: Connect, server: FaultyServer) -> AsyncIterator[AsyncInventoryAuthorityClient]:
+    """A client with a short time-out, as many of these responses never end."""
+    async with connect(server.url, seconds=0.1) as client:
         yield client
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(asked=st.sampled_from(sorted(ASKS)).flatmap(lambda name: st.tuples(st.just(name), any_answer(name))))
-async def test_whatever_comes_back_is_a_typed_answer_or_an_error_of_the_clients(
-    hasty: AsyncInventoryAuthorityClient, liar: Liar, asked: tuple[str, bytes]
+@given(case=st.sampled_from(sorted(CALLS)).flatmap(lambda name: st.tuples(st.just(name), any_answer(name))))
+async def test_any_response_is_a_typed_answer_or_an_error_of_the_client(
+    impatient: AsyncInventoryAuthorityClient, server: FaultyServer, case: tuple[str, bytes]
 ) -> None:
-    name, answer = asked
-    ask, kinds = ASKS[name]
-    liar.will(cuts(answer))
+    name, response = case
+    request, kinds = CALLS[name]
+    server.react(send_and_close(response))
     try:
-        got = await ask(hasty)
+        answer = await request(impatient)
     except InventoryAuthorityError:
         return
-    assert isinstance(got, kinds)
-    _look_right(name, got)
+    assert isinstance(answer, kinds)
+    _assert_success(name, answer)
 
 
-def _look_right(name: str, got: object) -> None:
-    """Check what a caller may conclude from there being no error."""
-    if isinstance(got, Hold):
-        assert (got.shop_id, got.hold_id) == (SHOP, HOLD_ID)
+def _assert_success(name: str, answer: object) -> None:
+    """Check what a caller concludes from the absence of an error."""
+    if isinstance(answer, Hold):
+        assert (answer.shop_id, answer.hold_id) == (SHOP, HOLD_ID)
         allowed = {
             "create": {HoldStatus.ACTIVE, HoldStatus.COMMITTED},
             "commit": {HoldStatus.COMMITTED},
-            "release": {HoldStatus.RELEASED, HoldStatus.EXPIRED} | ({HoldStatus.ACTIVE} if got.ending else set()),
+            "release": {HoldStatus.RELEASED, HoldStatus.EXPIRED} | ({HoldStatus.ACTIVE} if answer.ending else set()),
             "extend": {HoldStatus.ACTIVE},
         }
-        assert got.status in allowed.get(name, set(HoldStatus))
-        assert got.expires_at.tzinfo is not None
-    if isinstance(got, CheckoutSession):
-        assert got.url is None or got.url.startswith("http")
-        assert got.hold_id in (HOLD_ID, None)
+        assert answer.status in allowed.get(name, set(HoldStatus))
+        assert answer.expires_at.tzinfo is not None
+    if isinstance(answer, CheckoutSession):
+        assert answer.url is None or answer.url.startswith("http")
+        assert answer.hold_id in (HOLD_ID, None)

@@ -1,4 +1,4 @@
-"""Both clients against the real product."""
+"""Both clients against a running Holdfast."""
 
 import asyncio
 import uuid
@@ -52,7 +52,7 @@ async def held(holdfast: AsyncInventoryAuthorityClient, corner: Shop, quantity: 
     return hold
 
 
-async def test_health_is_told(holdfast: AsyncInventoryAuthorityClient) -> None:
+async def test_health_is_returned(holdfast: AsyncInventoryAuthorityClient) -> None:
     health = await holdfast.health_check()
     assert (health.status, health.mode, health.bypassed) == ("ok", Mode.RESERVE_TTL, False)
     assert {check.status for check in health.checks.values()} == {"ok"}
@@ -76,47 +76,47 @@ async def test_a_cart_is_held_extended_and_sold(holdfast: AsyncInventoryAuthorit
     assert (refused.value.status, refused.value.hold_id) == ("committed", hold.hold_id)
 
 
-async def test_a_hold_is_given_back(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+async def test_a_hold_is_released(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
     hold = await held(holdfast, corner)
     ended = await holdfast.release(SHOP, hold.hold_id, reason="changed their mind")
     assert (ended.status, ended.reason, ended.ending) == (HoldStatus.RELEASED, "changed their mind", None)
     assert await corner.stock() == (10, 0)
-    with pytest.raises(HoldNotActiveError, match="released"):
+    with pytest.raises(HoldNotActiveError):
         await holdfast.commit(SHOP, hold.hold_id)
 
 
 async def test_every_short_item_is_named(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
-    for ask in (holdfast.validate, holdfast.create_hold):
-        with pytest.raises(InsufficientStockError, match="Not enough stock") as short:
-            await ask(SHOP, [Item(corner.item, 11), Item("UNKNOWN", 1, "size:M")])
+    for call in (holdfast.validate, holdfast.create_hold):
+        with pytest.raises(InsufficientStockError) as short:
+            await call(SHOP, [Item(corner.item, 11), Item("UNKNOWN", 1, "size:M")])
         assert set(short.value.items) == {ShortItem(corner.item, "", 11, 10), ShortItem("UNKNOWN", "size:M", 1, 0)}
 
 
-async def test_the_same_key_holds_once_and_another_cart_with_it_is_refused(
+async def test_a_key_holds_once_and_is_rejected_for_another_cart(
     holdfast: AsyncInventoryAuthorityClient, corner: Shop
 ) -> None:
     key = fresh("key ü")
-    asked = [holdfast.create_hold(SHOP, [Item(corner.item, 1)], idempotency_key=key) for _ in range(3)]
-    holds = await asyncio.gather(*asked)
+    repeated = [holdfast.create_hold(SHOP, [Item(corner.item, 1)], idempotency_key=key) for _ in range(3)]
+    holds = await asyncio.gather(*repeated)
     assert len({hold.hold_id for hold in holds}) == 1
     assert await corner.stock() == (9, 1)
     with pytest.raises(IdempotencyConflictError):
         await holdfast.create_hold(SHOP, [Item(corner.item, 2)], idempotency_key=key)
 
 
-async def test_the_key_of_a_hold_that_has_ended_is_no_yes(
+async def test_the_key_of_a_released_hold_does_not_create_another(
     holdfast: AsyncInventoryAuthorityClient, corner: Shop
 ) -> None:
-    sold, gone = [await held(holdfast, corner, hold_id=fresh("h")) for _ in range(2)]
+    sold, released = [await held(holdfast, corner, hold_id=fresh("h")) for _ in range(2)]
     await holdfast.commit(SHOP, sold.hold_id)
-    await holdfast.release(SHOP, gone.hold_id)
+    await holdfast.release(SHOP, released.hold_id)
     assert (await held(holdfast, corner, hold_id=sold.hold_id)).status is HoldStatus.COMMITTED
-    with pytest.raises(HoldNotActiveError, match="take a new key") as refused:
-        await held(holdfast, corner, hold_id=gone.hold_id)
+    with pytest.raises(HoldNotActiveError) as refused:
+        await held(holdfast, corner, hold_id=released.hold_id)
     assert refused.value.status == "released"
 
 
-async def test_a_reference_has_one_active_hold_and_replace_makes_way(
+async def test_a_reference_has_one_active_hold_and_replace_releases_it(
     holdfast: AsyncInventoryAuthorityClient, corner: Shop
 ) -> None:
     order, cart = fresh("order"), [Item(corner.item, 10)]
@@ -129,36 +129,36 @@ async def test_a_reference_has_one_active_hold_and_replace_makes_way(
     assert (await holdfast.get_hold(SHOP, str(first.hold_id))).status is HoldStatus.RELEASED
 
 
-async def test_what_is_not_there_cannot_be_or_may_not_be_is_told_apart(
+async def test_each_rejection_raises_its_own_error(
     holdfast: AsyncInventoryAuthorityClient, corner: Shop, connect: Connect
 ) -> None:
     hold = await held(holdfast, corner)
     with pytest.raises(HoldNotFoundError):
         await holdfast.get_hold(SHOP, "nowhere")
     with pytest.raises(HoldExtendLimitError):
-        await _extended_for_ever(holdfast, hold)
+        await _extend_until_rejected(holdfast, hold)
     with pytest.raises(InvalidRequestError) as wrong:
         await holdfast.create_hold(SHOP, [Item(corner.item, 0)], ttl_seconds=7)
     assert {problem.field for problem in wrong.value.fields} == {"items[0].quantity", "ttlSeconds"}
-    async with connect(corner.stack.url, token="x" * 40) as stranger:
-        with pytest.raises(AuthenticationError, match="not known"):
-            await stranger.validate(SHOP, [Item(corner.item, 1)])
+    async with connect(corner.stack.url, token="x" * 40) as unauthorized:
+        with pytest.raises(AuthenticationError):
+            await unauthorized.validate(SHOP, [Item(corner.item, 1)])
 
 
-async def _extended_for_ever(holdfast: AsyncInventoryAuthorityClient, hold: Hold) -> None:
+async def _extend_until_rejected(holdfast: AsyncInventoryAuthorityClient, hold: Hold) -> None:
     while True:
         await holdfast.extend(SHOP, hold.hold_id, 3600)
 
 
-async def test_locked_rows_are_busy_with_the_time_to_ask_again(connect: Connect, corner: Shop) -> None:
-    async with locked(corner.stack, corner.item), connect(corner.stack.url, seconds=3.9) as hasty:
+async def test_locked_rows_raise_busy_with_the_time_to_wait(connect: Connect, corner: Shop) -> None:
+    async with locked(corner.stack, corner.item), connect(corner.stack.url, seconds=8) as client:
         with pytest.raises(InventoryBusyError) as busy:
-            await hasty.create_hold(SHOP, [Item(corner.item, 1)])
+            await client.create_hold(SHOP, [Item(corner.item, 1)])
     assert busy.value.retry_after == 0.25
     assert await corner.stock() == (10, 0)
 
 
-async def test_a_page_to_pay_on_leads_to_a_sold_hold(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
+async def test_a_paid_checkout_session_commits_its_hold(holdfast: AsyncInventoryAuthorityClient, corner: Shop) -> None:
     key = fresh("attempt")
     pages = [
         await holdfast.create_checkout_session(SHOP, [priced(corner)], success_url=PAID, idempotency_key=key)
@@ -173,13 +173,13 @@ async def test_a_page_to_pay_on_leads_to_a_sold_hold(holdfast: AsyncInventoryAut
     assert (paid.status, paid.url) == (HoldStatus.COMMITTED, None)
 
 
-async def test_a_page_that_stripe_or_the_stock_refuses_is_no_page(
+async def test_a_checkout_session_needs_stock_and_stripes_consent(
     holdfast: AsyncInventoryAuthorityClient, corner: Shop
 ) -> None:
     with pytest.raises(InsufficientStockError):
         await holdfast.create_checkout_session(SHOP, [priced(corner, 11)], success_url=PAID)
     unknown = CheckoutItem(sku=corner.item, quantity=1, price="price_unknown")
-    with pytest.raises(CheckoutRefusedError, match="price") as refused:
+    with pytest.raises(CheckoutRefusedError) as refused:
         await holdfast.create_checkout_session(SHOP, [unknown], success_url=PAID)
     await corner.until_status(str(refused.value.hold_id), "released")
     assert await corner.stock() == (10, 0)
@@ -189,7 +189,7 @@ async def test_a_page_that_stripe_or_the_stock_refuses_is_no_page(
     ("changes", "bypassed"),
     [({"INVENTORY_MODE": "validate_only"}, False), ({"SKIP_INVENTORY_VALIDATION": "1"}, True)],
 )
-async def test_the_mode_and_bypass_of_holdfast_are_passed_on(
+async def test_the_mode_and_bypass_of_holdfast_are_returned(
     connect: Connect, corner: Shop, changes: dict[str, str], *, bypassed: bool
 ) -> None:
     payments = {"STRIPE_API_KEY": "sk_test_simulated", "STRIPE_API_BASE": corner.stripe.url}
@@ -212,9 +212,9 @@ async def test_holdfast_without_its_database_is_unavailable(connect: Connect, co
     settings = Settings.read(environment("postgresql://postgres@127.0.0.1:9/none"))
     app = create_app(settings, task_queue=corner.stack.task_queue, registry=CollectorRegistry())
     async with serving(app) as url, connect(url, seconds=2) as holdfast:
-        with pytest.raises(InventoryUnavailableError, match="Postgres is out of reach") as away:
+        with pytest.raises(InventoryUnavailableError) as unavailable:
             await holdfast.create_hold(SHOP, [Item(corner.item, 1)])
-        assert away.value.hold_id
-        assert away.value.idempotency_key
-        with pytest.raises(InventoryUnavailableError, match="database: Postgres does not answer"):
+        assert unavailable.value.hold_id
+        assert unavailable.value.idempotency_key
+        with pytest.raises(InventoryUnavailableError):
             await holdfast.health_check()

@@ -1,4 +1,4 @@
-"""What the shop has set for its own side: the bypass, the mode, the time to live, where Holdfast is."""
+"""The client's settings: address, token, time-out, and the shop's own bypass, mode and time to live."""
 
 import logging
 import pickle
@@ -22,7 +22,7 @@ from holdfast_client import (
 )
 from holdfast_client.settings import Settings
 from tests.client.conftest import Connect
-from tests.client.faulty_server import HOLD_ID, SHOP, Liar, a_hold, a_refusal, holds, says
+from tests.client.faulty_server import HOLD_ID, SHOP, FaultyServer, create_hold, error_json, hold_json, respond
 
 TOKEN = "t" * 40
 CART = [Item("TEE", 1)]
@@ -30,65 +30,65 @@ PAID_CART = [CheckoutItem(sku="TEE", quantity=1, price="price_1")]
 PAID = "https://shop.example/paid"
 
 
-async def test_the_bypass_answers_without_a_call_and_is_logged(
-    connect: Connect, liar: Liar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_the_bypass_answers_without_a_request_and_is_logged(
+    connect: Connect, server: FaultyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("SKIP_INVENTORY_VALIDATION", "1")
-    liar.will(says(200, a_hold(status="committed")))
+    server.react(respond(200, hold_json(status="committed")))
     with caplog.at_level(logging.WARNING, "holdfast_client"):
-        async with connect(liar.url) as client:
+        async with connect(server.url) as client:
             assert await client.validate(SHOP, CART) == Validated(bypassed=True)
             assert await client.create_hold(SHOP, CART) == NotHeld(bypassed=True)
             page = await client.create_checkout_session(SHOP, PAID_CART, success_url=PAID)
             assert page == CheckoutSession(shop_id=SHOP, bypassed=True)
-            assert not liar.asked
+            assert not server.requests
             assert (await client.commit(SHOP, HOLD_ID)).status == "committed"
-    assert len([line for line in caplog.messages if "SKIP_INVENTORY_VALIDATION" in line]) == 3
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 3
 
 
-async def test_validate_only_looks_and_holds_nothing(
-    connect: Connect, liar: Liar, monkeypatch: pytest.MonkeyPatch
+async def test_validate_only_validates_and_holds_nothing(
+    connect: Connect, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INVENTORY_MODE", "validate_only")
     short = {"sku": "TEE", "variantKey": "", "requested": 1, "available": 0}
-    async with connect(liar.url) as client:
-        liar.will(says(200, {"ok": True}))
+    async with connect(server.url) as client:
+        server.react(respond(200, {"ok": True}))
         assert await client.create_hold(SHOP, CART) == NotHeld(mode=Mode.VALIDATE_ONLY)
         page = await client.create_checkout_session(SHOP, PAID_CART, success_url=PAID)
         assert page == CheckoutSession(shop_id=SHOP, mode=Mode.VALIDATE_ONLY)
-        liar.will(says(409, a_refusal("insufficient_stock", items=[short])))
+        server.react(respond(409, error_json("insufficient_stock", items=[short])))
         with pytest.raises(InsufficientStockError):
             await client.create_hold(SHOP, CART)
-    assert {asked.target for asked in liar.asked} == {"/api/inventory/validate"}
+    assert {request.target for request in server.requests} == {"/api/inventory/validate"}
 
 
-async def test_the_stricter_mode_wins(connect: Connect, liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stricter_mode_wins(connect: Connect, server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVENTORY_MODE", "reserve_ttl")
-    liar.will(says(200, {"holdId": None, "mode": "validate_only", "bypassed": False}))
-    async with connect(liar.url) as client:
+    server.react(respond(200, {"holdId": None, "mode": "validate_only", "bypassed": False}))
+    async with connect(server.url) as client:
         assert await client.create_hold(SHOP, CART) == NotHeld(mode=Mode.VALIDATE_ONLY)
 
 
 async def test_the_shops_time_to_live_is_the_default_of_a_hold(
-    connect: Connect, liar: Liar, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INVENTORY_HOLD_TTL_SECONDS", "600")
-    liar.will(holds)
-    async with connect(liar.url) as client:
+    server.react(create_hold)
+    async with connect(server.url) as client:
         await client.create_hold(SHOP, CART)
         await client.create_hold(SHOP, CART, ttl_seconds=1800)
-    assert [asked.body["ttlSeconds"] for asked in liar.asked] == [600, 1800]
+    assert [request.body["ttlSeconds"] for request in server.requests] == [600, 1800]
 
 
-async def test_both_clients_find_holdfast_in_the_environment(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> None:
-    liar.will(says(200, {"ok": True}))
-    monkeypatch.setenv("INVENTORY_AUTHORITY_URL", f"{liar.url}/api/inventory")
+async def test_both_clients_read_the_environment(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.react(respond(200, {"ok": True}))
+    monkeypatch.setenv("INVENTORY_AUTHORITY_URL", f"{server.url}/api/inventory")
     monkeypatch.setenv("INVENTORY_AUTHORITY_TOKEN", TOKEN)
     async with AsyncInventoryAuthorityClient() as client:
         await client.validate(SHOP, CART)
     InventoryAuthorityClient().close()
-    assert liar.asked[0].target == "/api/inventory/validate"
-    assert liar.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.requests[0].target == "/api/inventory/validate"
+    assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_both_clients_find_holdfast_in_the_environment(liar: Liar, monkeyp
         ("https://a.example/gateway/api/inventory", "https://a.example/gateway"),
     ],
 )
-def test_the_address_is_the_origin_or_ends_in_the_inventorys_path(url: str, origin: str) -> None:
+def test_the_url_is_the_origin_or_ends_in_the_inventorys_path(url: str, origin: str) -> None:
     assert Settings.read(url, TOKEN, environment={}).origin == origin
 
 
@@ -135,10 +135,10 @@ def test_arguments_come_before_the_environment() -> None:
         ("SKIP_INVENTORY_VALIDATION", "perhaps"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
-    sound = {"INVENTORY_AUTHORITY_URL": "https://a.example", "INVENTORY_AUTHORITY_TOKEN": TOKEN}
+def test_an_invalid_setting_is_rejected_by_name(name: str, value: str) -> None:
+    valid = {"INVENTORY_AUTHORITY_URL": "https://a.example", "INVENTORY_AUTHORITY_TOKEN": TOKEN}
     with pytest.raises(ConfigurationError, match=name) as refused:
-        Settings.read(environment={**sound, name: value})
+        Settings.read(environment={**valid, name: value})
     assert "secret" not in str(refused.value)
 
 
@@ -147,38 +147,35 @@ def test_the_token_may_come_from_a_file(tmp_path: Path) -> None:
     file.write_text(f"{TOKEN}\n")
     environment = {"INVENTORY_AUTHORITY_URL": "https://a.example", "INVENTORY_AUTHORITY_TOKEN_FILE": str(file)}
     assert Settings.read(environment=environment).token == TOKEN
-    with pytest.raises(ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN: is set, and .*_FILE too"):
+    with pytest.raises(ConfigurationError, match="INVENTORY_AUTHORITY_TOKEN_FILE"):
         Settings.read(environment={**environment, "INVENTORY_AUTHORITY_TOKEN": TOKEN})
-    for content in (b"", b"\n"):
+    for content in (b"", b"\n", b"\xff"):
         file.write_bytes(content)
         with pytest.raises(ConfigurationError, match="INVENTORY_AUTHORITY_TOKEN"):
             Settings.read(environment=environment)
-    file.write_bytes(b"\xff")
-    with pytest.raises(
-        ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN_FILE: .*token cannot be used: it is not text"
-    ):
-        Settings.read(environment=environment)
     file.unlink()
-    with pytest.raises(ConfigurationError, match=r"INVENTORY_AUTHORITY_TOKEN_FILE: .*No such file"):
+    with pytest.raises(ConfigurationError, match="INVENTORY_AUTHORITY_TOKEN_FILE"):
         Settings.read(environment=environment)
 
 
-async def test_an_id_that_leads_elsewhere_and_a_key_that_no_header_carries_are_not_sent(
-    connect: Connect, liar: Liar
+async def test_an_id_that_changes_the_path_and_a_key_that_is_no_header_are_not_sent(
+    connect: Connect, server: FaultyServer
 ) -> None:
-    async with connect(liar.url) as client:
+    async with connect(server.url) as client:
         for hold_id in ("", "../items", "a/b", "a?b", "a\r\nb", "ü", "-a", "a" * 129):
-            with pytest.raises(InvalidRequestError, match="holdId"):
+            with pytest.raises(InvalidRequestError) as rejected:
                 await client.commit(SHOP, hold_id)
+            assert [problem.field for problem in rejected.value.fields] == ["holdId"]
         for key in ("", " ", "a\nb", "k" * 256):
-            with pytest.raises(InvalidRequestError, match="Idempotency-Key"):
+            with pytest.raises(InvalidRequestError) as rejected:
                 await client.create_hold(SHOP, CART, idempotency_key=key)
-        with pytest.raises(InvalidRequestError, match="not JSON"):
+            assert [problem.field for problem in rejected.value.fields] == ["Idempotency-Key"]
+        with pytest.raises(InvalidRequestError):
             await client.create_hold(SHOP, [Item("TEE", float("nan"))])  # type: ignore[arg-type]
-    assert not liar.asked
+    assert not server.requests
 
 
-def test_errors_survive_a_way_through_another_process() -> None:
+def test_errors_can_be_pickled() -> None:
     error = InsufficientStockError("Sold out.", (ShortItem("TEE", "", 2, 1),))
     error.hold_id = HOLD_ID
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own

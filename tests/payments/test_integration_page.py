@@ -11,7 +11,7 @@ import pytest
 
 from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import DAY, DEFAULT_GRACE_SECONDS, GRACE_SECONDS_BY_METHOD
-from tests.client.faulty_server import HOLD_ID, lying, resets, says
+from tests.client.faulty_server import HOLD_ID, faulty_server, reset_connection, respond
 from tests.paying import Shop
 from tests.stack import AUTHORITY_TOKEN
 
@@ -27,7 +27,7 @@ def program(language: str) -> str:
 
 
 async def run(url: str, *command: str) -> str:
-    """Run a program of the page against the Holdfast at `url`, and return what it says."""
+    """Run a program of the page against the Holdfast at `url`, and return what it prints."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**os.environ, "INVENTORY_AUTHORITY_URL": url, "INVENTORY_AUTHORITY_TOKEN": AUTHORITY_TOKEN},
@@ -74,22 +74,24 @@ async def test_the_edge_workers_example_holds_a_cart_or_says_that_it_is_sold_out
 
 
 @pytest.mark.skipif(NODE is None, reason="the page's example for edge workers runs on node, which is not installed")
-async def test_the_edge_workers_example_asks_again_with_one_key_and_believes_no_lie() -> None:
+async def test_the_edge_workers_example_repeats_with_one_key_and_rejects_malformed_answers() -> None:
     page = {"holdId": HOLD_ID, "status": "active", "url": "https://pay.example"}
-    async with lying() as liar:
-        liar.will(resets, says(502, b"<html>"), says(503, {}), says(200, b'{"holdId'), says(201, page))
-        assert "Send the shopper to https://pay.example" in await run_its_worker(liar.url)
-        assert len({asked.headers["idempotency-key"] for asked in liar.asked}) == 1
-        assert len(liar.asked) == 5
-        for lie in (
-            says(200, {**page, "status": "expired"}),
-            says(200, {"url": "https://pay.example"}),
-            says(200, b"null"),
-            says(302, b"", Location=liar.url),
-            says(401, b"<html>"),
+    async with faulty_server() as server:
+        server.react(
+            reset_connection, respond(502, b"<html>"), respond(503, {}), respond(200, b'{"holdId'), respond(201, page)
+        )
+        assert "Send the shopper to https://pay.example" in await run_its_worker(server.url)
+        assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+        assert len(server.requests) == 5
+        for malformed in (
+            respond(200, {**page, "status": "expired"}),
+            respond(200, {"url": "https://pay.example"}),
+            respond(200, b"null"),
+            respond(302, b"", Location=server.url),
+            respond(401, b"<html>"),
         ):
-            liar.will(lie)
-            assert "no hold" in await run_its_worker(liar.url)
+            server.react(malformed)
+            assert "no hold" in await run_its_worker(server.url)
 
 
 def test_the_table_of_graces_is_that_of_the_code() -> None:

@@ -1,24 +1,12 @@
-"""Hold stock for a checkout with Holdfast, and fail closed."""
+"""Python client of Holdfast: holds stock for a checkout, and fails closed."""
 
-from holdfast_client.answers import (
-    Check,
-    CheckoutItem,
-    CheckoutSession,
-    Health,
-    Hold,
-    HoldStatus,
-    Item,
-    Mode,
-    NotHeld,
-    Validated,
-)
-from holdfast_client.clients import AsyncInventoryAuthorityClient, InventoryAuthorityClient
+from holdfast_client.async_client import AsyncInventoryAuthorityClient
+from holdfast_client.client import InventoryAuthorityClient
 from holdfast_client.errors import (
     AuthenticationError,
     CheckoutRefusedError,
     ConfigurationError,
     ConflictError,
-    FieldProblem,
     HoldExistsError,
     HoldExtendLimitError,
     HoldNotActiveError,
@@ -32,7 +20,20 @@ from holdfast_client.errors import (
     InventoryUnavailableError,
     MalformedAnswerError,
     PaymentsUnavailableError,
+)
+from holdfast_client.models import (
+    Check,
+    CheckoutItem,
+    CheckoutSession,
+    FieldProblem,
+    Health,
+    Hold,
+    HoldStatus,
+    Item,
+    Mode,
+    NotHeld,
     ShortItem,
+    Validated,
 )
 
 __all__ = [

@@ -1,13 +1,32 @@
-"""Whatever is not a yes. Catching `InventoryAuthorityError` is failing closed; each kind says what can be done."""
+"""The client's exceptions. Whoever catches `InventoryAuthorityError` fails closed.
 
-from dataclasses import dataclass
+InventoryAuthorityError
+├── ConfigurationError
+├── InvalidRequestError
+├── AuthenticationError
+├── InventoryUnavailableError
+│   └── PaymentsUnavailableError
+├── InventoryTimeoutError
+├── InventoryBusyError
+├── InsufficientStockError
+├── HoldNotFoundError
+├── ConflictError
+│   ├── HoldNotActiveError
+│   ├── HoldExistsError
+│   ├── HoldExtendLimitError
+│   └── IdempotencyConflictError
+├── CheckoutRefusedError
+└── MalformedAnswerError
+"""
+
+from holdfast_client.models import FieldProblem, ShortItem
 
 
 class InventoryAuthorityError(Exception):
-    """There is no yes: nothing may be sold on the strength of this call.
+    """The call failed: do not sell.
 
-    `hold_id` and `idempotency_key` are what the call went out with, made up where none were given: repeated with them
-    it finds what was done all the same.
+    `hold_id` and `idempotency_key` are those of the request, generated if none were given. A repeat with the same
+    values finds the hold if the request was carried out after all.
     """
 
     hold_id: str | None = None
@@ -15,35 +34,35 @@ class InventoryAuthorityError(Exception):
 
 
 class ConfigurationError(InventoryAuthorityError):
-    """The client's address, token, time-out or environment is not one that it can work with; it names which."""
+    """An argument of the client or an environment variable is missing or not valid; the message names it."""
 
 
 class InvalidRequestError(InventoryAuthorityError):
-    """The request is at fault and would be again; `fields` names each part of it and what is allowed there."""
+    """The request is not valid and a repeat cannot succeed; `fields` names each invalid field."""
 
-    def __init__(self, message: str, fields: "tuple[FieldProblem, ...]" = ()) -> None:
+    def __init__(self, message: str, fields: tuple[FieldProblem, ...] = ()) -> None:
         super().__init__(message)
         self.fields = fields
 
 
 class AuthenticationError(InventoryAuthorityError):
-    """The token is missing, not known, or may not do this."""
+    """The token is missing, unknown, or not allowed to make this call."""
 
 
 class InventoryUnavailableError(InventoryAuthorityError):
-    """Holdfast, or something that it needs, is out of reach; what was asked may have happened: repeat it to learn."""
+    """Holdfast or its database cannot be reached; the request may have been carried out: repeat it to find out."""
 
 
 class PaymentsUnavailableError(InventoryUnavailableError):
-    """Holdfast can open no page to pay on: Stripe is out of reach, not set up, or refuses Holdfast's account."""
+    """Holdfast cannot open a checkout session: Stripe is unreachable, not configured, or rejects Holdfast's account."""
 
 
 class InventoryTimeoutError(InventoryAuthorityError):
-    """No answer in time; what was asked may have happened or may still happen: repeat it to learn."""
+    """No answer in time; the request may have been or may still be carried out: repeat it to find out."""
 
 
 class InventoryBusyError(InventoryAuthorityError):
-    """Too many want the same at this moment, and nothing was changed; ask again after `retry_after` seconds."""
+    """Too many concurrent requests for the same items, nothing was changed; repeat after `retry_after` seconds."""
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
@@ -51,9 +70,9 @@ class InventoryBusyError(InventoryAuthorityError):
 
 
 class InsufficientStockError(InventoryAuthorityError):
-    """Less can be sold than was asked for, and nothing was held; `items` has every short item once."""
+    """Less stock is available than was requested, nothing was held; `items` has every short item once."""
 
-    def __init__(self, message: str, items: "tuple[ShortItem, ...]" = ()) -> None:
+    def __init__(self, message: str, items: tuple[ShortItem, ...] = ()) -> None:
         super().__init__(message)
         self.items = items
 
@@ -63,11 +82,11 @@ class HoldNotFoundError(InventoryAuthorityError):
 
 
 class ConflictError(InventoryAuthorityError):
-    """What was asked contradicts what is there: the kinds below, and those that this version does not know."""
+    """The request conflicts with the current state: one of the subclasses, or a conflict unknown to this version."""
 
 
 class HoldNotActiveError(ConflictError):
-    """The hold has ended otherwise than was asked for, or is about to; `status` says how it is."""
+    """The hold has ended, or is about to end, in another way than requested; `status` is its status."""
 
     def __init__(self, message: str, status: str = "") -> None:
         super().__init__(message)
@@ -75,7 +94,7 @@ class HoldNotActiveError(ConflictError):
 
 
 class HoldExistsError(ConflictError):
-    """Another active hold has this reference: `existing_hold_id` names it, and `replace=True` ends it first."""
+    """The hold `existing_hold_id` is active with the same reference; `replace=True` releases it first."""
 
     def __init__(self, message: str, existing_hold_id: str = "") -> None:
         super().__init__(message)
@@ -83,34 +102,16 @@ class HoldExistsError(ConflictError):
 
 
 class HoldExtendLimitError(ConflictError):
-    """The hold already lives as long as it can; make a new one."""
+    """The hold already has the longest allowed time to live; create a new hold."""
 
 
 class IdempotencyConflictError(ConflictError):
-    """The hold id or idempotency key was used before for something else."""
+    """The hold id or idempotency key was used before with another request."""
 
 
 class CheckoutRefusedError(InventoryAuthorityError):
-    """Stripe refuses the page that was asked for, in its words; the hold is given back."""
+    """Stripe rejects the requested checkout session and the hold is released; the message is Stripe's."""
 
 
 class MalformedAnswerError(InventoryAuthorityError):
-    """What came back is no answer of Holdfast's to this call; what was asked may have happened all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
-    """A part of a request at fault, and what is allowed there."""
-
-    field: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShortItem:
-    """An item of which less can be sold than was asked for, over all lines."""
-
-    sku: str
-    variant_key: str
-    requested: int
-    available: int
+    """The response is not a valid answer to this call; the request may have been carried out all the same."""

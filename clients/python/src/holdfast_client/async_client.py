@@ -1,0 +1,176 @@
+"""The asyncio client: the methods of InventoryAuthorityClient, which documents them, as coroutines."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+import httpx
+
+from holdfast_client import calls
+from holdfast_client.answers import MAX_BYTES
+from holdfast_client.calls import Answer, Call
+from holdfast_client.errors import InventoryTimeoutError
+from holdfast_client.failures import Failure, connection_failure, pause_before_repeat
+from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, Mode, NotHeld, Validated
+from holdfast_client.settings import Settings
+
+
+class AsyncInventoryAuthorityClient:
+    """InventoryAuthorityClient for asyncio. A client belongs to one event loop."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        timeout: float | None = None,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._settings = Settings.read(base_url, token, timeout)
+        self._http = httpx.AsyncClient(
+            base_url=self._settings.origin,
+            headers=calls.common_headers(self._settings.token),
+            transport=transport,
+            verify=httpx.create_ssl_context(),
+            trust_env=False,
+        )
+
+    async def health_check(self) -> Health:
+        """Return the health of Holdfast: `ok`, or `degraded`, which still works. The call is not repeated."""
+        return await self._send(calls.health_check())
+
+    async def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
+        """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed."""
+        if self._settings.bypasses("validate", shop_id):
+            return Validated(bypassed=True)
+        return await self._send(calls.validate(shop_id, items))
+
+    async def create_hold(
+        self,
+        shop_id: str,
+        items: Iterable[Item],
+        *,
+        ttl_seconds: int | None = None,
+        hold_id: str | None = None,
+        reference: str | None = None,
+        replace: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Hold | NotHeld:
+        """Hold the stock of every item, or of none, until the hold is committed, released or expires."""
+        if self._settings.bypasses("create_hold", shop_id):
+            return NotHeld(mode=self._settings.mode, bypassed=True)
+        if self._settings.mode is Mode.VALIDATE_ONLY:
+            validated = await self._send(calls.validate(shop_id, items))
+            return NotHeld(mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
+        return await self._send(
+            calls.create_hold(
+                shop_id,
+                items,
+                hold_id,
+                idempotency_key,
+                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                reference=reference,
+                replace=replace,
+            )
+        )
+
+    async def get_hold(self, shop_id: str, hold_id: str) -> Hold:
+        """Return the hold in any state. Raises HoldNotFoundError."""
+        return await self._send(calls.get_hold(shop_id, hold_id))
+
+    async def commit(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
+        """Sell the hold's units. A committed hold is returned unchanged."""
+        return await self._send(calls.commit(shop_id, hold_id, reason))
+
+    async def release(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
+        """Give the hold's units back. A released or expired hold is returned unchanged."""
+        return await self._send(calls.release(shop_id, hold_id, reason))
+
+    async def extend(self, shop_id: str, hold_id: str, ttl_seconds: int, *, idempotency_key: str | None = None) -> Hold:
+        """Add `ttl_seconds` to the hold's deadline, once for each `idempotency_key`, up to Holdfast's limit."""
+        return await self._send(calls.extend(shop_id, hold_id, ttl_seconds, idempotency_key))
+
+    async def create_checkout_session(
+        self,
+        shop_id: str,
+        items: Iterable[CheckoutItem],
+        *,
+        success_url: str,
+        cancel_url: str | None = None,
+        ttl_seconds: int | None = None,
+        hold_id: str | None = None,
+        reference: str | None = None,
+        replace: bool = False,
+        capture_method: Literal["automatic", "manual"] | None = None,
+        payment_method_types: Sequence[str] | None = None,
+        locale: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> CheckoutSession:
+        """Hold the items as `create_hold` does, and open a Stripe checkout session for them."""
+        if self._settings.bypasses("create_checkout_session", shop_id):
+            return CheckoutSession(shop_id=shop_id, mode=self._settings.mode, bypassed=True)
+        if self._settings.mode is Mode.VALIDATE_ONLY:
+            validated = await self._send(calls.validate(shop_id, items))
+            return CheckoutSession(shop_id=shop_id, mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
+        return await self._send(
+            calls.create_checkout_session(
+                shop_id,
+                items,
+                hold_id,
+                idempotency_key,
+                successUrl=success_url,
+                cancelUrl=cancel_url,
+                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                reference=reference,
+                replace=replace,
+                captureMethod=capture_method,
+                paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+                locale=locale,
+                metadata=None if metadata is None else dict(metadata),
+            )
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[Answer]) -> Answer:
+        """Repeat the request until it has an answer, fails for good, or has no time for another attempt."""
+        deadline, attempt = time.monotonic() + self._settings.timeout, 0
+        while True:
+            started = time.monotonic()
+            outcome = await self._attempt(call, deadline - started)
+            if not isinstance(outcome, Failure):
+                return outcome
+            now = time.monotonic()
+            pause = pause_before_repeat(outcome, attempt, seconds_taken=now - started, seconds_left=deadline - now)
+            if pause is None or not call.repeat:
+                raise call.error(outcome)
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    async def _attempt(self, call: Call[Answer], seconds: float) -> Answer | Failure:
+        headers, content, body = call.headers(), call.content(), bytearray()
+        request = self._http.stream(call.method, call.path, headers=headers, content=content, timeout=None)
+        try:
+            async with asyncio.timeout(seconds), request as response:
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > MAX_BYTES:
+                        break
+        except (httpx.TimeoutException, TimeoutError):
+            return Failure(InventoryTimeoutError(f"No answer from Holdfast within {self._settings.timeout:g} s."))
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            return connection_failure(self._settings.origin, error)
+        return call.outcome(response.status_code, response.headers, body)

@@ -1,0 +1,207 @@
+"""The synchronous client."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+import httpx
+
+from holdfast_client import calls
+from holdfast_client.answers import MAX_BYTES
+from holdfast_client.calls import Answer, Call
+from holdfast_client.deadline import DeadlineTransport
+from holdfast_client.errors import InventoryTimeoutError
+from holdfast_client.failures import Failure, connection_failure, pause_before_repeat
+from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, Mode, NotHeld, Validated
+from holdfast_client.settings import Settings
+
+
+class InventoryAuthorityClient:
+    """Calls Holdfast. Every outcome but success raises an InventoryAuthorityError.
+
+    Arguments default to INVENTORY_AUTHORITY_URL, INVENTORY_AUTHORITY_TOKEN and INVENTORY_AUTHORITY_TIMEOUT. `timeout`
+    limits a call with all its repeats, in seconds (default 5, at most 300). Threads may share a client. Close it, or
+    use it in a `with` statement. A `transport` of your own, for example for a proxy, applies its time-outs to each
+    read, so that a slow answer can take longer. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        timeout: float | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._settings = Settings.read(base_url, token, timeout)
+        self._http = httpx.Client(
+            base_url=self._settings.origin,
+            headers=calls.common_headers(self._settings.token),
+            transport=transport or DeadlineTransport(),
+            trust_env=False,
+        )
+
+    def health_check(self) -> Health:
+        """Return the health of Holdfast: `ok`, or `degraded`, which still works. The call is not repeated.
+
+        Raises InventoryUnavailableError, with what has failed, if Holdfast cannot work.
+        """
+        return self._send(calls.health_check())
+
+    def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
+        """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed.
+
+        Raises InsufficientStockError, with every short item.
+        """
+        if self._settings.bypasses("validate", shop_id):
+            return Validated(bypassed=True)
+        return self._send(calls.validate(shop_id, items))
+
+    def create_hold(
+        self,
+        shop_id: str,
+        items: Iterable[Item],
+        *,
+        ttl_seconds: int | None = None,
+        hold_id: str | None = None,
+        reference: str | None = None,
+        replace: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Hold | NotHeld:
+        """Hold the stock of every item, or of none, until the hold is committed, released or expires.
+
+        Returns an active hold, a hold that is committed already, or NotHeld if the mode or a bypass prevents holds.
+        A repeat with the same `hold_id` or `idempotency_key` returns the same hold. `ttl_seconds` is 30 to 86400.
+        `reference` is the shop's order or cart, which has one active hold at most; `replace` releases an earlier one.
+
+        Raises InsufficientStockError, with every short item; HoldExistsError; HoldNotActiveError if the hold of this
+        key has been released or has expired; IdempotencyConflictError if the key was used for another request.
+        """
+        if self._settings.bypasses("create_hold", shop_id):
+            return NotHeld(mode=self._settings.mode, bypassed=True)
+        if self._settings.mode is Mode.VALIDATE_ONLY:
+            validated = self._send(calls.validate(shop_id, items))
+            return NotHeld(mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
+        return self._send(
+            calls.create_hold(
+                shop_id,
+                items,
+                hold_id,
+                idempotency_key,
+                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                reference=reference,
+                replace=replace,
+            )
+        )
+
+    def get_hold(self, shop_id: str, hold_id: str) -> Hold:
+        """Return the hold in any state. Raises HoldNotFoundError."""
+        return self._send(calls.get_hold(shop_id, hold_id))
+
+    def commit(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
+        """Sell the hold's units. A committed hold is returned unchanged.
+
+        Raises HoldNotActiveError if it was released or has expired; HoldNotFoundError.
+        """
+        return self._send(calls.commit(shop_id, hold_id, reason))
+
+    def release(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
+        """Give the hold's units back. A released or expired hold is returned unchanged.
+
+        If the release takes longer than the request, returns the hold still active with `ending` "release".
+        Raises HoldNotActiveError if it is committed; HoldNotFoundError.
+        """
+        return self._send(calls.release(shop_id, hold_id, reason))
+
+    def extend(self, shop_id: str, hold_id: str, ttl_seconds: int, *, idempotency_key: str | None = None) -> Hold:
+        """Add `ttl_seconds` to the hold's deadline, once for each `idempotency_key`, up to Holdfast's limit.
+
+        Raises HoldExtendLimitError if the limit is reached already; HoldNotActiveError; HoldNotFoundError.
+        """
+        return self._send(calls.extend(shop_id, hold_id, ttl_seconds, idempotency_key))
+
+    def create_checkout_session(
+        self,
+        shop_id: str,
+        items: Iterable[CheckoutItem],
+        *,
+        success_url: str,
+        cancel_url: str | None = None,
+        ttl_seconds: int | None = None,
+        hold_id: str | None = None,
+        reference: str | None = None,
+        replace: bool = False,
+        capture_method: Literal["automatic", "manual"] | None = None,
+        payment_method_types: Sequence[str] | None = None,
+        locale: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> CheckoutSession:
+        """Hold the items as `create_hold` does, and open a Stripe checkout session for them.
+
+        With the shop's own bypass or `validate_only` no session is opened, and `url` is None.
+        Raises what `create_hold` raises; CheckoutRefusedError; PaymentsUnavailableError.
+        """
+        if self._settings.bypasses("create_checkout_session", shop_id):
+            return CheckoutSession(shop_id=shop_id, mode=self._settings.mode, bypassed=True)
+        if self._settings.mode is Mode.VALIDATE_ONLY:
+            validated = self._send(calls.validate(shop_id, items))
+            return CheckoutSession(shop_id=shop_id, mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
+        return self._send(
+            calls.create_checkout_session(
+                shop_id,
+                items,
+                hold_id,
+                idempotency_key,
+                successUrl=success_url,
+                cancelUrl=cancel_url,
+                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                reference=reference,
+                replace=replace,
+                captureMethod=capture_method,
+                paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+                locale=locale,
+                metadata=None if metadata is None else dict(metadata),
+            )
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _send(self, call: Call[Answer]) -> Answer:
+        """Repeat the request until it has an answer, fails for good, or has no time for another attempt."""
+        deadline, attempt = time.monotonic() + self._settings.timeout, 0
+        while True:
+            started = time.monotonic()
+            outcome = self._attempt(call, deadline - started)
+            if not isinstance(outcome, Failure):
+                return outcome
+            now = time.monotonic()
+            pause = pause_before_repeat(outcome, attempt, seconds_taken=now - started, seconds_left=deadline - now)
+            if pause is None or not call.repeat:
+                raise call.error(outcome)
+            time.sleep(pause)
+            attempt += 1
+
+    def _attempt(self, call: Call[Answer], seconds: float) -> Answer | Failure:
+        headers, content, body = call.headers(), call.content(), bytearray()
+        limit = max(seconds, 0.0)
+        try:
+            with self._http.stream(call.method, call.path, headers=headers, content=content, timeout=limit) as response:
+                for chunk in response.iter_raw():
+                    body += chunk
+                    if len(body) > MAX_BYTES:
+                        break
+        except (httpx.TimeoutException, TimeoutError):
+            return Failure(InventoryTimeoutError(f"No answer from Holdfast within {self._settings.timeout:g} s."))
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            return connection_failure(self._settings.origin, error)
+        return call.outcome(response.status_code, response.headers, body)

@@ -1,0 +1,138 @@
+"""What the calls take and return. Times are timezone-aware, in UTC."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+
+class HoldStatus(StrEnum):
+    """The state of a hold; every state but `active` is final."""
+
+    ACTIVE = "active"
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class Mode(StrEnum):
+    """Whether a create only validates the stock, or holds it."""
+
+    VALIDATE_ONLY = "validate_only"
+    RESERVE_TTL = "reserve_ttl"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A quantity (1 or more) of an item; `variant_key` is "" for a product without variants."""
+
+    sku: str
+    quantity: int
+    variant_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutItem:
+    """An item and its price: a Stripe price id in `price`, or `name`, `unit_amount` and `currency`.
+
+    `unit_amount` is in the currency's smallest unit, for example cents.
+    """
+
+    sku: str
+    quantity: int
+    variant_key: str = ""
+    name: str | None = None
+    unit_amount: int | None = None
+    currency: str | None = None
+    price: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Every item of the cart is available now. With `bypassed`, validation is switched off and nothing was checked."""
+
+    bypassed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A hold. `ending` is "release" while it is still active and its release is recorded but not finished."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    expires_at: datetime
+    created_at: datetime
+    items: tuple[Item, ...]
+    reference: str | None = None
+    committed_at: datetime | None = None
+    released_at: datetime | None = None
+    expired_at: datetime | None = None
+    reason: str | None = None
+    checkout_session_id: str | None = None
+    payment_intent_id: str | None = None
+    ending: Literal["release"] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotHeld:
+    """The sale may proceed without a hold: the stock was only validated, or not even that (`bypassed`)."""
+
+    mode: Mode | None = None
+    bypassed: bool = False
+    hold_id: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutSession:
+    """A Stripe checkout session, and its hold if there is one.
+
+    `url` is None if the hold is sold already, and if the shop's own settings (bypass, `validate_only`) kept the client
+    from opening a session: the shop then opens one itself.
+    """
+
+    shop_id: str
+    hold_id: str | None = None
+    checkout_session_id: str | None = None
+    url: str | None = None
+    expires_at: datetime | None = None
+    status: HoldStatus | None = None
+    mode: Mode | None = None
+    bypassed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The state of one dependency of Holdfast: `ok`, `failed` or `not needed`."""
+
+    status: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Holdfast works. `degraded`: it answers, but not in its regular configuration."""
+
+    status: Literal["ok", "degraded"]
+    mode: Mode
+    bypassed: bool
+    version: str
+    checks: dict[str, Check]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """An invalid field of a request, and what is allowed there."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShortItem:
+    """An item of which less is available than requested; `requested` is the sum over all lines."""
+
+    sku: str
+    variant_key: str
+    requested: int
+    available: int
