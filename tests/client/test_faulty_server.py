@@ -297,8 +297,8 @@ async def test_a_body_that_contradicts_its_status_is_no_success(client: Client, 
         server.react(respond(200, hold_json(**fields)))
         with pytest.raises(MalformedAnswerError):
             await client.release(SHOP, HOLD_ID)
-    for body in ({}, {"status": "fine"}, {"status": "unavailable"}):
-        server.react(respond(200, body))
+    for report in ({}, {"status": "fine"}, {"status": "unavailable"}):
+        server.react(respond(200, report))
         with pytest.raises(InventoryAuthorityError):
             await client.health_check()
 
