@@ -1,7 +1,7 @@
-"""The worker: runs the workflows and their activities, in one process or in several behind one metrics port.
+"""The worker: runs workflows and activities, in one process or in several that share one metrics port.
 
-Run it as `python -m worker` (`--processes N`, `--metrics-port P`, each also by the environment). SIGTERM and SIGINT
-stop it gracefully: it takes no more work and finishes what it has begun.
+Start it with `python -m worker`. SIGTERM and SIGINT stop it gracefully: it takes no new tasks and finishes those it is
+running.
 """
 
 import argparse
@@ -12,9 +12,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from importlib.metadata import version
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
 
@@ -38,25 +39,27 @@ from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.sdk_metrics import SdkMetrics, free_metrics_port
-from core.settings import TASK_QUEUE, Settings, SettingsError
-from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect, connect_config, measured_runtime
+from core.setting_errors import SettingsError
+from core.settings import TASK_QUEUE, Settings
+from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
 from core.tracing import ProcessTracing, start_tracing
+from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
 from payments.client import open_client
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
-# Set from measurement: docs/decisions/0007-the-workers-settings.md has the tables.
+# Chosen by measurement: docs/decisions/0007-the-workers-settings.md has the tables.
 WORKFLOW_POLLERS = 8
 NONSTICKY_POLL_RATIO = 0.5
-"""The part of the pollers that takes first tasks, as of every new hold: more favours create, less favours commit."""
+"""The share of the pollers that takes the first tasks of workflows: more favors create, less favors commit."""
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
 LOCAL_ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = 20_000
-"""Open holds kept in memory by a process, some 80 KiB each (bench/RESULTS.md): 1.7 GB when it is full.
+"""Running workflows cached by a process, about 80 KiB each (bench/RESULTS.md): 1.7 GB when the cache is full.
 
-A hold beyond that is replayed from its history when it is heard of.
+A workflow that is not cached is replayed from its history for its next task.
 """
 
 
@@ -70,10 +73,10 @@ def make_worker(
     cached_workflows: int | None = None,
     build_id: str = "",
 ) -> Worker:
-    """Make the worker of a process.
+    """Create the worker of a process.
 
-    Workflows run outside the sandbox unless a runner is given: it costs more than the workflow itself, and the
-    replayed histories in the tests guard determinism. The tests run inside it.
+    Workflows run outside the sandbox unless a runner is given: the sandbox costs more CPU than the workflow. The tests
+    use the sandbox and replay histories, which verifies determinism.
     """
     return Worker(
         client,
@@ -100,7 +103,7 @@ def make_worker(
         max_concurrent_local_activities=LOCAL_ACTIVITY_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
         nonsticky_to_sticky_poll_ratio=NONSTICKY_POLL_RATIO,
-        # After a worker died its holds go to another one after this time: callers wait 5 s at most.
+        # How long the holds of a worker that died wait before another takes them; callers wait 5 s by default.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
         deployment_config=deployment_config(build_id),
@@ -108,14 +111,14 @@ def make_worker(
 
 
 async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
-    """Run one worker until SIGTERM or SIGINT."""
+    """Run one worker until SIGTERM or SIGINT, or until its supervisor ends."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _stop_with_the_supervisor(loop, stop)
+    _stop_when_supervisor_ends(loop, stop)
     tracing = start_tracing(settings, "holdfast-worker")
-    client = await _connect_patiently(settings, stop, sdk_metrics_port, tracing)
+    client = await _connect_with_retries(settings, stop, sdk_metrics_port, tracing)
     if client is None:
         return
     telemetry = Telemetry()
@@ -134,13 +137,13 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
             await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
             log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
-            log.info("worker stops, finishing what it has begun")
+            log.info("worker is stopping; running tasks will finish")
     finally:
         await engine.dispose()
 
 
-def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when the supervisor ends: one that is killed outright cannot tell its processes to."""
+def _stop_when_supervisor_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Set `stop` when the supervisor process ends: a supervisor that is killed cannot signal its workers."""
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
         return
@@ -152,49 +155,49 @@ def _stop_with_the_supervisor(loop: asyncio.AbstractEventLoop, stop: asyncio.Eve
     loop.add_reader(supervisor.sentinel, ended)
 
 
-async def _connect_patiently(
+async def _connect_with_retries(
     settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: ProcessTracing
 ) -> Client | None:
-    runtime = measured_runtime(sdk_metrics_port)
+    """Connect to Temporal, retrying every 2 s; None if `stop` is set first."""
+    runtime = runtime_with_metrics(sdk_metrics_port)
     log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
             return await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
         except RuntimeError as error:
-            log.warning("Temporal is out of reach, trying again in 2 s", problem=str(error).splitlines()[0])
-        try:
+            log.warning("cannot connect to Temporal; retrying in 2 s", problem=str(error).splitlines()[0])
+        with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=2)
-        except TimeoutError:
-            continue
     return None
 
 
-def _work(settings: Settings, sdk_metrics_port: int) -> NoReturn:
+def _run_process(settings: Settings, sdk_metrics_port: int) -> NoReturn:
+    """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
-    # All is finished. The SDK's own threads may still call into the interpreter while it is taken down, which aborts
-    # the process (seen once in some twenty stops under load): it ends without.
+    # All work is finished. A normal exit can abort the process (seen once in some twenty exits under load): threads of
+    # the SDK may call into the interpreter while it shuts down.
     sys.stdout.flush()
     os._exit(0)
 
 
-def _supervise(settings: Settings, processes: int, metrics: tuple[str, int]) -> int:
-    """Run several worker processes; one that dies is started again, and all stop with this one."""
+def _supervise(settings: Settings, options: WorkerSettings) -> None:
+    """Run several worker processes until SIGTERM or SIGINT, restarting those that die."""
     log = structlog.get_logger("worker")
     context = multiprocessing.get_context("spawn")
     stopping = False
 
     with tempfile.TemporaryDirectory(prefix="holdfast-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        ports = [free_metrics_port() for _ in range(processes)]
+        ports = [free_metrics_port() for _ in range(options.processes)]
 
         def start(index: int) -> BaseProcess:
-            process = context.Process(target=_work, args=(settings, ports[index]), daemon=True)
+            process = context.Process(target=_run_process, args=(settings, ports[index]), daemon=True)
             process.start()
             return process
 
-        children = [start(index) for index in range(processes)]
+        children = [start(index) for index in range(options.processes)]
 
         def stop(*_: object) -> None:
             nonlocal stopping
@@ -207,53 +210,50 @@ def _supervise(settings: Settings, processes: int, metrics: tuple[str, int]) -> 
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         registry.register(SdkMetrics(ports))
-        start_http_server(metrics[1], metrics[0], registry=registry)
-        log.info("worker processes started", processes=processes, metrics_port=metrics[1])
+        start_http_server(options.metrics_port, options.metrics_host, registry=registry)
+        log.info("worker processes started", processes=options.processes, metrics_port=options.metrics_port)
         while not stopping:
-            multiprocessing.connection.wait([child.sentinel for child in children], timeout=1)
+            connection.wait([child.sentinel for child in children], timeout=1)
             for index, child in enumerate(children):
                 if not stopping and child.exitcode is not None:
                     log.error("a worker process died and is started again", process=index, exit_code=child.exitcode)
                     children[index] = start(index)
         for child in children:
             child.join(SHUTDOWN_GRACE.total_seconds() + 5)
-    return 0
+
+
+def read_options(arguments: Sequence[str] | None = None) -> WorkerSettings:
+    """Return the command-line options, each else from its environment variable. Raises SettingsError."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description="Run Holdfast's workflows and activities.")
+    for option, field in {
+        "--processes": "processes",
+        "--metrics-port": "metrics_port",
+        "--metrics-host": "metrics_host",
+    }.items():
+        setting = WorkerSettings.model_fields[field]
+        text = f"{setting.description} Environment variable: {setting.alias}. Default: {setting.default}."
+        parser.add_argument(option, dest=str(setting.alias), help=text)
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    return WorkerSettings.read({**os.environ, **given})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the worker as the command line and the environment say; the exit code is the process's."""
-    parser = argparse.ArgumentParser(prog="python -m worker", description="Run Holdfast's workflows and activities.")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=int(os.environ.get("HOLDFAST_WORKER_PROCESSES", "1")),
-        help="worker processes (HOLDFAST_WORKER_PROCESSES, default 1); workflow tasks are bound to one core each",
-    )
-    parser.add_argument(
-        "--metrics-port",
-        type=int,
-        default=int(os.environ.get("HOLDFAST_WORKER_METRICS_PORT", "9464")),
-        help="where /metrics is served (HOLDFAST_WORKER_METRICS_PORT, default 9464)",
-    )
-    parser.add_argument(
-        "--metrics-host",
-        default=os.environ.get("HOLDFAST_WORKER_METRICS_HOST", "0.0.0.0"),  # noqa: S104 - scraped from elsewhere
-        help="the address that /metrics listens on (HOLDFAST_WORKER_METRICS_HOST, default all)",
-    )
-    options = parser.parse_args(arguments)
+    """Run the worker and return the exit code of the process: 2 if a setting is invalid."""
     try:
+        options = read_options(arguments)
         settings = Settings.read()
         connect_config(settings.temporal_api_key)
-    except (SettingsError, TemporalSettingsError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - logging is not set up yet
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - logging is not configured yet
         return 2
     configure_logging(settings.log_format)
     if options.processes > 1:
-        return _supervise(settings, options.processes, (options.metrics_host, options.metrics_port))
+        _supervise(settings, options)
+        return 0
     sdk_metrics_port = free_metrics_port()
     REGISTRY.register(SdkMetrics([sdk_metrics_port]))
     start_http_server(options.metrics_port, options.metrics_host)
-    _work(settings, sdk_metrics_port)
+    _run_process(settings, sdk_metrics_port)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
-from core.settings import LatePaymentPolicy
+from core.payment_settings import LatePaymentPolicy
 from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
 from inventory.hold_payments import attach_payment, claim_late_payment
 from inventory.holds import move_deadline

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, exc
 from sqlalchemy.pool import NullPool
 
 import migrations
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 from migrations.adoption import AdoptionRefusedError, adopt
 
 TABLE_LOCK_MS = 1500

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from core.settings import Settings, SettingsError
-from core.temporal import SHUTDOWN_GRACE, TemporalSettingsError, connect_config
+from core.setting_errors import SettingsError
+from core.settings import Settings
+from core.temporal import SHUTDOWN_GRACE, connect_config
 
 
 def api_command(
@@ -29,7 +30,7 @@ def serve(host: str, port: int, workers: int) -> int:
         settings = Settings.read()
         settings.require_tokens()
         connect_config(settings.temporal_api_key)
-    except (SettingsError, TemporalSettingsError) as error:
+    except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     with ExitStack() as stack:

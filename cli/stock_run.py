@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.validation_messages import field_problems
 from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 from inventory.adjustments import AboveLimitError, KeyUsedError, StockBelowZeroError, UnknownItemsError
 from inventory.counts import CountBelowHeldError
 from inventory.stock_file import InvalidFileError

@@ -12,8 +12,9 @@ from temporalio.client import Client
 from cli.installation import running_stack
 from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine
 from core.secret_files import is_set
-from core.settings import Settings, SettingsError
-from core.temporal import TemporalSettingsError, connect
+from core.setting_errors import SettingsError
+from core.settings import Settings
+from core.temporal import connect
 
 CONNECTIONS = 4
 
@@ -69,6 +70,6 @@ def finish(command: str, work: Coroutine[Any, Any, int]) -> NoReturn:
 
     try:
         code = asyncio.run(work)
-    except (TargetError, TemporalSettingsError, DatabaseBusyError, DatabaseUnavailableError) as error:
+    except (TargetError, SettingsError, DatabaseBusyError, DatabaseUnavailableError) as error:
         fail(command, str(error))
     raise typer.Exit(code)

@@ -1,106 +1,129 @@
-"""Who is told of low stock and of what happens to holds: the settings, and what is refused of them."""
+"""The settings of low-stock alerts and hold events: who receives them, and the secrets that sign them."""
 
 import base64
 import binascii
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from core.environment_settings import Allowed, EnvironmentSettings
+from core.setting_errors import SettingConflictError
+from core.setting_values import MAX_SECRETS, split_list, split_secrets, split_url
 
 _SECRET_BYTES = range(24, 65)
-"""What Standard Webhooks allows."""
-_MAKE = "make one with: openssl rand -base64 32"
+"""Allowed by Standard Webhooks."""
+_GENERATE = "generate one with: openssl rand -base64 32"
+
+_URL = Allowed("`https://…`, `http://…`")
+_SIGNING_SECRETS = Allowed("24 to 64 bytes in base64, with or without `whsec_`; at most two, comma-separated")
 
 
-def _parts(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+class AlertSettings(EnvironmentSettings):
+    """Alerts and events are off unless set."""
 
-
-def checked_url(value: str, *schemes: str) -> SplitResult:
-    """Return the URL in its parts. Raises ValueError unless it is complete and has one of the schemes."""
-    try:
-        url = urlsplit(value)
-        complete = url.hostname and (url.port is None or url.port > 0)
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if url.scheme not in schemes or not complete or not value.isprintable() or " " in value:
-        raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-    return url
-
-
-class AlertSettings(BaseModel):
-    """All of them are off unless set."""
-
-    alert_recipients: tuple[str, ...] = Field(default=(), alias="STOCK_ALERT_RECIPIENT")
-    alert_sender: str = Field(default="holdfast@localhost", alias="STOCK_ALERT_SENDER")
-    smtp_url: SecretStr = Field(default=SecretStr(""), alias="SMTP_URL")
-    """`smtp://user:password@host:port`, or `smtps://` for TLS from the first byte."""
-    alert_url: str = Field(default="", alias="STOCK_ALERT_WEBHOOK_URL")
-    alert_secrets: tuple[SecretStr, ...] = Field(default=(), alias="STOCK_ALERT_WEBHOOK_SECRET")
-    events_url: str = Field(default="", alias="HOLD_EVENTS_WEBHOOK_URL")
-    events_secrets: tuple[SecretStr, ...] = Field(default=(), alias="HOLD_EVENTS_WEBHOOK_SECRET")
-    temporal_ui_url: str = Field(default="", alias="TEMPORAL_UI_URL")
+    alert_recipients: Annotated[tuple[str, ...], Allowed("addresses, comma-separated")] = Field(
+        default=(),
+        alias="STOCK_ALERT_RECIPIENT",
+        description="Recipients of an e-mail when an item's stock falls to its `lowStockThreshold` or below, at most "
+        "once in 24 hours for each item. Needs `SMTP_URL`; without it, the worker logs a warning.",
+    )
+    alert_sender: Annotated[str, Allowed("an address")] = Field(
+        default="holdfast@localhost",
+        alias="STOCK_ALERT_SENDER",
+        description="The sender of these e-mails. Mail servers on the Internet require an address of your domain.",
+    )
+    smtp_url: Annotated[SecretStr, Allowed("`smtp://user:password@host:port`, `smtps://…`")] = Field(
+        default=SecretStr(""),
+        alias="SMTP_URL",
+        description="The mail server. `smtps` uses TLS from the first byte; `smtp` uses STARTTLS if the server offers "
+        "it, and requires it before it sends a password to another machine. Default ports: 465 for `smtps`, 587 with a "
+        "password, otherwise 25. In user and password, write characters other than letters and digits as %XX.",
+    )
+    alert_url: Annotated[str, _URL] = Field(
+        default="",
+        alias="STOCK_ALERT_WEBHOOK_URL",
+        description="Receives a signed POST `stock.low` for each alert.",
+    )
+    alert_secrets: Annotated[tuple[SecretStr, ...], _SIGNING_SECRETS] = Field(
+        default=(),
+        alias="STOCK_ALERT_WEBHOOK_SECRET",
+        description="Signs these POSTs. Required with `STOCK_ALERT_WEBHOOK_URL`; two during a rotation.",
+    )
+    events_url: Annotated[str, _URL] = Field(
+        default="",
+        alias="HOLD_EVENTS_WEBHOOK_URL",
+        description="Receives signed [events](events.md) of every hold.",
+    )
+    events_secrets: Annotated[tuple[SecretStr, ...], _SIGNING_SECRETS] = Field(
+        default=(),
+        alias="HOLD_EVENTS_WEBHOOK_SECRET",
+        description="Signs these events. Required with `HOLD_EVENTS_WEBHOOK_URL`; two during a rotation.",
+    )
+    temporal_ui_url: Annotated[str, _URL] = Field(
+        default="",
+        alias="TEMPORAL_UI_URL",
+        description="The Temporal UI to which `holdfast holds show` links. Without it: that of a running "
+        "`holdfast up`, else `http://localhost:8233`.",
+    )
 
     @field_validator("alert_recipients", mode="before")
     @classmethod
-    def _addresses(cls, value: object) -> object:
-        addresses = _parts(value)
+    def _check_recipients(cls, value: object) -> object:
+        addresses = split_list(value)
         for address in addresses if isinstance(addresses, tuple) else ():
-            _require_address(address)
+            _check_address(address)
         return addresses
 
     @field_validator("alert_sender")
     @classmethod
-    def _address(cls, value: str) -> str:
-        _require_address(value)
+    def _check_sender(cls, value: str) -> str:
+        _check_address(value)
         return value
 
     @field_validator("smtp_url")
     @classmethod
-    def _smtp(cls, value: SecretStr) -> SecretStr:
+    def _check_smtp_url(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
-            checked_url(value.get_secret_value(), "smtp", "smtps")
+            split_url(value.get_secret_value(), "smtp", "smtps")
         return value
 
     @field_validator("alert_url", "events_url", "temporal_ui_url")
     @classmethod
-    def _http(cls, value: str) -> str:
+    def _check_http_url(cls, value: str) -> str:
         if value:
-            checked_url(value, "https", "http")
+            split_url(value, "https", "http")
         return value
 
     @field_validator("alert_secrets", "events_secrets", mode="before")
     @classmethod
-    def _secrets(cls, value: object) -> object:
-        secrets = _parts(value)
-        for secret in secrets if isinstance(secrets, tuple) else ():
-            text = secret.get_secret_value() if isinstance(secret, SecretStr) else str(secret)
+    def _check_signing_secrets(cls, value: object) -> object:
+        secrets = split_secrets(value)
+        for secret in secrets:
             try:
-                length = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+                length = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
             except (binascii.Error, ValueError):
-                raise ValueError(f"is not base64; {_MAKE}") from None
+                raise ValueError(f"is not base64; {_GENERATE}") from None
             if length not in _SECRET_BYTES:
-                raise ValueError(f"must be 24 to 64 bytes in base64, and is {length}; {_MAKE}")
-        if isinstance(secrets, tuple) and len(secrets) > 2:  # noqa: PLR2004 - the present one and the next
-            raise ValueError("lists more than two; at most two, comma-separated, while one replaces the other")
-        return secrets
+                raise ValueError(f"must be 24 to 64 bytes in base64, and is {length}; {_GENERATE}")
+        if len(secrets) > MAX_SECRETS:
+            raise ValueError("lists more than two; at most two are allowed, comma-separated, during a rotation")
+        return tuple(secrets)
 
     @model_validator(mode="after")
-    def _signed(self) -> Self:
-        for name, url, secrets in (
-            ("STOCK_ALERT_WEBHOOK", self.alert_url, self.alert_secrets),
-            ("HOLD_EVENTS_WEBHOOK", self.events_url, self.events_secrets),
+    def _require_signing_secrets(self) -> Self:
+        for url, secrets, prefix in (
+            (self.alert_url, self.alert_secrets, "STOCK_ALERT_WEBHOOK"),
+            (self.events_url, self.events_secrets, "HOLD_EVENTS_WEBHOOK"),
         ):
             if url and not secrets:
-                raise ValueError(f"{name}_SECRET: is not set, and must be where {name}_URL is; {_MAKE}")
+                reason = f"is not set, and is required with {prefix}_URL; {_GENERATE}"
+                raise SettingConflictError(f"{prefix}_SECRET", reason, f"{prefix}_URL")
         return self
 
 
-def _require_address(address: str) -> None:
+def _check_address(address: str) -> None:
     try:
         parsed = Address(addr_spec=address)
     except (HeaderParseError, ValueError, IndexError):

@@ -1,48 +1,48 @@
-"""Secrets from files: `NAME_FILE` names a file that has the value of `NAME`, as containers hand secrets over."""
+"""Secrets from files: `NAME_FILE` is the path of a file with the value of `NAME`, as container platforms mount them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-
-class SecretFileError(Exception):
-    """A secret's file cannot be taken. The message has one line for each secret at fault, and no secret."""
+from core.setting_errors import SettingProblem, SettingsError
 
 
-def from_files(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Return the environment with each secret of those names read from its file, where it has one.
+def with_secret_files(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return the environment with each named secret read from its file, where one is set.
 
-    Line ends after the secret are taken off. Raises SecretFileError where both variables are set, or the file cannot
-    be read, is empty or is not text.
+    Trailing line breaks are removed. Raises SettingsError if both variables are set, or a file cannot be read, is empty
+    or is not UTF-8.
     """
-    given = dict(environment)
-    faults = []
+    complete = dict(environment)
+    problems = []
     for name in names:
-        path = given.pop(f"{name}_FILE", "")
-        if path and given.get(name):
-            faults.append(f"{name}: is set, and {name}_FILE too; take one of them out")
+        path = complete.pop(f"{name}_FILE", "")
+        if path and complete.get(name):
+            reason = f"is set, and so is {name}_FILE; set only one of them"
+            problems.append(SettingProblem(name, reason, (f"{name}_FILE",)))
         elif path:
             try:
-                given[name] = _content(path)
+                complete[name] = _read(path)
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
-                # What is no absolute path may be the secret itself, put into the wrong variable.
-                named = f"names {path}, which cannot" if Path(path).is_absolute() else "names no file that can"
-                faults.append(f"{name}: {name}_FILE {named} be used: {why}")
-    if faults:
-        raise SecretFileError("\n".join(faults))
-    return given
+                # A relative path may be the secret itself, set in the wrong variable.
+                file = f"names {path}, which cannot" if Path(path).is_absolute() else "names no file that can"
+                reason = f"{name}_FILE {file} be used: {why}"
+                problems.append(SettingProblem(name, reason, (f"{name}_FILE",)))
+    if problems:
+        raise SettingsError(*problems)
+    return complete
 
 
-def _content(path: str) -> str:
+def _read(path: str) -> str:
     try:
         content = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError("it is not text") from None
+        raise ValueError("it is not UTF-8 text") from None
     if not content.strip():
         raise ValueError("it is empty")
     return content
 
 
 def is_set(environment: Mapping[str, str], name: str) -> bool:
-    """Whether the environment has the secret, in itself or by a file."""
+    """Whether the secret is set, in its own variable or by a file."""
     return bool(environment.get(name) or environment.get(f"{name}_FILE"))

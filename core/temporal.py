@@ -1,4 +1,4 @@
-"""How a process of ours reaches Temporal. Not deterministic code: no workflow imports this."""
+"""Connects to Temporal. No workflow imports this."""
 
 import os
 from collections.abc import Mapping
@@ -12,17 +12,20 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, TLSConfig
 
 from core.data_converter import data_converter
+from core.setting_errors import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 SHUTDOWN_GRACE = timedelta(seconds=20)
-"""How long a process that is told to stop may finish what it has begun."""
+"""How long a process that is stopping may take to finish the work it has begun."""
 
-# A caller waits INVENTORY_REQUEST_TIMEOUT_MS at most: what is out of reach for 1.5 s is answered 503 meanwhile.
+# Ends before INVENTORY_REQUEST_TIMEOUT_MS (default 5 s), so that an unreachable server is answered with 503.
 _RETRY = RetryConfig(
     initial_interval_millis=50, multiplier=2.0, max_interval_millis=500, max_elapsed_time_millis=1500, max_retries=6
 )
+
+_ANY_VARIABLE = "TEMPORAL_*"
 
 _LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 _HISTOGRAMS = (
@@ -36,32 +39,29 @@ _HISTOGRAMS = (
 )
 
 
-class TemporalSettingsError(Exception):
-    """TEMPORAL_* do not say how to connect. The message names what is at fault."""
-
-
 def connect_config(api_key: SecretStr | None, environment: Mapping[str, str] | None = None) -> ClientConnectConfig:
-    """Return what TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_TLS* say, and the key; an empty one is not set.
+    """Return the connection options: API key, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_TLS*.
 
-    They are the process's, or those of the environment given instead of it. Raises TemporalSettingsError.
+    The variables are those of the process unless others are given; an empty one counts as unset. Raises SettingsError.
     """
-    everything = os.environ if environment is None else environment
-    given = {name: value for name, value in everything.items() if name.startswith("TEMPORAL_") and value}
+    variables = os.environ if environment is None else environment
+    given = {name: value for name, value in variables.items() if name.startswith("TEMPORAL_") and value}
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=given)
     except OSError as error:
-        named = [name for name, value in given.items() if value == str(error.filename)] or ["Temporal's configuration"]
-        raise TemporalSettingsError(f"{named[0]}: cannot read {error.filename}: {error.strerror}") from None
+        names = [name for name, value in given.items() if value == str(error.filename)] or [_ANY_VARIABLE]
+        raise SettingsError(SettingProblem(names[0], f"cannot read {error.filename}: {error.strerror}")) from None
     except RuntimeError as error:
-        raise TemporalSettingsError(f"Temporal's configuration: {error}") from None
+        raise SettingsError(SettingProblem(_ANY_VARIABLE, str(error))) from None
     config.setdefault("target_host", "localhost:7233")
     if api_key is not None:
         config["api_key"] = api_key.get_secret_value()
         config.setdefault("tls", True)
     tls = config.get("tls")
     if isinstance(tls, TLSConfig) and bool(tls.client_cert) != bool(tls.client_private_key):
-        pair = "TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH"
-        raise TemporalSettingsError(f"{pair}: one is set, and must be both or neither")
+        pair = ("TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH")
+        missing, present = pair if tls.client_private_key else reversed(pair)
+        raise SettingsError(SettingProblem(missing, f"is not set, and is required with {present}", (present,)))
     return config
 
 
@@ -73,10 +73,10 @@ async def connect(
     environment: Mapping[str, str] | None = None,
     tracer_provider: "TracerProvider | None" = None,
 ) -> Client:
-    """Connect as `connect_config` says. With `lazy`, the connection is made by the first call.
+    """Connect with the options of `connect_config`. With `lazy`, the first call makes the connection.
 
-    With a tracer provider, the client's calls are traced, and so is what its workers do.
-    Raises TemporalSettingsError, and RuntimeError where the server is out of reach or not the one that is trusted.
+    With a tracer provider, the calls of the client and the work of its workers are traced. Raises SettingsError, and
+    RuntimeError if the server cannot be reached or TLS fails.
     """
     interceptors: list[Interceptor] = []
     if tracer_provider is not None:
@@ -90,13 +90,13 @@ async def connect(
         runtime=runtime,
         interceptors=interceptors,
         retry_config=_RETRY,
-        # Messages of a hold are 1 KiB or so: to pack them costs each process, Temporal too, more than to send them.
+        # A hold's messages are about 1 KiB: compressing them costs clients and server more CPU than sending them.
         grpc_compression=GrpcCompression.NONE,
     )
 
 
-def measured_runtime(port: int) -> Runtime:
-    """Return a runtime of the SDK that serves its metrics on the port of 127.0.0.1."""
+def runtime_with_metrics(port: int) -> Runtime:
+    """Return a runtime of the SDK that serves its metrics on 127.0.0.1 at the port."""
     return Runtime(
         telemetry=TelemetryConfig(
             metrics=PrometheusConfig(

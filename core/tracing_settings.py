@@ -1,17 +1,29 @@
 """The settings that turn tracing on."""
 
-from pydantic import BaseModel, Field, field_validator
+from typing import Annotated
 
-from core.alert_settings import checked_url
+from pydantic import Field, field_validator
+
+from core.environment_settings import Allowed, EnvironmentSettings
+from core.setting_values import split_url
+
+_URL = Allowed("`http://…`, `https://…`")
 
 
-class TracingSettings(BaseModel):
+class TracingSettings(EnvironmentSettings):
     """Where spans are sent. OpenTelemetry's library reads its other variables itself."""
 
-    otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    """A collector's base address for OTLP over HTTP; spans are posted to `/v1/traces` below it."""
-    otlp_traces_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    """The whole address for spans, where it is another."""
+    otlp_endpoint: Annotated[str, _URL] = Field(
+        default="",
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="The base URL of an OTLP/HTTP collector, usually with port 4318. Spans are posted to `/v1/traces` "
+        "below it.",
+    )
+    otlp_traces_endpoint: Annotated[str, _URL] = Field(
+        default="",
+        alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        description="The complete URL to which spans are posted. Overrides the base URL.",
+    )
 
     @property
     def spans_url(self) -> str:
@@ -23,5 +35,5 @@ class TracingSettings(BaseModel):
     @classmethod
     def _check_url(cls, value: str) -> str:
         if value:
-            checked_url(value, "http", "https")
+            split_url(value, "http", "https")
         return value

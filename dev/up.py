@@ -9,7 +9,8 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from core.secret_files import SecretFileError, from_files
+from core.secret_files import with_secret_files
+from core.setting_errors import SettingsError
 from core.settings import Settings
 from dev.demo import SHOP, DemoError, first_hold, pay_link
 from dev.interrupt import Interrupt, StopRequestedError
@@ -34,11 +35,11 @@ def up(home: Path, *, reset: bool = False) -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with Interrupt() as interrupt, opened(home) as state:
-            _run(state, from_files(os.environ, Settings.secrets()), interrupt, console, reset=reset)
+            _run(state, with_secret_files(os.environ, Settings.secrets()), interrupt, console, reset=reset)
     except StopRequestedError:
         console.print("Stopped.")
         return 0
-    except (EmbeddedError, SecretFileError, OSError, psycopg.Error) as error:
+    except (EmbeddedError, SettingsError, OSError, psycopg.Error) as error:
         complaints = Console(stderr=True, highlight=False, soft_wrap=True)
         complaints.print(f"holdfast up: {' '.join(str(error).split())}", markup=False)
         for line in getattr(error, "trail", ()):

@@ -1,56 +1,57 @@
-"""The doctor on the environment: each setting by its name, secrets masked, and what is left over from before."""
+"""The doctor's checks of the settings: each by its name, with secrets masked, and leftovers of the predecessor."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from cli.doctor.lines import Line, fault, ok
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingProblem, SettingsError
+from core.settings import Settings
 
 AREA = "settings"
-_VARIABLE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b")
 _UNKNOWN_DATABASE = "postgresql://127.0.0.1:1/unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The environment as the checks use it."""
+    """The environment variables, and the settings that could be read from them."""
 
     variables: Mapping[str, str]
     settings: Settings
-    """Without the values that were refused; those have their default here."""
+    """Refused variables have their default here."""
     refused: Mapping[str, str]
-    """Why, by the variable's name."""
+    """The reason, by the variable's name."""
 
     @property
     def database_known(self) -> bool:
-        """Whether DATABASE_URL is one that can be tried."""
+        """Whether DATABASE_URL is valid."""
         return "DATABASE_URL" not in self.refused
 
 
 def read(variables: Mapping[str, str]) -> Environment:
-    """Read the settings, going on without those that are refused."""
+    """Read the settings, without the variables that are refused."""
     refused: dict[str, str] = {}
-    taken = dict(variables)
+    remaining = dict(variables)
     while True:
         try:
-            return Environment(variables, Settings.read(taken), refused)
+            return Environment(variables, Settings.read(remaining), refused)
         except SettingsError as error:
-            complaints = [line.partition(": ")[::2] for line in str(error).splitlines()]
-        refused = dict(complaints) | refused  # what was found first is the cause
-        before = dict(taken)
-        for name, why in complaints:
-            if taken.pop(name, None) is None and taken.pop(f"{name}_FILE", None) is None:
-                # it is missing, or its default does not fit another
-                for other in _VARIABLE.findall(why):
-                    taken.pop(other, None)
+            problems = error.problems
+        for problem in problems:
+            refused.setdefault(problem.variable, problem.reason)  # the first problem of a variable is the cause
+            for name in _at_fault(problem, remaining):
+                del remaining[name]
         if "DATABASE_URL" in refused:
-            taken = {**taken, "DATABASE_URL": _UNKNOWN_DATABASE, "DATABASE_URL_FILE": ""}
-        if taken == before:
-            taken = {"DATABASE_URL": _UNKNOWN_DATABASE}  # no value that is left is at fault by itself
+            remaining = {**remaining, "DATABASE_URL": _UNKNOWN_DATABASE, "DATABASE_URL_FILE": ""}
+
+
+def _at_fault(problem: SettingProblem, variables: Mapping[str, str]) -> Collection[str]:
+    """Return which of the variables to leave out: the problem's own, else those that conflict with its default."""
+    own = (problem.variable, f"{problem.variable}_FILE")
+    return [name for name in own if name in variables][:1] or [name for name in problem.related if name in variables]
 
 
 def setting_lines(environment: Environment) -> Iterator[Line]:

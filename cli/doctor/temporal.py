@@ -20,7 +20,8 @@ from cli.doctor.lines import Check, Line, carried_out, fault, first_line, not_ap
 from cli.doctor.schedule import schedule_line
 from cli.doctor.temporal_clock import temporal_clock_line
 from cli.doctor.workers import worker_lines
-from core.temporal import TemporalSettingsError, connect
+from core.setting_errors import SettingsError
+from core.temporal import connect
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
@@ -55,7 +56,7 @@ async def temporal_lines(
     try:
         client = await connect(api_key, environment=environment)
         system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
-    except (RuntimeError, RPCError, TemporalSettingsError) as error:
+    except (RuntimeError, RPCError, SettingsError) as error:
         address = environment.get("TEMPORAL_ADDRESS") or "localhost:7233"
         why = "Temporal is not reached"
         return [

@@ -17,7 +17,8 @@ from cli.installation import api_origin, installation
 from cli.report.judgement import Figure, Issue, figures, issues, suggested_ttl
 from cli.report.measurements import Measurements, NoMeasurementsError, from_api, from_prometheus
 from cli.report.records import Records, read_records
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _REJECTED_SHOWN = 10

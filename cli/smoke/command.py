@@ -16,7 +16,8 @@ from cli.installation import api_origin, installation
 from cli.smoke.shop import Access
 from cli.smoke.steps import Notes
 from cli.smoke.story import smoke
-from core.secret_files import SecretFileError, from_files
+from core.secret_files import with_secret_files
+from core.setting_errors import SettingsError
 
 
 class NoAccessError(Exception):
@@ -30,8 +31,8 @@ def access_from(variables: Mapping[str, str]) -> Access:
         raise NoAccessError("INVENTORY_AUTHORITY_URL is not set, no --url given, and no `holdfast up` runs here")
     names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET")
     try:
-        given = from_files(variables, names)
-    except SecretFileError as error:
+        given = with_secret_files(variables, names)
+    except SettingsError as error:
         raise NoAccessError(str(error)) from None
     authority, admin, secret = (given.get(name, "").partition(",")[0].strip() for name in names)
     if not admin:

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from core.database import fetch
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, client, neighbour, refused
 from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
 

@@ -17,7 +17,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from activities.alerts import low_stock_mail
 from activities.mail import send
 from activities.signing import signed
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 from tests.receivers import NEXT_SECRET, SECRET, Mailbox, mailbox
 from workflows.deliveries import Event, Fall, LowStock
 
@@ -118,29 +119,34 @@ async def hanging_up() -> AsyncIterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value"),
     [
-        ("STOCK_ALERT_RECIPIENT", "nobody", "is not an e-mail address"),
-        ("STOCK_ALERT_RECIPIENT", "a@example.com\nBcc: b@example.com", "is not an e-mail address"),
-        ("STOCK_ALERT_SENDER", "", "is not an e-mail address"),
-        ("SMTP_URL", "mail.example.com:25", "must be a URL that begins with smtp:// or smtps://"),
-        ("SMTP_URL", "smtp://", "must be a URL"),
-        ("SMTP_URL", "smtp://ann:pa55word@mail:99999", "is not a URL"),
-        ("HOLD_EVENTS_WEBHOOK_URL", "ftp://x", "must be a URL that begins with https:// or http://"),
-        ("HOLD_EVENTS_WEBHOOK_URL", "https://shop.example/hooks", "HOLD_EVENTS_WEBHOOK_SECRET: is not set"),
-        ("STOCK_ALERT_WEBHOOK_URL", "https://shop.example/hooks", "STOCK_ALERT_WEBHOOK_SECRET: is not set"),
-        ("HOLD_EVENTS_WEBHOOK_SECRET", "pa55word", "must be 24 to 64 bytes in base64"),
-        ("HOLD_EVENTS_WEBHOOK_SECRET", "pa55word!", "is not base64"),
-        ("HOLD_EVENTS_WEBHOOK_SECRET", f"{SECRET},{SECRET},{SECRET}", "lists more than two"),
-        ("TEMPORAL_UI_URL", "javascript:alert(1)", "must be a URL"),
+        ("STOCK_ALERT_RECIPIENT", "nobody"),
+        ("STOCK_ALERT_RECIPIENT", "a@example.com\nBcc: b@example.com"),
+        ("STOCK_ALERT_SENDER", ""),
+        ("SMTP_URL", "mail.example.com:25"),
+        ("SMTP_URL", "smtp://"),
+        ("SMTP_URL", "smtp://ann:pa55word@mail:99999"),
+        ("HOLD_EVENTS_WEBHOOK_URL", "ftp://x"),
+        ("HOLD_EVENTS_WEBHOOK_SECRET", "pa55word"),
+        ("HOLD_EVENTS_WEBHOOK_SECRET", "pa55word!"),
+        ("HOLD_EVENTS_WEBHOOK_SECRET", f"{SECRET},{SECRET},{SECRET}"),
+        ("TEMPORAL_UI_URL", "javascript:alert(1)"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name_and_without_its_secret(name: str, value: str, said: str) -> None:
+def test_an_invalid_setting_is_refused_by_name_and_without_its_secret(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read(**{name: value})
-    assert said in str(refused.value)
-    assert name.removesuffix("_URL") in str(refused.value)
+    assert [problem.variable for problem in refused.value.problems] == [name]
     assert "pa55word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("prefix", ["HOLD_EVENTS", "STOCK_ALERT"])
+def test_a_webhook_needs_a_secret(prefix: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(**{f"{prefix}_WEBHOOK_URL": "https://shop.example/hooks"})
+    (problem,) = refused.value.problems
+    assert (problem.variable, problem.related) == (f"{prefix}_WEBHOOK_SECRET", (f"{prefix}_WEBHOOK_URL",))
 
 
 @pytest.mark.parametrize("make", [lambda: base64.b64encode(b"x" * 32).decode(), lambda: "ab" * 32])

@@ -1,27 +1,29 @@
-"""The environment: what is wrong is refused by name, with what is allowed."""
+"""Settings: invalid environment variables are refused by name."""
 
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.app import create_app
-from core.settings import Mode, Settings, SettingsError
+from core.setting_errors import SettingProblem, SettingsError
+from core.settings import Mode, Settings
+from worker import read_options
 
 URL = {"DATABASE_URL": "postgresql://ann:pa55word@db/shop"}
 TOKEN = "0123456789abcdef" * 4
 
 
-def refusal(**changes: str) -> str:
-    """Return the one line with which the environment is refused."""
+def problem(**changes: str) -> SettingProblem:
+    """Return the one problem of an environment with these variables."""
     with pytest.raises(SettingsError) as refused:
         Settings.read(URL | changes)
-    message = str(refused.value)
-    assert "\n" not in message
-    assert "pa55word" not in message
-    return message
+    (found,) = refused.value.problems
+    assert str(refused.value) == f"{found.variable}: {found.reason}"
+    assert "pa55word" not in found.reason
+    return found
 
 
-def test_what_is_not_set_has_its_default() -> None:
+def test_unset_variables_have_their_defaults() -> None:
     settings = Settings.read(URL)
     assert (settings.mode, settings.bypass, settings.backend) == (Mode.VALIDATE_ONLY, False, "postgres")
     assert (settings.ttl_seconds, settings.max_ttl_seconds) == (1200, 3600)
@@ -29,7 +31,7 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.authority_tokens == settings.admin_tokens == ()
 
 
-def test_spans_go_where_opentelemetrys_variables_say_and_nowhere_without_them() -> None:
+def test_spans_are_sent_where_the_opentelemetry_variables_say() -> None:
     base, whole = "http://collector:4318/", "https://traces.example.com/otlp"
     assert Settings.read(URL).spans_url == ""
     assert Settings.read({**URL, "OTEL_EXPORTER_OTLP_ENDPOINT": ""}).spans_url == ""
@@ -39,80 +41,87 @@ def test_spans_go_where_opentelemetrys_variables_say_and_nowhere_without_them() 
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "allowed"),
+    ("name", "value"),
     [
-        ("INVENTORY_MODE", "reserve", "validate_only, reserve_ttl"),
-        ("INVENTORY_MODE", "", "validate_only, reserve_ttl"),
-        ("INVENTORY_MODE", "RESERVE_TTL", "validate_only, reserve_ttl"),
-        ("INVENTORY_HOLD_TTL_SECONDS", "29", "30 to INVENTORY_HOLD_MAX_TTL_SECONDS"),
-        ("INVENTORY_HOLD_TTL_SECONDS", "20m", "30 to INVENTORY_HOLD_MAX_TTL_SECONDS"),
-        ("INVENTORY_HOLD_TTL_SECONDS", "3601", "30 to 3600"),
-        ("INVENTORY_HOLD_MAX_TTL_SECONDS", "29", "30 to 86400"),
-        ("INVENTORY_HOLD_MAX_TTL_SECONDS", "86401", "30 to 86400"),
-        ("SKIP_INVENTORY_VALIDATION", "maybe", "0, 1"),
-        ("SKIP_INVENTORY_VALIDATION", "", "0, 1"),
-        ("INVENTORY_LOCK_TIMEOUT_MS", "49", "50 to 4000"),
-        ("INVENTORY_LOCK_TIMEOUT_MS", "2s", "50 to 4000"),
-        ("INVENTORY_REQUEST_TIMEOUT_MS", "30001", "500 to 30000"),
-        ("INVENTORY_DATABASE_POOL_SIZE", "0", "1 to 64"),
-        ("HOLDFAST_LOG_FORMAT", "xml", "auto, json, text"),
-        ("INVENTORY_BACKEND", "mysql", "postgres"),
-        ("STRIPE_API_KEY", "pk_test_public", "sk_test_"),
-        ("STRIPE_WEBHOOK_SECRET", "secret", "whsec_"),
-        ("STRIPE_WEBHOOK_SECRET", "whsec_one,two", "whsec_"),
-        ("STRIPE_API_BASE", "localhost:8010", "a bare address"),
-        ("STRIPE_API_BASE", "http://localhost:8010/v1", "a bare address"),
-        ("LATE_PAYMENT_POLICY", "ignore", "reacquire_or_refund, refund, keep"),
-        ("PAYMENT_GRACE_SECONDS", "sepa_debit=14d", "in seconds"),
-        ("PAYMENT_GRACE_SECONDS", "sepa_debit=29", "30 to 5184000 seconds"),
-        ("PAYMENT_CLOSE_GRACE_SECONDS", "-1", "0 to 604800"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "must be a URL that begins with http:// or https://"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector:4317", "must be a URL that begins with http://"),
-        ("DATABASE_URL", "mysql://db/shop", "postgresql:// URL"),
-        ("DATABASE_URL", "", "postgresql:// URL"),
-        ("INVENTORY_AUTHORITY_TOKEN", "short", "openssl rand -hex 32"),
-        ("INVENTORY_ADMIN_TOKEN", "short", "openssl rand -hex 32"),
-        ("INVENTORY_ADMIN_TOKEN", "ä" * 40, "openssl rand -hex 32"),
-        ("INVENTORY_ADMIN_TOKEN", "a b" * 20, "openssl rand -hex 32"),
+        ("INVENTORY_MODE", "reserve"),
+        ("INVENTORY_MODE", ""),
+        ("INVENTORY_MODE", "RESERVE_TTL"),
+        ("INVENTORY_HOLD_TTL_SECONDS", "20m"),
+        ("SKIP_INVENTORY_VALIDATION", "maybe"),
+        ("SKIP_INVENTORY_VALIDATION", ""),
+        ("INVENTORY_LOCK_TIMEOUT_MS", "2s"),
+        ("HOLDFAST_LOG_FORMAT", "xml"),
+        ("INVENTORY_BACKEND", "mysql"),
+        ("STRIPE_API_KEY", "pk_test_public"),
+        ("STRIPE_WEBHOOK_SECRET", "secret"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_one,two"),
+        ("STRIPE_API_BASE", "localhost:8010"),
+        ("STRIPE_API_BASE", "http://localhost:8010/v1"),
+        ("LATE_PAYMENT_POLICY", "ignore"),
+        ("PAYMENT_GRACE_SECONDS", "sepa_debit=14d"),
+        ("PAYMENT_GRACE_SECONDS", "sepa_debit=29"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector:4317"),
+        ("DATABASE_URL", "mysql://db/shop"),
+        ("DATABASE_URL", ""),
+        ("INVENTORY_AUTHORITY_TOKEN", "short"),
+        ("INVENTORY_ADMIN_TOKEN", "short"),
+        ("INVENTORY_ADMIN_TOKEN", "ä" * 40),
+        ("INVENTORY_ADMIN_TOKEN", "a b" * 20),
+        ("HOLDFAST_WORKER_BUILD_ID", "a b"),
+        ("HOLDFAST_WORKER_BUILD_ID", "a" * 129),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
-    message = refusal(**{name: value})
-    assert message.startswith(f"{name}: ")
-    assert allowed in message
+def test_an_invalid_value_is_refused_by_its_name(name: str, value: str) -> None:
+    assert problem(**{name: value}).variable == name
 
 
-def test_a_ceiling_below_the_default_time_to_live_names_both() -> None:
-    message = refusal(INVENTORY_HOLD_MAX_TTL_SECONDS="600")
-    assert "INVENTORY_HOLD_TTL_SECONDS" in message
-    assert "INVENTORY_HOLD_MAX_TTL_SECONDS (600)" in message
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest"),
+    [
+        ("INVENTORY_HOLD_TTL_SECONDS", 30, 3600),
+        ("INVENTORY_HOLD_MAX_TTL_SECONDS", 1200, 86_400),
+        ("INVENTORY_LOCK_TIMEOUT_MS", 50, 4000),
+        ("INVENTORY_REQUEST_TIMEOUT_MS", 500, 30_000),
+        ("INVENTORY_DATABASE_POOL_SIZE", 1, 64),
+        ("PAYMENT_CLOSE_GRACE_SECONDS", 0, 604_800),
+    ],
+)
+def test_the_bounds_of_a_number_are_allowed(name: str, lowest: int, highest: int) -> None:
+    for value in (lowest, highest):
+        Settings.read(URL | {name: str(value)})
+    for value in (lowest - 1, highest + 1):
+        problem(**{name: str(value)})
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_a_maximum_below_the_default_lifetime_is_a_problem_of_both() -> None:
+    found = problem(INVENTORY_HOLD_MAX_TTL_SECONDS="600")
+    assert (found.variable, found.related) == ("INVENTORY_HOLD_TTL_SECONDS", ("INVENTORY_HOLD_MAX_TTL_SECONDS",))
+
+
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.read({"INVENTORY_MODE": "x", "INVENTORY_LOCK_TIMEOUT_MS": "x"})
-    names = [line.partition(":")[0] for line in str(refused.value).splitlines()]
-    assert sorted(names) == ["DATABASE_URL", "INVENTORY_LOCK_TIMEOUT_MS", "INVENTORY_MODE"]
+    names = {each.variable for each in refused.value.problems}
+    assert names == {"DATABASE_URL", "INVENTORY_LOCK_TIMEOUT_MS", "INVENTORY_MODE"}
 
 
-def test_a_missing_database_url_is_named() -> None:
-    with pytest.raises(SettingsError, match="DATABASE_URL: is not set"):
+def test_a_database_url_is_required() -> None:
+    with pytest.raises(SettingsError) as refused:
         Settings.read({})
+    assert [each.variable for each in refused.value.problems] == ["DATABASE_URL"]
 
 
-@pytest.mark.parametrize("parameter", ["schema=public", "pgbouncer=true", "connection_limit=5", "pool_timeout=10"])
-def test_parameters_that_only_prisma_knows_are_refused_by_name(parameter: str) -> None:
-    message = refusal(DATABASE_URL=f"postgresql://ann:pa55word@db/shop?sslmode=require&{parameter}")
-    assert parameter.partition("=")[0] in message
-    assert "Prisma" in message
+@pytest.mark.parametrize(
+    "parameter", ["schema=public", "pgbouncer=true", "connection_limit=5", "pool_timeout=10", "foo=1"]
+)
+def test_url_parameters_unknown_to_psql_are_refused_by_name(parameter: str) -> None:
+    found = problem(DATABASE_URL=f"postgresql://ann:pa55word@db/shop?sslmode=require&{parameter}")
+    assert parameter.partition("=")[0] in found.reason
 
 
-def test_a_parameter_that_nobody_knows_is_named() -> None:
-    assert "foo" in refusal(DATABASE_URL="postgresql://ann:pa55word@db/shop?foo=1")
-
-
-def test_a_password_that_is_not_encoded_is_explained_and_not_repeated() -> None:
-    assert "%XX" in refusal(DATABASE_URL="postgresql://ann:pa55word@so me@db/shop")
+def test_a_password_that_is_not_percent_encoded_is_refused_and_not_repeated() -> None:
+    assert problem(DATABASE_URL="postgresql://ann:pa55word@so me@db/shop").variable == "DATABASE_URL"
 
 
 @pytest.mark.parametrize(
@@ -125,25 +134,25 @@ def test_a_url_that_psql_accepts_is_accepted(url: str) -> None:
 @pytest.mark.parametrize(
     "placeholder", ["your-secure-token-here-and-some-more-of-it", "<generate-with-openssl-rand-hex-32>", "changeme" * 5]
 )
-def test_the_checklist_s_placeholders_are_no_tokens(placeholder: str) -> None:
-    assert "placeholder" in refusal(INVENTORY_AUTHORITY_TOKEN=placeholder)
+def test_the_placeholders_of_the_checklist_are_not_tokens(placeholder: str) -> None:
+    assert problem(INVENTORY_AUTHORITY_TOKEN=placeholder).variable == "INVENTORY_AUTHORITY_TOKEN"
 
 
-def test_two_tokens_may_stand_side_by_side_and_not_three() -> None:
+def test_two_tokens_are_allowed_and_three_are_not() -> None:
     both = Settings.read(URL | {"INVENTORY_ADMIN_TOKEN": f" {TOKEN} , {TOKEN}1,"}).admin_tokens
     assert [token.get_secret_value() for token in both] == [TOKEN, f"{TOKEN}1"]
-    assert "more than two" in refusal(INVENTORY_ADMIN_TOKEN=f"{TOKEN},{TOKEN}1,{TOKEN}2")
-    assert "shorter" in refusal(INVENTORY_ADMIN_TOKEN=f"{TOKEN},short")
+    for refused in (f"{TOKEN},{TOKEN}1,{TOKEN}2", f"{TOKEN},short"):
+        assert problem(INVENTORY_ADMIN_TOKEN=refused).variable == "INVENTORY_ADMIN_TOKEN"
 
 
 def test_secrets_are_not_shown() -> None:
     settings = Settings.read(URL | {"INVENTORY_ADMIN_TOKEN": TOKEN})
     assert TOKEN not in repr(settings)
     assert "pa55word" not in repr(settings)
-    assert TOKEN[:31] not in refusal(INVENTORY_ADMIN_TOKEN=TOKEN[:31])
+    assert TOKEN[:31] not in problem(INVENTORY_ADMIN_TOKEN=TOKEN[:31]).reason
 
 
-async def test_the_earlier_implementation_s_backend_is_read_as_postgres_with_a_warning() -> None:
+async def test_the_backend_of_the_earlier_implementation_is_accepted_with_a_warning() -> None:
     settings = Settings.read(URL | {"INVENTORY_BACKEND": "prisma", "INVENTORY_ADMIN_TOKEN": TOKEN})
     app = create_app(settings, registry=CollectorRegistry())
     with capture_logs() as logs:
@@ -152,23 +161,24 @@ async def test_the_earlier_implementation_s_backend_is_read_as_postgres_with_a_w
     assert [log["log_level"] for log in logs if "INVENTORY_BACKEND" in log["event"]] == ["warning"]
 
 
-def test_without_a_token_nobody_could_be_told_apart() -> None:
-    with pytest.raises(SettingsError, match="INVENTORY_AUTHORITY_TOKEN, INVENTORY_ADMIN_TOKEN: neither is set"):
+def test_an_api_needs_a_token() -> None:
+    with pytest.raises(SettingsError) as refused:
         Settings.read(URL).require_tokens()
+    (found,) = refused.value.problems
+    assert {found.variable, *found.related} == {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"}
     Settings.read(URL | {"INVENTORY_AUTHORITY_TOKEN": TOKEN}).require_tokens()
 
 
 @pytest.mark.parametrize("key", ["sk_live_abc", "rk_live_abc"])
-def test_a_live_key_is_refused_with_the_simulators_address(key: str) -> None:
-    message = refusal(STRIPE_API_KEY=key, STRIPE_API_BASE="http://127.0.0.1:8010")
-    assert "STRIPE_API_KEY" in message
-    assert "STRIPE_API_BASE" in message
-    assert key not in message
+def test_a_live_key_is_refused_with_the_address_of_the_simulator(key: str) -> None:
+    found = problem(STRIPE_API_KEY=key, STRIPE_API_BASE="http://127.0.0.1:8010")
+    assert (found.variable, found.related) == ("STRIPE_API_KEY", ("STRIPE_API_BASE",))
+    assert key not in found.reason
     Settings.read(URL | {"STRIPE_API_KEY": key})
     Settings.read(URL | {"STRIPE_API_KEY": "sk_test_abc", "STRIPE_API_BASE": "http://127.0.0.1:8010"})
 
 
-def test_what_concerns_payments_is_read() -> None:
+def test_payment_settings_are_read() -> None:
     settings = Settings.read(
         URL
         | {
@@ -181,3 +191,13 @@ def test_what_concerns_payments_is_read() -> None:
     assert [secret.get_secret_value() for secret in settings.stripe_webhook_secrets] == ["whsec_new", "whsec_old"]
     assert settings.payment_graces == {"sepa_debit": 86_400, "default": 3600}
     assert Settings.read(URL | {"STRIPE_API_KEY": "", "STRIPE_API_BASE": ""}).stripe_api_key is None
+
+
+def test_options_of_the_worker_override_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_WORKER_PROCESSES", "2")
+    monkeypatch.setenv("HOLDFAST_WORKER_METRICS_PORT", "9000")
+    options = read_options(["--metrics-port", "9001"])
+    assert (options.processes, options.metrics_port) == (2, 9001)
+    with pytest.raises(SettingsError) as refused:
+        read_options(["--processes", "0"])
+    assert [each.variable for each in refused.value.problems] == ["HOLDFAST_WORKER_PROCESSES"]

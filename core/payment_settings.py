@@ -1,0 +1,125 @@
+"""The settings of payments: Stripe's keys and address, and the rules for late and slow payments."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from core.environment_settings import Allowed, EnvironmentSettings
+from core.setting_errors import SettingConflictError
+from core.setting_values import split_secrets
+
+STRIPE_API = "https://api.stripe.com"
+MIN_GRACE_SECONDS = 30
+MAX_GRACE_SECONDS = 60 * 86_400
+
+
+class LatePaymentPolicy(StrEnum):
+    """What happens with a payment that arrives after its hold ended."""
+
+    REACQUIRE_OR_REFUND = "reacquire_or_refund"
+    """Take the stock again; refund if it is sold out."""
+    REFUND = "refund"
+    KEEP = "keep"
+    """Leave stock and payment for a person to decide."""
+
+
+class PaymentSettings(EnvironmentSettings):
+    """Payments are off unless STRIPE_API_KEY is set."""
+
+    stripe_api_key: Annotated[SecretStr | None, Allowed("`sk_test_…`, `sk_live_…`, `rk_test_…`, `rk_live_…`")] = Field(
+        default=None,
+        alias="STRIPE_API_KEY",
+        description="A secret or restricted key of Stripe, for API and worker. Without it, no payment is created, "
+        "attached or closed, and `/api/checkout/sessions` answers 503.",
+    )
+    stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], Allowed("`whsec_…`, comma-separated")] = Field(
+        default=(),
+        alias="STRIPE_WEBHOOK_SECRET",
+        description="The signing secret of the Stripe endpoint for `/api/webhooks/stripe`; two during a rotation. "
+        "Without it, the webhook answers 503.",
+    )
+    stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
+        default=STRIPE_API,
+        alias="STRIPE_API_BASE",
+        description="The address of Stripe's API, or of the simulator. With any other address than the default, a live "
+        "key is refused.",
+    )
+    late_payment_policy: LatePaymentPolicy = Field(
+        default=LatePaymentPolicy.REACQUIRE_OR_REFUND,
+        alias="LATE_PAYMENT_POLICY",
+        description="What happens with a payment that arrives after its hold ended: take the stock again and refund "
+        "only if it is sold out; refund; or leave both for a person to decide.",
+    )
+    payment_graces: Annotated[
+        dict[str, int],
+        Allowed(f"`method=seconds`, comma-separated, {MIN_GRACE_SECONDS} to {MAX_GRACE_SECONDS} seconds"),
+    ] = Field(
+        default_factory=dict,
+        alias="PAYMENT_GRACE_SECONDS",
+        description="How long stock stays held for a pending payment, by Stripe's name of the payment method; "
+        "`default=` for all other methods. Methods not named use the table in `payments/grace_periods.py`.",
+    )
+    payment_close_grace_seconds: int = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        alias="PAYMENT_CLOSE_GRACE_SECONDS",
+        description="How long stock stays held after the last moment to pay while Stripe cannot be reached, in "
+        "seconds. Then the hold ends and an alert is raised. The effective time is at least five minutes, and can be "
+        "up to five minutes shorter than set.",
+    )
+
+    @field_validator("stripe_api_key", "stripe_api_base", mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: object, info: ValidationInfo) -> object:
+        return cls.model_fields[info.field_name or ""].default if value == "" else value
+
+    @field_validator("stripe_api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"(sk|rk)_(test|live)_\w+", value.get_secret_value()):
+            raise ValueError("is not a secret key of Stripe; allowed: sk_test_…, sk_live_…, rk_test_…, rk_live_…")
+        return value
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _check_webhook_secrets(cls, value: object) -> object:
+        secrets = split_secrets(value)
+        if not all(re.fullmatch(r"whsec_[\x21-\x7e]+", secret) for secret in secrets):
+            raise ValueError("is not the signing secret of a Stripe endpoint; allowed: whsec_…, comma-separated")
+        return tuple(secrets)
+
+    @field_validator("stripe_api_base")
+    @classmethod
+    def _check_api_base(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s?#@]+/?", value):
+            raise ValueError(f"must be an address like {STRIPE_API}, without path or user")
+        return value.rstrip("/")
+
+    @field_validator("payment_graces", mode="before")
+    @classmethod
+    def _parse_graces(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        graces: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            method, _, seconds = part.partition("=")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", method) or not re.fullmatch(r"\d{1,8}", seconds):
+                raise ValueError(f"{part!r} is not allowed; must be like sepa_debit=1209600,default=604800, in seconds")
+            if not MIN_GRACE_SECONDS <= int(seconds) <= MAX_GRACE_SECONDS:
+                raise ValueError(f"{part!r} is not allowed; must be {MIN_GRACE_SECONDS} to {MAX_GRACE_SECONDS} seconds")
+            graces[method] = int(seconds)
+        return graces
+
+    @model_validator(mode="after")
+    def _refuse_live_key_elsewhere(self) -> Self:
+        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
+        if key[2:].startswith("_live_") and self.stripe_api_base != STRIPE_API:
+            reason = (
+                f"is a live key, and STRIPE_API_BASE is not {STRIPE_API}; use a test key with the simulator, or unset "
+                "STRIPE_API_BASE"
+            )
+            raise SettingConflictError("STRIPE_API_KEY", reason, "STRIPE_API_BASE")
+        return self

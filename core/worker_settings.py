@@ -1,0 +1,30 @@
+"""The settings of `python -m worker` itself: its processes and where it serves metrics."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from core.environment_settings import Allowed, EnvironmentSettings
+
+
+class WorkerSettings(EnvironmentSettings):
+    """Overridden by the command-line options `--processes`, `--metrics-host` and `--metrics-port`."""
+
+    processes: int = Field(
+        default=1,
+        ge=1,
+        alias="HOLDFAST_WORKER_PROCESSES",
+        description="Worker processes. Each runs workflow tasks on one core.",
+    )
+    metrics_host: Annotated[str, Allowed("an address of this machine")] = Field(
+        default="0.0.0.0",  # noqa: S104 - Prometheus usually runs on another machine
+        alias="HOLDFAST_WORKER_METRICS_HOST",
+        description="The address on which the worker serves `/metrics`. `holdfast up` uses `127.0.0.1`.",
+    )
+    metrics_port: int = Field(
+        default=9464,
+        ge=1,
+        le=65_535,
+        alias="HOLDFAST_WORKER_METRICS_PORT",
+        description="The port of the worker's `/metrics`. `holdfast up` uses a free port.",
+    )
