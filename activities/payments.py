@@ -24,8 +24,8 @@ from workflows.payment_messages import (
     CheckoutRefused,
     LatePaymentReport,
     OpenCheckout,
+    PaymentCheck,
     PaymentQuery,
-    PaymentStanding,
     PaymentTrouble,
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort
@@ -70,14 +70,14 @@ class PaymentActivities(PaymentsPort):
         return CheckoutOpened(opened.session_id, opened.url)
 
     @activity.defn(name="look-at-payment")
-    async def look_at_payment(self, query: PaymentQuery) -> PaymentStanding:
+    async def look_at_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Tell how a payment stands."""
         async with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
-    async def close_payment(self, query: PaymentQuery) -> PaymentStanding:
+    async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """See to it that a payment can no longer be made."""
         async with self._asking("close-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.close(
@@ -148,13 +148,13 @@ class PaymentActivities(PaymentsPort):
             raise StripeRefusedError("the session has no payment", code=None, param=None, callers_fault=False)
         return found.intent_id
 
-    def _answer(self, found: PaymentStatus, query: PaymentQuery) -> PaymentStanding:
+    def _answer(self, found: PaymentStatus, query: PaymentQuery) -> PaymentCheck:
         named = found.metadata or {}
         ours = (named.get(SHOP_METADATA_KEY), named.get(HOLD_METADATA_KEY)) in (
             (query.shop_id, query.hold_id),
             (None, None),
         )
-        return PaymentStanding(
+        return PaymentCheck(
             state=found.state.value,
             payment=Payment(
                 found.intent_id or query.payment.payment_intent_id, found.session_id or query.payment.session_id

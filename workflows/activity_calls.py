@@ -1,4 +1,4 @@
-"""What a hold's workflow has done to the world: each activity with its limits, and why it is local or on record."""
+"""The activity calls of HoldWorkflow and LatePaymentWorkflow, with their time-outs, and why each is local or regular."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -17,8 +17,8 @@ from workflows.payment_messages import (
     LatePayment,
     LatePaymentReport,
     OpenCheckout,
+    PaymentCheck,
     PaymentQuery,
-    PaymentStanding,
     PaymentTrouble,
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort, StockPort
@@ -27,23 +27,23 @@ from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort, Stock
 # than the workflow task time-out (10 s): a killed worker's statement has ended before another attempt begins.
 _STATEMENT = timedelta(seconds=8)
 
-# Several calls of 10 s each: a close looks, closes and looks again.
+# Several calls of 10 s each: closing checks, closes and checks again.
 _CALLS = timedelta(seconds=60)
 
-# A worker that asks Stripe gives a sign of life every few seconds: after this long without, the next one asks.
-_SIGN_OF_LIFE = timedelta(seconds=15)
+# A worker that calls Stripe heartbeats every few seconds; after this time without one, the next attempt starts.
+_HEARTBEAT = timedelta(seconds=15)
 
-FAILED_HERE = (ActivityError, ApplicationError)
-"""How a local activity fails: of its own errors the SDK raises the cause itself."""
+LOCAL_ACTIVITY_ERRORS = (ActivityError, ApplicationError)
+"""What a failed local activity raises: the SDK raises the cause itself for the activity's own errors."""
 
-ASK_THRICE = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3)
-# What the database has must be known: giving up could leave stock held by nobody.
-# Stripe may be away for hours; a refusal is not repeated, it is an answer.
-WITH_PATIENCE = RetryPolicy(
+THREE_ATTEMPTS = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3)
+# Stripe may be unavailable for hours; a refusal is an answer and is not repeated.
+WHILE_STRIPE_IS_UNAVAILABLE = RetryPolicy(
     initial_interval=timedelta(milliseconds=250),
     maximum_interval=timedelta(minutes=5),
     non_retryable_error_types=[PAYMENT_REFUSED, NOT_CONFIGURED],
 )
+# The state of the database must be known: giving up could leave stock that no workflow releases.
 UNTIL_KNOWN = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
 
 
@@ -52,27 +52,27 @@ class _Limits(TypedDict):
     retry_policy: RetryPolicy
 
 
-class _LimitsOfCalls(_Limits):
+class _CallLimits(_Limits):
     heartbeat_timeout: timedelta
 
 
 _STATEMENT_UNTIL_KNOWN = _Limits(start_to_close_timeout=_STATEMENT, retry_policy=UNTIL_KNOWN)
-_CALLS_WITH_PATIENCE = _LimitsOfCalls(
-    start_to_close_timeout=_CALLS, heartbeat_timeout=_SIGN_OF_LIFE, retry_policy=WITH_PATIENCE
+_STRIPE_CALLS = _CallLimits(
+    start_to_close_timeout=_CALLS, heartbeat_timeout=_HEARTBEAT, retry_policy=WHILE_STRIPE_IS_UNAVAILABLE
 )
 
 
 async def reserve(request: ReserveRequest) -> ReserveOutcome:
-    """Take the stock, or find out whether an attempt that was not answered took it."""
+    """Take the stock, or find out whether an unanswered attempt took it."""
     try:
         return await workflow.execute_local_activity_method(
             StockPort.reserve,
             request,
             summary="take the stock",
             start_to_close_timeout=_STATEMENT,
-            retry_policy=ASK_THRICE,
+            retry_policy=THREE_ATTEMPTS,
         )
-    except FAILED_HERE:
+    except LOCAL_ACTIVITY_ERRORS:
         return await workflow.execute_activity_method(
             StockPort.reserve,
             request,
@@ -82,7 +82,7 @@ async def reserve(request: ReserveRequest) -> ReserveOutcome:
 
 
 async def write_deadline(request: DeadlineRequest) -> bool:
-    """Write the hold's deadline. False where the row has ended."""
+    """Write the hold's deadline. Returns False if the hold has ended."""
     return await workflow.execute_local_activity_method(
         StockPort.move_deadline,
         request,
@@ -92,20 +92,20 @@ async def write_deadline(request: DeadlineRequest) -> bool:
 
 
 async def settle(request: SettleRequest) -> Settled:
-    """End the hold; answers how the database has it then."""
+    """End the hold. Returns the status that the database then has."""
     if request.to == "committed":
-        # Nothing beats a sale: whatever a message that runs this task again may bring, it decides for the sale again,
-        # and if nobody remembers why, the database says committed (docs/decisions/0006-a-sale-settles-at-once.md).
-        with suppress(*FAILED_HERE):
+        # Nothing overrides a commit: a message that repeats this task leads to the same decision, and the database has
+        # the hold as committed anyway (docs/decisions/0006-a-sale-settles-at-once.md).
+        with suppress(*LOCAL_ACTIVITY_ERRORS):
             return await workflow.execute_local_activity_method(
                 StockPort.settle,
                 request,
                 summary=ui_text.end(request.to, request.reason),
                 start_to_close_timeout=_STATEMENT,
-                retry_policy=ASK_THRICE,
+                retry_policy=THREE_ATTEMPTS,
             )
     # A regular activity, so that the decision is in the history before its effect: with a local one, a payment that
-    # arrives meanwhile would run this task again, decide otherwise, and find the stock given back.
+    # arrives meanwhile would repeat this task, decide otherwise, and find the stock released.
     return await workflow.execute_activity_method(
         StockPort.settle,
         request,
@@ -115,7 +115,7 @@ async def settle(request: SettleRequest) -> Settled:
 
 
 async def attach(request: AttachRequest) -> bool:
-    """Write the hold's payment to its row. False where another active hold has it."""
+    """Write the hold's payment to its row. Returns False if another active hold has it."""
     return await workflow.execute_activity_method(
         StockPort.attach_payment,
         request,
@@ -125,80 +125,80 @@ async def attach(request: AttachRequest) -> bool:
 
 
 async def open_checkout(request: OpenCheckout, give_up_after: timedelta) -> CheckoutOutcome:
-    """Open the hold's Checkout Session. Raises ActivityError when nothing was known for all that time."""
+    """Open the hold's Checkout Session. Raises ActivityError if the result is unknown after that time."""
     return await workflow.execute_activity_method(
         PaymentsPort.open_checkout,
         request,
         summary="open the Checkout Session",
         schedule_to_close_timeout=give_up_after,
-        **_CALLS_WITH_PATIENCE,
+        **_STRIPE_CALLS,
     )
 
 
-async def look(query: PaymentQuery, within: timedelta = timedelta(seconds=10)) -> PaymentStanding:
-    """Ask Stripe how a payment stands. Raises ActivityError when it does not say in that time."""
+async def check_payment(query: PaymentQuery, within: timedelta = timedelta(seconds=10)) -> PaymentCheck:
+    """Read the payment's status from Stripe. Raises ActivityError after that time."""
     return await workflow.execute_activity_method(
         PaymentsPort.look_at_payment,
         query,
-        summary=f"look at {query.payment.id}",
+        summary=f"check {query.payment.id}",
         schedule_to_close_timeout=within,
-        retry_policy=WITH_PATIENCE,
+        retry_policy=WHILE_STRIPE_IS_UNAVAILABLE,
     )
 
 
-async def close(query: PaymentQuery, give_up_after: timedelta) -> PaymentStanding:
-    """Close a payment. Raises ActivityError when nothing was known for all that time."""
+async def close(query: PaymentQuery, give_up_after: timedelta) -> PaymentCheck:
+    """Close a payment. Raises ActivityError if the result is unknown after that time."""
     return await workflow.execute_activity_method(
         PaymentsPort.close_payment,
         query,
-        summary=f"close {query.payment.id}, so that nobody pays for stock that is given back",
+        summary=f"close {query.payment.id} before the stock is released",
         schedule_to_close_timeout=give_up_after,
-        **_CALLS_WITH_PATIENCE,
+        **_STRIPE_CALLS,
     )
 
 
 async def capture(query: PaymentQuery) -> None:
-    """Take the money. Raises ActivityError where Stripe will not."""
+    """Capture a payment. Raises ActivityError if Stripe refuses."""
     await workflow.execute_activity_method(
         PaymentsPort.capture_payment,
         query,
         summary=f"capture {query.payment.id}",
-        **_CALLS_WITH_PATIENCE,
+        **_STRIPE_CALLS,
     )
 
 
-async def give_money_back(query: PaymentQuery) -> None:
-    """Refund, or cancel. Raises ActivityError where Stripe will not."""
+async def refund_or_cancel(query: PaymentQuery) -> None:
+    """Refund a payment, or cancel an authorised one. Raises ActivityError if Stripe refuses."""
     await workflow.execute_activity_method(
         PaymentsPort.give_money_back,
         query,
-        summary=f"give {query.payment.id} back",
-        **_CALLS_WITH_PATIENCE,
+        summary=f"refund or cancel {query.payment.id}",
+        **_STRIPE_CALLS,
     )
 
 
-async def look_until_known(query: PaymentQuery) -> PaymentStanding:
-    """Ask Stripe how a payment stands, for as long as it takes. Raises ActivityError where no key is set."""
+async def check_payment_until_known(query: PaymentQuery) -> PaymentCheck:
+    """Read the payment's status from Stripe, however long that takes. Raises ActivityError without an API key."""
     return await workflow.execute_activity_method(
         PaymentsPort.look_at_payment,
         query,
-        summary=f"look at {query.payment.id}",
-        **_CALLS_WITH_PATIENCE,
+        summary=f"check {query.payment.id}",
+        **_STRIPE_CALLS,
     )
 
 
 async def claim(late: LatePayment) -> Claimed:
-    """See what a late payment can still buy, and take the stock again where it can."""
+    """Return what a late payment can still buy, and take the stock again if possible."""
     return await workflow.execute_activity_method(
         StockPort.claim_late_payment,
         late,
-        summary="take the stock again, if it is there",
+        summary="take the stock again, if available",
         **_STATEMENT_UNTIL_KNOWN,
     )
 
 
 async def report_trouble(trouble: PaymentTrouble) -> None:
-    """Tell operations of a payment that somebody has to look at."""
+    """Alert operations to a payment that needs attention."""
     await workflow.execute_activity_method(
         PaymentsPort.report_trouble,
         trouble,
@@ -208,7 +208,7 @@ async def report_trouble(trouble: PaymentTrouble) -> None:
 
 
 async def report_late_payment(report: LatePaymentReport) -> None:
-    """Tell operations what became of a late payment."""
+    """Report the outcome of a late payment to operations."""
     await workflow.execute_activity_method(
         PaymentsPort.report_late_payment,
         report,

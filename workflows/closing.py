@@ -1,4 +1,4 @@
-"""How a hold that has ended leaves: no payment it heard of is dropped, nobody who asked goes without an answer."""
+"""Closes the run of a hold that has ended: no payment is lost, and every caller gets an answer."""
 
 from contextlib import suppress
 
@@ -8,39 +8,39 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from domain.payments import Payment
 from workflows import ui_text
-from workflows.decision import Facts
+from workflows.hold_state import HoldState
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import SHOP_ID, HoldInput
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
-from workflows.payment_steps import Paying
+from workflows.payment_steps import PaymentSteps
 
 
-async def leave_nothing_unanswered(hold: HoldInput, facts: Facts, paying: Paying, bought_by: Payment | None) -> None:
-    """Hand on each payment that did not buy the hold and let the handlers answer, until nothing is left.
+async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_by: Payment | None) -> None:
+    """Start a late payment for each payment that did not buy the hold, and wait for the handlers, until none is left.
 
-    The last look and the return have no await between them: a payment that comes between settle's result and
-    the end of the run is delivered again by the server, and is lost unless somebody looks.
+    There is no await between the last check and the return: the server delivers a payment again that arrives between
+    settle's result and the end of the run, and without this check it would be lost.
     """
-    handed_on: set[str] = set()
-    await paying.leave()
+    handled: set[str] = set()
+    await steps.stop_opening()
     while True:
-        heard_of = [*facts.payments.values(), *facts.withdrawn.values()]
-        payments = [payment for payment in heard_of if payment.id not in handed_on]
+        received = [*state.payments.values(), *state.withdrawn.values()]
+        payments = [payment for payment in received if payment.id not in handled]
         for payment in payments:
-            handed_on.add(payment.id)
-            if bought_by is None or not payment.bought(bought_by):
-                await _hand_on(hold, payment)
+            handled.add(payment.id)
+            if not payment.bought(bought_by):
+                await _start_late_payment(hold, payment)
             elif payment.needs_capture:
-                await paying.capture(payment)
+                await steps.capture(payment)
         if not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
         elif not payments:
             return
 
 
-async def _hand_on(hold: HoldInput, payment: Payment) -> None:
+async def _start_late_payment(hold: HoldInput, payment: Payment) -> None:
     late = LatePayment(hold.shop_id, hold.hold_id, payment)
-    with suppress(WorkflowAlreadyStartedError):  # a webhook was faster
+    with suppress(WorkflowAlreadyStartedError):  # a webhook started it first
         await workflow.start_child_workflow(
             LatePaymentWorkflow.run,
             late,

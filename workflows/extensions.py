@@ -1,4 +1,4 @@
-"""Extensions of a hold's deadline: what was asked for, and what it came to."""
+"""Extensions of a hold's deadline: each request, and the deadline that it led to."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,40 +8,40 @@ from workflows.messages import Extend
 
 @dataclass
 class Extension:
-    """An extension that was asked for, and the deadline that it came to once it was taken up."""
+    """A request to extend, and the deadline that it led to once it was applied."""
 
-    asked: Extend
+    request: Extend
     deadline: datetime | None = None
 
 
 @dataclass
 class Extensions:
-    """All extensions of one hold, in the order in which they were heard."""
+    """All extensions of one hold, in the order of their arrival."""
 
-    heard: list[Extension] = field(default_factory=list)
+    requests: list[Extension] = field(default_factory=list)
 
     def with_key(self, key: str | None) -> Extension | None:
-        """Return the extension that was asked for with this idempotency key."""
-        return next((e for e in self.heard if key is not None and e.asked.key == key), None)
+        """Return the extension with this idempotency key."""
+        return next((e for e in self.requests if key is not None and e.request.key == key), None)
 
-    def hear(self, message: Extend) -> Extension:
-        """Note what is asked for; a repeat is the one that was asked for before."""
+    def record(self, message: Extend) -> Extension:
+        """Record a request; a repeat with the same key returns the first extension."""
         extension = self.with_key(message.key)
         if extension is None:
             extension = Extension(message)
-            self.heard.append(extension)
+            self.requests.append(extension)
         return extension
 
-    def take_up(self, deadline: datetime, ceiling: datetime) -> datetime:
-        """Return the deadline moved by all that was asked for and not taken up yet, at most to the ceiling."""
-        for extension in self.heard:
+    def apply(self, deadline: datetime, ceiling: datetime) -> datetime:
+        """Return the deadline moved by all requests that were not applied yet, at most to the ceiling."""
+        for extension in self.requests:
             if extension.deadline is None:
-                extension.deadline = deadline = moved(deadline, extension.asked.ttl_seconds, ceiling)
+                extension.deadline = deadline = moved(deadline, extension.request.ttl_seconds, ceiling)
         return deadline
 
     def would_gain(self, message: Extend, deadline: datetime, ceiling: datetime) -> bool:
-        """Tell whether the message moves the deadline at all, after those that wait to be taken up."""
-        waiting = sum(e.asked.ttl_seconds for e in self.heard if e.deadline is None)
+        """Return whether the message moves the deadline, after the requests that wait to be applied."""
+        waiting = sum(e.request.ttl_seconds for e in self.requests if e.deadline is None)
         return moved(deadline, waiting + message.ttl_seconds, ceiling) > moved(deadline, waiting, ceiling)
 
 

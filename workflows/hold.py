@@ -1,4 +1,4 @@
-"""HoldWorkflow: one checkout's hold, from its reserve to the one end that it has."""
+"""HoldWorkflow: one checkout's hold, from its reserve to its only end."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,10 +10,20 @@ from temporalio.exceptions import ApplicationError
 from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
-from workflows.closing import leave_nothing_unanswered
-from workflows.decision import AttachNext, Close, Expire, Facts, GiveBack, Look, Sell, Wait, decide
+from workflows.closing import finish
+from workflows.decision import (
+    AttachPayment,
+    CheckPayment,
+    ClosePayment,
+    CommitHold,
+    ExpireHold,
+    ReleaseHold,
+    Wait,
+    decide,
+)
 from workflows.extensions import Extensions
 from workflows.hold_signals import HoldSignals
+from workflows.hold_state import HoldState
 from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_EXTEND_LIMIT,
@@ -38,7 +48,7 @@ from workflows.messages import (
     settled_status,
 )
 from workflows.payment_messages import PaymentFailed, PaymentProcessing
-from workflows.payment_steps import Paying
+from workflows.payment_steps import PaymentSteps
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -47,16 +57,16 @@ class HoldWorkflow(HoldSignals):
 
     @workflow.init
     def __init__(self, hold: HoldInput) -> None:
-        """Make the facts at once: an update's handler can run before the first line of `run`."""
+        """Make the state at once: the handler of an update can run before the first line of `run`."""
         self._hold = hold
         self._created_at = workflow.now()
-        self._facts = Facts(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
+        self._state = HoldState(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
         if hold.ended_before == "committed":
-            self._facts.commit = Commit(actor="audit", reason="restored")
+            self._state.commit = Commit(actor="audit", reason="restored")
         elif hold.ended_before == "released":
-            self._facts.hear_cancel(Cancel(actor="audit", reason="restored"))
-        self._heard = 0
-        self._paying = Paying(hold, self._facts, self._hear)
+            self._state.record_cancel(Cancel(actor="audit", reason="restored"))
+        self._version = 0
+        self._payment_steps = PaymentSteps(hold, self._state, self._changed)
         self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions()
@@ -67,27 +77,27 @@ class HoldWorkflow(HoldSignals):
 
     @workflow.run
     async def run(self, hold: HoldInput) -> Ended:
-        """Live the hold. A cancel from the Temporal UI is caught here, and only here: it is one more fact."""
+        """Run the hold to its end. A cancellation from the Temporal UI is caught here only, and recorded as a cancel."""
         del hold  # __init__ has it
-        life = asyncio.create_task(self._live())
+        work = asyncio.create_task(self._run())
         while True:
             try:
-                return await asyncio.shield(life)
+                return await asyncio.shield(work)
             except asyncio.CancelledError:
-                if workflow.cancellation_reason() is None or life.done():
-                    raise  # not asked for from outside: this run leaves the worker's cache
-                self._hear_cancel_from_outside()
-                self._hear()
+                if workflow.cancellation_reason() is None or work.done():
+                    raise  # not requested: the worker evicts this run from its cache
+                self._record_cancellation()
+                self._changed()
 
-    def _hear(self) -> None:
-        self._heard += 1
+    def _changed(self) -> None:
+        self._version += 1
 
-    def _hear_cancel_from_outside(self) -> None:
-        """Note a cancel that Temporal was asked for, which reaches `run` some steps later than a message would."""
+    def _record_cancellation(self) -> None:
+        """Record a cancellation requested in Temporal, which reaches `run` some steps later than a message."""
         if workflow.cancellation_reason() is not None:
-            self._facts.hear_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
+            self._state.record_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
 
-    async def _live(self) -> Ended:
+    async def _run(self) -> Ended:
         self._show("Taking the stock.")
         self._reservation = await self._reserve()
         if not isinstance(self._reservation, Held):
@@ -95,7 +105,7 @@ class HoldWorkflow(HoldSignals):
             self._show(ui_text.refusal(self._reservation))
         elif self._reservation.status is HoldStatus.ACTIVE:
             self._adopt(self._reservation)
-            self._paying.begin_checkout(self._created_at)
+            self._payment_steps.begin_checkout(self._created_at)
             ended = await self._wait_and_settle()
         else:
             self._show(ui_text.refusal(self._reservation))
@@ -103,7 +113,7 @@ class HoldWorkflow(HoldSignals):
             self._bought_by = self._reservation.payment if ended == "committed" else None
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
-        await leave_nothing_unanswered(self._hold, self._facts, self._paying, self._bought_by)
+        await finish(self._hold, self._state, self._payment_steps, self._bought_by)
         return Ended(ended)
 
     async def _reserve(self) -> ReserveOutcome:
@@ -112,9 +122,9 @@ class HoldWorkflow(HoldSignals):
             hold_id=self._hold.hold_id,
             lines=self._hold.lines,
             created_at=self._created_at,
-            expires_at=self._facts.deadline,
-            # From the moment the server took the start, not from this first task: after an outage of the workers
-            # the callers are long gone.
+            expires_at=self._state.deadline,
+            # From the time the server accepted the start, not from this first task: after an outage of the workers no
+            # caller waits any more.
             reserve_before=workflow.info().workflow_start_time + timedelta(milliseconds=self._hold.request_timeout_ms),
             reference=self._hold.reference,
             request_hash=self._hold.request_hash,
@@ -123,16 +133,16 @@ class HoldWorkflow(HoldSignals):
         return await activity_calls.reserve(request)
 
     def _adopt(self, held: Held) -> None:
-        """Go by the row's times: they differ from this run's where the hold is older than the run.
+        """Use the times of the row: they differ from this run's if the hold is older than the run.
 
-        They also differ when the run is replayed after its first task was done in pieces: what `workflow.now` said
-        then is only known from the recorded answer, so nothing may be decided by the difference.
+        They also differ when the run is replayed after its first task was done in parts: what `workflow.now` returned
+        then is only known from the recorded answer, so no decision may depend on the difference.
         """
         self._created_at = held.created_at
         self._written_deadline = held.expires_at
-        self._facts.deadline = max([held.expires_at, *self._facts.processing.values()])
-        if held.payment is not None and self._facts.attached is None:
-            self._facts.attach(held.payment)
+        self._state.deadline = max([held.expires_at, *self._state.processing.values()])
+        if held.payment is not None and self._state.attached is None:
+            self._state.attach(held.payment)
 
     @property
     def _ceiling(self) -> datetime:
@@ -140,51 +150,53 @@ class HoldWorkflow(HoldSignals):
 
     async def _wait_and_settle(self) -> EndStatus:
         while True:
-            self._hear_cancel_from_outside()
-            if not self._facts.paid and self._facts.cancel is None:
-                # Not before: a run that goes on with an older hold knows its deadline only from the row.
-                self._facts.deadline = self._extensions.take_up(self._facts.deadline, self._ceiling)
-            heard = self._heard
-            match decide(self._facts, workflow.now()):
-                case Sell(actor, reason, payment):
+            self._record_cancellation()
+            if not self._state.paid and self._state.cancel is None:
+                # Only here: a run that resumes an older hold knows its deadline only from the row.
+                self._state.deadline = self._extensions.apply(self._state.deadline, self._ceiling)
+            version = self._version
+            match decide(self._state, workflow.now()):
+                case CommitHold(actor, reason, payment):
                     return await self._settle("committed", reason, actor, payment)
-                case GiveBack(actor, reason):
+                case ReleaseHold(actor, reason):
                     return await self._settle("released", reason, actor)
-                case Expire():
+                case ExpireHold():
                     why = "orphaned" if self._hold.orphaned else "deadline"
                     return await self._settle("expired", why, "holdfast")
-                case Close() | AttachNext() | Look() as step:
-                    await self._see_to_payment(step)
-                case Wait() if self._facts.deadline != self._written_deadline:
-                    await self._write_deadline(self._facts.deadline)
+                case ClosePayment() | AttachPayment() | CheckPayment() as step:
+                    await self._take_payment_step(step)
+                case Wait() if self._state.deadline != self._written_deadline:
+                    await self._write_deadline(self._state.deadline)
                 case Wait(until):
-                    noted = " A cancel is noted and waits for the payment under way." if self._facts.cancel else ""
-                    self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{noted}")
-                    await self._sleep(until, heard)
-                case outcome:
-                    assert_never(outcome)
+                    pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
+                    self._show(
+                        f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}"
+                    )
+                    await self._sleep(until, version)
+                case decision:
+                    assert_never(decision)
 
-    async def _see_to_payment(self, step: Close | AttachNext | Look) -> None:
+    async def _take_payment_step(self, step: ClosePayment | AttachPayment | CheckPayment) -> None:
         match step:
-            case Close(give_back):
-                self._ending = "released" if give_back else "expired"
-                self._show("Closing the payment, so that nobody pays for stock that is given back.")
-                await self._paying.close(give_back=give_back)
-                self._ending = None  # what was learned decides anew
-            case AttachNext(asked):
-                self._show(f"Looking at {asked.payment.id}, which is to be this hold's payment.")
-                await self._paying.attach(asked)
-            case Look(payment):
-                self._show(f"Asking Stripe how {payment.id} stands.")
-                await self._paying.look(payment)
+            case ClosePayment(cancelled):
+                self._ending = "released" if cancelled else "expired"
+                self._show("Closing the payment before the stock is released.")
+                await self._payment_steps.close(cancelled=cancelled)
+                self._ending = None  # the payment's status decides what follows
+            case AttachPayment(request):
+                self._show(f"Attaching {request.payment.id}.")
+                await self._payment_steps.attach(request)
+            case CheckPayment(payment):
+                self._show(f"Reading the status of {payment.id} from Stripe.")
+                await self._payment_steps.check(payment)
 
-    async def _sleep(self, until: datetime, heard: int) -> None:
+    async def _sleep(self, until: datetime, version: int) -> None:
         try:
             await workflow.wait_condition(
-                lambda: self._heard != heard, timeout=until - workflow.now(), timeout_summary="hold TTL"
+                lambda: self._version != version, timeout=until - workflow.now(), timeout_summary="hold TTL"
             )
         except TimeoutError:
-            return  # a time-out decides nothing: `decide` is asked again
+            return  # a time-out is not a decision: `decide` is evaluated again
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
@@ -192,8 +204,8 @@ class HoldWorkflow(HoldSignals):
         self._written_deadline = deadline
         if written:
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
-        else:  # the row has ended by another hand: settle, which changes nothing then, tells how
-            self._facts.hear_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
+        else:  # something else ended the hold: settle changes nothing and returns its status
+            self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
@@ -206,67 +218,67 @@ class HoldWorkflow(HoldSignals):
         self._show(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
 
-    def _show(self, what: str) -> None:
-        workflow.set_current_details(what)
+    def _show(self, step: str) -> None:
+        workflow.set_current_details(step)
 
     @workflow.signal(description="Stripe: a payment for this hold was made")
     def payment_succeeded(self, payment: Payment) -> None:
-        """Sell the hold to this payment, or report the payment if the hold has ended otherwise."""
-        self._facts.hear_payment(payment)
-        self._hear()
+        """Commit the hold, or start a late payment if the hold has ended otherwise."""
+        self._state.record_payment(payment)
+        self._changed()
 
     @workflow.signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
-        """Note a declined attempt. It ends nothing."""
-        self._facts.hear_attempt(attempt.payment, attempt.event_id)
+        """Record a declined attempt, which ends nothing."""
+        self._state.record_failed_attempt(attempt.payment, attempt.event_id)
 
-    @workflow.signal(description="Stripe: a payment is under way that takes its time")
+    @workflow.signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
-        """Wait for the payment as long as its method's grace allows."""
-        self._facts.hear_processing(message, workflow.now())
-        self._hear()
+        """Wait for the payment until the end of its method's grace period."""
+        self._state.record_processing(message, workflow.now())
+        self._changed()
 
-    @workflow.signal(description='Give the stock back. Data: {"actor": "your name", "reason": "why"}')
+    @workflow.signal(description='Release the stock. Data: {"actor": "your name", "reason": "why"}')
     def cancel(self, message: Cancel) -> None:
-        """Release the hold, unless it is sold."""
-        self._facts.hear_cancel(message)
-        self._hear()
+        """Release the hold, unless it is committed."""
+        self._state.record_cancel(message)
+        self._changed()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
     async def reserved(self) -> ReserveOutcome:
-        """Answer how the reserve of this run went."""
+        """Return the outcome of this run's reserve."""
         await workflow.wait_condition(lambda: self._reservation is not None)
         assert self._reservation is not None  # noqa: S101 - narrows the type
         return self._reservation
 
     @workflow.update(description="Wait until the Checkout Session is open or refused")
     async def checkout_opened(self) -> CheckoutAnswer:
-        """Answer how the reserve went, and what came of the Checkout Session."""
-        await workflow.wait_condition(lambda: self._ended is not None or self._paying.checkout is not None)
+        """Return the outcome of the reserve and of the Checkout Session."""
+        await workflow.wait_condition(lambda: self._ended is not None or self._payment_steps.checkout is not None)
         assert self._reservation is not None  # noqa: S101 - narrows the type
-        return CheckoutAnswer(self._reservation, self._paying.checkout, self._ended)
+        return CheckoutAnswer(self._reservation, self._payment_steps.checkout, self._ended)
 
-    @workflow.update(description="Make a payment that the shop opened the hold's")
-    async def attach(self, asked: Attach) -> Attached:
-        """Attach the payment, so that it is closed before the stock is given back; answers whether it was."""
-        if (earlier := self._paying.attached.get(asked)) and earlier.refused:
-            del self._paying.attached[asked]  # it may be otherwise now
-        if asked not in self._paying.attached and asked not in self._facts.to_attach:
-            self._facts.to_attach.append(asked)
-            self._hear()
-        await workflow.wait_condition(lambda: self._ended is not None or asked in self._paying.attached)
-        return self._paying.attached.get(asked) or Attached(ended=self._ended)
+    @workflow.update(description="Attach a payment that the shop opened")
+    async def attach(self, request: Attach) -> Attached:
+        """Attach the payment, so that it is closed before the stock is released."""
+        if (earlier := self._payment_steps.attached.get(request)) and earlier.refused:
+            del self._payment_steps.attached[request]  # the reason may no longer hold
+        if request not in self._payment_steps.attached and request not in self._state.attach_requests:
+            self._state.attach_requests.append(request)
+            self._changed()
+        await workflow.wait_condition(lambda: self._ended is not None or request in self._payment_steps.attached)
+        return self._payment_steps.attached.get(request) or Attached(ended=self._ended)
 
-    @workflow.update(description="Sell the hold and wait for its end")
+    @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
-        """Sell the hold; answers how it ended, which may be otherwise."""
-        self._facts.commit = self._facts.commit or message
-        self._hear()
+        """Commit the hold. Returns how it ended, which may differ."""
+        self._state.commit = self._state.commit or message
+        self._changed()
         return await self._end()
 
-    @workflow.update(description="Give the stock back and wait for the hold's end")
+    @workflow.update(description="Release the stock and wait for the hold's end")
     async def release(self, message: Cancel) -> Ended:
-        """Release the hold; answers how it ended, which may be otherwise."""
+        """Release the hold. Returns how it ended, which may differ."""
         self.cancel(message)
         return await self._end()
 
@@ -278,39 +290,39 @@ class HoldWorkflow(HoldSignals):
     @workflow.update(description="Move the deadline and wait until it is written")
     async def extend(self, message: Extend) -> Extended:
         """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
-        extension = self._extensions.hear(message)
-        self._hear()
+        extension = self._extensions.record(message)
+        self._changed()
         await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
         if self._is_written(extension.deadline):
-            return Extended(extension.deadline or self._facts.deadline)
-        return Extended(self._facts.deadline, self._ended)
+            return Extended(extension.deadline or self._state.deadline)
+        return Extended(self._state.deadline, self._ended)
 
     @extend.validator
     def _check_extend(self, message: Extend) -> None:
         earlier = self._extensions.with_key(message.key)
         if earlier is not None:
-            if earlier.asked != message:
+            if earlier.request != message:
                 raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
             return
-        cancelled = self._facts.cancel is not None or workflow.cancellation_reason() is not None
-        if self._ending or self._ended or self._facts.paid or cancelled:
+        cancelled = self._state.cancel is not None or workflow.cancellation_reason() is not None
+        if self._ending or self._ended or self._state.paid or cancelled:
             raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
-        if not self._extensions.would_gain(message, self._facts.deadline, self._ceiling):
-            raise ApplicationError("the hold lives as long as it can already", type=HOLD_EXTEND_LIMIT)
+        if not self._extensions.would_gain(message, self._state.deadline, self._ceiling):
+            raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 
     def _is_written(self, deadline: datetime | None) -> bool:
         return deadline is not None and self._written_deadline is not None and self._written_deadline >= deadline
 
     @workflow.query(description="What the hold knows and waits for")
     def snapshot(self) -> Snapshot:
-        """Answer the hold's state as this run knows it."""
+        """Return the hold's state as this run knows it."""
         return Snapshot(
             hold_id=self._hold.hold_id,
             shop_id=self._hold.shop_id,
             status=self._ended or ("active" if isinstance(self._reservation, Held) else "reserving"),
-            expires_at=self._facts.deadline,
+            expires_at=self._state.deadline,
             ending=self._ending,
-            payments=list(self._facts.payments),
-            failed_attempts=len(self._facts.failed),
-            attached=self._facts.attached,
+            payments=list(self._state.payments),
+            failed_attempts=len(self._state.failed),
+            attached=self._state.attached,
         )

@@ -20,8 +20,8 @@ from workflows.payment_messages import (
     LatePayment,
     LatePaymentEnded,
     LatePaymentReport,
+    PaymentCheck,
     PaymentQuery,
-    PaymentStanding,
 )
 
 Answer = TypeVar("Answer")
@@ -69,7 +69,7 @@ class LatePaymentWorkflow:
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # it cost nothing, so there is nothing to look at
         try:
-            standing = await self._work(activity_calls.look_until_known(self._query()))
+            standing = await self._work(activity_calls.check_payment_until_known(self._query()))
         except ActivityError as error:
             return await self._need_person(f"Stripe could not be asked: {_cause(error)}")
         match standing.state:
@@ -122,7 +122,7 @@ class LatePaymentWorkflow:
         while True:
             self._show(f"Giving the money back: {why}.")
             try:
-                await self._work(activity_calls.give_money_back(self._query()))
+                await self._work(activity_calls.refund_or_cancel(self._query()))
             except ActivityError as error:
                 problem = f"Stripe will not give the money back: {_cause(error)}"
                 self._show(f"{problem} Tried again every 6 hours. Refunded by hand? Send the signal `close`.")
@@ -193,7 +193,7 @@ class LatePaymentWorkflow:
         return self._now
 
 
-def _nothing_to_do(standing: PaymentStanding) -> LatePaymentEnded:
+def _nothing_to_do(standing: PaymentCheck) -> LatePaymentEnded:
     if standing.state == "refunded":
         return LatePaymentEnded("already", "The money was given back already.")
     return LatePaymentEnded("not_paid", f"The payment is {standing.state}: no money was taken.")

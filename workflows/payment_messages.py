@@ -81,7 +81,7 @@ class PaymentQuery:
 
 
 @dataclass(frozen=True)
-class PaymentStanding:
+class PaymentCheck:
     """How a payment stands at Stripe."""
 
     state: PaymentState

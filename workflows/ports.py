@@ -12,8 +12,8 @@ from workflows.payment_messages import (
     LatePayment,
     LatePaymentReport,
     OpenCheckout,
+    PaymentCheck,
     PaymentQuery,
-    PaymentStanding,
     PaymentTrouble,
 )
 
@@ -61,12 +61,12 @@ class PaymentsPort(ABC):
 
     @activity.defn(name="look-at-payment")
     @abstractmethod
-    async def look_at_payment(self, query: PaymentQuery) -> PaymentStanding:
+    async def look_at_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Tell how a payment stands."""
 
     @activity.defn(name="close-payment")
     @abstractmethod
-    async def close_payment(self, query: PaymentQuery) -> PaymentStanding:
+    async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """See to it that a payment can no longer be made; answers how it stands then, which is never open."""
 
     @activity.defn(name="capture-payment")

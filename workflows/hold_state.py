@@ -1,0 +1,116 @@
+"""Everything that a hold's workflow knows. Handlers record into it; only `decide` draws conclusions."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from domain.payments import Payment
+from workflows.messages import Attach, Cancel, Commit
+from workflows.payment_messages import PaymentProcessing
+
+
+@dataclass
+class HoldState:
+    """The messages that arrived and what Stripe said. Recording a message twice changes nothing."""
+
+    deadline: datetime
+    commit: Commit | None = None
+    cancel: Cancel | None = None
+    payments: dict[str, Payment] = field(default_factory=dict)
+    """Payments that are paid or authorised, by id. Each of them commits the hold."""
+    withdrawn: dict[str, Payment] = field(default_factory=dict)
+    """Payments that were authorised after the cancel: they are cancelled, not captured."""
+    processing: dict[str, datetime] = field(default_factory=dict)
+    """Payments that are processing, each with the end of its grace period."""
+    failed: set[str] = field(default_factory=set)
+    """Declined attempts, by the id of the event."""
+    attached: Payment | None = None
+    """The payment that has to be closed before the stock may be released."""
+    opening: bool = False
+    """Whether a Checkout Session is being opened, so that one may exist whose id is not known yet."""
+    closed: bool = False
+    """Whether the attached payment can no longer be made."""
+    unchecked: dict[str, Payment] = field(default_factory=dict)
+    """Payments whose status has to be read from Stripe."""
+    attach_requests: list[Attach] = field(default_factory=list)
+
+    @property
+    def paid(self) -> bool:
+        """Whether a commit or a payment has arrived."""
+        return self.commit is not None or bool(self.payments)
+
+    @property
+    def payable(self) -> bool:
+        """Whether somebody could still pay."""
+        return self.opening or (self.attached is not None and not self.closed)
+
+    def record_payment(self, payment: Payment) -> None:
+        """Record a payment. One that is only authorised does not commit a cancelled hold: it is closed as well.
+
+        Unless another payment is being closed: that one could be paid for stock that is released. A withdrawn payment
+        that is left when the hold has ended is handled like any late payment.
+        """
+        if payment.needs_capture and self.cancel is not None and not self.paid:
+            self.withdrawn[payment.id] = payment
+            if not self.payable:
+                self.attach(payment)
+            return
+        self.unchecked.pop(payment.id, None)
+        self.withdrawn.pop(payment.id, None)
+        if payment.id not in self.payments or not payment.needs_capture:
+            self.payments[payment.id] = payment
+
+    def record_failed_attempt(self, payment: Payment, event_id: str) -> None:
+        """Record a declined attempt. The shopper can try again, so there is a payment to close."""
+        self.failed.add(event_id)
+        if self.attached is None:
+            self.attach(payment)
+
+    def record_processing(self, message: PaymentProcessing, now: datetime) -> None:
+        """Record a processing payment. Its grace period counts from the first such message."""
+        payment = message.payment
+        if self.attached is None:
+            self.attach(payment)
+        if message.grace_seconds is None:
+            if payment.id not in self.processing:
+                self.unchecked[payment.id] = payment
+            return
+        self.unchecked.pop(payment.id, None)
+        grace_ends = self.processing.setdefault(payment.id, now + timedelta(seconds=message.grace_seconds))
+        self.deadline = max(self.deadline, grace_ends)
+
+    def record_cancel(self, message: Cancel) -> None:
+        """Record a cancel; the first one stays.
+
+        The end of a payment counts only if it is the hold's own payment, or if the hold has none.
+        """
+        if message.payment is not None:
+            self.withdrawn.pop(message.payment.id, None)
+            if not self._concerns(message.payment):
+                return
+            self.processing.pop(message.payment.id, None)
+            self.unchecked.pop(message.payment.id, None)
+            if self.attached is not None and not message.payment.is_same(self.attached):
+                return  # the hold's own payment can still be made
+            self.closed = True
+        self.cancel = self.cancel or message
+
+    def record_unpayable(self, payment: Payment) -> None:
+        """Record that a payment can no longer be made."""
+        self.processing.pop(payment.id, None)
+        self.withdrawn.pop(payment.id, None)
+        if payment.is_same(self.attached):
+            self.closed = True
+
+    def attach(self, payment: Payment) -> None:
+        """Make it the payment that has to be closed before the stock may be released."""
+        if self.attached is not None and self.attached.is_same(payment):
+            payment = Payment(
+                payment.payment_intent_id or self.attached.payment_intent_id,
+                payment.session_id or self.attached.session_id,
+            )
+        self.attached, self.closed = payment, False
+
+    def _concerns(self, payment: Payment) -> bool:
+        if self.attached is None and not self.processing:
+            return True
+        return payment.id in self.processing or payment.is_same(self.attached)
