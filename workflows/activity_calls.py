@@ -1,4 +1,4 @@
-"""The activity calls of HoldWorkflow and LatePaymentWorkflow, with their time-outs, and why each is local or regular."""
+"""The activity calls of the workflows of holds, with their time-outs, and why each is local or regular."""
 
 from contextlib import suppress
 from datetime import timedelta

@@ -77,7 +77,7 @@ class HoldWorkflow(HoldSignals):
 
     @workflow.run
     async def run(self, hold: HoldInput) -> Ended:
-        """Run the hold to its end. A cancellation from the Temporal UI is caught here only, and recorded as a cancel."""
+        """Run the hold to its end. A cancellation in the Temporal UI is caught here only, and recorded as a cancel."""
         del hold  # __init__ has it
         work = asyncio.create_task(self._run())
         while True:

@@ -38,7 +38,7 @@ CHECKOUT_REFUSED = "checkout_refused"
 
 
 class PaymentSteps:
-    """The payment steps of one hold. What they learn is recorded in the state, from which `decide` takes the next step."""
+    """The payment steps of one hold. Their results are recorded in the state, from which `decide` continues."""
 
     def __init__(self, hold: HoldInput, state: HoldState, changed: Callable[[], None]) -> None:
         self._hold = hold
@@ -148,12 +148,12 @@ class PaymentSteps:
         return earlier.state not in ("unpayable", "unknown", "refunded")
 
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
-        """Check a payment while a caller waits: two checks fit into the request's time, even if Stripe is unavailable."""
+        """Check a payment while a caller waits: two checks fit into the request's time, even without an answer."""
         within = timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
         return await activity_calls.check_payment(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment), within)
 
     async def capture(self, payment: Payment) -> None:
-        """Capture the payment that bought the hold. If Stripe refuses, the hold stays committed and operations are alerted."""
+        """Capture the payment that bought the hold. If Stripe refuses, the hold stays committed, with an alert."""
         try:
             await activity_calls.capture(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
         except ActivityError as error:
