@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.migrate import migrate
 from core.database import create_engine, fetch
 from core.settings import Settings
+from dev.harness.stock import SHOP, end, put_item, request
 from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus
 from inventory.holds import list_holds
 from inventory.reserve import reserve
-from tests.stock import SHOP, end, put_item, request
 
 ENDED = 1_000_000
 ROUNDS, EACH = 30, 40

@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cli.migrate import migrate
 from core.database import DatabaseBusyError, create_engine
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, request
 from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus, Line
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS, MAX_ROWS, transcribe
 from inventory.stock_import import export_stock, import_stock
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, request
 
 SHOPPERS = 4
 LEAST_TURNS = 50

@@ -12,10 +12,10 @@ from bench.load import Job, Kind, Result
 from bench.stack import App, Bench, Load
 from bench.usage import Memory, cpu_seconds, memory
 from core.database import create_engine, fetch
+from dev.harness.stock import is_new
 from domain.holds import Line, ReserveRequest
 from inventory.counts import ItemCount, count_items
 from inventory.reserve import reserve
-from tests.stock import is_new
 
 CLIENTS = (1, 16, 64)
 HOT_CONNECTIONS = 16

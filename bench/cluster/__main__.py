@@ -64,7 +64,7 @@ def _run(cluster: Cluster, plan: Plan) -> Seen:
     with closing(Load()) as load:
         figures = measure(cluster, load, plan)
     metrics = of_metrics(cluster.temporal.metrics)
-    strikes, reckoning = asyncio.run(kill_each(cluster, _say))
+    strikes, reconciliation = asyncio.run(kill_each(cluster, _say))
     alone = Size(1, 1)
     claims = [
         of_command("`holdfast doctor` finds no fault", doctor),
@@ -75,7 +75,7 @@ def _run(cluster: Cluster, plan: Plan) -> Seen:
             "With two of either, or on the dev server, every answer is as expected too",
             [result for size, results in figures.turns.items() if size != alone for result in results],
         ),
-        *of_kills(strikes, reckoning),
+        *of_kills(strikes, reconciliation),
     ]
     return Seen(claims, smoke.stdout, figures, strikes, len(os.sched_getaffinity(0)))
 

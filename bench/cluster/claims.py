@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.cluster.kills import Strike
 from bench.load import Result
-from tests.chaos.reconciliation import OVERDUE_SECONDS, Reckoning
+from dev.harness.reconciliation import OVERDUE_SECONDS, Reconciliation
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ def of_load(text: str, turns: Iterable[Result]) -> Claim:
     return Claim(text, done > 0 and not errors, f"{done} lifecycles, {others}")
 
 
-def of_kills(strikes: Sequence[Strike], reckoning: Reckoning) -> list[Claim]:
+def of_kills(strikes: Sequence[Strike], reconciliation: Reconciliation) -> list[Claim]:
     """Claim what must be true after every process was killed. Raised already: that new holds were made each time."""
-    lost = _first(reckoning.complaints)
-    ends = ", ".join(f"{number} {status}" for status, number in sorted(Counter(reckoning.ends.values()).items()))
+    lost = _first(reconciliation.violations)
+    ends = ", ".join(f"{number} {status}" for status, number in sorted(Counter(reconciliation.ends.values()).items()))
     worst = max(strikes, key=lambda strike: strike.silence)
     lasting = [strike.target for strike in strikes if not strike.recovered]
     return [
@@ -62,17 +62,17 @@ def of_kills(strikes: Sequence[Strike], reckoning: Reckoning) -> list[Claim]:
             seen=", ".join(lasting) or f"{len(strikes)} kills, at most {worst.silence:.1f} s without ({worst.target})",
         ),
         Claim(
-            "Every acknowledged hold is there, ended as was told and as its workflow says; stock adds up",
-            held=not reckoning.complaints,
-            seen=lost or f"{len(reckoning.ends)} holds: {ends}",
+            "Every acknowledged hold is there, ended as reported and as its workflow says; stock adds up",
+            held=not reconciliation.violations,
+            seen=lost or f"{len(reconciliation.ends)} holds: {ends}",
         ),
         Claim(
             f"No hold is stuck past its deadline and {OVERDUE_SECONDS} s",
-            held=reckoning.longest_lag <= OVERDUE_SECONDS,
-            seen=f"expired {reckoning.longest_lag:.1f} s after it at the latest",
+            held=reconciliation.longest_lag <= OVERDUE_SECONDS,
+            seen=f"expired {reconciliation.longest_lag:.1f} s after it at the latest",
         ),
     ]
 
 
-def _first(complaints: Sequence[str]) -> str:
-    return f"{len(complaints)} complaints, such as: {complaints[0]}" if complaints else ""
+def _first(violations: Sequence[str]) -> str:
+    return f"{len(violations)} violations, such as: {violations[0]}" if violations else ""

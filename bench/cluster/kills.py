@@ -1,4 +1,4 @@
-"""Kill every process of the cluster in turn (SIGKILL), under load, and reckon up: is anything lost?"""
+"""Kill every process of the cluster in turn (SIGKILL), under load, and check that nothing is lost."""
 
 import asyncio
 import time
@@ -11,11 +11,11 @@ import httpx
 from bench.cluster.topology import Cluster
 from core.database import create_engine
 from core.temporal import connect
+from dev.harness.processes import processes_of
+from dev.harness.reconciliation import Reconciliation, reconcile
+from dev.harness.shoppers import ShopperLog, shopping
 from dev.processes import Child
 from dev.service_process import Program
-from tests.chaos.reconciliation import Reckoning, reckon
-from tests.chaos.shoppers import Told, shopping
-from tests.e2e.deployment import processes_of
 
 SHOP = "killed"
 DOWN_SECONDS = 3.0
@@ -36,7 +36,7 @@ class Strike:
     silence: float
     """The longest that no new hold was acknowledged, in seconds."""
     answers: Counter[str]
-    """What the shoppers were told meanwhile, by HTTP status; `none` is a connection that broke."""
+    """Answers to the shoppers meanwhile, by HTTP status; `none` is a broken connection."""
 
 
 @dataclass(frozen=True)
@@ -93,53 +93,53 @@ def _one_of(name: str, supervisor: Child, processes: int) -> Target:
     return Target(name, kill, lambda: supervisor.wait_until(is_back, _RECOVERY_SECONDS))
 
 
-async def kill_each(cluster: Cluster, say: Callable[[str], None]) -> tuple[list[Strike], Reckoning]:
+async def kill_each(cluster: Cluster, say: Callable[[str], None]) -> tuple[list[Strike], Reconciliation]:
     """Kill one after the other while shoppers come and go, then wait until all holds have ended.
 
     Raises EmbeddedError where a process does not start again.
     """
-    told, strikes = Told(), []
+    log, strikes = ShopperLog(), []
     headers = {"Authorization": f"Bearer {cluster.admin_token}"}
     async with (
         httpx.AsyncClient(base_url=cluster.api_url, headers=headers, timeout=30, trust_env=False) as http,
-        shopping(http, SHOP, 1, told),
+        shopping(http, SHOP, 1, log),
     ):
-        await _more_holds(told)
+        await _more_holds(log)
         for target in targets(cluster):
-            strikes.append(await _strike(target, told))
+            strikes.append(await _strike(target, log))
             say(f"killed {target.name}: {strikes[-1].silence:.1f} s without a new hold")
     engine = create_engine(cluster.settings)
     try:
         temporal = await connect(None, environment=cluster.environment)
-        return strikes, await reckon(engine, temporal, SHOP, told)
+        return strikes, await reconcile(engine, temporal, SHOP, log)
     finally:
         await engine.dispose()
 
 
-async def _strike(target: Target, told: Told) -> Strike:
-    before, back = told.answers.copy(), asyncio.Event()
+async def _strike(target: Target, log: ShopperLog) -> Strike:
+    before, back = log.answers.copy(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        silence = tasks.create_task(_longest_silence(told, back))
+        silence = tasks.create_task(_longest_silence(log, back))
         await asyncio.to_thread(target.kill)
         await asyncio.to_thread(target.bring_back)
-        recovered = await _more_holds(told)
+        recovered = await _more_holds(log)
         back.set()
-    return Strike(target.name, recovered, silence.result(), told.answers - before)
+    return Strike(target.name, recovered, silence.result(), log.answers - before)
 
 
-async def _longest_silence(told: Told, back: asyncio.Event) -> float:
-    known, since, longest = len(told.lines), time.monotonic(), 0.0
+async def _longest_silence(log: ShopperLog, back: asyncio.Event) -> float:
+    known, since, longest = len(log.lines), time.monotonic(), 0.0
     while not back.is_set():
         await asyncio.sleep(_LOOK_SECONDS)
         longest = max(longest, time.monotonic() - since)
-        if len(told.lines) > known:
-            known, since = len(told.lines), time.monotonic()
+        if len(log.lines) > known:
+            known, since = len(log.lines), time.monotonic()
     return longest
 
 
-async def _more_holds(told: Told) -> bool:
+async def _more_holds(log: ShopperLog) -> bool:
     """Wait for so many that all is as usual, and return whether they came."""
-    wanted, deadline = len(told.lines) + _BACK_TO_NORMAL, time.monotonic() + _RECOVERY_SECONDS
-    while len(told.lines) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - shoppers tell nobody
+    wanted, deadline = len(log.lines) + _BACK_TO_NORMAL, time.monotonic() + _RECOVERY_SECONDS
+    while len(log.lines) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - the log has no event
         await asyncio.sleep(_LOOK_SECONDS)
-    return len(told.lines) >= wanted
+    return len(log.lines) >= wanted

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, fields_of, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
 
 ADJUSTMENTS = "/api/inventory/adjustments"

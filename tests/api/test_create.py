@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 from temporalio.service import RPCError
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HOLDS, fields_of, fresh, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 
 

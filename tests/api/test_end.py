@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HOLDS, expired, fields_of, fresh, insist, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 
 _LEDGER = """SELECT delta, actor, reason FROM "InventoryMovement" WHERE "holdId" = %(hold)s"""

@@ -6,11 +6,11 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities.stock import StockActivities
+from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from domain.holds import ReserveOutcome, ReserveRequest
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 
 

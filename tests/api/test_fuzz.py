@@ -13,8 +13,8 @@ from schemathesis import checks as all_checks
 from schemathesis.specs.openapi import checks as openapi_checks
 from temporalio.client import Client
 
+from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
-from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, running_shop
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, fields_of, fresh, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import ADMIN_TOKEN, SHOP, Stack
 
 JSON = {"Content-Type": "application/json"}

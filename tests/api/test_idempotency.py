@@ -2,8 +2,8 @@
 
 import asyncio
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import expired, fresh, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import ITEMS, fields_of, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 
 _LEDGER = 'SELECT kind, delta, "onHand", actor FROM "InventoryMovement" ORDER BY id'

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HEALTH, HOLDS, VALIDATE, fields_of, fresh, neighbour, refused, short_lived, until
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, environment
 
 CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 2}]}

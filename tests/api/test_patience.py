@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import psutil
 from temporalio.client import Client
 
+from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, locked, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, running_stack
 
 

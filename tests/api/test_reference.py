@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import Target, WorkflowClient
 from tests.api.asking import fresh, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 from workflows.messages import Cancel, Ended
 

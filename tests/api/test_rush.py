@@ -6,8 +6,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, refused
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack, running_stack
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
 from tests.api.asking import ITEMS, client, fields_of, refused, until
-from tests.invariants import assert_stock_adds_up
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
 
 IMPORT = "/api/inventory/import"

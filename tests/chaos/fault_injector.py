@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+from dev.harness.processes import processes_of
 from dev.processes import Child
-from tests.e2e.deployment import freeze, kill, kill_alone, processes_of
+from tests.e2e.deployment import freeze, kill, kill_alone
 from tests.e2e.house import House
 
 # In the order in which they are brought back: who needs another comes after it.

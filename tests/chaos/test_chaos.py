@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from dev.harness.reconciliation import OVERDUE_SECONDS, reconcile
+from dev.harness.shoppers import SHORTEST_LIFE, ShopperLog, dice, shopping
 from tests.chaos.fault_injector import WORKER_PROCESSES, Saboteur
-from tests.chaos.reconciliation import OVERDUE_SECONDS, reckon
-from tests.chaos.shoppers import SHORTEST_LIFE, Told, dice, shopping
 from tests.e2e.deployment import RECOVERY_SECONDS
 from tests.e2e.house import House, house_in
 
@@ -44,15 +44,15 @@ async def test_no_hold_is_lost_stuck_or_ended_twice_whatever_is_killed(
     house: House, say: Callable[[str], None], seed: int, rounds: int
 ) -> None:
     say(f"CHAOS_SEED={seed} CHAOS_ROUNDS={rounds}")
-    shop, told = f"chaos-{seed}", Told()
+    shop, log = f"chaos-{seed}", ShopperLog()
     deployment = house.deployment
     async with asyncio.timeout(_SEASON_SECONDS):
-        async with shopping(deployment.http, shop, seed, told):
+        async with shopping(deployment.http, shop, seed, log):
             await Saboteur(house, dice(seed), say).play(rounds)
             await asyncio.sleep(1)
-        say(f"  answers: {dict(sorted(told.answers.items()))}")
+        say(f"  answers: {dict(sorted(log.answers.items()))}")
 
-        reckoning = await reckon(deployment.engine, deployment.temporal, shop, told)
-        say(f"  ends: {dict(Counter(reckoning.ends.values()))}")
+        reconciliation = await reconcile(deployment.engine, deployment.temporal, shop, log)
+        say(f"  ends: {dict(Counter(reconciliation.ends.values()))}")
 
-    assert reckoning.complaints == []
+    assert reconciliation.violations == []

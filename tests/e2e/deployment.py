@@ -265,14 +265,6 @@ def freeze(pid: int) -> Callable[[], None]:
     return thaw
 
 
-def processes_of(supervisor: Child) -> list[psutil.Process]:
-    """Return the processes that a supervisor, of several workers or API processes, has started to do the work."""
-    with suppress(psutil.NoSuchProcess):
-        children = psutil.Process(supervisor.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    return []
-
-
 async def until(
     condition: Callable[[], Awaitable[object]], what: str, seconds: float = RECOVERY_SECONDS, pause: float = 0.02
 ) -> None:

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of, until_waiting
 from tests.e2e.deployment import Deployment, kill, until
 from tests.e2e.wire import wire_to
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP
-from tests.stock import stock_of, until_waiting
 
 SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""

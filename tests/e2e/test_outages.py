@@ -7,14 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of
 from dev.postgres import EmbeddedPostgres
 from domain.payments import Payment
 from tests.e2e.deployment import Deployment, freeze, kill, until
 from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP
-from tests.stock import stock_of
 
 
 @pytest.fixture(scope="module")

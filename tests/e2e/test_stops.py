@@ -6,11 +6,12 @@ import psutil
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.processes import processes_of
+from dev.harness.stock import stock_of, until_waiting
 from dev.processes import Child
-from tests.e2e.deployment import Deployment, kill, kill_alone, processes_of, until
+from tests.e2e.deployment import Deployment, kill, kill_alone, until
 from tests.e2e.test_kills import locked
-from tests.invariants import assert_stock_adds_up
-from tests.stock import stock_of, until_waiting
 
 
 async def says(worker: Child, line: str, times: int = 1) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.invariants import assert_stock_adds_up
+from dev.harness.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, brief_checkout, until
 
 Made = dict[str, Any]

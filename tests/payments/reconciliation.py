@@ -11,11 +11,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from core.database import fetch
+from dev.harness.stock import stock_of
 from dev.simulator.webhooks import Delivery
 from tests.payments.market import ON_HAND, Market
 from tests.payments.shoppers import OPENED_BY
 from tests.stack import SHOP
-from tests.stock import stock_of
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import late_payment_workflow_id
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.e2e.deployment import until
-from tests.invariants import assert_stock_adds_up
 from tests.payments.market import Market, dice
 from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story, unheard
 from tests.payments.shoppers import visit

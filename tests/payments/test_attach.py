@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import WorkflowClient
 from tests.api.asking import fields_of, fresh, neighbour, refused
-from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, named, until
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack

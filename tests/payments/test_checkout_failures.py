@@ -9,8 +9,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, neighbour, refused
-from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, Shop, brief_checkout, running_shop, until
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
-from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, event, named, until
 from workflows.messages import Cancel
 

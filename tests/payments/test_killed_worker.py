@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed, kill, until
-from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP
-from tests.stock import stock_of
 
 POINTS = {
     "not-opened": ("checkout.sessions.create", "before"),

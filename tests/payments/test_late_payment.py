@@ -10,9 +10,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.payments import Payment
-from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop, until
 from tests.stack import SHOP
 from workflows.late_payment import LatePaymentWorkflow

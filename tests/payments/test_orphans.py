@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import Client
 
 from core.database import fetch
-from tests.invariants import assert_stock_adds_up
+from dev.harness.invariants import assert_stock_adds_up
 from tests.paying import Shop, running_shop
 from tests.payments.endings import lose_webhooks, sold_once
 from tests.payments.test_late_payment import outcome, pay_late

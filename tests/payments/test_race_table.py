@@ -5,7 +5,7 @@ The same with the worker killed between the steps: `test_race_table_kills.py`.
 
 import pytest
 
-from tests.invariants import assert_stock_adds_up
+from dev.harness.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, Shop, event, named
 from tests.payments.endings import ENDINGS, at_expire, checkout, end, fault, given_back, lose_webhooks, sold_once
 

@@ -15,14 +15,14 @@ import httpx
 import psycopg
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of, until_waiting
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, database_on, deployed, kill, until
-from tests.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, event, named, signed
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP
-from tests.stock import stock_of, until_waiting
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -6,9 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.invariants import assert_stock_adds_up
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import until_waiting
 from tests.paying import PAGES, Shop, brief_checkout, named, until
-from tests.stock import until_waiting
 
 
 @pytest.fixture

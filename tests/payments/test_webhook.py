@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
+from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from payments.events import HANDLED_EVENT_TYPES
 from tests.e2e.deployment import database_on
 from tests.e2e.wire import wire_to
-from tests.invariants import assert_stock_adds_up
 from tests.paying import Shop, event, named, running_shop, signed
 from tests.simulated import SECRET
 from tests.stack import SHOP

@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, is_new, put_item, request, stock_of, until_waiting
 from inventory.adjustments import (
     AboveLimitError,
     Adjustment,
@@ -18,8 +20,6 @@ from inventory.adjustments import (
 )
 from inventory.items import MAX_ON_HAND, Item
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, is_new, put_item, request, stock_of, until_waiting
 
 _LEDGER = """
 SELECT sku, kind, delta, "onHand", actor, reason, "idempotencyKey" FROM "InventoryMovement" WHERE kind = 'adjust'

@@ -9,13 +9,13 @@ import sqlalchemy
 from cli.migrate import MigrationError, migrate
 from core.database import create_engine
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, request
 from domain.holds import HoldStatus
 from inventory.reserve import reserve
 from migrations.catalog import Table, tables_present
-from tests.invariants import assert_stock_adds_up
 from tests.postgres.earlier_tables import EARLIER, PRISMA
 from tests.postgres.revisions import APPLIED, AT_HEAD
-from tests.stock import SHOP, end, is_new, request
 
 NAMES = ["InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"]
 

@@ -11,13 +11,13 @@ from cli.main import app
 from cli.report.records import read_records
 from core.database import fetch
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of
 from domain.holds import HoldStatus, Line
 from inventory import archive
 from inventory.archive import archive_holds, archived_by_status
 from inventory.holds import list_holds, read_hold
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of
 
 OLD = timedelta(days=100)
 ENDS = (HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED)

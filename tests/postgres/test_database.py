@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine, fetch, fetch_on
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, until_waiting
 from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus
 from inventory.holds import read_hold
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, until_waiting
 
 _CUT_WAITING = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity

@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from dev.harness.stock import end, is_new, put_item, request
 from domain.holds import HoldStatus
 from inventory import gauges as census
 from inventory.gauges import active_holds, overdue_holds
 from inventory.reserve import reserve
-from tests.stock import end, is_new, put_item, request
 
 _LATE = """UPDATE "InventoryHold" SET "expiresAt" = now() - %(by)s::interval WHERE id = %(id)s"""
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 from domain.holds import Held, HoldStatus, Shortage
 from inventory.counts import BelowHeld, ItemCount, count_items
 from inventory.items import list_items
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS, FileProblem, InvalidFileError, transcribe
 from inventory.stock_import import ImportBelowHeldError, LineBelowHeld, export_stock, import_stock
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 
 HEADER = ",".join(COLUMNS)
 

@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, create_engine, fetch, fetch_on
 from core.settings import Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, request, stock_of
 from domain.holds import Line
 from inventory.counts import BelowHeld, CountBelowHeldError, ItemCount, count_items
 from inventory.items import list_items, read_short
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, request, stock_of
 
 
 async def test_a_count_makes_new_items_and_writes_a_movement_for_each_change(engine: AsyncEngine) -> None:

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 from domain.holds import Hold, HoldStatus
 from inventory.hold_payments import attach_payment, claim_late_payment, find_hold
 from inventory.holds import read_hold
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 
 GONE = [HoldStatus.RELEASED, HoldStatus.EXPIRED]
 

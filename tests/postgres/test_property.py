@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import end, is_new, put_item, request, too_late
 from domain.holds import Held, HoldStatus, Line
 from inventory.adjustments import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
 from inventory.counts import CountBelowHeldError, ItemCount, count_items
@@ -21,8 +23,6 @@ from inventory.reserve import reserve
 from inventory.returns import AboveCommittedError, NotCommittedError, restock
 from inventory.stock_file import COLUMNS, transcribe
 from inventory.stock_import import ImportBelowHeldError, import_stock
-from tests.invariants import assert_stock_adds_up
-from tests.stock import end, is_new, put_item, request, too_late
 
 SKUS = ("mug", "cap", "pen", "new")
 """The last one is there only once somebody has counted it."""

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 from domain.holds import Held, HoldStatus, ReferenceTaken, Shortage
 from inventory.holds import read_hold
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 
 
 async def test_two_buyers_cannot_hold_the_last_unit(crowd: AsyncEngine) -> None:

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, too_late
 from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveOutcome, Shortage, TooLate
 from inventory.holds import read_hold
 from inventory.reserve import check_request, reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of, too_late
 
 
 def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:

@@ -5,13 +5,13 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 from domain.holds import HoldStatus, Line, Shortage, ShortItem
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
 from inventory.items import list_items, read_short
 from inventory.reserve import check_request, reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 
 RETIRED = (ShortItem("mug", "", 1, 0, known=True),)
 

@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, put_item, request, stock_of
 from domain.holds import HoldStatus, Line
 from inventory.adjustments import AboveLimitError, KeyUsedError, UnknownItemsError
 from inventory.items import MAX_ON_HAND
 from inventory.reserve import reserve
 from inventory.returns import AboveCommittedError, NotCommittedError, TooMany, restock
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, put_item, request, stock_of
 
 _LEDGER = """
 SELECT sku, kind, delta, "onHand", "holdId", actor, reason FROM "InventoryMovement" WHERE kind = 'restock' ORDER BY id

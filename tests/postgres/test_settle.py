@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, fetch, fetch_on
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import SHOP, end, put_item, request, stock_of
 from domain.holds import HoldStatus
 from inventory.holds import move_deadline, read_hold
 from inventory.reserve import reserve
-from tests.invariants import assert_stock_adds_up
-from tests.stock import SHOP, end, put_item, request, stock_of
 
 ENDINGS = [HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED]
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from core.database import create_engine
 from core.settings import Settings
+from dev.harness.stock import is_new, request
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS
-from tests.stock import is_new, request
 
 HEADER = ",".join(COLUMNS)
 

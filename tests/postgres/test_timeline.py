@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
+from dev.harness.stock import SHOP, end, put_item, request
 from domain.holds import HoldStatus
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
 from inventory.reserve import reserve
 from inventory.returns import restock
 from inventory.timeline import Entry, read_timeline
-from tests.stock import SHOP, end, put_item, request
 
 
 async def pages(engine: AsyncEngine, limit: int) -> list[Entry]:

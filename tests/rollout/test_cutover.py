@@ -4,13 +4,13 @@ from pathlib import Path
 
 import psycopg
 
+from dev.harness.invariants import broken_rules
+from dev.harness.stock import stock_of
 from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment
-from tests.invariants import broken_rules
 from tests.operations.examining import SECRET
 from tests.postgres.earlier_tables import EARLIER
 from tests.rollout.operator import Operator, paid
-from tests.stock import stock_of
 
 # As the earlier implementation reserves and sells.
 RESERVE = """

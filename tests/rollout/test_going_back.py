@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of
 from tests.e2e.deployment import Deployment, until
-from tests.invariants import assert_stock_adds_up
 from tests.rollout.operator import Operator, paid
 from tests.stack import SHOP
-from tests.stock import stock_of
 
 
 async def restarted(product: Deployment, **changes: str) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of
 from dev.processes import Child
 from tests.e2e.deployment import Deployment, until
-from tests.invariants import assert_stock_adds_up
 from tests.rollout.operator import Operator
-from tests.stock import stock_of
 
 NEXT = "tests.rollout.next_release"
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from core.settings import TASK_QUEUE, Settings
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import stock_of
 from holds.audit_workflows import WorkflowAuditor
 from tests.e2e.deployment import Deployment, until
 from tests.e2e.house import House, house_in
-from tests.invariants import assert_stock_adds_up
 from tests.operations.examining import SECRET
 from tests.paying import LINE, PAGES
 from tests.rollout.operator import Operator
 from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP
-from tests.stock import stock_of
 
 
 @dataclass

@@ -8,10 +8,10 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from activities.background_worker import background_task_queue
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
 from holds.audit_model import Repair
 from holds.audit_workflows import WorkflowAuditor
 from holds.workflow_list import list_hold_workflows
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held

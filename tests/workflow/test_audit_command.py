@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from core.database import fetch
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import end, until_waiting
 from domain.holds import HoldStatus
 from inventory.audit import repair
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
-from tests.stock import end, until_waiting
 from tests.workflow.commands import holdfast
 from tests.workflow.test_audit import RELEASE_BY_HAND, by_hand, listed
 from workflows.messages import Ended

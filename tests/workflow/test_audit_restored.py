@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import Line
 from holds.audit_model import Repair, WorkflowAudit
 from holds.audit_workflows import WorkflowAuditor
 from holds.lost_sales import LostSales
 from holds.start_options import start_options
-from tests.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
 from workflows.hold import HoldWorkflow

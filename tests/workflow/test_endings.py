@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
+from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import ReserveOutcome, Shortage, ShortItem, TooLate
 from domain.payments import Payment
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held, send, start_and_ask, start_hold, until_so

@@ -8,10 +8,10 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import until_waiting
 from domain.payments import Payment
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack, running_stack
-from tests.stock import until_waiting
 from tests.workflow.sending import Handle, held
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Ended

@@ -16,12 +16,12 @@ from activities.background_worker import background_task_queue
 from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from core.signals import start_signal
+from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import end
 from domain.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
-from tests.invariants import assert_stock_adds_up
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack
-from tests.stock import end
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow

@@ -8,7 +8,7 @@ import sys
 import pytest
 from temporalio.client import Client
 
-from tests.invariants import assert_stock_adds_up
+from dev.harness.invariants import assert_stock_adds_up
 from tests.stack import SHOP, Stack, running_stack
 from tests.workflow.commands import command_environment, holdfast
 from workflows.messages import Ended

@@ -11,11 +11,11 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
 from core.database import fetch
+from dev.harness.stock import end
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.holds import HoldStatus
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.stack import SHOP, Stack, running_stack
-from tests.stock import end
 from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
 
 THRESHOLD = 5

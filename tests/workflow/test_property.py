@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from dev.harness.invariants import assert_stock_adds_up
 from domain.payments import Payment
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack
 from tests.workflow.sending import Hold, held
 from workflows.messages import Cancel, Commit, Ended, Extend, Extended

@@ -16,8 +16,8 @@ from temporalio.service import RPCStatusCode
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from dev.harness.invariants import assert_stock_adds_up
 from inventory.settle import Settlement, settle
-from tests.invariants import assert_stock_adds_up
 from tests.stack import Stack, running_stack
 from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling, until_so
 from workflows.hold import HoldWorkflow

@@ -1,4 +1,4 @@
-"""What must be true of the stock whenever nothing is under way, whatever has happened before."""
+"""Invariants of the stock that hold whenever no transaction runs."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -43,10 +43,10 @@ WHERE c.n IS DISTINCT FROM m.n
 
 
 async def broken_rules(engine: AsyncEngine) -> list[str]:
-    """Return what does not add up, a line each."""
+    """Return each violation, one line each."""
     return [f"{row['what']}: {row['row']}" for row in await fetch(engine, _BROKEN, {})]
 
 
 async def assert_stock_adds_up(engine: AsyncEngine) -> None:
-    """Check: held = active lines, on hand = movements = last balance, nothing below 0, each hold has one end."""
+    """Assert: held = active lines, on hand = movements = last balance, nothing below 0, each hold has one end."""
     assert await broken_rules(engine) == []

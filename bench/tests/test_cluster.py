@@ -12,9 +12,9 @@ from bench.cluster.kills import Strike
 from bench.cluster.report import limit
 from bench.cluster.throughput import Size, database_of
 from bench.load import Result
-from tests.chaos.reconciliation import OVERDUE_SECONDS, Reckoning
+from dev.harness.reconciliation import OVERDUE_SECONDS, Reconciliation
 
-ALL_IS_WELL = Reckoning({"a": "committed", "b": "expired"}, longest_lag=0.2, complaints=[])
+ALL_IS_WELL = Reconciliation({"a": "committed", "b": "expired"}, longest_lag=0.2, violations=[])
 
 
 def test_where_no_temporal_server_can_be_had_it_says_so_in_one_line(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_lost_or_stuck_hold_or_an_outage_that_lasts_refutes_what_is_claimed_of
     assert all(claim.held for claim in of_kills(strikes, ALL_IS_WELL))
     for_ever = [*strikes, Strike("the API", recovered=False, silence=60.0, answers=Counter())]
     assert [claim.seen for claim in of_kills(for_ever, ALL_IS_WELL) if not claim.held] == ["the API"]
-    lost = Reckoning(ALL_IS_WELL.ends, 0.2, ["acknowledged and not there: c"])
+    lost = Reconciliation(ALL_IS_WELL.ends, 0.2, ["acknowledged but missing: c"])
     assert [claim.seen for claim in of_kills(strikes, lost) if not claim.held] == [
-        "1 complaints, such as: acknowledged and not there: c"
+        "1 violations, such as: acknowledged but missing: c"
     ]
-    late = Reckoning(ALL_IS_WELL.ends, OVERDUE_SECONDS + 1, [])
+    late = Reconciliation(ALL_IS_WELL.ends, OVERDUE_SECONDS + 1, [])
     assert [claim.held for claim in of_kills(strikes, late)].count(False) == 1

@@ -1,4 +1,4 @@
-"""Stock and requests to hold it, as the tests need them."""
+"""Stock and requests to hold it, straight on the database."""
 
 import asyncio
 from dataclasses import replace
@@ -30,12 +30,12 @@ SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AN
 
 
 async def put_item(engine: AsyncEngine, sku: str, on_hand: int, variant: str = "", shop: str = SHOP) -> None:
-    """Make an item that has the units."""
+    """Create an item with that many units on hand."""
     await fetch(engine, _PUT, {"shop": shop, "sku": sku, "variant": variant, "n": on_hand})
 
 
 async def stock_of(engine: AsyncEngine, sku: str, variant: str = "", shop: str = SHOP) -> tuple[int, int]:
-    """Return what can be sold of the item and what is held."""
+    """Return the item's available and held units."""
     rows = await fetch(engine, _ITEM, {"shop": shop, "sku": sku, "v": variant})
     return rows[0]["quantity"], rows[0]["held"]
 
@@ -58,14 +58,14 @@ def request(
 
 
 def too_late(wanted: ReserveRequest) -> ReserveRequest:
-    """Return the request as it is once its caller has gone."""
+    """Return the request with its time to reserve already over."""
     return replace(wanted, reserve_before=datetime.now(UTC) - timedelta(seconds=1))
 
 
 async def end(
     engine: AsyncEngine, hold_id: str, to: HoldStatus, *, shop: str = SHOP, payment: str | None = None
 ) -> Settlement | None:
-    """Settle the hold."""
+    """Settle the hold with that status."""
     return await settle(
         engine, shop_id=shop, hold_id=hold_id, to=to, reason="test", actor="tester", payment_intent_id=payment
     )

@@ -1,0 +1,1 @@
+"""What the tests and the benchmarks share: stock, requests, shoppers, and checks of the result."""
