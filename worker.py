@@ -49,7 +49,7 @@ from payments.client import open_client
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
-# Chosen by measurement: docs/decisions/0007-the-workers-settings.md has the tables.
+# Chosen by measurement: docs/decisions/0007-worker-settings.md.
 WORKFLOW_POLLERS = 8
 NONSTICKY_POLL_RATIO = 0.5
 """The share of the pollers that takes the first tasks of workflows: more favors create, less favors commit."""

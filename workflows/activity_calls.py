@@ -95,7 +95,7 @@ async def settle(request: SettleRequest) -> Settled:
     """End the hold. Returns the status that the database then has."""
     if request.to == "committed":
         # Nothing overrides a commit: a message that repeats this task leads to the same decision, and the database has
-        # the hold as committed anyway (docs/decisions/0006-a-sale-settles-at-once.md).
+        # the hold as committed anyway (docs/decisions/0006-a-commit-settles-in-a-local-activity.md).
         with suppress(*LOCAL_ACTIVITY_ERRORS):
             return await workflow.execute_local_activity_method(
                 StockPort.settle,

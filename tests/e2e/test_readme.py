@@ -1,4 +1,4 @@
-"""The README's walk, run as it is written: its answers are the ones that a newcomer gets."""
+"""The README's walk through one hold, run as written: each answer matches the one below its request."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from tests.e2e.up import Up
 
 pytestmark = [
     pytest.mark.timeout(240),
-    pytest.mark.skipif(shutil.which("curl") is None, reason="the walk is told with curl"),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the walk uses curl"),
 ]
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,11 +21,11 @@ _ANSWER = "# {"
 
 
 def walk() -> str:
-    (block,) = re.findall(r"## A walk through every ending\n.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    (block,) = re.findall(r"## One hold in five requests\n.*?```sh\n(.*?)```", README.read_text(), re.DOTALL)
     return str(block)
 
 
-def test_the_walk_gets_the_answers_that_the_readme_tells(up: Up) -> None:
+def test_the_walk_gets_the_answers_that_the_readme_shows(up: Up) -> None:
     told = [line.removeprefix("# ") for line in walk().splitlines() if line.startswith(_ANSWER)]
     script = walk().replace("http://127.0.0.1:8000", up.stack["apiUrl"]).replace(".holdfast", str(up.home))
     ran = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, timeout=120, check=False)

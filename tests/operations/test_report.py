@@ -187,7 +187,7 @@ def test_the_ttl_follows_the_commits(p95: float, committed: int, suggested: int 
 
 
 def test_the_page_about_the_ttl_reckons_as_the_report_does() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "runbooks" / "ttl-tuning.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "runbooks" / "holds.md").read_text()
     rows = re.findall(r"^ *\| (\d+) s \| (\d+) s \| (\d+) s \|", page, re.MULTILINE)
     assert len(rows) == 4
     for p95, present, suggested in rows:

@@ -1,6 +1,6 @@
 """A worker of a next release, whose holds ask Temporal for one thing more: `python -m tests.rollout.next_release`.
 
-It is changed as docs/runbooks/changing-workflow-code.md says, behind a patch.
+It is changed as docs/runbooks/releases.md#change-workflow-code says, behind a patch.
 """
 
 import sys

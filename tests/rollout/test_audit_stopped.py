@@ -19,7 +19,7 @@ async def audits(product: Deployment, status: str) -> int:
 
 
 async def test_an_audit_that_stopped_runs_again(product: Deployment, tmp_path: Path) -> None:
-    operator = Operator("audit-stopped", tmp_path, product)
+    operator = Operator("audit", tmp_path, product)
     worker = await product.start_worker()
     await product.made_of_own("lost")
     schedule = product.temporal.get_schedule_handle(AUDIT_SCHEDULE)

@@ -30,7 +30,7 @@ async def health(product: Deployment) -> dict[str, Any]:
 
 async def test_an_emergency_bypass_and_its_end(product: Deployment, tmp_path: Path) -> None:
     worker = await product.start_worker()
-    operator = Operator("emergency-bypass", tmp_path, product, SHOP=SHOP, SKU="b-sold", REQUEST="r-1")
+    operator = Operator("fallback", tmp_path, product, SHOP=SHOP, SKU="b-sold", REQUEST="r-1")
     await in_flight(product, "b-sold", "b-back", "b-paid", "b-longer", lapsing="b-lapsing")
     await restarted(product, SKIP_INVENTORY_VALIDATION="1")
 
@@ -59,7 +59,7 @@ async def test_an_emergency_bypass_and_its_end(product: Deployment, tmp_path: Pa
 
 async def test_back_to_validate_only_and_forward_again(product: Deployment, tmp_path: Path) -> None:
     worker = await product.start_worker()
-    operator = Operator("revert-to-validate-only", tmp_path, product)
+    operator = Operator("fallback", tmp_path, product)
     await in_flight(product, "v-sold", "v-back", "v-paid", "v-longer", lapsing="v-lapsing")
     await restarted(product, INVENTORY_MODE="validate_only")
     await asyncio.to_thread(worker.stop)
@@ -90,7 +90,7 @@ async def test_back_to_validate_only_and_forward_again(product: Deployment, tmp_
 
 async def test_all_holds_are_released_also_one_whose_workflow_was_lost(product: Deployment, tmp_path: Path) -> None:
     worker = await product.start_worker()
-    operator = Operator("release-all", tmp_path, product, SHOP=SHOP)
+    operator = Operator("fallback", tmp_path, product, SHOP=SHOP)
     await product.made_of_own("r-1", "r-2", "r-lost")
     await product.run_of("r-lost").terminate()
 
@@ -106,5 +106,5 @@ async def test_all_holds_are_released_also_one_whose_workflow_was_lost(product: 
 
 
 async def test_the_report_says_to_which_ttl_to_go(product: Deployment, tmp_path: Path) -> None:
-    told = await Operator("ttl-tuning", tmp_path, product).does("holdfast report --since 7d")
+    told = await Operator("holds", tmp_path, product).does("holdfast report --since 7d")
     assert "TTL: now 1200 s, suggested" in told

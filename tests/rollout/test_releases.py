@@ -75,7 +75,7 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     unrouted = await product.start_worker()
     await product.made_of_own("of-old")
     first = await product.start_worker(HOLDFAST_WORKER_BUILD_ID="1")
-    promote = Operator("rolling-deploy", tmp_path, product)
+    promote = Operator("releases", tmp_path, product)
 
     async def promoted(build: str) -> None:
         promote.environment |= {"BUILD": build, "HOLDFAST_WORKER_BUILD_ID": build}

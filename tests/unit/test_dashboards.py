@@ -7,7 +7,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.dashboards import DASHBOARDS, GRAFANA, PANELS, QUERIES, Query
-from tests.unit.test_runbooks import ROOT
+from tests.documents import ROOT, anchors
 
 NAMED = [pytest.param(panel, id=f"{dashboard}: {panel['title']}") for dashboard, panel in PANELS]
 PLACEHOLDER = "https://git.example.com/holdfast/blob/main/"
@@ -45,7 +45,8 @@ def test_a_panel_has_a_description_a_unit_and_a_page_that_exists(panel: dict[str
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     for link in panel.get("links", []):
-        assert (ROOT / link["url"].removeprefix(PLACEHOLDER)).exists()
+        page, _, heading = link["url"].removeprefix(PLACEHOLDER).partition("#")
+        assert not heading or heading in anchors(ROOT / page)
     for source in (panel, *panel["targets"]):
         assert source["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 

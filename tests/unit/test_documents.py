@@ -1,21 +1,31 @@
-"""Documents that must agree with the code."""
+"""What documents claim about the code: links, paths, settings, metrics, alerts, routes and commands exist."""
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+import yaml  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry
+from temporalio.bridge import temporal_sdk_bridge
 
+from api.app import create_app
+from api.gauges import HoldGauges
+from api.problems import Problem
+from cli.main import app
+from core.database import create_engine
+from core.metrics import Telemetry
 from core.settings import Settings
+from tests.documents import ROOT, anchors, documents
+from tests.stack import environment
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "SECURITY.md",
-    ROOT / "client" / "README.md",
-    *ROOT.glob("docs/**/*.md"),
-]
+PAGES = {str(path.relative_to(ROOT)): path for path in documents()}
+PRESENT = {name: path.read_text() for name, path in PAGES.items() if name != "CHANGELOG.md"}
+"""The texts that describe the product as it is. The changelog also names what is gone."""
+
+every_page = pytest.mark.parametrize("text", PRESENT.values(), ids=PRESENT)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -42,16 +52,134 @@ def test_every_variable_of_temporals_configuration_is_documented() -> None:
     assert not [name for name in used if f"`{name}`" not in text]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("document", PAGES.values(), ids=PAGES)
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)", document.read_text())
     assert not [link for link, _ in links if not (document.parent / link).exists()]
     assert not [
-        part for link, part in links if part and part not in headings(document.parent / link if link else document)
+        part for link, part in links if part and part not in anchors(document.parent / link if link else document)
     ]
 
 
-def headings(page: Path) -> set[str]:
-    """Return the names by which a page's headings are linked to."""
-    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+@every_page
+def test_the_files_that_a_page_names_exist(text: str) -> None:
+    named = re.findall(rf"(?<![\w/.$-]){FOLDERS}/[\w./*-]*\w", text)
+    assert not [path for path in named if not list(ROOT.glob(path))]
+
+
+FOLDERS = f"(?:{'|'.join(sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != '.'))})"
+
+
+@every_page
+def test_the_make_targets_that_a_page_names_exist(text: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert not [
+        name for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE) if f"\n{name}:" not in makefile
+    ]
+
+
+@every_page
+def test_the_modules_that_a_page_runs_exist(text: str) -> None:
+    named = set(re.findall(r"python -m ([a-z_.]+)", text)) - {"pytest"}
+    paths = [ROOT / name.replace(".", "/") for name in named]
+    assert not [path for path in paths if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists())]
+
+
+@every_page
+def test_the_commands_that_a_page_names_exist_with_their_options(text: str) -> None:
+    lines = re.findall(r"`(?:\.venv/bin/)?(holdfast [a-z][^`]*)`|^ *(holdfast [a-z].*)$", text, re.MULTILINE)
+    unknown = []
+    for line in ("".join(pair) for pair in lines):
+        command: Any = typer.main.get_command(app)
+        words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)[1:]
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        parameters = command.make_context(command.name, [], resilient_parsing=True).command.params
+        options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+        options |= {"--help"}
+        unfinished = words and hasattr(command, "commands")
+        if unfinished or not {word for word in words if word.startswith("--")} <= options:
+            unknown.append(line)
+    assert not unknown
+
+
+@pytest.fixture(scope="module")
+def alerts() -> set[str]:
+    groups = yaml.safe_load((ROOT / "ops" / "prometheus" / "rules.yml").read_text())["groups"]
+    return {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+@every_page
+def test_the_alerts_that_a_page_names_exist(text: str, alerts: set[str]) -> None:
+    tested = {"HoldfastTest"}  # what `holdfast alerts test` sends
+    assert set(re.findall(r"\bHoldfast[A-Z]\w+", text)) <= alerts | tested
+
+
+@pytest.fixture(scope="module")
+def metrics() -> set[str]:
+    registry = CollectorRegistry()
+    Telemetry(registry)
+    gauges = HoldGauges(create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"})))
+    return {family.name for source in (registry, gauges) for family in source.collect()}
+
+
+@every_page
+def test_the_metrics_that_a_page_names_are_counted(text: str, metrics: set[str]) -> None:
+    others = {problem.name for problem in Problem} | {p.value.code for p in Problem} | {"inventory_reservation_id"}
+    named = {_family(name) for name in re.findall(r"\b(?:inventory|checkout)_[a-z_]+[a-z]", text)}
+    assert named <= metrics | others
+
+
+@pytest.fixture(scope="module")
+def temporals_library() -> bytes:
+    return Path(temporal_sdk_bridge.__file__).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["ops/prometheus/rules.yml", *PRESENT])
+def test_the_metrics_of_temporal_that_a_page_names_are_in_its_library(name: str, temporals_library: bytes) -> None:
+    text = (ROOT / name).read_text()
+    named = {_family(metric).encode() for metric in re.findall(r"\btemporal_([a-z_]+[a-z])\b", text)}
+    assert not [metric for metric in named if metric not in temporals_library]
+
+
+def _family(name: str) -> str:
+    return re.sub(r"_(?:total|bucket|count|sum)$", "", name)
+
+
+@every_page
+def test_the_settings_that_a_page_names_are_described(text: str) -> None:
+    described = "".join(
+        PRESENT[name] for name in ("docs/configuration.md", "docs/cluster.md", "clients/python/README.md")
+    )
+    named = set(
+        re.findall(
+            r"\b(?:DATABASE|HOLDFAST|HOLD|INVENTORY|LATE|OTEL|PAYMENT|SKIP|SMTP|STOCK|STRIPE|TEMPORAL)_[A-Z_]*[A-Z]\b",
+            text,
+        )
+    )
+    assert not [name for name in named - NO_SETTINGS if f"`{name}`" not in described]
+
+
+NO_SETTINGS = {"HOLDFAST_URL", "HOLDFAST_IMAGE", "HOLDFAST_API_ADDRESS", "HOLDFAST_API_PORTS"}
+"""The runbooks' name for an address, and what only docker-compose.yml reads."""
+
+
+@pytest.fixture(scope="module")
+def paths() -> list[str]:
+    """The API's paths, as patterns."""
+    api = create_app(Settings.read(environment("postgresql://localhost/holdfast")), registry=CollectorRegistry())
+    return [re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) for path in api.openapi()["paths"]]
+
+
+@every_page
+def test_the_routes_that_a_page_names_exist(text: str, paths: list[str]) -> None:
+    named = re.findall(r"/(?:api/(?:inventory|checkout|webhooks)/[\w/{}.-]*\w}?|livez|readyz|metrics)", text)
+    assert not [path for path in named if not any(re.fullmatch(one, path) for one in paths)]
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benches() -> None:
+    measured = "".join((ROOT / "bench" / name).read_text() for name in ("RESULTS.md", "CLUSTER.md"))
+    rows = re.findall(r"^\| .* \| (.*) \| `make (?:bench|cluster)` \|$", PRESENT["README.md"], re.MULTILINE)
+    figures = [figure for row in rows for figure in re.findall(r"\d[\d.]*", row)]
+    assert figures
+    assert not [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.])", measured)]
