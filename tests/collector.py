@@ -1,6 +1,5 @@
 """A collector of spans, over OTLP/HTTP as OpenTelemetry's own takes them. It may be one that never answers."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ class Collector:
         return self.named(name, **attributes)[0]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when the condition holds; the test's time-out bounds it."""
-        while not condition():
-            await asyncio.sleep(0.01)
+        """Return when the condition holds."""
+        await until(condition, "the expected spans have come")
 
     def edges(self, trace: str) -> set[tuple[str, str]]:
         """Return the trace as pairs of names, of a parent and its child; of a span whose parent is elsewhere, `""`."""

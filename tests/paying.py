@@ -1,12 +1,11 @@
 """A shop under test: the product, whole, and the Stripe simulator, which calls its webhook."""
 
-import asyncio
 import hashlib
 import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ from holds.workflow_client import WorkflowClient
 from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP, Stack, running_stack
+from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import Checkout, HoldInput
 from workflows.payment_messages import CheckoutOpened, LatePaymentEnded, late_payment_workflow_id
@@ -66,7 +66,7 @@ class Shop:
         assert isinstance(intent, str)
         return intent
 
-    async def until_status(self, hold_id: str, status: str, seconds: float = 15) -> dict[str, Any]:
+    async def until_status(self, hold_id: str, status: str) -> dict[str, Any]:
         """Wait until the hold is so, and return it."""
         seen: dict[str, Any] = {}
 
@@ -74,7 +74,7 @@ class Shop:
             seen.update(await self.stack.read(hold_id))
             return bool(seen["status"] == status)
 
-        await until(is_so, f"{hold_id} {status}", seconds)
+        await until(is_so, f"{hold_id} {status}")
         return seen
 
     def case_of(self, payment_id: str) -> WorkflowHandle[LatePaymentWorkflow, LatePaymentEnded]:
@@ -93,7 +93,7 @@ class Shop:
         header = {"Stripe-Signature": signed(body) if signature is None else signature}
         return await self.stripe.browser.post(f"{self.stack.url}/api/webhooks/stripe", content=body, headers=header)
 
-    async def until_heard(self, kind: str, about: str, answers: int = 1, seconds: float = 15) -> None:
+    async def until_heard(self, kind: str, about: str, answers: int = 1) -> None:
         """Wait until an event of the simulator's, about a session or PaymentIntent, was taken in so many times."""
 
         async def heard() -> bool:
@@ -101,16 +101,16 @@ class Shop:
             of_it = [d["answers"] for d in sent if d["type"] == kind and about in (d["about"], d["object"])]
             return bool(sum(each.count(200) for each in of_it) >= answers)
 
-        await until(heard, f"{kind} about {about} heard", seconds)
+        await until(heard, f"{kind} about {about} heard")
 
-    async def until_delivered(self, seconds: float = 15) -> None:
+    async def until_delivered(self) -> None:
         """Wait until every webhook that is to be sent has been answered with 2xx."""
 
         async def done() -> bool:
             sent = await self.stripe.control("/webhooks", "GET")
             return all(delivery["state"] not in ("waiting", "sending") for delivery in sent)
 
-        await until(done, "all webhooks delivered", seconds)
+        await until(done, "all webhooks delivered")
 
 
 def signed(body: bytes, *secrets: str, at: float | None = None, scheme: str = "v1") -> str:
@@ -149,14 +149,6 @@ async def brief_checkout(shop: Shop, *, seconds: int, **fields: Any) -> tuple[st
     answer = await WorkflowClient(shop.stack.temporal, shop.stack.task_queue).open_checkout(hold)
     assert isinstance(answer.checkout, CheckoutOpened)
     return hold_id, answer.checkout.session_id
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 15) -> None:
-    """Wait until the condition holds."""
-    give_up = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < give_up, f"not in {seconds} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

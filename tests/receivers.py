@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tests.stack import serving
+from tests.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -58,13 +59,11 @@ class Receiver:
 
     async def until(self, count: int) -> None:
         """Return when that many events were taken."""
-        while len(self.taken) < count:
-            await asyncio.sleep(0.02)
+        await until(lambda: len(self.taken) >= count, f"{count} events are taken")
 
     async def until_attempted(self, count: int) -> None:
         """Return when that many attempts were made."""
-        while len(self.attempts) < count:
-            await asyncio.sleep(0.02)
+        await until(lambda: len(self.attempts) >= count, f"{count} attempts are made")
 
 
 @asynccontextmanager
@@ -99,8 +98,7 @@ class Mailbox:
 
     async def until(self, count: int) -> None:
         """Return when that many mails were taken."""
-        while len(self.mails) < count:
-            await asyncio.sleep(0.02)
+        await until(lambda: len(self.mails) >= count, f"{count} mails are taken")
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """The Stripe simulator for a test: served over HTTP, called by Stripe's own library, its webhooks taken in."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from dev.simulator.account import World
 from dev.simulator.app import create_app
 from dev.simulator.config import Config, Endpoint
 from tests.stack import serving
+from tests.waiting import until
 
 API_KEY = "sk_test_simulated"
 SECRET = "whsec_simulated"
@@ -26,7 +25,7 @@ SECRET = "whsec_simulated"
 
 @asynccontextmanager
 async def stripe_client(
-    url: str, *, api_key: str = API_KEY, patience: float = 10, retries: int = 0
+    url: str, *, api_key: str = API_KEY, patience: float = 120, retries: int = 0
 ) -> AsyncIterator[StripeClient]:
     """Give Stripe's official client, unchanged, speaking to the simulator at `url`. Use its `..._async` methods."""
     http = HTTPXClient(timeout=patience)
@@ -68,7 +67,7 @@ async def simulated(
     app = create_app(Config(endpoints=endpoints, **{"first_retry": 0.05, "longest_retry": 0.5, **config}))
     async with (
         serving(watched_by(app)) as url,
-        httpx.AsyncClient(base_url=url) as browser,
+        httpx.AsyncClient(base_url=url, timeout=120) as browser,
         stripe_client(url) as stripe,
     ):
         world: World = app.state.world
@@ -102,9 +101,9 @@ class Inbox:
         self.events.clear()
         self.signatures.clear()
 
-    async def wait_for(self, *types: str, seconds: float = 5) -> None:
+    async def wait_for(self, *types: str) -> None:
         """Wait until each of these has come."""
-        await eventually(lambda: set(types) <= set(self.types), f"{types} in {self.types}", seconds)
+        await until(lambda: set(types) <= set(self.types), f"webhooks {types} have come")
 
     async def take(self, request: Request) -> Response:
         """Answer one attempt."""
@@ -125,11 +124,3 @@ async def inbox() -> AsyncIterator[Inbox]:
     async with serving(Starlette(routes=[Route("/hook", box.take, methods=["POST"])])) as url:
         box.url = f"{url}/hook"
         yield box
-
-
-async def eventually(condition: Callable[[], bool], what: str, seconds: float = 5) -> None:
-    """Wait until the condition holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not in {seconds} s: {what}"
-        await asyncio.sleep(0.005)

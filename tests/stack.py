@@ -31,6 +31,8 @@ from workflows.messages import Ended, hold_workflow_id
 AUTHORITY_TOKEN = "a" * 40
 ADMIN_TOKEN = "b" * 40
 SHOP = "shop-1"
+PATIENT = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
+"""What is expected to succeed has time on a slow machine. A test of a time-out sets its own."""
 
 
 @dataclass
@@ -144,7 +146,7 @@ async def running_stack(
     database: str, temporal: Client, *, with_worker: bool = True, cached_workflows: int = 500, **changes: str
 ) -> AsyncIterator[Stack]:
     """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
-    settings = Settings.read(environment(database, **changes))
+    settings = Settings.read(environment(database, **(PATIENT | changes)))
     task_queue = f"test-{uuid.uuid4().hex}"
     api_metrics, worker_metrics = CollectorRegistry(), CollectorRegistry()
     engine = create_engine(settings)
@@ -154,7 +156,7 @@ async def running_stack(
     async with (
         open_client(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as payment_client,
         serving(app) as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http,
+        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120) as http,
     ):
         stack = Stack(
             url=url,

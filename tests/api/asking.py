@@ -1,6 +1,5 @@
 """What the tests of the API share: refusals, a neighbour of the API in another mode, locked rows, short holds."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from core.settings import Settings
 from domain.holds import Held, Line
 from holds.idempotency import request_hash
 from holds.workflow_client import WorkflowClient
-from tests.stack import ADMIN_TOKEN, SHOP, Stack, environment, serving
+from tests.stack import ADMIN_TOKEN, PATIENT, SHOP, Stack, environment, serving
 from workflows.messages import HoldInput
 
 HOLDS = "/api/inventory/holds"
@@ -45,7 +44,7 @@ def fields_of(answer: httpx.Response) -> list[str]:
 def client(url: str, token: str | None = ADMIN_TOKEN) -> httpx.AsyncClient:
     """Return a client with a token, or without any."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=30)
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=120)
 
 
 @asynccontextmanager
@@ -54,7 +53,7 @@ async def neighbour(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the same database and workflows by another API, with other environment variables."""
     database = stack.settings.database_url.get_secret_value()
-    settings = Settings.read(environment(database, **changes))
+    settings = Settings.read(environment(database, **(PATIENT | changes)))
     app = create_app(settings, task_queue=stack.task_queue, registry=registry or CollectorRegistry())
     async with serving(app) as url, client(url) as http:
         yield http
@@ -74,7 +73,7 @@ async def short_lived(stack: Stack, hold_id: str, seconds: int, quantity: int = 
     calls = WorkflowClient(stack.temporal, stack.task_queue)
     lines = (Line("TEE", "", quantity),)
     asked = request_hash("holds", SHOP, lines, None, None)
-    hold = HoldInput(SHOP, hold_id, lines, seconds, 3600, 5000, request_hash=asked)
+    hold = HoldInput(SHOP, hold_id, lines, seconds, 3600, 30_000, request_hash=asked)
     assert isinstance(await calls.reserve(hold), Held)
 
 
@@ -89,12 +88,6 @@ async def insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response
         answer = await ask()
         if answer.status_code not in {429, 503, 504}:
             return answer
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return when the condition is true; the test's time-out bounds it."""
-    while not await condition():
-        await asyncio.sleep(0.01)
 
 
 async def expired(stack: Stack, hold_id: str) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from temporalio.client import Client
 
 from api import gauges as census
 from dev.ports import free_port
-from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused, until
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
 from tests.stack import SHOP, Stack, environment, running_stack
+from tests.waiting import until
 
 CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 COUNTERS = ["created", "committed", "released", "expired", "extended", "insufficient", "busy", "error"]
@@ -145,7 +146,7 @@ async def program(*arguments: str, ready: str, **changes: str) -> AsyncIterator[
                 except httpx.TransportError:
                     return False
 
-            await until(answers)
+            await until(answers, "the API answers")
         yield
     finally:
         children = psutil.Process(process.pid).children(recursive=True) if process.returncode is None else []

@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 
 from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
-from tests.api.asking import HEALTH, HOLDS, VALIDATE, fields_of, fresh, neighbour, refused, short_lived, until
+from tests.api.asking import HEALTH, HOLDS, VALIDATE, fields_of, fresh, neighbour, refused, short_lived
 from tests.stack import SHOP, Stack, environment
+from tests.waiting import until
 
 CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 2}]}
 TOO_MUCH = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 99}]}
@@ -106,7 +107,7 @@ async def test_holds_already_made_go_on_in_every_mode(stack: Stack, mode: str, b
         async def has_expired() -> bool:
             return bool((await http.get(f"{HOLDS}/{SHOP}/{ending}")).json()["status"] == "expired")
 
-        await until(has_expired)
+        await until(has_expired, "the hold has expired")
     assert await stack.stock_of() == (4, 0)
     await assert_stock_adds_up(stack.engine)
 

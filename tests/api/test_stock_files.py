@@ -10,8 +10,9 @@ import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
-from tests.api.asking import ITEMS, client, fields_of, refused, until
+from tests.api.asking import ITEMS, client, fields_of, refused
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
+from tests.waiting import until
 
 IMPORT = "/api/inventory/import"
 EXPORT = "/api/inventory/export"
@@ -195,7 +196,7 @@ async def test_a_file_that_breaks_off_is_not_imported(stack: Stack) -> None:
     async def refused_it() -> bool:
         return stack.api_metrics.get_sample_value("inventory_request_seconds_count", labels) == 1
 
-    await until(refused_it)
+    await until(refused_it, "the import is refused")
     assert await stack.stock_of() == (5, 0)
     assert stack.counted("inventory_hold_error") == 0
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
-from tests.paying import LINE, Shop, brief_checkout, until
+from tests.paying import LINE, Shop, brief_checkout
+from tests.waiting import until
 
 Made = dict[str, Any]
 BRIEF = 2

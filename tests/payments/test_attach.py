@@ -9,9 +9,10 @@ import pytest
 from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import WorkflowClient
 from tests.api.asking import fields_of, fresh, neighbour, refused
-from tests.paying import Shop, named, until
+from tests.paying import Shop, named
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
+from tests.waiting import until
 from tests.workflow.sending import hold_input
 
 PRICE = {"currency": "eur", "unit_amount": 1999, "product_data": {"name": "T-shirt"}}

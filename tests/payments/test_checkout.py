@@ -10,9 +10,10 @@ from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fields_of, fresh, neighbour, refused
-from tests.paying import LINE, PAGES, Shop, named, running_shop, until
+from tests.paying import LINE, PAGES, Shop, named, running_shop
 from tests.simulated import API_KEY
 from tests.stack import SHOP
+from tests.waiting import until
 
 CHECKOUT = "/api/checkout/sessions"
 CART = {"shopId": SHOP, "items": [LINE], **PAGES}

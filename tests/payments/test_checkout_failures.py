@@ -11,9 +11,10 @@ from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, neighbour, refused
-from tests.paying import LINE, PAGES, Shop, brief_checkout, running_shop, until
+from tests.paying import LINE, PAGES, Shop, brief_checkout, running_shop
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavail
 from payments.session_params import Order, PaidLine, session_params
 from payments.status import PaymentState
 from tests.simulated import Simulated, simulated, stripe_client
+from tests.waiting import until
 
 KEY = "checkout:shop-1:h1"
 HOLD = {"inventory_reservation_id": "h1", "shop_id": "shop-1"}
@@ -135,8 +136,7 @@ async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Si
 async def test_a_key_that_is_in_use_is_asked_again_later(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "delay", seconds=30)
     first = asyncio.create_task(open_session(client))
-    while not sim.world.store.answers:
-        await asyncio.sleep(0.005)
+    await until(lambda: sim.world.store.answers, "the first call has reached Stripe")
     with pytest.raises(StripeUnavailableError, match="in-progress"):
         await open_session(client)
     await sim.control("/faults", "DELETE")

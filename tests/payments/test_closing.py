@@ -10,8 +10,9 @@ from temporalio.testing import WorkflowEnvironment
 from core.data_converter import data_converter
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
-from tests.paying import Shop, running_shop, until
+from tests.paying import Shop, running_shop
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
+from tests.waiting import until
 from workflows.messages import Cancel
 from workflows.payment_messages import LatePaymentEnded
 

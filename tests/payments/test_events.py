@@ -11,7 +11,8 @@ import pytest
 from dev.harness.invariants import assert_stock_adds_up
 from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
-from tests.paying import LINE, Shop, event, named, until
+from tests.paying import LINE, Shop, event, named
+from tests.waiting import until
 from workflows.messages import Cancel
 
 Made = dict[str, Any]

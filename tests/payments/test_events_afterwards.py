@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from payments.events import HANDLED_EVENT_TYPES
-from tests.paying import Shop, event, named, until
+from tests.paying import Shop, event, named
+from tests.waiting import until
 
 Made = dict[str, Any]
 

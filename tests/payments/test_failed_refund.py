@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.paying import Shop, until
+from tests.paying import Shop
+from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase
 
@@ -32,6 +33,6 @@ async def test_a_refund_that_fails_while_its_case_is_open_is_left_to_a_person(co
         words: Any = await shop.case_of(intent).query(LatePaymentWorkflow.state)
         return "The refund failed" in str(words)
 
-    await until(asks_for_a_person, "the case waits for a person", 30)
+    await until(asks_for_a_person, "the case waits for a person")
     await shop.case_of(intent).signal(LatePaymentWorkflow.close, CloseCase(actor="Ada", note="sent by bank"))
     assert (await shop.case_of(intent).result()).outcome == "closed_by_person"

@@ -102,7 +102,7 @@ async def aftermath(deployment: tuple[Deployment, Simulated]) -> AsyncIterator[A
     after.asked["closed"] = asyncio.create_task(product.post("closed", "release"))
     await after.pay("captured")
     await after.pay("refunded", late="complete")
-    await until(after.all_fired, "every call is under way", 30)
+    await until(after.all_fired, "every call is under way")
     kill(doomed)
     await sim.control("/faults", "DELETE")
     await product.start_worker()

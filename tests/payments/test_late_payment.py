@@ -13,8 +13,9 @@ from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.payments import Payment
-from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop, until
+from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
 from tests.stack import SHOP
+from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 

@@ -1,7 +1,5 @@
 """A hold with a payment whose workflow was lost: the audit's new run closes the payment before stock goes back."""
 
-import asyncio
-
 import pytest
 from temporalio.client import Client
 
@@ -11,6 +9,7 @@ from tests.paying import Shop, running_shop
 from tests.payments.endings import lose_webhooks, sold_once
 from tests.payments.test_late_payment import outcome, pay_late
 from tests.receivers import SECRET, receiving
+from tests.waiting import until
 from tests.workflow.test_audit import audited
 
 _OVERDUE = 'UPDATE "InventoryHold" SET "expiresAt" = now() - interval \'1 minute\' WHERE id = %(hold)s'
@@ -50,8 +49,7 @@ async def test_a_late_payment_is_told_of_after_the_end_that_it_changed(database:
         await shop.stack.post(made["holdId"], "release")
         intent = await pay_late(shop, made["checkoutSessionId"])
         assert await outcome(shop, intent) == "reacquired"
-        while "hold.late_payment" not in receiver.of(made["holdId"]):
-            await asyncio.sleep(0.02)
+        await until(lambda: "hold.late_payment" in receiver.of(made["holdId"]), "hold.late_payment has come")
 
     assert receiver.of(made["holdId"]) == ["hold.created", "hold.released", "hold.committed", "hold.late_payment"]
     sold, late = (event["data"] for event in receiver.taken[-2:])

@@ -8,7 +8,8 @@ import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import until_waiting
-from tests.paying import PAGES, Shop, brief_checkout, named, until
+from tests.paying import PAGES, Shop, brief_checkout, named
+from tests.waiting import until
 
 
 @pytest.fixture

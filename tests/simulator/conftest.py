@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.simulator.config import Endpoint
-from tests.simulated import SECRET, Inbox, Simulated, eventually, inbox, simulated
+from tests.simulated import SECRET, Inbox, Simulated, inbox, simulated
 from tests.simulator.description import Description, Witness
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ async def sim(
     world = _one_simulator.world
     yield _one_simulator
     world.faults.clear()
-    await eventually(
+    await until(
         lambda: all(each.state not in ("waiting", "sending") for each in world.webhooks.deliveries), "webhooks are out"
     )
     world.reset()

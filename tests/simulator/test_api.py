@@ -8,6 +8,7 @@ from stripe import APIError, AuthenticationError, IdempotencyError, InvalidReque
 from tests.simulated import Simulated, simulated, stripe_client
 from tests.simulator.description import Witness
 from tests.simulator.shop import checkout, opened, paid
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("key", ["sk_live_abcdefgh", "pk_test_abcdefgh", "nonsense"])
@@ -131,8 +132,11 @@ async def test_a_key_whose_first_request_still_runs_is_409(sim: Simulated) -> No
     await sim.control("/faults", on="api", effect="delay", match="checkout.sessions.create", seconds=60)
     create = sim.stripe.v1.checkout.sessions.create_async
     first = asyncio.create_task(create(checkout(), {"idempotency_key": "hold-1"}))
-    while not (await sim.control("/faults", "GET"))[0]["fired"]:
-        await asyncio.sleep(0.01)
+
+    async def has_fired() -> bool:
+        return bool((await sim.control("/faults", "GET"))[0]["fired"])
+
+    await until(has_fired, "the first call is delayed")
     with pytest.raises(APIError) as refused:
         await create(checkout(), {"idempotency_key": "hold-1"})
     assert refused.value.error is not None

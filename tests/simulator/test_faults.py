@@ -6,6 +6,7 @@ from stripe import APIConnectionError, APIError, InvalidRequestError, RateLimitE
 
 from tests.simulated import Inbox, Simulated, stripe_client
 from tests.simulator.shop import checkout, opened, paid
+from tests.waiting import until
 
 KEY: Any = {"idempotency_key": "hold-1"}
 
@@ -158,8 +159,7 @@ async def test_a_declined_late_payment_leaves_the_session_expired(sim: Simulated
 async def test_a_slow_call_is_answered_late(sim: Simulated) -> None:
     await sim.control("/faults", on="api", effect="delay", when="after", seconds=60)
     slow = asyncio.create_task(opened(sim))
-    while not await sim.control("/sessions", "GET"):
-        await asyncio.sleep(0.01)
+    await until(lambda: sim.control("/sessions", "GET"), "the session is made")
     assert not slow.done()
     await sim.control("/faults", "DELETE")
     assert (await slow).status == "open"

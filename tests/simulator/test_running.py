@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,8 +16,9 @@ from stripe import StripeError
 
 from dev.ports import free_port
 from dev.simulator.config import Endpoint
-from tests.simulated import SECRET, Inbox, eventually, simulated, stripe_client
+from tests.simulated import SECRET, Inbox, simulated, stripe_client
 from tests.simulator.shop import checkout, opened, paid
+from tests.waiting import until
 
 
 async def test_the_state_survives_a_restart(tmp_path: Path, box: Inbox) -> None:
@@ -42,7 +44,7 @@ async def test_the_state_is_written_while_it_runs(tmp_path: Path) -> None:
     file = tmp_path / "stripe.json"
     async with simulated(state_file=file) as sim:
         session = await opened(sim)
-        await eventually(lambda: _names(file, session.id), "written")
+        await until(lambda: _names(file, session.id), "written")
         assert json.loads(file.read_text())["store"]["sessions"][session.id]["status"] == "open"
     assert _listing(tmp_path) == ["stripe.json"]
 
@@ -91,8 +93,13 @@ async def test_a_stop_does_not_wait_for_calls_that_are_never_answered(tmp_path: 
                 "/_simulator/faults", json={"on": "api", "effect": "timeout", "when": "after", "seconds": 60}
             )
             call = asyncio.create_task(stripe.v1.checkout.sessions.create_async(checkout()))
-            while not (made := (await http.get("/_simulator/sessions")).json()):
-                await asyncio.sleep(0.01)
+            made: list[dict[str, Any]] = []
+
+            async def is_made() -> bool:
+                made[:] = (await http.get("/_simulator/sessions")).json()
+                return bool(made)
+
+            await until(is_made, "the session is made")
             running.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(running.wait, 10) in (0, -signal.SIGTERM)
             with pytest.raises(StripeError):

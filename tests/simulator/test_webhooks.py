@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from dev.simulator.config import Endpoint
-from tests.simulated import SECRET, Inbox, Simulated, eventually, simulated
+from tests.simulated import SECRET, Inbox, Simulated, simulated
 from tests.simulator.shop import opened, paid
+from tests.waiting import until
 
 CARD = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded", "checkout.session.completed"]
 
@@ -21,7 +22,7 @@ async def test_an_event_is_a_signed_snapshot_with_its_version(sim: Simulated, bo
     assert event["request"]["id"].startswith("req_")
     assert event["pending_webhooks"] == 1
     kept = await sim.stripe.v1.events.retrieve_async(event["id"])
-    await eventually(lambda: sim.world.webhooks.pending(event["id"]) == 0, "delivered")
+    await until(lambda: sim.world.webhooks.pending(event["id"]) == 0, "delivered")
     assert kept.to_dict()["data"] == event["data"]
 
 
@@ -51,7 +52,7 @@ async def test_a_shop_out_of_reach_gets_its_webhook_later(box: Inbox) -> None:
     async with simulated(Endpoint("http://127.0.0.1:9/hook", (SECRET,))) as sim:
         session = await opened(sim)
         await sim.stripe.v1.checkout.sessions.expire_async(session.id)
-        await eventually(lambda: len(sim.world.webhooks.deliveries[0].answers) > 1, "tried twice")
+        await until(lambda: len(sim.world.webhooks.deliveries[0].answers) > 1, "tried twice")
         await sim.control("/webhooks/endpoints", "PUT", endpoints=[{"url": box.url, "secrets": [SECRET]}])
         await box.wait_for("checkout.session.expired")
 
@@ -61,7 +62,7 @@ async def test_attempts_can_be_limited(box: Inbox) -> None:
     async with simulated(Endpoint(box.url, (SECRET,)), attempts=2) as sim:
         session = await opened(sim)
         await sim.stripe.v1.checkout.sessions.expire_async(session.id)
-        await eventually(lambda: sim.world.webhooks.deliveries[0].state == "given up", "given up")
+        await until(lambda: sim.world.webhooks.deliveries[0].state == "given up", "given up")
         assert len(box.signatures) == 2
         box.refusals = 0
         await sim.control("/webhooks/resend", event=sim.world.webhooks.deliveries[0].event.id)
@@ -84,14 +85,14 @@ async def test_two_secrets_sign_side_by_side_during_a_rotation(box: Inbox) -> No
 async def test_every_endpoint_gets_every_event(box: Inbox) -> None:
     async with simulated(Endpoint(box.url, (SECRET,)), Endpoint(f"{box.url}?second", (SECRET,))) as sim:
         await paid(sim, await opened(sim))
-        await eventually(lambda: len(box.events) == 8, "eight")
+        await until(lambda: len(box.events) == 8, "eight")
         assert sorted(box.types) == sorted(CARD * 2)
 
 
 async def test_a_duplicate_comes_twice_with_the_same_id(sim: Simulated, box: Inbox) -> None:
     await sim.control("/faults", on="webhook", effect="duplicate", match="checkout.session.*", copies=2)
     await paid(sim, await opened(sim))
-    await eventually(lambda: box.types.count("checkout.session.completed") == 3, "three")
+    await until(lambda: box.types.count("checkout.session.completed") == 3, "three")
     assert len({event["id"] for event in box.events}) == 4
 
 
@@ -119,22 +120,22 @@ async def test_a_held_webhook_comes_when_it_is_released(sim: Simulated, box: Inb
     last = next(each for each in deliveries if each["about"] == session.id and each["type"] == CARD[-1])
     assert last["state"] == "held"
     assert await sim.control("/webhooks/release", event=last["event"]) == {"released": 1}
-    await eventually(lambda: box.events[-1]["id"] == last["event"], "released")
+    await until(lambda: box.events[-1]["id"] == last["event"], "released")
     assert await sim.control("/webhooks/release") == {"released": 3}
-    await eventually(lambda: len(box.events) == 8, "all")
+    await until(lambda: len(box.events) == 8, "all")
 
 
 async def test_reordered_webhooks_come_after_what_happened_later(sim: Simulated, box: Inbox) -> None:
     await sim.control("/faults", on="webhook", effect="reorder", match="payment_intent.succeeded", seconds=30)
     await paid(sim, await opened(sim))
-    await eventually(lambda: len(box.events) == 4, "four")
+    await until(lambda: len(box.events) == 4, "four")
     assert box.types == [CARD[0], CARD[1], CARD[3], CARD[2]]
 
 
 async def test_a_delayed_webhook_lets_others_pass(sim: Simulated, box: Inbox) -> None:
     await sim.control("/faults", on="webhook", effect="delay", match="payment_intent.created", seconds=0.2, up_to=0.3)
     await paid(sim, await opened(sim))
-    await eventually(lambda: len(box.events) == 4, "four")
+    await until(lambda: len(box.events) == 4, "four")
     assert box.types == [*CARD[1:], CARD[0]]
 
 

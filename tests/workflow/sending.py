@@ -1,7 +1,6 @@
 """The messages that a hold can hear, sent so that a test knows when the server has them."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -140,11 +139,3 @@ async def until_settling(hold: Hold) -> None:
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
         lambda e: e.activity_task_scheduled_event_attributes.activity_type.name == "settle",
     )
-
-
-async def until_so(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    """Return when the condition holds."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"not in {seconds} s: {what}"
-        await asyncio.sleep(0.02)

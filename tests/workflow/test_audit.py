@@ -13,6 +13,7 @@ from holds.audit_model import Repair
 from holds.audit_workflows import WorkflowAuditor
 from holds.workflow_list import list_hold_workflows
 from tests.stack import SHOP, Stack, running_stack
+from tests.waiting import until
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held
 from workflows.audit import AuditWorkflow
@@ -45,11 +46,12 @@ async def by_hand(stack: Stack, statement: str) -> None:
 async def listed(stack: Stack, *hold_ids: str) -> None:
     """Wait until Temporal's list of running workflows, which lags, contains the holds."""
     expected = {(SHOP, hold_id) for hold_id in hold_ids}
-    while True:
+
+    async def all_listed() -> bool:
         running = {key async for key, _ in list_hold_workflows(stack.temporal, 'ExecutionStatus = "Running"', SHOP)}
-        if expected <= running:
-            return
-        await asyncio.sleep(0.05)
+        return expected <= running
+
+    await until(all_listed, f"the workflows of {hold_ids} are listed")
 
 
 async def test_consistent_stock_gives_no_findings(stack: Stack) -> None:
@@ -226,7 +228,11 @@ async def test_an_audit_waits_for_a_database_that_fails(database: str, temporal:
                 id=f"audit-{uuid.uuid4().hex}",
                 task_queue=background_task_queue(stack.task_queue),
             )
-            while not [a for a in (await handle.describe()).raw_description.pending_activities if a.attempt > 1]:
-                await asyncio.sleep(0.05)
+
+            async def tried_again() -> bool:
+                description = await handle.describe()
+                return any(activity.attempt > 1 for activity in description.raw_description.pending_activities)
+
+            await until(tried_again, "the audit's activity is tried again")
             await by_hand(stack, 'ALTER TABLE "Elsewhere" RENAME TO "InventoryMovement"')
             assert (await handle.result()).found == {}

@@ -9,8 +9,9 @@ from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import ReserveOutcome, Shortage, ShortItem, TooLate
 from domain.payments import Payment
 from tests.stack import Stack
+from tests.waiting import until
 from tests.workflow.conftest import SkippingStack
-from tests.workflow.sending import held, send, start_and_ask, start_hold, until_so
+from tests.workflow.sending import held, send, start_and_ask, start_hold
 from workflows.hold import HoldWorkflow
 from workflows.messages import HOLD_STATUS, Cancel, Commit, Ended, Extend
 from workflows.payment_messages import PaymentFailed, PaymentProcessing
@@ -99,7 +100,7 @@ async def test_the_same_payment_twice_is_one_and_a_second_one_is_reported(stack:
 
     assert await run.result() == Ended("committed")
     assert stack.counted("inventory_hold_committed") == 1
-    await until_so(lambda: stack.counted("inventory_late_payment") == 1, "the second one reported")
+    await until(lambda: stack.counted("inventory_late_payment") == 1, "the second one reported")
 
 
 async def test_a_declined_attempt_ends_nothing(stack: Stack) -> None:

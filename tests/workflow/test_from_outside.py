@@ -12,6 +12,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import until_waiting
 from domain.payments import Payment
 from tests.stack import Stack, running_stack
+from tests.waiting import until
 from tests.workflow.sending import Handle, held
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel, Ended
@@ -50,8 +51,11 @@ async def test_a_terminated_hold_can_be_extended_and_keeps_its_times(stack: Stac
 async def test_a_payment_beats_the_deadline_that_passed_while_no_run_was_there(stack: Stack) -> None:
     (hold,) = await held(stack, 1, ttl_seconds=1)
     await hold.handle.terminate()
-    while (await stack.read(hold.hold_id))["expiresAt"] > (await now(stack)):
-        await asyncio.sleep(0.05)
+
+    async def is_due() -> bool:
+        return bool((await stack.read(hold.hold_id))["expiresAt"] <= await now(stack))
+
+    await until(is_due, "the hold's deadline has passed")
 
     answer = await stack.post(hold.hold_id, "commit")
 

@@ -22,6 +22,7 @@ from domain.holds import HoldStatus
 from inventory.outbox import note_hold_event, turn
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack
+from tests.waiting import until
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
@@ -129,8 +130,9 @@ async def test_one_hold_that_its_receiver_refuses_keeps_no_other_waiting(telling
     other = await telling.made()
     await telling.post(refused["holdId"], "release")
     await telling.post(other["holdId"], "release")
-    while receiver.of(other["holdId"]) != ["hold.created", "hold.released"]:
-        await asyncio.sleep(0.02)
+    await until(
+        lambda: receiver.of(other["holdId"]) == ["hold.created", "hold.released"], "the other hold's events have come"
+    )
     assert "hold.released" not in receiver.of(refused["holdId"])
 
 
@@ -157,8 +159,7 @@ async def test_a_process_that_dies_before_it_forgets_tells_again_with_the_same_i
         async with stack.background_worker():
             await receiver.until(1)
             await stack.post(hold["holdId"], "commit")
-            while receiver.of(hold["holdId"])[-1] != "hold.committed":
-                await asyncio.sleep(0.02)
+            await until(lambda: receiver.of(hold["holdId"])[-1] == "hold.committed", "hold.committed has come")
     told = dict.fromkeys(zip(receiver.ids, receiver.types, strict=True))
     assert [type_ for _, type_ in told] == ["hold.created", "hold.committed"]
 
@@ -212,8 +213,7 @@ async def test_a_late_payment_is_told_after_what_came_before(telling: Stack, rec
             hold_id=hold["holdId"],
             more={"outcome": "refunded", "paymentIntentId": "pi_late"},
         )
-    while "hold.late_payment" not in receiver.types:
-        await asyncio.sleep(0.02)
+    await until(lambda: "hold.late_payment" in receiver.types, "hold.late_payment has come")
 
     assert receiver.of(hold["holdId"])[:3] == ["hold.created", "hold.released", "hold.late_payment"]
     late = receiver.taken[-1]["data"]

@@ -16,6 +16,7 @@ from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.holds import HoldStatus
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.stack import SHOP, Stack, running_stack
+from tests.waiting import until
 from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
 
 THRESHOLD = 5
@@ -49,8 +50,7 @@ class Alerting:
 
     async def noticed(self, count: int) -> None:
         """Return when that many falls were handed over."""
-        while self.stack.counted("inventory_low_stock") < count:
-            await asyncio.sleep(0.02)
+        await until(lambda: self.stack.counted("inventory_low_stock") >= count, f"{count} falls are handed over")
 
 
 @asynccontextmanager
@@ -221,8 +221,7 @@ async def test_a_mail_server_that_is_away_delays_no_hold_and_gets_its_mail_later
     hold = await alerting.stack.made(("TEE", 6))
     assert (await alerting.stack.post(hold["holdId"], "commit")).json()["status"] == "committed"
     await alerting.receiver.until(1)  # nor does the POST wait for the mail
-    while alerting.box.attempts < 2:
-        await asyncio.sleep(0.02)
+    await until(lambda: alerting.box.attempts >= 2, "the mail is tried twice")
     assert alerting.box.mails == []
 
     alerting.box.answer = "250 OK"

@@ -19,7 +19,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from dev.harness.invariants import assert_stock_adds_up
 from inventory.settle import Settlement, settle
 from tests.stack import Stack, running_stack
-from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling, until_so
+from tests.waiting import until as until_true
+from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
 from workflows.hold import HoldWorkflow
 
 CUT_OFF = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
@@ -155,5 +156,5 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
             answer = await hold.answer("extend")
             assert answer in ("hold_not_active", *CUT_OFF), (first, second, answer)
         unclaimed += second == "payment"
-    await until_so(lambda: stack.counted("inventory_late_payment") == unclaimed, "each late payment reported")
+    await until_true(lambda: stack.counted("inventory_late_payment") == unclaimed, "each late payment reported")
     await assert_stock_adds_up(stack.engine)

@@ -1,0 +1,35 @@
+"""Waiting for a condition: with a limit that no slow machine reaches, and a message that says what did not happen."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+
+LIMIT_SECONDS = 120.0
+
+
+async def until(condition: Callable[[], object], what: str, seconds: float = LIMIT_SECONDS) -> None:
+    """Wait until the condition, which may be a coroutine function, is true. Fails with `what` after the seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+def until_blocking(
+    condition: Callable[[], object],
+    what: str,
+    seconds: float = LIMIT_SECONDS,
+    *,
+    details: Callable[[], str] = lambda: "",
+) -> None:
+    """Wait as `until` does, without an event loop. A failure shows the details too."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}\n{details()}"
+        time.sleep(0.05)
