@@ -1,8 +1,9 @@
 """What every test may ask for: a real Postgres, a fresh database on it, the product's own engine."""
 
+import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,15 +11,16 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 
 from cli.migrate import migrate
 from core.data_converter import data_converter
 from core.database import create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
-from dev.temporal import TEMPORAL_FLAGS, temporal_binary
+from dev.temporal import EmbeddedTemporal
+from tests.session import logs
 from tests.session.folder import SessionFolder
+from tests.session.leaks import _leaks_fail_their_test, _leaks_of_a_module_fail_its_last_test  # noqa: F401
 from tests.stack import Stack, running_stack
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -49,6 +51,17 @@ def _database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         yield postgres.database_url(name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of a failed test's servers."""
+    report = yield
+    if report.failed:
+        report.sections.extend(logs.sections(item.config.stash[_FOLDER].path, call.start))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -95,16 +108,14 @@ async def engine(database: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[Client]:
     """A client of a real Temporal server, one for the whole session. A test that stops a server starts its own."""
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=list(TEMPORAL_FLAGS),
-        dev_server_log_level="error",
-        data_converter=data_converter,
-    )
-    async with environment:
+    server = EmbeddedTemporal(None, ui=False)
+    await asyncio.to_thread(server.start)
+    try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
-            yield environment.client
+            patch.setenv("TEMPORAL_ADDRESS", server.address)
+            yield await Client.connect(server.address, data_converter=data_converter)
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -89,7 +89,6 @@ async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
         yield running
 
 
-@pytest.mark.timeout(300)
 async def test_whatever_the_document_allows_or_not_is_answered_as_it_says(shop: Shop) -> None:
     stack = shop.stack
     document = (await stack.http.get("/openapi.json")).json()

@@ -3,7 +3,6 @@
 import asyncio
 
 import httpx
-import pytest
 from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
@@ -19,7 +18,6 @@ async def persistent(stack: Stack, buyer: str) -> httpx.Response:
             return answer
 
 
-@pytest.mark.timeout(240)
 async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temporal: Client) -> None:
     async with running_stack(
         database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="30000", INVENTORY_LOCK_TIMEOUT_MS="4000"

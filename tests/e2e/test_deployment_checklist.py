@@ -17,7 +17,6 @@ from dev.postgres import postgres_binaries
 from tests.e2e.up import Up
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("curl") is None, reason="the page is told with curl"),
 ]
 

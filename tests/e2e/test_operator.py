@@ -8,11 +8,7 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
 from tests.e2e.up import Up, until
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def holdfast(up: Up, *arguments: str) -> tuple[int, str]:

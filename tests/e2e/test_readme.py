@@ -10,7 +10,6 @@ import pytest
 from tests.e2e.up import Up
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("curl") is None, reason="the walk uses curl"),
 ]
 

@@ -11,7 +11,6 @@ import pytest
 from tests.e2e.up import Up
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("curl") is None, reason="the page is told with curl"),
 ]
 

@@ -24,8 +24,6 @@ from dev.processes import EmbeddedError
 from tests.e2e.up import PORTS, Up, gone, until
 from workflows.audit import AuditWorkflow
 
-pytestmark = pytest.mark.timeout(240)
-
 MEMBERS = ("postgres", "temporal", "api", "worker", "mailbox", "simulator")
 
 

@@ -9,12 +9,9 @@ from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 from dev.ports import free_port
 from tests.e2e.up import Up, until
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def session_opened(up: Up) -> str:

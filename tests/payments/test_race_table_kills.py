@@ -24,8 +24,6 @@ from tests.paying import LINE, PAGES, event, named, signed
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP
 
-pytestmark = pytest.mark.timeout(240)
-
 HANGS = 300
 """Seconds for which a call is not answered: until its worker is killed."""
 SOLD, GIVEN_BACK = (9, 0), (10, 0)

@@ -11,8 +11,6 @@ import pytest
 from tests.e2e.up import Up, until
 from tests.system.observed import OPS, RULES, Observed, observing
 
-pytestmark = pytest.mark.timeout(240)
-
 
 def said(*command: str) -> str:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -21,8 +21,6 @@ from tests.dashboards import QUERIES, VARIABLES, Query
 from tests.e2e.up import Up, until
 from tests.system.observed import RULES, Observed, observing
 
-pytestmark = pytest.mark.timeout(240)
-
 FILLED = {"$__rate_interval": "1m", "$__range": "5m", "$shop": "demo", "$instance": ".*"}
 UNSEEN = {
     "temporal_activity_execution_failed_total",

@@ -9,8 +9,6 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.e2e.up import Up, started_up, until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:

@@ -10,8 +10,6 @@ from playwright.async_api import FrameLocator, Page, expect
 from tests.stack import SHOP, Stack
 from tests.system.conftest import TemporalUi
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest.fixture
 async def hold(stack: Stack) -> dict[str, Any]:
