@@ -14,7 +14,7 @@ endif
 SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-system check format build migrate bench cluster chaos lock clean
+.PHONY: help up test test-system check format docs build migrate bench cluster chaos lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,15 +31,19 @@ test-system: $(READY_DEV) ## Run the tests that need a system package (chromium,
 		chromium prometheus prometheus-alertmanager prometheus-node-exporter)
 	@$(BIN)/python -m pytest tests/system
 
-check: $(READY_DEV) ## Check format, lint, types and import rules
+check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m dev.documents --check
 
 format: $(READY_DEV) ## Format the code and fix what the linter can
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet $(SOURCES)
+
+docs: $(READY_DEV) ## Generate the parts of documents that repeat what the code says
+	@$(BIN)/python -m dev.documents
 
 build: $(READY_UP) ## Build the wheels of Holdfast and of its client into dist/
 	@$(BIN)/python -m hatchling build -t wheel

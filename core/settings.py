@@ -115,8 +115,8 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
         max_length=128,
         pattern=r"^[\w.+-]*$",
         alias="HOLDFAST_WORKER_BUILD_ID",
-        description="Turns on routing by build: Temporal routes holds to workers of the build that was made current "
-        "([rolling deploy](runbooks/releases.md#route-holds-by-worker-build)). Without it, any worker runs any hold.",
+        description="Turns on routing by build: Temporal routes holds to workers of the build that was made current. "
+        "Without it, any worker runs any hold.",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
