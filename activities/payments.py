@@ -30,7 +30,7 @@ from workflows.payment_messages import (
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort
 
-_BEAT_SECONDS = 3.0
+_HEARTBEAT_SECONDS = 3.0
 _LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
@@ -54,7 +54,7 @@ class PaymentActivities(PaymentsPort):
         """Open the hold's Checkout Session, or return the one it has."""
         params = {**request.params, "expires_at": int(request.expires_at.timestamp())}
         key = f"checkout:{request.shop_id}:{request.hold_id}"
-        async with self._asking("open-checkout", request.shop_id, request.hold_id) as stripe:
+        async with self._stripe("open-checkout", request.shop_id, request.hold_id) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)
             except StripeRefusedError as refusal:
@@ -70,16 +70,16 @@ class PaymentActivities(PaymentsPort):
         return CheckoutOpened(opened.session_id, opened.url)
 
     @activity.defn(name="look-at-payment")
-    async def look_at_payment(self, query: PaymentQuery) -> PaymentCheck:
-        """Tell how a payment stands."""
-        async with self._asking("look-at-payment", query.shop_id, query.hold_id) as stripe:
+    async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
+        """Read a payment's status."""
+        async with self._stripe("look-at-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
-        """See to it that a payment can no longer be made."""
-        async with self._asking("close-payment", query.shop_id, query.hold_id) as stripe:
+        """Close a payment, so that it can no longer be made."""
+        async with self._stripe("close-payment", query.shop_id, query.hold_id) as stripe:
             found = await stripe.close(
                 query.payment.id,
                 session_id=query.payment.session_id,
@@ -90,22 +90,22 @@ class PaymentActivities(PaymentsPort):
 
     @activity.defn(name="capture-payment")
     async def capture_payment(self, query: PaymentQuery) -> None:
-        """Take the money that is authorised."""
-        async with self._asking("capture-payment", query.shop_id, query.hold_id) as stripe:
+        """Capture an authorised payment."""
+        async with self._stripe("capture-payment", query.shop_id, query.hold_id) as stripe:
             intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
     @activity.defn(name="give-money-back")
-    async def give_money_back(self, query: PaymentQuery) -> None:
-        """Refund a payment, or cancel what is only authorised."""
+    async def refund_or_cancel(self, query: PaymentQuery) -> None:
+        """Refund a payment, or cancel an authorised one."""
         metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
-        async with self._asking("give-money-back", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("give-money-back", query.shop_id, query.hold_id) as stripe:
             intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
             await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
     @activity.defn(name="report-payment-trouble")
     async def report_trouble(self, trouble: PaymentTrouble) -> None:
-        """Tell operations of a payment that somebody has to look at."""
+        """Alert operations to a payment that needs attention."""
         self._telemetry.fail(
             "inventory_payment_trouble",
             shop_id=trouble.shop_id,
@@ -116,7 +116,7 @@ class PaymentActivities(PaymentsPort):
 
     @activity.defn(name="report-late-payment")
     async def report_late_payment(self, report: LatePaymentReport) -> None:
-        """Tell operations what became of a late payment, and count it; and the shop's own systems by an event."""
+        """Report the outcome of a late payment to operations, count it, and note an event for the shop."""
         await self._note_event(report)
         self._telemetry.late_payment(
             report.outcome,
@@ -165,11 +165,11 @@ class PaymentActivities(PaymentsPort):
         )
 
     @asynccontextmanager
-    async def _asking(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[PaymentClient]:
-        """Give the way to Stripe, and tell what failed in terms that decide whether it is tried again."""
+    async def _stripe(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[PaymentClient]:
+        """Yield the Stripe client; an error becomes an ApplicationError whose type decides about another attempt."""
         if self._client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
-        beating = asyncio.create_task(_beat())
+        heartbeat = asyncio.create_task(_heartbeat())
         try:
             with self._telemetry.activities.labels(what).time():
                 yield self._client
@@ -179,18 +179,18 @@ class PaymentActivities(PaymentsPort):
             )
             raise ApplicationError(f"Stripe: {error}", type="away") from error
         except StripeRefusedError as refusal:
-            # About the key or the account somebody can do something: the payment itself was not judged.
+            # Operations can fix the key or the account, so these are retried; a refused payment is not.
             kind = PAYMENT_REFUSED if refusal.callers_fault else "account"
             self._telemetry.fail(
                 "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {refusal}"
             )
             raise ApplicationError(f"Stripe: {refusal}", type=kind) from refusal
         finally:
-            beating.cancel()
+            heartbeat.cancel()
 
 
-async def _beat() -> None:
-    """Tell Temporal that this worker lives, so that after its death another one need not wait for the time-out."""
+async def _heartbeat() -> None:
+    """Heartbeat until cancelled, so that after this worker's death another one continues before the time-out."""
     while True:
-        await asyncio.sleep(_BEAT_SECONDS)
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
         activity.heartbeat()

@@ -1,10 +1,10 @@
-"""Texts in headers."""
+"""Decodes header values."""
 
 from api.errors import invalid
 
 
 def text_of(name: str, value: str) -> str:
-    """Return a header's text, which the server hands over as Latin-1 and clients send as UTF-8.
+    """Decode a header's text, which the server passes on as Latin-1 and clients send as UTF-8.
 
     Raises the 422 that names the header where it is not printable.
     """

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the types: examples, and the errors of each kind of route."""
+"""Examples, and the errors of each kind of route, for the OpenAPI document."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from inventory.stock_file import COLUMNS
 
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape
-`{error, code?, message, ...}`; docs/errors.md lists them with their cause and whether to ask again.
+`{error, code?, message, ...}`; docs/errors.md lists them with their cause and whether to repeat the request.
 """
 
 _TEXT = {"type": "string"}
@@ -128,10 +128,10 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.inventory_timeout: {"holdId": "h_5f2c9a"},
 }
 
-_AWAY = (Problem.inventory_busy, Problem.inventory_unavailable, Problem.inventory_timeout)
-READ_ERRORS = errors(Problem.unauthorized, Problem.invalid_request, *_AWAY)
+_UNAVAILABLE = (Problem.inventory_busy, Problem.inventory_unavailable, Problem.inventory_timeout)
+READ_ERRORS = errors(Problem.unauthorized, Problem.invalid_request, *_UNAVAILABLE)
 WRITE_ERRORS = errors(
-    Problem.invalid_json, Problem.unauthorized, Problem.body_too_large, Problem.invalid_request, *_AWAY
+    Problem.invalid_json, Problem.unauthorized, Problem.body_too_large, Problem.invalid_request, *_UNAVAILABLE
 )
 NOT_FOUND = errors(Problem.hold_not_found)
 FORBIDDEN = errors(Problem.forbidden)

@@ -1,4 +1,4 @@
-"""What callers send: JSON in camelCase, unknown fields refused, every bound of the requirements in one place."""
+"""The bodies and queries of requests, with every limit on their fields."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
 from domain.holds import HoldStatus, Line
+from domain.names import NAME_PATTERN
 from inventory.items import MAX_ON_HAND
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 
@@ -23,8 +24,8 @@ def _printable(text: str) -> str:
     return text
 
 
-ShopId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["demo"])]
-HoldId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", examples=["h_5f2c9a"])]
+ShopId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["demo"])]
+HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
 Sku = Annotated[
     str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable), Field(examples=["TEE"])
 ]
@@ -59,7 +60,7 @@ AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), 
 
 
 class LineIn(Model):
-    """An item and how many of it."""
+    """An item and a number of units."""
 
     sku: Sku
     variant_key: VariantKey = ""
@@ -70,7 +71,7 @@ Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
 
 
 class ValidateIn(Model):
-    """A cart to look at."""
+    """A cart to validate."""
 
     shop_id: ShopId
     items: Lines
@@ -90,7 +91,7 @@ class HoldIn(Model):
 
 
 class CheckoutLineIn(LineIn):
-    """An item and how many of it, and what the shopper pays for one: a price of Stripe's, or name, amount, currency."""
+    """An item, a number of units, and the price of one: a price of Stripe's, or name, amount and currency."""
 
     name: Text | None = None
     unit_amount: Annotated[
@@ -120,7 +121,7 @@ MetadataValue = Annotated[str, StringConstraints(max_length=500)]
 
 
 class CheckoutIn(Model):
-    """A cart to hold and to be paid for on a page of Stripe's."""
+    """A cart to hold and to pay for in a Stripe Checkout Session."""
 
     shop_id: ShopId
     items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
@@ -156,7 +157,7 @@ class CheckoutIn(Model):
 
 
 class PaymentIn(Model):
-    """A payment that the shop opened itself: one of the two."""
+    """A payment that the shop opened itself: one of the two ids."""
 
     checkout_session_id: Annotated[
         str | None, Field(pattern=r"^cs_[A-Za-z0-9_]{1,250}$", examples=["cs_test_a1B2"])
@@ -183,7 +184,7 @@ class ExtendIn(Model):
 
 
 class ItemIn(Model):
-    """An item's count, and what else is to change. A field left out keeps its value, null clears it."""
+    """An item's count, and other fields to change. An omitted field keeps its value, null clears it."""
 
     sku: Sku
     variant_key: VariantKey = ""
@@ -198,7 +199,7 @@ class ItemIn(Model):
 
 
 class ItemsIn(Model):
-    """Items to set by count. Items not named are left alone."""
+    """Items to set by count. Other items stay as they are."""
 
     shop_id: ShopId
     reason: Reason | None = None
@@ -228,7 +229,7 @@ class ItemsQuery(Model):
 
 
 def merged(lines: Sequence[LineIn]) -> tuple[Line, ...]:
-    """Return the demand: the same item on two lines is one line with the sum, in key order."""
+    """Return one line for each item, with the sum of its lines, in key order."""
     demand: dict[tuple[str, str], int] = {}
     for line in lines:
         key = (line.sku, line.variant_key)

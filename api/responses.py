@@ -1,4 +1,4 @@
-"""What callers are told: JSON in camelCase, times in UTC with a Z."""
+"""The bodies of answers: JSON in camelCase, times in UTC with a Z."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ from inventory.items import Item
 
 
 class NotHeldOut(Model):
-    """The answer to a hold that was not asked of the stock: by mode, or because of the bypass."""
+    """The answer to a request that made no hold, because of the mode or the bypass."""
 
     hold_id: None = None
     mode: str
@@ -21,14 +21,12 @@ class NotHeldOut(Model):
 
 
 class CheckoutOut(Model):
-    """A hold and the page on which it is paid."""
+    """A hold and its Checkout Session."""
 
     hold_id: Annotated[str | None, Field(description="Null in `validate_only` and under bypass: nothing is held.")]
     shop_id: str
     checkout_session_id: str | None
-    url: Annotated[
-        str | None, Field(description="Send the shopper there. Null once the hold has ended: there is nothing to pay.")
-    ]
+    url: Annotated[str | None, Field(description="Redirect the shopper to it. Null once the hold has ended.")]
     expires_at: Annotated[datetime, Field(description="The hold's deadline; without a hold, the session's.")]
     status: HoldStatus | None = None
     mode: str | None = None
@@ -36,17 +34,17 @@ class CheckoutOut(Model):
 
 
 class ReceivedOut(Model):
-    """An event was taken in."""
+    """The event was received."""
 
     received: Literal[True] = True
-    result: Annotated[str, Field(description="What was done with it, for people.")]
+    result: Annotated[str, Field(description="What was done, for people.")]
 
 
 class ValidOut(Model):
-    """The cart can be bought now."""
+    """The cart is available now."""
 
     ok: Literal[True] = True
-    bypassed: Annotated[bool, Field(description="True: nobody looked, SKIP_INVENTORY_VALIDATION is set.")] = False
+    bypassed: Annotated[bool, Field(description="True: nothing was checked, SKIP_INVENTORY_VALIDATION is set.")] = False
     hold_id: None = None
 
 
@@ -104,20 +102,20 @@ class ItemsPageOut(Model):
 
 
 class AliveOut(Model):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class CheckOut(Model):
-    """How one thing that Holdfast needs is."""
+    """The check of one dependency."""
 
     status: Literal["ok", "failed", "not needed"]
     detail: str | None = None
 
 
 class HealthOut(Model):
-    """Whether Holdfast can do its work. `degraded`: it answers, but not as it should run."""
+    """The health of this process. `degraded`: it serves, but with restrictions."""
 
     status: Literal["ok", "degraded", "unavailable"]
     mode: str
@@ -127,14 +125,14 @@ class HealthOut(Model):
 
 
 class FieldProblem(Model):
-    """A field of the request at fault, and what is allowed."""
+    """An invalid field of the request, and what is allowed."""
 
     field: str
     message: str
 
 
 class ShortOut(Model):
-    """An item of which less can be sold than was asked for, over all lines."""
+    """An item of which fewer units are available than were requested, over all lines."""
 
     sku: str
     variant_key: str
@@ -150,16 +148,17 @@ class ErrorOut(BaseModel):
     error: Annotated[str, Field(description="The kind of error.")]
     code: str | None = None
     message: Annotated[str, Field(description="For people.")]
-    fields: Annotated[list[FieldProblem] | None, Field(description="422: the fields at fault.")] = None
+    fields: Annotated[list[FieldProblem] | None, Field(description="422: the invalid fields.")] = None
     items: Annotated[
         list[ShortOut | BelowHeldOut | BelowZeroOut | TooManyOut | NameOut] | None,
-        Field(description="The items that are concerned."),
+        Field(description="The items concerned."),
     ] = None
     problems: Annotated[
-        list[FileProblemOut] | None, Field(description="422 of an import: what is wrong with the file, the first 100.")
+        list[FileProblemOut] | None, Field(description="422 of an import: the first 100 errors in the file.")
     ] = None
-    hold_id: Annotated[str | None, Field(alias="holdId", description="The hold that is concerned.")] = None
-    status: Annotated[HoldStatus | None, Field(description="How that hold is.")] = None
+    hold_id: Annotated[str | None, Field(alias="holdId", description="The hold concerned.")] = None
+    status: Annotated[HoldStatus | None, Field(description="That hold's status.")] = None
     retry_after: Annotated[
-        int | None, Field(alias="retryAfter", description="When to ask again, in milliseconds; see Retry-After.")
+        int | None,
+        Field(alias="retryAfter", description="When to repeat the request, in milliseconds; see Retry-After."),
     ] = None

@@ -1,7 +1,9 @@
-"""What is wrong with a request, in words for whoever wrote it: the field, and what is allowed there."""
+"""Translates validation errors: the field, and what is allowed there."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from domain.names import NAME_PATTERN, NAME_RULE
 
 UNREADABLE = (
     "The body cannot be read as JSON: it is not UTF-8, is nested too deeply, or has a number of thousands of digits."
@@ -9,7 +11,6 @@ UNREADABLE = (
 
 _MOST_FIELDS = 20
 _LONGEST_PATH = 120
-_NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 _SENTENCES = {
     "missing": "is missing",
@@ -37,7 +38,7 @@ _SENTENCES = {
 
 
 def not_json(problems: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what keeps the body from being JSON, and where, or None where it is JSON."""
+    """Return why the body is not JSON, and where, or None if it is JSON."""
     for problem in problems:
         if problem["type"] == "json_invalid":
             return f"The body is not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}."
@@ -45,7 +46,7 @@ def not_json(problems: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def field_problems(problems: Sequence[Mapping[str, Any]], *, content_type: str | None) -> list[dict[str, str]]:
-    """Return each field at fault with what is allowed there; of very many, the first."""
+    """Return each invalid field with what is allowed there; at most the first 20."""
     return [_field_problem(problem, content_type) for problem in problems[:_MOST_FIELDS]]
 
 
@@ -58,7 +59,7 @@ def _field_problem(problem: Mapping[str, Any], content_type: str | None) -> dict
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Return where a field is as `items[0].sku`, without the part of the request that it is in."""
+    """Return the path of a field, as `items[0].sku`, without the part of the request that it is in."""
     path = ""
     for part in location[1:]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
@@ -68,8 +69,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 def _sentence(problem: Mapping[str, Any]) -> str:
     context = problem.get("ctx") or {}
-    if problem["type"] == "string_pattern_mismatch" and context["pattern"] == _NAME_PATTERN:
-        return "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit"
+    if problem["type"] == "string_pattern_mismatch" and context["pattern"] == f"^{NAME_PATTERN}$":
+        return NAME_RULE
     if (sentence := _SENTENCES.get(problem["type"])) is not None:
         return sentence.format(**context)
     return str(problem["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""By what a hold is known: its id, and the digest of what was asked for."""
+"""Identifies a repeated request: the hold's id, and the digest of the request."""
 
 import hashlib
 import json
@@ -26,9 +26,9 @@ def request_hash(
     *,
     more: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the digest by which a repeat is told from another request with the same id.
+    """Return the digest that distinguishes a repeat from another request with the same id.
 
-    What was asked for counts, in one order; `replace` does not, it speaks about another hold.
+    It covers what is requested, in one order, but not `replace`, which concerns another hold.
     """
     canonical: list[object] = [
         route,

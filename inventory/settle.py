@@ -1,4 +1,4 @@
-"""Ending a hold: one conditional statement together with its stock, one round trip."""
+"""Ends a hold together with its stock: one conditional statement, one round trip."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ from inventory.holds import COLUMNS, LINES, hold_from
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The status that the database has, and whether this statement brought it about."""
+    """The status that the database has, and whether this statement changed it."""
 
     status: HoldStatus
     changed: bool
@@ -24,7 +24,7 @@ class Settlement:
     """The hold's row as this statement left it."""
 
 
-# The hold row is locked without a status filter: with one, an ended hold would be answered as it was before the lock.
+# The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
 _SETTLE = f"""
 WITH target AS MATERIALIZED (
   SELECT * FROM "InventoryHold"
@@ -82,7 +82,7 @@ async def settle(
     payment_intent_id: str | None = None,
     payment_session_id: str | None = None,
 ) -> Settlement | None:
-    """End an active hold and move its stock, or tell how it has ended already. None where there is no such hold.
+    """End an active hold and move its stock, or return how it has ended already; None if there is no such hold.
 
     May be repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
     psycopg's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).

@@ -138,7 +138,7 @@ async def open_checkout(request: OpenCheckout, give_up_after: timedelta) -> Chec
 async def check_payment(query: PaymentQuery, within: timedelta = timedelta(seconds=10)) -> PaymentCheck:
     """Read the payment's status from Stripe. Raises ActivityError after that time."""
     return await workflow.execute_activity_method(
-        PaymentsPort.look_at_payment,
+        PaymentsPort.check_payment,
         query,
         summary=f"check {query.payment.id}",
         schedule_to_close_timeout=within,
@@ -170,7 +170,7 @@ async def capture(query: PaymentQuery) -> None:
 async def refund_or_cancel(query: PaymentQuery) -> None:
     """Refund a payment, or cancel an authorised one. Raises ActivityError if Stripe refuses."""
     await workflow.execute_activity_method(
-        PaymentsPort.give_money_back,
+        PaymentsPort.refund_or_cancel,
         query,
         summary=f"refund or cancel {query.payment.id}",
         **_STRIPE_CALLS,
@@ -180,7 +180,7 @@ async def refund_or_cancel(query: PaymentQuery) -> None:
 async def check_payment_until_known(query: PaymentQuery) -> PaymentCheck:
     """Read the payment's status from Stripe, however long that takes. Raises ActivityError without an API key."""
     return await workflow.execute_activity_method(
-        PaymentsPort.look_at_payment,
+        PaymentsPort.check_payment,
         query,
         summary=f"check {query.payment.id}",
         **_STRIPE_CALLS,

@@ -1,4 +1,4 @@
-"""What goes in and out of a hold's workflow; what is about its payment, see `payment_messages`.
+"""Messages to and from a hold's workflow. Those about its payment are in `payment_messages`.
 
 Fields are only ever added, and only with a default: histories outlive code.
 """
@@ -50,7 +50,7 @@ def hold_workflow_id(shop_id: str, hold_id: str) -> str:
 
 @dataclass(frozen=True)
 class HoldInput:
-    """A hold to make, or one to go on with whose run was lost."""
+    """A hold to make, or one to resume whose workflow is missing."""
 
     shop_id: str
     hold_id: str
@@ -63,25 +63,25 @@ class HoldInput:
     request_hash: str | None = None
     reference: str | None = None
     expires_at: datetime | None = None
-    """The deadline in the row of a hold to go on with, for the search attribute; the workflow goes by the row."""
+    """The deadline in the row of a hold to resume, for the search attribute; the workflow uses the row's."""
     close_grace_seconds: int = 3600
-    """How long after its payment can no longer be made the hold waits for Stripe to say so."""
+    """How long after the session's expiry the hold waits for Stripe to confirm that it cannot be paid."""
     checkout: "Checkout | None" = None
     """The Checkout Session to open once the stock is held."""
     orphaned: bool = False
-    """Whether the audit found the hold without a run: its expiry is told apart then, as `orphaned`."""
+    """Whether the audit found the hold without a workflow: it then expires with the reason `orphaned`."""
     ended_before: SettledStatus | None = None
-    """How an earlier run had ended it, of which a database that was restored knows nothing: it is ended so again.
+    """How an earlier run ended it, where a restored database does not know that: it is ended so again.
 
-    One that had expired does so again by itself: its row's deadline has passed."""
+    An expired hold expires again by itself, since its row's deadline has passed."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A Checkout Session that a hold is to have."""
+    """A Checkout Session to open for a hold."""
 
     params: dict[str, Any]
-    """Stripe's own parameters, just as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
+    """Stripe's parameters as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SettleRequest:
 
 @dataclass(frozen=True)
 class EndedHold:
-    """The row of a hold that has ended, as its settle left it: who is told of the end need not read it again."""
+    """The row of a hold that has ended, so that the caller need not read it again."""
 
     created_at: datetime
     updated_at: datetime
@@ -174,7 +174,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Settled:
-    """How the database has the hold after its settle."""
+    """The hold's status in the database after its settle."""
 
     status: EndStatus
     hold: EndedHold | None = None
@@ -182,7 +182,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Cancel:
-    """The hold is to be given back."""
+    """A request to release the hold."""
 
     actor: str
     reason: str = "cancelled"
@@ -192,7 +192,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Commit:
-    """The hold is sold."""
+    """A request to commit the hold."""
 
     actor: str
     reason: str = "committed"
@@ -200,7 +200,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Extend:
-    """The shopper needs longer."""
+    """A request to move the deadline."""
 
     ttl_seconds: int
     key: str | None = None
@@ -224,7 +224,7 @@ class Attach:
 
 @dataclass(frozen=True)
 class Attached:
-    """What became of an attach: done, refused and why, or the hold ended first."""
+    """The result of an attach: attached, refused with the reason, or the hold ended first."""
 
     refused: AttachRefusal | None = None
     ended: EndStatus | None = None
@@ -232,7 +232,7 @@ class Attached:
 
 @dataclass(frozen=True)
 class CheckoutAnswer:
-    """What the caller of a checkout hears: the reservation, and what came of the session if the stock is held."""
+    """The answer to a checkout: the outcome of the reserve, and of the session if the stock is held."""
 
     reservation: ReserveOutcome
     checkout: CheckoutOutcome | None = None
@@ -250,7 +250,7 @@ class AttachRequest:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the workflow knows and waits for; for people and tools that look into one hold."""
+    """What the workflow knows and waits for, for people and tools that inspect one hold."""
 
     hold_id: str
     shop_id: str

@@ -1,4 +1,4 @@
-"""What goes in and out of the workflows that is about a hold's payment.
+"""Messages to and from workflows about a hold's payment.
 
 Fields are only ever added, and only with a default: histories outlive code.
 """
@@ -18,16 +18,16 @@ class PaymentFailed:
 
     payment: Payment
     event_id: str
-    """Stripe's id of the event, which may come twice."""
+    """Stripe's id of the event, which may arrive twice."""
 
 
 @dataclass(frozen=True)
 class PaymentProcessing:
-    """A payment is under way that takes longer than a hold lives (a bank debit, a voucher)."""
+    """A payment is processing that takes longer than a hold lives (a bank debit, a voucher)."""
 
     payment: Payment
     grace_seconds: int | None = None
-    """How long the stock waits for it, from the first such message, in seconds. None: Stripe is asked how it stands."""
+    """How long the stock waits for it, in seconds from the first such message. None: read its status from Stripe."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class OpenCheckout:
     hold_id: str
     params: dict[str, Any]
     expires_at: datetime
-    """When the session ends if nobody closes it: later than the hold can."""
+    """When the session expires if nothing closes it: later than the hold can."""
     begun_at: datetime
 
 
@@ -53,13 +53,13 @@ class CheckoutOpened:
 
 @dataclass(frozen=True)
 class CheckoutRefused:
-    """Stripe will not open the session, however often it is asked."""
+    """Stripe refuses to open the session, and will refuse again."""
 
     message: str
     code: str | None = None
     param: str | None = None
     callers_fault: bool = False
-    """Whether it is about what the caller asked for; else it is about the shop's Stripe account or key."""
+    """Whether the request is at fault; else the shop's Stripe account or key is."""
     kind: Literal["refused"] = "refused"
 
 
@@ -71,31 +71,31 @@ PaymentState = Literal["open", "processing", "authorized", "paid", "unpayable", 
 
 @dataclass(frozen=True)
 class PaymentQuery:
-    """A hold's payment to look at, or to close."""
+    """A hold's payment to check, or to close."""
 
     shop_id: str
     hold_id: str
     payment: Payment
     give_back: bool = False
-    """Closing only: whether a payment that is authorised is cancelled too, because nobody wants the hold any more."""
+    """Closing only: whether an authorised payment is cancelled too, since the hold was cancelled."""
 
 
 @dataclass(frozen=True)
 class PaymentCheck:
-    """How a payment stands at Stripe."""
+    """The status of a payment at Stripe."""
 
     state: PaymentState
     payment: Payment
     grace_seconds: int
-    """How long a payment by its method may be under way, in seconds."""
+    """How long a payment by its method may be processing, in seconds."""
     expires_at: datetime | None = None
     of_another_hold: bool = False
-    """Whether its metadata name another hold."""
+    """Whether its metadata names another hold."""
 
 
 @dataclass(frozen=True)
 class PaymentTrouble:
-    """What operations have to hear of a hold's payment."""
+    """A problem with a hold's payment that needs attention."""
 
     shop_id: str
     hold_id: str
@@ -107,24 +107,24 @@ AttachRefusal = Literal["already_attached", "unknown", "unpayable", "of_another_
 
 
 def late_payment_workflow_id(payment_id: str) -> str:
-    """Return the id of the workflow that looks after a payment which came too late: one for each payment."""
+    """Return the id of the workflow of a late payment: one for each payment."""
     return f"late-payment:{payment_id}"
 
 
 @dataclass(frozen=True)
 class LatePayment:
-    """A payment that came for a hold which it did not buy."""
+    """A payment for a hold that it did not buy."""
 
     shop_id: str
     hold_id: str
     payment: Payment
     refund_failed: bool = False
-    """Whether it was given back already and the money came back: then a person has to find another way."""
+    """Whether its refund failed: then a person has to refund it another way."""
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a late payment met in the database, and whether the money may be given back where it bought nothing."""
+    """What a late payment could buy, and whether the policy forbids a refund if it bought nothing."""
 
     outcome: ClaimOutcome
     keep_money: bool = False
@@ -137,7 +137,7 @@ LateOutcome = Literal[
 
 @dataclass(frozen=True)
 class LatePaymentReport:
-    """What became of a late payment, for the log and the counter."""
+    """The outcome of a late payment, for the log and the counter."""
 
     late: LatePayment
     outcome: LateOutcome
@@ -146,7 +146,7 @@ class LatePaymentReport:
 
 @dataclass(frozen=True)
 class LatePaymentEnded:
-    """How a late payment was settled."""
+    """The result of a late payment's workflow."""
 
     outcome: LateOutcome
     detail: str = ""
@@ -154,7 +154,7 @@ class LatePaymentEnded:
 
 @dataclass(frozen=True)
 class CloseCase:
-    """A person has settled a late payment by hand."""
+    """A person has resolved a late payment by hand."""
 
     actor: str
     note: str = ""

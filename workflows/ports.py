@@ -1,4 +1,4 @@
-"""The activities that the workflows need, as abstract classes: who implements them is no concern of a workflow."""
+"""The activities that workflows call, as abstract classes; `activities/` implements them."""
 
 from abc import ABC, abstractmethod
 
@@ -19,7 +19,7 @@ from workflows.payment_messages import (
 
 PAYMENT_REFUSED = "payment_refused"
 NOT_CONFIGURED = "payments_not_configured"
-"""Types of the errors with which a payment's activity ends for good."""
+"""Types of the ApplicationErrors that end a payment activity without another attempt."""
 
 
 class StockPort(ABC):
@@ -28,63 +28,63 @@ class StockPort(ABC):
     @activity.defn(name="reserve")
     @abstractmethod
     async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
-        """Take the stock of a new hold, or say why not. Raises while it is not known whether it was taken."""
+        """Take the stock of a new hold, or return why not. Raises while the result is unknown."""
 
     @activity.defn(name="move-deadline")
     @abstractmethod
     async def move_deadline(self, request: DeadlineRequest) -> bool:
-        """Write an active hold's deadline. False where the hold has ended."""
+        """Write an active hold's deadline. Returns False if the hold has ended."""
 
     @activity.defn(name="attach-payment")
     @abstractmethod
     async def attach_payment(self, request: AttachRequest) -> bool:
-        """Write an active hold's payment to its row. False where another hold that is active has it."""
+        """Write an active hold's payment to its row. Returns False if another active hold has it."""
 
     @activity.defn(name="claim-late-payment")
     @abstractmethod
     async def claim_late_payment(self, late: LatePayment) -> Claimed:
-        """See what a late payment can still buy, and take the stock again where it can."""
+        """Return what a late payment can still buy, and take the stock again if possible."""
 
     @activity.defn(name="settle")
     @abstractmethod
     async def settle(self, request: SettleRequest) -> Settled:
-        """End the hold with its stock; answers what the database has then."""
+        """End the hold together with its stock. Returns the status that the database then has."""
 
 
 class PaymentsPort(ABC):
-    """Payments at Stripe. Every activity may be repeated. Of type NOT_CONFIGURED where no key is set."""
+    """Payments at Stripe. Every activity may be repeated. Without an API key each raises of type NOT_CONFIGURED."""
 
     @activity.defn(name="open-checkout")
     @abstractmethod
     async def open_checkout(self, request: OpenCheckout) -> CheckoutOutcome:
-        """Open the hold's Checkout Session, or return the one it has. Raises while that is not known."""
+        """Open the hold's Checkout Session, or return the one it has. Raises while the result is unknown."""
 
     @activity.defn(name="look-at-payment")
     @abstractmethod
-    async def look_at_payment(self, query: PaymentQuery) -> PaymentCheck:
-        """Tell how a payment stands."""
+    async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
+        """Read a payment's status."""
 
     @activity.defn(name="close-payment")
     @abstractmethod
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
-        """See to it that a payment can no longer be made; answers how it stands then, which is never open."""
+        """Close a payment, so that it can no longer be made. Returns its status, which is never `open`."""
 
     @activity.defn(name="capture-payment")
     @abstractmethod
     async def capture_payment(self, query: PaymentQuery) -> None:
-        """Take the money that is authorised. Raises of type PAYMENT_REFUSED where Stripe will not."""
+        """Capture an authorised payment. Raises of type PAYMENT_REFUSED if Stripe refuses."""
 
     @activity.defn(name="give-money-back")
     @abstractmethod
-    async def give_money_back(self, query: PaymentQuery) -> None:
-        """Refund a payment, or cancel what is only authorised. Raises of type PAYMENT_REFUSED where Stripe will not."""
+    async def refund_or_cancel(self, query: PaymentQuery) -> None:
+        """Refund a payment, or cancel an authorised one. Raises of type PAYMENT_REFUSED if Stripe refuses."""
 
     @activity.defn(name="report-payment-trouble")
     @abstractmethod
     async def report_trouble(self, trouble: PaymentTrouble) -> None:
-        """Tell operations of a payment that somebody has to look at."""
+        """Alert operations to a payment that needs attention."""
 
     @activity.defn(name="report-late-payment")
     @abstractmethod
     async def report_late_payment(self, report: LatePaymentReport) -> None:
-        """Tell operations what became of a late payment, and count it."""
+        """Report the outcome of a late payment to operations, and count it."""

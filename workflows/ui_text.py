@@ -18,7 +18,7 @@ def plain(text: str) -> str:
 
 
 def summary(hold: HoldInput) -> str:
-    """Return the line by which this hold is told from others: shop, reference, items."""
+    """Return the line that identifies the hold: shop, reference, items."""
     named = f"{hold.shop_id}, {plain(hold.reference)}" if hold.reference else hold.shop_id
     lines = ", ".join(f"{line.quantity} x {_item(line.sku, line.variant_key)}" for line in hold.lines)
     return _cut(f"{named}: {lines}", _SUMMARY_BYTES)
@@ -31,7 +31,7 @@ def details(hold: HoldInput) -> str:
         f"- Hold: {hold.hold_id}",
         *([f"- Reference: {plain(hold.reference)}"] if hold.reference else []),
         f"- Lives {hold.ttl_seconds} s unless extended, {hold.max_ttl_seconds} s at most",
-        "- To give the stock back: Request Cancellation. Do not terminate.",
+        "- To release the stock: Request Cancellation. Do not terminate.",
         "",
         "Items:",
         "",
@@ -41,7 +41,7 @@ def details(hold: HoldInput) -> str:
 
 
 def late_payment(late: LatePayment) -> str:
-    """Return the line by which a late payment is told from others."""
+    """Return the line that identifies a late payment."""
     return f"{late.shop_id}: {plain(late.payment.id)} for the hold {late.hold_id}"
 
 
@@ -62,11 +62,13 @@ def refusal(reservation: ReserveOutcome) -> str:
         case ReferenceTaken(hold_id):
             return f"Refused: the active hold {hold_id} has the reference."
         case Busy():
-            return "Refused: the stock's rows were locked by others for too long; the caller was told to ask again."
+            return (
+                "Refused: the rows of the stock were locked by others for too long; the caller may repeat the request."
+            )
         case TooLate():
-            return "Refused: the caller had gone before the stock could be taken."
+            return "Refused: the caller no longer waited when the stock could be taken."
         case Held(status=status):
-            return f"The hold was there already: {status}."
+            return f"The hold existed before: {status}."
         case _:
             assert_never(reservation)
 
@@ -76,7 +78,7 @@ def _item(sku: str, variant_key: str) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Return the text, or of one that is too long the beginning."""
+    """Return the text, cut to the limit in bytes."""
     if len(text.encode()) <= limit:
         return text
     return text.encode()[: limit - len("…".encode())].decode(errors="ignore") + "…"

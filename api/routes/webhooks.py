@@ -30,6 +30,7 @@ _EVENT = {
 
 @router.post(
     "/stripe",
+    operation_id="hear_stripe",  # part of the contract: generated clients name their method after it
     summary="Stripe's events",
     responses=errors(
         Problem.invalid_signature,
@@ -54,7 +55,7 @@ _EVENT = {
         },
     },
 )
-async def hear_stripe(
+async def receive_stripe_event(
     request: Request, settings: SettingsDep, telemetry: TelemetryDep, payments: PaymentsDep
 ) -> ReceivedOut:
     """Receive a snapshot event. It is acknowledged once its effect is durable, never before.
