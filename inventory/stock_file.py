@@ -98,7 +98,7 @@ def _fields(line: str) -> list[str]:
     try:
         return next(csv.reader([line.rstrip("\n")], strict=True), [])
     except csv.Error as error:
-        if "unexpected end of data" in str(error):
+        if line.count('"') % 2:
             raise _Fault(None, 'has a quote (") that is not closed; within quotes write "" for one') from None
         raise _Fault(None, f"is not CSV: {error}") from None
 

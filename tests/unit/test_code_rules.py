@@ -1,0 +1,106 @@
+"""Rules of the code that no linter checks: typed Temporal calls, and no decision by the text of an error."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "activities",
+    "api",
+    "cli",
+    "core",
+    "dev",
+    "domain",
+    "holds",
+    "inventory",
+    "migrations",
+    "payments",
+    "workflows",
+)
+FILES = [ROOT / "worker.py", *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+
+TEMPORAL_CALLS = frozenset(
+    {
+        "execute_activity",
+        "execute_child_workflow",
+        "execute_local_activity",
+        "execute_update",
+        "execute_update_with_start_workflow",
+        "execute_workflow",
+        "query",
+        "signal",
+        "start_activity",
+        "start_child_workflow",
+        "start_update",
+        "start_workflow",
+    }
+)
+READS_TEXT = frozenset({"startswith", "endswith", "find", "index", "partition", "rpartition", "removeprefix"})
+
+
+def string_named_calls(tree: ast.AST) -> Iterator[int]:
+    """Yield the lines of Temporal calls that name their workflow, activity or message by a string."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        first = node.args[0] if node.args else None
+        if node.func.attr in TEMPORAL_CALLS and isinstance(first, ast.Constant) and isinstance(first.value, str):
+            yield node.lineno
+        for keyword in node.keywords:
+            if keyword.arg == "start_signal" and isinstance(keyword.value, ast.Constant) and keyword.value.value:
+                yield node.lineno
+
+
+def decisions_by_error_text(tree: ast.AST) -> Iterator[int]:
+    """Yield the lines that compare, search or cut the text of a caught error."""
+    for handler in ast.walk(tree):
+        if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+            continue
+        for node in ast.walk(ast.Module(handler.body, [])):
+            compared = isinstance(node, ast.Compare) and any(
+                _is_text_of(each, handler.name) for each in (node.left, *node.comparators)
+            )
+            cut = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in READS_TEXT
+                and _is_text_of(node.func.value, handler.name)
+                and not _takes_first_line(node)
+            )
+            if compared or cut:
+                yield node.lineno  # type: ignore[attr-defined]
+
+
+def _takes_first_line(call: ast.Call) -> bool:
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == "\n"
+
+
+def _is_text_of(node: ast.AST, error: str) -> bool:
+    """Return whether the expression is `str(error)`, `repr(error)`, `error.message`, or a method of one of them."""
+    match node:
+        case ast.Call(func=ast.Name(id="str" | "repr"), args=[ast.Name(id=name)]):
+            return name == error
+        case ast.Attribute(value=ast.Name(id=name), attr="message" | "args"):
+            return name == error
+        case ast.Call(func=ast.Attribute(value=value)):
+            return _is_text_of(value, error)
+    return False
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_calls_temporal_by_reference_and_decides_by_type(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert list(string_named_calls(tree)) == []
+    assert list(decisions_by_error_text(tree)) == []
+
+
+def test_the_rules_find_what_they_forbid() -> None:
+    by_name = ast.parse('handle.signal("cancel", 1)\nclient.start_workflow(W.run, start_signal="fell")')
+    by_text = ast.parse(
+        "try:\n    f()\nexcept E as error:\n    if 'gone' in str(error):\n        pass\n    str(error).startswith('a')"
+    )
+    assert list(string_named_calls(by_name)) == [1, 2]
+    assert list(decisions_by_error_text(by_text)) == [4, 6]
