@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
 from cli.doctor.clocks import Reading, clock_line
@@ -18,6 +19,8 @@ OLDEST_VERSION = 14
 """The oldest that is still maintained; the tests run on 18."""
 SPARE_CONNECTIONS = 5
 """For `holdfast migrate`, the commands and a psql at the worst moment."""
+_INVALID_AUTHORIZATION = "28000"
+_TLS_MODES = ("require", "verify-ca", "verify-full")
 _AFTERWARDS = ("version", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -50,8 +53,8 @@ async def database_lines(settings: Settings, processes: int, now: Callable[[], f
         )
     except psycopg.Error as error:
         fix = "start Postgres, or set DATABASE_URL right; try: psql $DATABASE_URL -c 'SELECT 1'"
-        if any(word in str(error) for word in ("SSL", "certificate", "no encryption")):
-            fix = "set sslmode and sslrootcert in DATABASE_URL, as docs/deployment.md says of TLS"
+        if _concerns_tls(settings, error):
+            fix += "; if it runs, compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
         why = "the database is not reached"
         return [
             fault(AREA, "reachable", first_line(error), fix),
@@ -84,6 +87,12 @@ def _encryption(connection: Connection) -> str:
     if mode in ("verify-ca", "verify-full"):
         return f"encrypted, the server's certificate verified ({mode})"
     return f"encrypted, the server's certificate not verified (sslmode={mode})"
+
+
+def _concerns_tls(settings: Settings, error: psycopg.Error) -> bool:
+    """Return whether TLS may be the cause: it is required here, or the server rejected the connection without it."""
+    parameters = conninfo_to_dict(settings.database_url.get_secret_value())
+    return error.sqlstate == _INVALID_AUTHORIZATION or parameters.get("sslmode") in _TLS_MODES
 
 
 def unknown_lines() -> list[Line]:
