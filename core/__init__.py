@@ -1,1 +1,1 @@
-"""Settings, Postgres, Temporal, logs, metrics and traces: what every process needs."""
+"""Infrastructure of every process: settings, secrets, Postgres, Temporal, logging, metrics and tracing."""

@@ -10,10 +10,10 @@ import structlog
 
 
 def configure_logging(log_format: str, *, level: int = logging.INFO, traced: bool = False) -> None:
-    """Write every log record of the process to standard output: JSON lines, or text on a terminal.
+    """Write all log records of the process to standard output: JSON lines or text, by HOLDFAST_LOG_FORMAT.
 
-    Our own lines are written straight; records of libraries (uvicorn, temporalio, sqlalchemy) come by way of the
-    standard library, in the same form. Where the process is traced, lines have `trace_id` and `span_id`.
+    Our records are written directly; those of libraries (uvicorn, temporalio, sqlalchemy) go through the standard
+    library and have the same format. With `traced`, records have `trace_id` and `span_id`.
     """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -41,20 +41,20 @@ def configure_logging(log_format: str, *, level: int = logging.INFO, traced: boo
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for talkative in ("httpx", "stripe"):  # lines for each call, addresses of pay pages in them
-        logging.getLogger(talkative).setLevel(max(level, logging.WARNING))
+    for name in ("httpx", "stripe"):  # they log every call, including the URLs of pay pages
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[*shared, *renderer],
-        logger_factory=partial(_Lines, handler),
+        logger_factory=partial(_LineLogger, handler),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
 
 
-class _Lines:
-    """Writes our own lines to the libraries' stream, under its lock: no line is cut by another.
+class _LineLogger:
+    """Writes lines to the stream of the standard library's handler, under its lock, so that lines do not mix.
 
-    By way of the standard library a line costs more than twice the CPU. As there, a stream that is gone stops nobody.
+    Through the standard library a line costs more than twice the CPU. Like there, a closed stream raises no error.
     """
 
     def __init__(self, handler: "logging.StreamHandler[TextIO]", name: str) -> None:

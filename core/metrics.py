@@ -8,47 +8,47 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 _SKU_LIMIT = 1000
 SHOP_LIMIT = 100
-"""Shops that have series of their own, in each process; the rest is `other`."""
+"""How many shops have their own series, per process; all others are counted as `other`."""
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0)
 _AGE_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0)
 
 COUNTERS = {
-    "inventory_hold_created": "Holds made",
-    "inventory_hold_committed": "Holds that ended sold",
-    "inventory_hold_released": "Holds that ended given back",
-    "inventory_hold_expired": "Holds that ended at their deadline",
-    "inventory_hold_extended": "Deadlines moved",
-    "inventory_hold_insufficient": "Requests to hold that were refused for want of stock",
-    "inventory_hold_busy": "Statements that did not obtain their row locks in time",
-    "inventory_hold_error": "Requests and activities that failed for another reason than stock or locks",
-    "inventory_checkout_refused": "Checkout Sessions that Stripe would not open",
-    "inventory_payment_trouble": "Payments of holds that somebody has to look at",
-    "inventory_low_stock": "Falls of an item's quantity to its threshold or below",
-    "inventory_alert_sent": "Mails about low stock that the mail server has taken",
-    "inventory_alert_error": "Attempts to send such a mail that failed",
-    "inventory_event_delivered": "Events that their receiver has taken",
-    "inventory_event_error": "Attempts to deliver an event that failed",
-    "inventory_event_lost": "Events that were given up: no receiver took them for three days",
-    "inventory_bypassed": "Requests answered unseen because SKIP_INVENTORY_VALIDATION is set",
+    "inventory_hold_created": "Holds created",
+    "inventory_hold_committed": "Holds committed",
+    "inventory_hold_released": "Holds released",
+    "inventory_hold_expired": "Holds expired",
+    "inventory_hold_extended": "Holds extended",
+    "inventory_hold_insufficient": "Requests for holds refused because stock was insufficient",
+    "inventory_hold_busy": "Statements that did not get their row locks in time",
+    "inventory_hold_error": "Requests and activities that failed for reasons other than stock or locks",
+    "inventory_checkout_refused": "Checkout Sessions that Stripe refused to create",
+    "inventory_payment_trouble": "Payments of holds that need a person",
+    "inventory_low_stock": "Times that an item's stock fell to its threshold or below",
+    "inventory_alert_sent": "Low-stock e-mails accepted by the mail server",
+    "inventory_alert_error": "Failed attempts to send a low-stock e-mail",
+    "inventory_event_delivered": "Events acknowledged by their receiver with 2xx",
+    "inventory_event_error": "Failed attempts to deliver an event",
+    "inventory_event_lost": "Events discarded after three days without an acknowledgement",
+    "inventory_bypassed": "Requests answered without a check because SKIP_INVENTORY_VALIDATION is set",
 }
 
-_OF_A_SHOP = {
+_BY_SHOP = {
     "inventory_hold_created": "created",
     "inventory_hold_committed": "committed",
     "inventory_hold_released": "released",
     "inventory_hold_expired": "expired",
 }
-"""Of these the shop exists: somebody held its stock."""
+"""Counters that are also counted by shop, with the label `event`. Such a shop exists: its stock was held."""
 
 _BY_RECEIVER = ("inventory_event_delivered", "inventory_event_error")
-"""Labelled with who was to receive: one that takes its events must not hide another that does not."""
+"""Labelled by receiver, so that a healthy receiver does not hide a failing one."""
 
 
 class Telemetry:
-    """The metrics and the log of one process. Made once at its start and handed to whoever records.
+    """The metrics of one process, each recorded with a log line. Created once, at the start of the process.
 
-    Counters count real changes, after they were committed: a repeat that changes nothing counts nothing.
+    Counters count committed changes: a repeated request that changes nothing is not counted.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -60,23 +60,26 @@ class Telemetry:
             for name, text in COUNTERS.items()
         }
         for name in _BY_RECEIVER:
-            for receiver in ("hold-events", "stock-alerts"):  # an increase is seen from a count that is there already
+            for receiver in (
+                "hold-events",
+                "stock-alerts",
+            ):  # Prometheus sees the first increase only if the series exists
                 self._counters[name].labels(receiver)
         self._validations = Counter(
-            "checkout_inventory_validation", "Validations answered", ["result"], registry=registry
+            "checkout_inventory_validation", "Validations by result", ["result"], registry=registry
         )
         self._rejected = Counter(
-            "checkout_rejected_stock", "Checkouts refused for an item that was short", ["sku"], registry=registry
+            "checkout_rejected_stock", "Checkouts refused because an item was short", ["sku"], registry=registry
         )
         self._shop_holds = Counter(
             "inventory_shop_holds",
-            "What became of a shop's requests to hold and of its holds",
+            "Requests for holds and ends of holds, by shop",
             ["shop", "event"],
             registry=registry,
         )
         self._late_payments = Counter(
             "inventory_late_payment",
-            "Payments that came for a hold which they did not buy, by what became of them",
+            "Payments that arrived after their hold ended, by outcome",
             ["outcome"],
             registry=registry,
         )
@@ -84,75 +87,73 @@ class Telemetry:
             self._late_payments.labels(outcome)
         self.bypass = Gauge(
             "inventory_bypass",
-            "1 where SKIP_INVENTORY_VALIDATION is set",
+            "1 if SKIP_INVENTORY_VALIDATION is set",
             registry=registry,
             multiprocess_mode="max",
         )
         self._event_time = Gauge(
             "inventory_stripe_event_timestamp_seconds",
-            "When the last event of Stripe's came that was signed as it must be; 0 for none since the start",
+            "When the last correctly signed Stripe event arrived; 0 if none since the start",
             registry=registry,
             multiprocess_mode="max",
         )
         self._stripe_events = Counter(
             "inventory_stripe_event",
-            "Stripe's events that came, by what was done",
+            "Stripe events received, by result",
             ["type", "result"],
             registry=registry,
         )
-        self._skus = _Names(_SKU_LIMIT)
-        self._shops = _Names(SHOP_LIMIT)
+        self._skus = _LabelValues(_SKU_LIMIT)
+        self._shops = _LabelValues(SHOP_LIMIT)
         self.expiry_lag = Histogram(
             "inventory_hold_expiry_lag_seconds",
-            "From a hold's deadline to its expiry",
+            "Time from a hold's deadline to its expiry",
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
         self.commit_age = Histogram(
             "inventory_hold_commit_age_seconds",
-            "From a hold's creation to its commit",
+            "Time from a hold's creation to its commit",
             buckets=_AGE_BUCKETS,
             registry=registry,
         )
         self.requests = Histogram(
             "inventory_request_seconds",
-            "From a request's arrival to its answer",
+            "Time from a request's arrival to its answer",
             ["route", "method", "status"],
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
         self.activities = Histogram(
             "inventory_activity_seconds",
-            "Time that an activity took",
+            "Duration of activities",
             ["activity"],
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
 
-        self.audit_looks = Counter(
-            "inventory_audit_looks", "Parts of audits that were completed", ["at"], registry=registry
-        )
+        self.audit_looks = Counter("inventory_audit_looks", "Completed parts of audits", ["at"], registry=registry)
         self.audit_findings = Counter(
             "inventory_audit_findings",
-            "Findings of audits, counted at each audit that has them",
+            "Findings of audits, counted in each audit that reports them",
             ["kind"],
             registry=registry,
         )
 
     def count(self, metric: str, **fields: object) -> None:
-        """Count one occurrence and log it as information."""
+        """Count one event and log it as information. Metrics counted by shop need `shop_id`."""
         self._increase(metric, fields)
-        if metric in _OF_A_SHOP:
-            self._shop_holds.labels(self._shops.label(str(fields["shop_id"]), exists=True), _OF_A_SHOP[metric]).inc()
+        if metric in _BY_SHOP:
+            self._shop_holds.labels(self._shops.label(str(fields["shop_id"]), exists=True), _BY_SHOP[metric]).inc()
         self._log.info(metric, metric=metric, **fields)
 
     def warn(self, metric: str, **fields: object) -> None:
-        """Count one occurrence and log it as a warning."""
+        """Count one event and log it as a warning."""
         self._increase(metric, fields)
         self._log.warning(metric, metric=metric, **fields)
 
     def fail(self, metric: str, **fields: object) -> None:
-        """Count one occurrence and log it as an error, for somebody to look at."""
+        """Count one event and log it as an error, which needs a person."""
         self._increase(metric, fields)
         self._log.error(metric, metric=metric, **fields)
 
@@ -161,13 +162,13 @@ class Telemetry:
         (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()
 
     def late_payment(self, outcome: str, *, in_order: bool, **fields: object) -> None:
-        """Count what became of a late payment and log it: as an error unless nobody has to hear of it."""
+        """Count the outcome of a late payment and log it: as an error unless it is `in_order`."""
         self._late_payments.labels(outcome).inc()
         log = self._log.info if in_order else self._log.error
         log("inventory_late_payment", metric="inventory_late_payment", outcome=outcome, **fields)
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
-        """Count and log an event of Stripe's. Types that are not known are one series: nobody makes up others."""
+        """Count and log a Stripe event. Unknown types share one series, because callers can invent them."""
         if result not in ("invalid_signature", "malformed"):
             self._event_time.set_to_current_time()
         self._stripe_events.labels(kind if known else "other", result).inc()
@@ -186,8 +187,8 @@ class Telemetry:
     def rejected(self, shop_id: str, items: Iterable[tuple[str, bool]]) -> None:
         """Count and log a checkout refused for stock: each short item's sku, and whether the item exists.
 
-        Only items that exist become labels, at most 1,000 of them a process: nobody fills the memory with made-up skus.
-        Nor with shops: one exists that has one of the items.
+        Only existing items become labels, at most 1,000 per process, so that invented skus cannot fill the memory. The
+        same holds for shops: a shop exists if one of the items does.
         """
         shop_exists = False
         for sku, exists in items:
@@ -206,8 +207,8 @@ class Telemetry:
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 
 
-class _Names:
-    """The values of a label: names that exist, up to a limit. Any other name is `other`."""
+class _LabelValues:
+    """The values of a label: existing names up to a limit. Any other name becomes `other`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
