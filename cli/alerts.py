@@ -1,7 +1,6 @@
-"""`holdfast alerts test`: one test alert down each channel by which people and systems are told something."""
+"""`holdfast alerts test`: sends one test alert through each configured channel."""
 
 import asyncio
-import json
 import os
 import time
 from collections import defaultdict
@@ -22,21 +21,32 @@ from pydantic import SecretStr
 from activities.events import make_http
 from activities.mail import send
 from activities.signing import signed
-from cli.doctor.lines import Check, Line, State, carried_out, fault, first_line, not_applicable, ok, show
+from cli.doctor.results import (
+    Check,
+    CheckResult,
+    State,
+    fault,
+    first_line,
+    has_fault,
+    not_applicable,
+    ok,
+    run_checks,
+    show,
+)
 from cli.doctor.settings import masked, read
 from cli.installation import installation
 from core.alert_settings import AlertSettings
 from workflows.deliveries import Event
 
 CHANNELS = ("chat", "pager", "mail")
-"""Receivers of ops/alertmanager/alertmanager.yml; a test alert names the one that it is for."""
+"""Receivers of ops/alertmanager/alertmanager.yml; each gets a test alert of its own."""
 _DELIVERED_SECONDS = 15.0
 _CHECK_SECONDS = 60.0
-"""Of each check: the mail server has 15 s, Alertmanager so much for each of its channels."""
+"""The time limit of one check: the mail server has 15 s, Alertmanager 15 s for each channel."""
 _ALERTMANAGER = "alertmanager"
 _STOCK = "stock alerts"
 _EVENTS = "hold events"
-_SAY = "This is a test of `holdfast alerts test`: nothing is wrong."
+_MESSAGE = "This is a test by `holdfast alerts test`: nothing is wrong."
 _ATTEMPTS = "alertmanager_notification_requests_total"
 _FAILURES = "alertmanager_notification_requests_failed_total"
 
@@ -44,21 +54,25 @@ _Counts = Mapping[str, float]
 _SETTINGS = frozenset(str(field.alias) for field in AlertSettings.model_fields.values())
 
 
-async def sent(variables: Mapping[str, str], channels: Sequence[str]) -> list[Line]:
-    """Send the test alerts, side by side, and say what became of each."""
+async def send_test_alerts(variables: Mapping[str, str], channels: Sequence[str]) -> list[CheckResult]:
+    """Send the test alerts concurrently and return the result of each, and a fault for each invalid setting."""
     environment = read(variables)
     settings = environment.settings
     refused = {name: why for name, why in environment.refused.items() if name in _SETTINGS}
     lines = [fault("settings", name, why, f"set {name} as docs/configuration.md says") for name, why in refused.items()]
     checks = (
-        Check(_STOCK, "mail", lambda: _mail_line(settings)),
-        Check(_STOCK, "webhook", lambda: _post_line(_STOCK, "STOCK_ALERT", settings.alert_url, settings.alert_secrets)),
+        Check(_STOCK, "mail", lambda: _test_mail(settings)),
         Check(
-            _EVENTS, "webhook", lambda: _post_line(_EVENTS, "HOLD_EVENTS", settings.events_url, settings.events_secrets)
+            _STOCK, "webhook", lambda: _test_webhook(_STOCK, "STOCK_ALERT", settings.alert_url, settings.alert_secrets)
         ),
-        Check(_ALERTMANAGER, "routes", lambda: _alertmanager_lines(variables.get("ALERTMANAGER_URL", ""), channels)),
+        Check(
+            _EVENTS,
+            "webhook",
+            lambda: _test_webhook(_EVENTS, "HOLD_EVENTS", settings.events_url, settings.events_secrets),
+        ),
+        Check(_ALERTMANAGER, "routes", lambda: _test_alertmanager(variables.get("ALERTMANAGER_URL", ""), channels)),
     )
-    return [*lines, *await carried_out(checks, _CHECK_SECONDS)]
+    return [*lines, *await run_checks(checks, _CHECK_SECONDS)]
 
 
 def alerts_test_command(
@@ -69,62 +83,60 @@ def alerts_test_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Send one test alert down each channel that is configured: low-stock mail and POST, hold events, Alertmanager.
+    """Send one test alert through each configured channel: low-stock mail and webhook, hold events, Alertmanager.
 
-    Reads the worker's environment, and ALERTMANAGER_URL. Exit code: 0 when each took it; 1 when one did not; 2 when
-    none is configured.
+    Reads the worker's environment and ALERTMANAGER_URL. Exit code: 0 if each accepted it, 1 if one did not, 2 if none
+    is configured.
     """
-    lines = asyncio.run(sent(installation(os.environ), channel or CHANNELS))
-    arrived = all(line.state is not State.FAULT for line in lines)
-    if as_json:
-        print(json.dumps({"ok": arrived, "lines": [line.as_json() for line in lines]}, indent=2))
-    else:
-        show(lines)
+    lines = asyncio.run(send_test_alerts(installation(os.environ), channel or CHANNELS))
+    show(lines, as_json=as_json)
     if all(line.state is State.NOT_APPLICABLE for line in lines):
         raise typer.Exit(2)
-    raise typer.Exit(0 if arrived else 1)
+    raise typer.Exit(1 if has_fault(lines) else 0)
 
 
-async def _mail_line(settings: AlertSettings) -> list[Line]:
+async def _test_mail(settings: AlertSettings) -> list[CheckResult]:
     smtp_url = settings.smtp_url.get_secret_value()
     if not (settings.alert_recipients and smtp_url):
         return [not_applicable(_STOCK, "mail", "STOCK_ALERT_RECIPIENT and SMTP_URL are not both set")]
     message = EmailMessage()
-    message["Subject"] = "Holdfast test: mails about low stock arrive here"
+    message["Subject"] = "Holdfast test: low-stock mail arrives here"
     message["From"] = settings.alert_sender
     message["To"] = recipients = ", ".join(settings.alert_recipients)
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = make_msgid(domain="holdfast")
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(f"{_SAY}\n")
+    message.set_content(f"{_MESSAGE}\n")
     try:
         await send(message, smtp_url)
     except (aiosmtplib.SMTPException, OSError) as error:
-        fix = (
-            "see whether SMTP_URL has the right host, port, user and password, and the server takes STOCK_ALERT_SENDER"
-        )
+        fix = "check host, port, user and password of SMTP_URL, and that the server accepts STOCK_ALERT_SENDER"
         return [fault(_STOCK, "mail", f"{masked(smtp_url)}: {type(error).__name__}: {first_line(error)}", fix)]
-    return [ok(_STOCK, "mail", f"{masked(smtp_url)} took it for {recipients}")]
+    return [ok(_STOCK, "mail", f"{masked(smtp_url)} accepted it for {recipients}")]
 
 
-async def _post_line(area: str, variable: str, url: str, secrets: Sequence[SecretStr]) -> list[Line]:
+async def _test_webhook(area: str, variable: str, url: str, secrets: Sequence[SecretStr]) -> list[CheckResult]:
     if not url:
         return [not_applicable(area, "webhook", f"{variable}_WEBHOOK_URL is not set")]
     now = datetime.now(UTC)
-    post = signed(Event(id=f"test_{uuid4().hex}", type="test", occurred_at=now, data={"message": _SAY}), secrets, now)
+    post = signed(
+        Event(id=f"test_{uuid4().hex}", type="test", occurred_at=now, data={"message": _MESSAGE}), secrets, now
+    )
     try:
         async with make_http() as http, http.stream("POST", url, content=post.body, headers=post.headers) as answer:
             status = answer.status_code
     except httpx.HTTPError as error:
         found = f"{masked(url)}: {first_line(error)}"
-        return [fault(area, "webhook", found, f"start the receiver, or set {variable}_WEBHOOK_URL right")]
+        return [fault(area, "webhook", found, f"start the receiver, or correct {variable}_WEBHOOK_URL")]
     if not httpx.codes.is_success(status):
-        fix = f"the receiver must answer 2xx: has it the secret of {variable}_WEBHOOK_SECRET, and takes it any type?"
+        fix = (
+            f"the receiver must answer 2xx: check its secret ({variable}_WEBHOOK_SECRET), and that it accepts any type"
+        )
         return [fault(area, "webhook", f"{masked(url)} answered {status}", fix)]
     return [ok(area, "webhook", f"{masked(url)} answered {status}")]
 
 
-async def _alertmanager_lines(url: str, channels: Sequence[str]) -> list[Line]:
+async def _test_alertmanager(url: str, channels: Sequence[str]) -> list[CheckResult]:
     if not url:
         return [not_applicable(_ALERTMANAGER, name, "ALERTMANAGER_URL is not set") for name in channels]
     try:
@@ -132,37 +144,39 @@ async def _alertmanager_lines(url: str, channels: Sequence[str]) -> list[Line]:
             base_url=url.rstrip("/"), timeout=5.0, trust_env=url.startswith("https://")
         ) as http:
             integrations = await _integrations(http)
-            # One after the other: Alertmanager counts its deliveries, and does not say of which alert.
-            return [await _channel_line(http, channel, integrations.get(channel, ())) for channel in channels]
+            # One after the other: Alertmanager counts its deliveries without naming the alert.
+            return [await _test_channel(http, channel, integrations.get(channel, ())) for channel in channels]
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         found = f"{masked(url)}: {first_line(error)}"
-        return [fault(_ALERTMANAGER, "reachable", found, "start Alertmanager, or set ALERTMANAGER_URL right")]
+        return [fault(_ALERTMANAGER, "reachable", found, "start Alertmanager, or correct ALERTMANAGER_URL")]
 
 
-async def _channel_line(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> Line:
-    taken, failed = await _counted(http, channel, integrations)
+async def _test_channel(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> CheckResult:
+    delivered, failed = await _delivery_counts(http, channel, integrations)
     run = uuid4().hex
     (await http.post("/api/v2/alerts", json=[_alert(channel, run)])).raise_for_status()
     found = await http.get("/api/v2/alerts", params={"filter": f'run="{run}"'})
     receivers = {receiver["name"] for alert in found.raise_for_status().json() for receiver in alert["receivers"]}
     if receivers != {channel}:
-        fix = f"give Alertmanager the route of HoldfastTest to {channel}: ops/alertmanager/alertmanager.yml"
-        return fault(_ALERTMANAGER, channel, f"it goes to {', '.join(sorted(receivers)) or 'nobody'}", fix)
-    given = time.monotonic()
-    while time.monotonic() < given + _DELIVERED_SECONDS:
-        now_taken, now_failed = await _counted(http, channel, integrations)
-        if integrations and all(now_taken[name] > taken[name] for name in integrations):
+        fix = f"configure the route of HoldfastTest to {channel}, as in ops/alertmanager/alertmanager.yml"
+        return fault(
+            _ALERTMANAGER, channel, f"the test alert is routed to {', '.join(sorted(receivers)) or 'no receiver'}", fix
+        )
+    started = time.monotonic()
+    while time.monotonic() < started + _DELIVERED_SECONDS:
+        now_delivered, now_failed = await _delivery_counts(http, channel, integrations)
+        if integrations and all(now_delivered[name] > delivered[name] for name in integrations):
             return ok(_ALERTMANAGER, channel, "Alertmanager delivered it")
         await asyncio.sleep(0.1)
     if now_failed != failed:
-        fix = f"see Alertmanager's log for why, and set right the address or secret of its receiver {channel}"
+        fix = f"see Alertmanager's log, and correct the address or secret of its receiver {channel}"
         return fault(_ALERTMANAGER, channel, "Alertmanager could not deliver it", fix)
-    fix = f"see Alertmanager's log, and whether a silence or a group_wait holds the channel {channel} back"
+    fix = f"see Alertmanager's log, and check for a silence or a group_wait that delays the channel {channel}"
     return fault(_ALERTMANAGER, channel, f"nothing was sent within {_DELIVERED_SECONDS:g} s", fix)
 
 
 def _alert(channel: str, run: str) -> dict[str, object]:
-    """Return a test alert that is over after a minute. Of another run it is another alert, and told again."""
+    """Return a test alert that ends after a minute. Another run makes another alert, so that it is delivered again."""
     now = datetime.now(UTC)
     return {
         "labels": {"alertname": "HoldfastTest", "channel": channel, "severity": "test", "run": run},
@@ -173,7 +187,7 @@ def _alert(channel: str, run: str) -> dict[str, object]:
 
 
 async def _integrations(http: httpx.AsyncClient) -> Mapping[str, Sequence[str]]:
-    """Return by which integrations, `slack` or `email`, each of Alertmanager's receivers is told."""
+    """Return the integrations, such as `slack` or `email`, of each of Alertmanager's receivers."""
     status = (await http.get("/api/v2/status")).raise_for_status().json()
     receivers = yaml.safe_load(status["config"]["original"])["receivers"]
     return {
@@ -182,8 +196,10 @@ async def _integrations(http: httpx.AsyncClient) -> Mapping[str, Sequence[str]]:
     }
 
 
-async def _counted(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> tuple[_Counts, _Counts]:
-    """Return how many requests of each integration were taken, and how many failed.
+async def _delivery_counts(
+    http: httpx.AsyncClient, channel: str, integrations: Sequence[str]
+) -> tuple[_Counts, _Counts]:
+    """Return the numbers of successful and of failed requests by integration.
 
     All receivers of an integration count together, unless Alertmanager names them (receiver-name-in-metrics).
     """

@@ -1,4 +1,4 @@
-"""`holdfast holds archive`: move ended holds of a certain age out of the way."""
+"""`holdfast holds archive`: moves old ended holds into the archive table."""
 
 import json
 import re
@@ -12,25 +12,27 @@ from cli.target import Target, fail, finish, settings
 from inventory.archive import archive_holds
 
 LEAST_DAYS = 7
-"""Longer than anybody repeats a request, and than Stripe repeats an event (three days)."""
+"""Longer than requests are retried, and than Stripe retries an event (three days)."""
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def archive_command(
     *,
-    older_than: Annotated[str, typer.Option(help="Age in days since the end, as 90d; 7d at least.")],
-    shop: Annotated[str | None, typer.Option(help="Of this shop only.")] = None,
+    older_than: Annotated[str, typer.Option(help="Days since the hold ended, as 90d; at least 7d.")],
+    shop: Annotated[str | None, typer.Option(help="Only this shop.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Move ended holds into the table InventoryHoldArchive, in small batches beside the checkouts.
+    """Move ended holds into the table InventoryHoldArchive, in small batches that do not block checkouts.
 
-    It may be interrupted and run again. An archived hold is no longer found by its id: choose an age past your longest
-    time for returns, and for disputes.
+    It may be interrupted and run again. An archived hold can no longer be found by its id: choose an age above your
+    longest time for returns and disputes.
     """
     days = _DAYS.fullmatch(older_than)
     if days is None or int(days[1]) < LEAST_DAYS:
-        fail("holds archive", f"--older-than {older_than!r} is not allowed: days as 90d, {LEAST_DAYS}d at least")
+        fail(
+            "holds archive", f"--older-than {older_than!r} is not allowed: must be days as 90d, at least {LEAST_DAYS}d"
+        )
     if shop is not None and not _SHOP.fullmatch(shop):
         fail("holds archive", f"{shop!r} is not the name of a shop")
     before = datetime.now(UTC) - timedelta(days=int(days[1]))

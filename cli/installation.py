@@ -1,4 +1,4 @@
-"""Which installation a command looks at: the environment's, else the one that `holdfast up` runs on this machine."""
+"""The installation that a command works on: the environment's, else the one that `holdfast up` runs on this machine."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _SIMULATED_KEY = "sk_test_simulated"
 
 
 def running_stack(environment: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return what `holdfast up` says of itself in HOLDFAST_HOME (.holdfast), nothing where it does not run."""
+    """Return stack.json, which is in HOLDFAST_HOME (.holdfast) while `holdfast up` runs, else an empty mapping."""
     home = Path(environment.get("HOLDFAST_HOME") or ".holdfast")
     with suppress(OSError, ValueError):
         stack: Mapping[str, Any] = json.loads((home / "stack.json").read_text())
@@ -21,9 +21,9 @@ def running_stack(environment: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def installation(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment; where it names neither database nor API, completed by what `holdfast up` says of itself.
+    """Return the environment; if it names neither database nor API, with the servers of a running `holdfast up`.
 
-    All of it then comes from there, so that no command looks at the halves of two installations.
+    Then all servers come from there, so that no command mixes two installations.
     """
     if is_set(environment, "DATABASE_URL") or environment.get("INVENTORY_AUTHORITY_URL"):
         return dict(environment)
@@ -51,6 +51,6 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def api_origin(environment: Mapping[str, str]) -> str | None:
-    """Return where the API answers, from INVENTORY_AUTHORITY_URL: the origin, or that and `/api/inventory`."""
+    """Return the origin of INVENTORY_AUTHORITY_URL, which may end with `/api/inventory`. None if it is not set."""
     url = (environment.get("INVENTORY_AUTHORITY_URL") or "").strip().rstrip("/")
     return url.removesuffix("/api/inventory").rstrip("/") or None

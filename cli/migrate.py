@@ -1,4 +1,4 @@
-"""`holdfast migrate`: bring the database to this release's schema, once, however many run it at the same time."""
+"""`holdfast migrate`: migrates the database to this release's schema. Concurrent runs wait for each other."""
 
 import sys
 import time
@@ -20,25 +20,25 @@ from core.settings import Settings
 from migrations.adoption import AdoptionRefusedError, adopt
 
 TABLE_LOCK_MS = 1500
-"""Less than the 2 s that a checkout waits: a change queued behind a long transaction delays it but refuses none."""
+"""Less than the 2 s that a checkout waits: a change behind a long transaction delays checkouts, but fails none."""
 STATEMENT_MS = 300_000
-"""Long enough for an index on a large table, short enough that a stuck deployment says so."""
+"""Long enough for an index on a large table, short enough to stop a deployment that hangs."""
 MIGRATION_LOCK_SECONDS = 60.0
-"""How long one `holdfast migrate` waits for another."""
+"""How long a migration waits for another one to finish."""
 
 _LOCK_KEY = int.from_bytes(b"holdfast")
 _POLL_SECONDS = 0.1
 
 
 class MigrationError(Exception):
-    """The schema could not be brought up to date. The message is for people and holds no password."""
+    """The migration failed. The message contains no password."""
 
 
 def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) -> list[str]:
-    """Bring the database to this release's schema and return what was done, in lines.
+    """Migrate the database to this release's schema and return what was done, one line for each step.
 
-    May be repeated, and run by several at once: one works, the others wait for it. Raises MigrationError; the
-    revisions that were applied before the failing one stay, the failing one left nothing.
+    Idempotent, and safe to run concurrently: one migrates, the others wait. Raises MigrationError: the revisions before
+    the failing one stay applied, the failing one is rolled back.
     """
     engine = _engine(database_url)
     try:
@@ -48,11 +48,11 @@ def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) 
     except AdoptionRefusedError as error:
         raise MigrationError(str(error)) from error
     except exc.DBAPIError as error:
-        raise MigrationError(_explained(error)) from error
+        raise MigrationError(_message(error)) from error
 
 
 def migrate_command() -> None:
-    """Bring the database at DATABASE_URL to this release's schema. Safe to repeat and to run by several at once."""
+    """Migrate the database at DATABASE_URL to this release's schema. Safe to repeat and to run concurrently."""
     try:
         lines = migrate(Settings.read_database().database_url.get_secret_value())  # a migration job needs no tokens
     except (SettingsError, MigrationError) as error:
@@ -72,15 +72,15 @@ def _engine(database_url: str) -> Engine:
             options=f"{given.get('options') or ''} {limits}".strip(),
             **{name: value for name, value in defaults.items() if name not in given},
         )
-    except psycopg.ProgrammingError:  # its message repeats the URL, password and all
-        raise MigrationError("the database URL is not one that psql accepts") from None
+    except psycopg.ProgrammingError:  # its message contains the URL with the password
+        raise MigrationError("the database URL is not valid") from None
     return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool)
 
 
 def _take_migration_lock(connection: Connection, wait_seconds: float) -> None:
-    """Take the lock of the session, which Postgres lets go of when the connection ends, however it ends.
+    """Take an advisory lock of the session, which Postgres releases when the connection ends.
 
-    Asked again and again: a waiting pg_advisory_lock would hold a snapshot that CREATE INDEX CONCURRENTLY waits for.
+    Polls for it: a waiting pg_advisory_lock would hold a snapshot that CREATE INDEX CONCURRENTLY waits for.
     """
     give_up = time.monotonic() + wait_seconds
     while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK_KEY})").scalar_one():
@@ -115,13 +115,13 @@ def _bring_up_to_date(connection: Connection) -> list[str]:
     return lines or [f"already at {script.get_current_head()} (head)"]
 
 
-def _explained(error: exc.DBAPIError) -> str:
+def _message(error: exc.DBAPIError) -> str:
     state = getattr(error.orig, "sqlstate", None)
-    told = " ".join(str(error.orig).split())
+    text = " ".join(str(error.orig).split())
     if state == "55P03":
         return f"a table was in use for more than {TABLE_LOCK_MS / 1000:g} s; nothing was changed, run it again"
     if state == "57014":
         return f"a step took longer than {STATEMENT_MS // 1000} s and was undone"
     if state is None and isinstance(error.orig, psycopg.OperationalError):
-        return f"the database cannot be reached: {told}"
-    return told
+        return f"the database cannot be reached: {text}"
+    return text

@@ -1,17 +1,17 @@
-"""How far two clocks are apart, and how far they may be."""
+"""The difference between a server's clock and this machine's, and the largest one that is accepted."""
 
 from dataclasses import dataclass
 
-from cli.doctor.lines import Line, fault, ok
+from cli.doctor.results import CheckResult, fault, ok
 
 TOLERANCE_SECONDS = 1.0
-"""A hold takes no stock later than INVENTORY_REQUEST_TIMEOUT_MS after it was asked for, by two servers' clocks: those
-that differ by a good part of that refuse holds or make late ones."""
+"""A hold takes no stock later than INVENTORY_REQUEST_TIMEOUT_MS after its request, measured by two servers' clocks: a
+difference near that limit refuses holds, or creates them after the caller has given up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a server's clock said, between two moments of this machine's, in seconds since 1970."""
+class ClockReading:
+    """A server's time, and this machine's time before and after reading it, in seconds since 1970."""
 
     before: float
     server: float
@@ -19,19 +19,18 @@ class Reading:
 
     @property
     def skew(self) -> float:
-        """How far the server is ahead at least, in seconds; behind where negative; 0 where it may well be equal."""
+        """By how many seconds the server is ahead at least; negative if it is behind; 0 if the clocks may agree."""
         if self.server > self.after:
             return self.server - self.after
         return min(self.server - self.before, 0.0)
 
 
-def clock_line(area: str, server: str, reading: Reading) -> Line:
-    """Say how far the server's clock is from this machine's."""
-    within = reading.after - reading.before
+def check_clock(area: str, server: str, reading: ClockReading) -> CheckResult:
+    """Compare the server's clock with this machine's."""
     if abs(reading.skew) <= TOLERANCE_SECONDS:
-        return ok(area, "clock", f"agrees with this machine's (seen within {within * 1000:.0f} ms)")
-    ahead = "ahead of" if reading.skew > 0 else "behind"
-    found = f"{server}'s clock is {abs(reading.skew):.1f} s {ahead} this machine's"
-    return fault(
-        area, "clock", found, "set both by NTP (chronyc tracking, timedatectl); the other server's line tells which"
-    )
+        milliseconds = (reading.after - reading.before) * 1000
+        return ok(area, "clock", f"agrees with this machine's clock (round trip {milliseconds:.0f} ms)")
+    direction = "ahead of" if reading.skew > 0 else "behind"
+    found = f"{server}'s clock is {abs(reading.skew):.1f} s {direction} this machine's"
+    fix = "synchronise both by NTP (chronyc tracking, timedatectl); the other server's result shows which is wrong"
+    return fault(area, "clock", found, fix)

@@ -1,7 +1,6 @@
-"""`holdfast doctor`: is everything there, set and reachable that Holdfast needs, and what to do where it is not."""
+"""`holdfast doctor`: checks everything that Holdfast needs, and prints a fix for each fault."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -11,81 +10,81 @@ from typing import Annotated
 import typer
 
 from cli.doctor import stripe
-from cli.doctor.api import api_lines
-from cli.doctor.database import database_lines, unknown_lines
-from cli.doctor.lines import Check, Line, State, carried_out, show
-from cli.doctor.packages import package_lines
-from cli.doctor.settings import left_over_line, read, setting_lines
-from cli.doctor.temporal import temporal_lines
+from cli.doctor.api import check_api
+from cli.doctor.database import check_database, unknown_database
+from cli.doctor.packages import check_packages
+from cli.doctor.results import Check, CheckResult, has_fault, run_checks, show
+from cli.doctor.settings import check_left_overs, check_settings, read
+from cli.doctor.temporal import check_temporal
 from cli.installation import installation
 from core.settings import TASK_QUEUE
 
 _AREAS = ("settings", "database", "temporal", "stripe", "api", "packages", "left-overs")
+_LIMIT_SECONDS = 15.0
 
 
-async def examined(
+async def diagnose(
     variables: Mapping[str, str],
     *,
     processes: int = 2,
     task_queue: str = TASK_QUEUE,
     now: Callable[[], float] = time.time,
-) -> list[Line]:
-    """Look at the installation of these environment variables. Answers within some 15 s, whatever is out of reach."""
+) -> list[CheckResult]:
+    """Check the installation of these environment variables. Returns within some 15 s, even if servers do not answer.
+
+    `processes` is the number of API and worker processes that share the database; `now` is this machine's clock.
+    """
     environment = read(variables)
     release = version("holdfast")
 
-    async def database() -> list[Line]:
+    async def database() -> list[CheckResult]:
         if not environment.database_known:
-            return unknown_lines()
-        return await database_lines(environment.settings, processes, now)
+            return unknown_database()
+        return await check_database(environment.settings, processes, now)
 
-    # What only this process has to do comes after: an import under way would make every clock look slow.
-    asked = [
+    remote = [
         Check("database", "database", database),
         Check(
             "temporal",
             "temporal",
-            lambda: temporal_lines(
+            lambda: check_temporal(
                 variables, environment.settings.temporal_api_key, task_queue=task_queue, release=release, now=now
             ),
         ),
-        Check("stripe", "key works", lambda: stripe.key_line(environment)),
-        Check("api", "api", lambda: api_lines(environment, release)),
+        Check("stripe", "key works", lambda: stripe.check_key(environment)),
+        Check("api", "api", lambda: check_api(environment, release)),
     ]
-    known = [
-        Check("settings", "settings", _at_once(lambda: setting_lines(environment))),
-        Check("stripe", "keys", _at_once(lambda: stripe.key_mode_lines(environment))),
-        Check("stripe", "webhook secret", _at_once(lambda: [stripe.secret_line(environment)])),
-        Check("packages", "packages", _at_once(package_lines)),
-        Check("left-overs", "left-overs", _at_once(lambda: [left_over_line(variables)])),
+    local = [
+        Check("settings", "settings", _async(lambda: check_settings(environment))),
+        Check("stripe", "keys", _async(lambda: stripe.check_key_modes(environment))),
+        Check("stripe", "webhook secret", _async(lambda: [stripe.check_webhook_secret(environment)])),
+        Check("packages", "packages", _async(check_packages)),
+        Check("left-overs", "left-overs", _async(lambda: [check_left_overs(variables)])),
     ]
-    lines = [*await carried_out(asked, seconds=15), *await carried_out(known)]
-    return sorted(lines, key=lambda line: _AREAS.index(line.area))
+    # One after the other: an import that blocks this process would look like a slow clock.
+    results = [*await run_checks(remote, _LIMIT_SECONDS), *await run_checks(local)]
+    return sorted(results, key=lambda result: _AREAS.index(result.area))
 
 
 def doctor_command(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     api_processes: Annotated[
-        int, typer.Option(help="Processes of the API, over all machines: its --workers.", min=0)
+        int, typer.Option(help="The number of API processes on all machines: machines times --workers.", min=0)
     ] = 1,
     worker_processes: Annotated[
         int,
-        typer.Option(help="Processes of the worker, over all machines.", min=0, envvar="HOLDFAST_WORKER_PROCESSES"),
+        typer.Option(help="The number of worker processes on all machines.", min=0, envvar="HOLDFAST_WORKER_PROCESSES"),
     ] = 1,
 ) -> None:
-    """Check settings, database, Temporal, workers and Stripe; say of each fault what to do. Exit code 1 with faults."""
-    lines = asyncio.run(examined(installation(os.environ), processes=api_processes + worker_processes))
-    healthy = all(line.state is not State.FAULT for line in lines)
-    if as_json:
-        print(json.dumps({"ok": healthy, "lines": [line.as_json() for line in lines]}, indent=2))
-    else:
-        show(lines)
-    raise typer.Exit(0 if healthy else 1)
+    """Check settings, database, Temporal, workers and Stripe; print a fix for each fault. Exit code 1 with a fault."""
+    results = asyncio.run(diagnose(installation(os.environ), processes=api_processes + worker_processes))
+    show(results, as_json=as_json)
+    raise typer.Exit(1 if has_fault(results) else 0)
 
 
-def _at_once(look: Callable[[], Iterable[Line]]) -> Callable[[], Awaitable[list[Line]]]:
-    async def looked() -> list[Line]:
-        return list(look())
+def _async(check: Callable[[], Iterable[CheckResult]]) -> Callable[[], Awaitable[list[CheckResult]]]:
+    async def run() -> list[CheckResult]:
+        return list(check())
 
-    return looked
+    return run

@@ -1,4 +1,4 @@
-"""The doctor on Postgres: one connection, as the product makes it, and what is seen through it."""
+"""Checks Postgres through one connection, made as the product makes its own."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,24 +8,24 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
-from cli.doctor.clocks import Reading, clock_line
-from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+from cli.doctor.clocks import ClockReading, check_clock
+from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
 from core.database import connection_info
 from core.settings import Settings
 
 AREA = "database"
 OLDEST_VERSION = 14
-"""The oldest that is still maintained; the tests run on 18."""
+"""The oldest version that is still maintained; the tests run on 18."""
 SPARE_CONNECTIONS = 5
-"""For `holdfast migrate`, the commands and a psql at the worst moment."""
+"""Reserved for `holdfast migrate`, the other commands and a psql session."""
 _INVALID_AUTHORIZATION = "28000"
 _TLS_MODES = ("require", "verify-ca", "verify-full")
-_AFTERWARDS = ("version", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
+_DEPENDENT = ("version", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
 
 Connection = psycopg.AsyncConnection[DictRow]
 
-_SEEN = """
+_FACTS = """
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int / 10000 AS major,
        pg_is_in_recovery() AS replica,
        (SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout') AS lock_ms,
@@ -44,39 +44,39 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
 """
 
 
-async def database_lines(settings: Settings, processes: int, now: Callable[[], float] = time.time) -> list[Line]:
-    """Look at the database of the settings, for so many processes of API and worker together."""
+async def check_database(settings: Settings, processes: int, now: Callable[[], float] = time.time) -> list[CheckResult]:
+    """Check the database of the settings. `processes` is the number of API and worker processes that connect to it."""
     schema = released_schema()
     try:
         connection = await psycopg.AsyncConnection.connect(
             connection_info(settings), autocommit=True, row_factory=dict_row
         )
     except psycopg.Error as error:
-        fix = "start Postgres, or set DATABASE_URL right; try: psql $DATABASE_URL -c 'SELECT 1'"
+        fix = "start Postgres, or correct DATABASE_URL; try: psql $DATABASE_URL -c 'SELECT 1'"
         if _concerns_tls(settings, error):
             fix += "; if it runs, compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
-        why = "the database is not reached"
+        why = "the database cannot be reached"
         return [
             fault(AREA, "reachable", first_line(error), fix),
-            *(not_applicable(AREA, name, why) for name in _AFTERWARDS),
+            *(not_applicable(AREA, name, why) for name in _DEPENDENT),
         ]
     async with connection:
         where = f"{connection.info.user}@{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
         where += f", {_encryption(connection)}"
-        seen = await _one(connection, _SEEN)
-        current = await _current(connection) if seen["has_version"] else None
+        facts = await _one(connection, _FACTS)
+        current = await _current(connection) if facts["has_version"] else None
         before = now()
         server = await _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS at")
-        reading = Reading(before, server["at"], now())
+        reading = ClockReading(before, server["at"], now())
     return [
         ok(AREA, "reachable", where),
-        version_line(seen["version"], seen["major"], replica=seen["replica"]),
-        migration_line(current, schema),
-        _tables_line(seen["tables"], schema),
-        *_index_lines(seen, schema),
-        timeouts_line(seen["lock_ms"], seen["statement_ms"], settings),
-        connections_line(_limit(seen), processes, settings.pool_size),
-        clock_line(AREA, "Postgres", reading),
+        check_version(facts["version"], facts["major"], replica=facts["replica"]),
+        check_migrations(current, schema),
+        _check_tables(facts["tables"], schema),
+        *_check_indexes(facts, schema),
+        check_timeouts(facts["lock_ms"], facts["statement_ms"], settings),
+        check_connections(_connection_limit(facts), processes, settings.pool_size),
+        check_clock(AREA, "Postgres", reading),
     ]
 
 
@@ -95,78 +95,81 @@ def _concerns_tls(settings: Settings, error: psycopg.Error) -> bool:
     return error.sqlstate == _INVALID_AUTHORIZATION or parameters.get("sslmode") in _TLS_MODES
 
 
-def unknown_lines() -> list[Line]:
-    """Return the lines of a database whose address is not known."""
-    names = ("reachable", *_AFTERWARDS)
-    return [not_applicable(AREA, name, "DATABASE_URL says of no database") for name in names]
+def unknown_database() -> list[CheckResult]:
+    """Return the results for an installation without a valid DATABASE_URL."""
+    names = ("reachable", *_DEPENDENT)
+    return [not_applicable(AREA, name, "DATABASE_URL is not set or not valid") for name in names]
 
 
-def version_line(version: str, major: int, *, replica: bool) -> Line:
-    """Say which Postgres it is."""
+def check_version(version: str, major: int, *, replica: bool) -> CheckResult:
+    """Check that this is a maintained Postgres that accepts writes."""
     if replica:
-        return fault(
-            AREA, "version", f"{version}, a replica: nothing can be written", "point DATABASE_URL at the primary"
-        )
+        return fault(AREA, "version", f"{version}, a read-only replica", "point DATABASE_URL at the primary")
     if major < OLDEST_VERSION:
-        return fault(AREA, "version", f"{version} is not maintained any more", f"take {OLDEST_VERSION} or newer")
+        return fault(AREA, "version", f"{version} is no longer maintained", f"upgrade to {OLDEST_VERSION} or newer")
     return ok(AREA, "version", f"Postgres {version.split(maxsplit=1)[0]}")
 
 
-def migration_line(current: list[str] | None, schema: Schema) -> Line:
-    """Say whether the database is at this release's schema. A newer one serves this release too."""
+def check_migrations(current: list[str] | None, schema: Schema) -> CheckResult:
+    """Check that the database has this release's schema or a newer one, on which this release runs too."""
     if not current:
-        return fault(AREA, "migrations", "none was run", "run: holdfast migrate")
+        return fault(AREA, "migrations", "none was applied", "run: holdfast migrate")
     if current == [schema.head]:
         return ok(AREA, "migrations", f"at {schema.head}, the newest of this release")
     if newer := sorted(set(current) - schema.revisions):
-        return ok(AREA, "migrations", f"at {', '.join(newer)}, newer than this release, which runs on it too")
+        return ok(AREA, "migrations", f"at {', '.join(newer)}, newer than this release, which runs on it")
     return fault(AREA, "migrations", f"at {', '.join(current)}, not at {schema.head}", "run: holdfast migrate")
 
 
-def timeouts_line(lock_ms: int, statement_ms: int, settings: Settings) -> Line:
-    """Say whether the connection has the time-outs that the product asks for when it connects."""
+def check_timeouts(lock_ms: int, statement_ms: int, settings: Settings) -> CheckResult:
+    """Check that the connection has the time-outs that the product sets when it connects."""
     wanted = (settings.lock_timeout_ms, settings.statement_timeout_ms)
     if (lock_ms, statement_ms) == wanted:
-        return ok(AREA, "time-outs", f"lock {lock_ms} ms, statement {statement_ms} ms, in force")
+        return ok(AREA, "time-outs", f"lock {lock_ms} ms, statement {statement_ms} ms")
     return fault(
         AREA,
         "time-outs",
         f"lock_timeout is {lock_ms} ms and statement_timeout {statement_ms} ms, not {wanted[0]} and {wanted[1]}",
-        "connect without a pooler that drops start-up options, or let it pass `options` on; look for a login trigger",
+        "connect without a pooler that drops start-up options, or let it forward `options`; look for a login trigger",
     )
 
 
-def connections_line(limit: int, processes: int, pool_size: int) -> Line:
-    """Say whether the pools of all processes fit into what Postgres allows."""
+def check_connections(limit: int, processes: int, pool_size: int) -> CheckResult:
+    """Check that the connection pools of all processes fit into the limit of Postgres."""
     wanted = processes * pool_size + SPARE_CONNECTIONS
-    sum_of_it = f"{processes} processes x {pool_size} + {SPARE_CONNECTIONS} spare = {wanted} of {limit} connections"
+    total = f"{processes} processes x {pool_size} + {SPARE_CONNECTIONS} spare = {wanted} of {limit} connections"
     if wanted <= limit:
-        return ok(AREA, "connections", sum_of_it)
+        return ok(AREA, "connections", total)
     fix = f"raise max_connections to {wanted} or more, or lower INVENTORY_DATABASE_POOL_SIZE"
-    return fault(AREA, "connections", f"{sum_of_it}: too few", fix)
+    return fault(AREA, "connections", f"{total}: too few", fix)
 
 
-def _tables_line(found: list[str], schema: Schema) -> Line:
+def _check_tables(found: list[str], schema: Schema) -> CheckResult:
     if missing := [name for name in schema.tables if name not in found]:
-        return fault(AREA, "tables", f"missing: {', '.join(missing)}", "run: holdfast migrate; else restore a back-up")
+        return fault(
+            AREA,
+            "tables",
+            f"missing: {', '.join(missing)}",
+            "run: holdfast migrate; if that does not help, restore a backup",
+        )
     return ok(AREA, "tables", f"{', '.join(schema.tables)}")
 
 
-def _index_lines(seen: dict[str, Any], schema: Schema) -> Iterator[Line]:
-    missing = [name for name in schema.indexes if name not in seen["indexes"]]
+def _check_indexes(facts: dict[str, Any], schema: Schema) -> Iterator[CheckResult]:
+    missing = [name for name in schema.indexes if name not in facts["indexes"]]
     for name in missing:
-        if name in seen["invalid_indexes"]:
+        if name in facts["invalid_indexes"]:
             found, fix = f"{name} is not valid", f'DROP INDEX "{name}"; {schema.indexes[name]}'
         else:
             found, fix = f"missing: {name}", schema.indexes[name]
-        at_head = all(table in seen["tables"] for table in schema.tables)
+        at_head = all(table in facts["tables"] for table in schema.tables)
         yield fault(AREA, "indexes", found, f"run in psql: {fix}" if at_head else "run: holdfast migrate")
     if not missing:
-        yield ok(AREA, "indexes", f"all {len(schema.indexes)} are there and valid")
+        yield ok(AREA, "indexes", f"all {len(schema.indexes)} exist and are valid")
 
 
-def _limit(seen: dict[str, Any]) -> int:
-    limits: list[int] = [seen["server_limit"], seen["database_limit"], seen["role_limit"]]
+def _connection_limit(facts: dict[str, Any]) -> int:
+    limits: list[int] = [facts["server_limit"], facts["database_limit"], facts["role_limit"]]
     return min(limit for limit in limits if limit >= 0)
 
 
@@ -178,5 +181,5 @@ async def _current(connection: Connection) -> list[str]:
 async def _one(connection: Connection, statement: str) -> dict[str, Any]:
     cursor = await connection.execute(statement.encode())
     row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - each of these returns one
+    assert row is not None  # noqa: S101 - the statement returns one row
     return row

@@ -1,4 +1,4 @@
-"""What this release's migrations create, as the statements that they run: nothing is connected to."""
+"""The tables and indexes that this release's migrations create, read from their SQL without a database."""
 
 import io
 import re
@@ -19,17 +19,17 @@ _INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX (?:CONCURRENTLY )?(?:IF NOT EXIST
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a database at this release's head has."""
+    """The schema of a database at this release's head revision."""
 
     head: str
     revisions: frozenset[str]
     tables: tuple[str, ...]
     indexes: Mapping[str, str]
-    """The statement that makes each, by its name."""
+    """The CREATE statement of each, by name."""
 
 
 def released_schema() -> Schema:
-    """Return what this release's migrations make, in their order."""
+    """Run the migrations in SQL mode and return what they create, in their order."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
     script = ScriptDirectory.from_config(config)

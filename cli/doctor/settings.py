@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from cli.doctor.lines import Line, fault, ok
+from cli.doctor.results import CheckResult, fault, ok
 from core.setting_errors import SettingProblem, SettingsError
 from core.settings import Settings
 
@@ -54,23 +54,23 @@ def _at_fault(problem: SettingProblem, variables: Mapping[str, str]) -> Collecti
     return [name for name in own if name in variables][:1] or [name for name in problem.related if name in variables]
 
 
-def setting_lines(environment: Environment) -> Iterator[Line]:
-    """Say of each setting what it is, or why it is refused."""
+def check_settings(environment: Environment) -> Iterator[CheckResult]:
+    """Return each setting's value, or why it is not valid."""
     for field_name, field in Settings.model_fields.items():
         name = str(field.alias)
         if name in environment.refused:
             yield fault(AREA, name, environment.refused[name], f"set {name} as docs/configuration.md says")
         elif field_name == "bypass" and environment.settings.bypass:
-            yield fault(AREA, name, "1: the bypass is in force, no request is checked", f"set {name}=0 when it is over")
+            yield fault(AREA, name, "1: the bypass is active, no stock is checked", f"set {name}=0 after the outage")
         elif field_name == "backend" and environment.settings.backend == "prisma":
-            yield fault(AREA, name, "prisma, which is read as postgres", f"set {name}=postgres or take it out")
+            yield fault(AREA, name, "prisma, which is read as postgres", f"set {name}=postgres or remove it")
         else:
             value = getattr(environment.settings, field_name)
             yield ok(AREA, name, f"{_shown(value)}{_source(name, environment.variables)}")
     yield from _tokens(environment)
 
 
-def _tokens(environment: Environment) -> Iterator[Line]:
+def _tokens(environment: Environment) -> Iterator[CheckResult]:
     names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN")
     if any(name in environment.refused for name in names):
         return
@@ -81,16 +81,16 @@ def _tokens(environment: Environment) -> Iterator[Line]:
     elif {t.get_secret_value() for t in settings.authority_tokens} & {
         t.get_secret_value() for t in settings.admin_tokens
     }:
-        fix = "make INVENTORY_ADMIN_TOKEN anew: openssl rand -hex 32"
-        yield fault(AREA, "tokens", "one token is both authority and admin: a checkout may set stock", fix)
+        fix = "create another INVENTORY_ADMIN_TOKEN: openssl rand -hex 32"
+        yield fault(AREA, "tokens", "one token is both authority and admin: a checkout could set stock", fix)
 
 
-def left_over_line(variables: Mapping[str, str]) -> Line:
-    """Say whether the secret of the earlier implementation's cron job is still set."""
+def check_left_overs(variables: Mapping[str, str]) -> CheckResult:
+    """Check that the cron secret of the earlier implementation is no longer set."""
     if variables.get("CRON_SECRET"):
-        fix = "take CRON_SECRET out, and its cron job: each hold expires by its own timer, nothing polls"
-        return fault("left-overs", "CRON_SECRET", "is still set, and nothing reads it", fix)
-    return ok("left-overs", "CRON_SECRET", "not set; nothing needs it")
+        fix = "remove CRON_SECRET and its cron job: each hold expires by its own timer"
+        return fault("left-overs", "CRON_SECRET", "is set, and nothing reads it", fix)
+    return ok("left-overs", "CRON_SECRET", "not set")
 
 
 def _source(name: str, variables: Mapping[str, str]) -> str:

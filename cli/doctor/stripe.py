@@ -1,4 +1,4 @@
-"""The doctor on Stripe: its key, its webhook secrets, and whether its webhooks arrive."""
+"""Checks Stripe: the API key, the webhook secrets, and whether webhooks arrive."""
 
 import re
 from collections.abc import Iterator
@@ -6,18 +6,20 @@ from collections.abc import Iterator
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
 from cli.doctor.settings import Environment
 
 AREA = "stripe"
 _CALL_SECONDS = 5.0
 _KEY = re.compile(r"(?:sk|rk|pk)_(test|live)_\w+")
 _SECRET_LENGTH = 16
-_ROLL = "copy the signing secret of the endpoint that points at /api/webhooks/stripe into STRIPE_WEBHOOK_SECRET"
+_COPY_FROM_STRIPE = (
+    "copy the signing secret of the endpoint that points at /api/webhooks/stripe into STRIPE_WEBHOOK_SECRET"
+)
 
 
-def key_mode_lines(environment: Environment) -> Iterator[Line]:
-    """Say whether all of Stripe's keys in the environment are of one mode, publishable ones included."""
+def check_key_modes(environment: Environment) -> Iterator[CheckResult]:
+    """Check that all Stripe keys in the environment, publishable ones too, are of one mode: live or test."""
     refused = environment.refused.get("STRIPE_API_KEY")
     key = environment.settings.stripe_api_key
     given = dict(environment.variables) | ({"STRIPE_API_KEY": key.get_secret_value()} if key else {})
@@ -27,37 +29,41 @@ def key_mode_lines(environment: Environment) -> Iterator[Line]:
         if "STRIPE" in name and (match := _KEY.fullmatch(value.strip()))
     }
     if len(set(modes.values())) > 1:
-        told = ", ".join(f"{name} is a {mode} key" for name, mode in modes.items())
-        yield fault(AREA, "keys", f"live and test mixed: {told}", "take all of them from the same mode of the account")
+        found = ", ".join(f"{name} is a {mode} key" for name, mode in modes.items())
+        yield fault(AREA, "keys", f"live and test keys mixed: {found}", "use keys of the same mode")
     elif refused:
         yield fault(AREA, "keys", f"STRIPE_API_KEY {refused}", "copy it from the dashboard, Developers, API keys")
     elif not modes:
-        yield not_applicable(AREA, "keys", "STRIPE_API_KEY is not set: no payment is opened or closed")
+        yield not_applicable(AREA, "keys", "STRIPE_API_KEY is not set: payments are not used")
     else:
         yield ok(AREA, "keys", f"{next(iter(modes.values()))} mode ({', '.join(modes)})")
 
 
-def secret_line(environment: Environment) -> Line:
-    """Say whether the webhook secret looks like one of Stripe's."""
+def check_webhook_secret(environment: Environment) -> CheckResult:
+    """Check that the webhook secrets have the format of Stripe's."""
     if why := environment.refused.get("STRIPE_WEBHOOK_SECRET"):
-        return fault(AREA, "webhook secret", f"STRIPE_WEBHOOK_SECRET {why}", _ROLL)
+        return fault(AREA, "webhook secret", f"STRIPE_WEBHOOK_SECRET {why}", _COPY_FROM_STRIPE)
     secrets = [secret.get_secret_value() for secret in environment.settings.stripe_webhook_secrets]
     if not secrets and environment.settings.stripe_api_key is None:
-        return not_applicable(AREA, "webhook secret", "no Stripe: STRIPE_API_KEY is not set")
+        return not_applicable(AREA, "webhook secret", "STRIPE_API_KEY is not set")
     if not secrets:
-        return fault(AREA, "webhook secret", "STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503", _ROLL)
+        return fault(
+            AREA, "webhook secret", "STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503", _COPY_FROM_STRIPE
+        )
     if any(len(secret.removeprefix("whsec_")) < _SECRET_LENGTH for secret in secrets):
-        return fault(AREA, "webhook secret", "STRIPE_WEBHOOK_SECRET is too short to be one of Stripe's", _ROLL)
-    return ok(AREA, "webhook secret", f"{len(secrets)}, of the shape of Stripe's")
+        return fault(
+            AREA, "webhook secret", "STRIPE_WEBHOOK_SECRET is too short to be one of Stripe's", _COPY_FROM_STRIPE
+        )
+    return ok(AREA, "webhook secret", f"{len(secrets)}, in the format of Stripe's")
 
 
-async def key_line(environment: Environment) -> list[Line]:
-    """Say whether the key opens what Holdfast needs: one call that lists one session."""
+async def check_key(environment: Environment) -> list[CheckResult]:
+    """Check that the key is valid and may read Checkout Sessions, by listing one."""
     settings = environment.settings
     if settings.stripe_api_key is None:
         return [not_applicable(AREA, "key works", "STRIPE_API_KEY is not set")]
     if "STRIPE_API_BASE" in environment.refused:
-        return [not_applicable(AREA, "key works", "STRIPE_API_BASE is refused")]
+        return [not_applicable(AREA, "key works", "STRIPE_API_BASE is not valid")]
     proxied = settings.stripe_api_base.startswith("https://")
     try:
         async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=proxied) as http:
@@ -72,19 +78,19 @@ async def key_line(environment: Environment) -> list[Line]:
     if answer.status_code == httpx.codes.OK:
         return [ok(AREA, "key works", f"{settings.stripe_api_base}, {answer.elapsed.total_seconds() * 1000:.0f} ms")]
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        found, fix = "Stripe does not know STRIPE_API_KEY", "copy it from the dashboard, or roll it there"
+        found, fix = "Stripe rejects STRIPE_API_KEY", "copy it from the dashboard, or create a new one there"
     elif answer.status_code == httpx.codes.FORBIDDEN:
         found = "the restricted key may not read Checkout Sessions"
-        fix = "let it write Checkout Sessions, PaymentIntents and Refunds"
+        fix = "give it write access to Checkout Sessions, PaymentIntents and Refunds"
     else:
         found, fix = f"Stripe answered {answer.status_code}", "see status.stripe.com, and try again"
     return [fault(AREA, "key works", found, fix)]
 
 
-def webhook_line(metrics: str, *, payments_heard: bool | None) -> Line:
-    """Say whether webhooks arrive, from /metrics, which are of one API, and where that had none, from the database.
+def check_webhooks(metrics: str, *, webhooks_commit_holds: bool | None) -> CheckResult:
+    """Check that webhooks arrive: by the /metrics of one API, or if it received none, by the database.
 
-    `payments_heard`: whether one of the holds sold lately was sold before its deadline; None where none was sold.
+    `webhooks_commit_holds`: whether a webhook committed a hold lately; None if no payment committed one.
     """
     results: dict[str, float] = {}
     for family in text_string_to_metric_families(metrics):
@@ -95,14 +101,18 @@ def webhook_line(metrics: str, *, payments_heard: bool | None) -> Line:
     refused = results.pop("invalid_signature", 0) + results.pop("malformed", 0)
     taken = sum(results.values())
     if refused and not taken:
-        found = f"{refused:g} came since the API started, none with a signature of STRIPE_WEBHOOK_SECRET"
-        return fault(AREA, "webhooks arrive", found, _ROLL)
+        found = f"{refused:g} received since the API started, none signed with STRIPE_WEBHOOK_SECRET"
+        return fault(AREA, "webhooks arrive", found, _COPY_FROM_STRIPE)
     if taken:
-        told = f", {refused:g} refused" if refused else ""
-        return ok(AREA, "webhooks arrive", f"{taken:g} taken since the API started{told}")
-    if payments_heard is None:
-        return not_applicable(AREA, "webhooks arrive", "none since the API started, and no payment sold a hold lately")
-    if payments_heard:
-        return ok(AREA, "webhooks arrive", "none at this API since it started, but payments sell holds in time")
+        rejected = f", {refused:g} rejected" if refused else ""
+        return ok(AREA, "webhooks arrive", f"{taken:g} accepted since the API started{rejected}")
+    if webhooks_commit_holds is None:
+        return not_applicable(
+            AREA, "webhooks arrive", "none since the API started, and no payment committed a hold lately"
+        )
+    if webhooks_commit_holds:
+        return ok(
+            AREA, "webhooks arrive", "none at this API since it started, but payments commit holds before the deadline"
+        )
     fix = "in Stripe's dashboard, point an endpoint at <API>/api/webhooks/stripe and look at its deliveries"
-    return fault(AREA, "webhooks arrive", "none: payments sold holds only at the deadline, when Stripe was asked", fix)
+    return fault(AREA, "webhooks arrive", "none: payments commit holds only at the deadline, by a query to Stripe", fix)

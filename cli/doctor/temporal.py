@@ -1,4 +1,4 @@
-"""The doctor on Temporal: the server, the namespace and what holds need of it."""
+"""Checks Temporal: the connection, the namespace, search attributes, shards, schedule, workers and clock."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,74 +16,65 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.lines import Check, Line, carried_out, fault, first_line, not_applicable, ok
-from cli.doctor.schedule import schedule_line
-from cli.doctor.temporal_clock import temporal_clock_line
-from cli.doctor.workers import worker_lines
+from cli.doctor.results import Check, CheckResult, fault, first_line, not_applicable, ok, run_checks
+from cli.doctor.schedule import check_audit_schedule
+from cli.doctor.temporal_clock import check_temporal_clock
+from cli.doctor.temporal_tls import fix_connection
+from cli.doctor.workers import check_workers
 from core.setting_errors import SettingsError
-from core.temporal import connect
+from core.temporal import connect, connect_config
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
 SHARDS = 512
 _ATTRIBUTES = {"ShopId": "Keyword", "HoldStatus": "Keyword", "HoldReference": "Keyword", "HoldExpiresAt": "Datetime"}
 _LEAST_RETENTION = timedelta(days=1)
-_AFTERWARDS = ("namespace", "retention", "search attributes", "history shards", "audit schedule", "workers", "clock")
-_UNTOLD = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
-"""What Temporal Cloud answers where only its own operators may ask."""
-
-_FIXES = {
-    "NotValidForName": "set TEMPORAL_TLS_SERVER_NAME, or TEMPORAL_ADDRESS, to a name in the server's certificate",
-    "Expired": "renew the server's certificate",
-    "InvalidCertificate": "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of whoever signed the server's",
-    "KeyMismatch": "TEMPORAL_TLS_CLIENT_KEY_PATH is not the key of TEMPORAL_TLS_CLIENT_CERT_PATH: set the pair right",
-    "InvalidContentType": "the server does not speak TLS: take TEMPORAL_TLS… and TEMPORAL_API_KEY out",
-    "after connection": "does the server want TLS (TEMPORAL_TLS=true), or a client's certificate that it trusts "
-    "(TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH)? Its log says",
-}
-"""By what Temporal's library says of a connection that was not made."""
+_DEPENDENT = ("namespace", "retention", "search attributes", "history shards", "audit schedule", "workers", "clock")
+_NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
+"""Temporal Cloud's answers to calls that only its own operators may make."""
 
 
-async def temporal_lines(
+async def check_temporal(
     environment: Mapping[str, str],
     api_key: SecretStr | None = None,
     *,
     task_queue: str,
     release: str,
     now: Callable[[], float] = time.time,
-) -> list[Line]:
-    """Look at the Temporal that the environment names."""
+) -> list[CheckResult]:
+    """Check the Temporal server of these TEMPORAL_* variables. `release` is this installation's version."""
+    try:
+        config = connect_config(api_key, environment)
+    except SettingsError as error:
+        return _unreachable(str(error), "correct the TEMPORAL_* variables, see docs/configuration.md")
     try:
         client = await connect(api_key, environment=environment)
         system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
-    except (RuntimeError, RPCError, SettingsError) as error:
-        address = environment.get("TEMPORAL_ADDRESS") or "localhost:7233"
-        why = "Temporal is not reached"
-        return [
-            fault(AREA, "reachable", f"{address}: {first_line(error)}", _connecting(first_line(error))),
-            *(not_applicable(AREA, name, why) for name in _AFTERWARDS),
-        ]
+    except (RuntimeError, RPCError) as error:
+        return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
-    rest = (
-        Check(AREA, "namespace", lambda: _namespace_lines(client)),
-        Check(AREA, "search attributes", lambda: _attribute_lines(client)),
-        Check(AREA, "history shards", lambda: _shard_lines(client)),
-        Check(AREA, "audit schedule", lambda: schedule_line(client)),
-        Check(AREA, "workers", lambda: worker_lines(client, task_queue, build)),
-        Check(AREA, "clock", lambda: temporal_clock_line(client, now)),
+    dependent = (
+        Check(AREA, "namespace", lambda: _check_namespace(client)),
+        Check(AREA, "search attributes", lambda: _check_attributes(client)),
+        Check(AREA, "history shards", lambda: _check_shards(client)),
+        Check(AREA, "audit schedule", lambda: check_audit_schedule(client)),
+        Check(AREA, "workers", lambda: check_workers(client, task_queue, build)),
+        Check(AREA, "clock", lambda: check_temporal_clock(client, now)),
     )
-    config = client.service_client.config
-    told = f"{config.target_host}, server {system.server_version}, {'encrypted' if config.tls else 'not encrypted'}"
-    return [ok(AREA, "reachable", told), *await carried_out(rest, seconds=8)]
+    encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"
+    found = f"{config['target_host']}, server {system.server_version}, {encrypted}"
+    return [ok(AREA, "reachable", found), *await run_checks(dependent, seconds=8)]
 
 
-def _connecting(why: str) -> str:
-    """Return what to do about a connection that was not made."""
-    start = "start Temporal, or set TEMPORAL_ADDRESS, TEMPORAL_TLS… and TEMPORAL_API_KEY right"
-    return next((fix for said, fix in _FIXES.items() if said in why), start)
+def _unreachable(found: str, fix: str) -> list[CheckResult]:
+    why = "Temporal cannot be reached"
+    return [
+        fault(AREA, "reachable", found, fix),
+        *(not_applicable(AREA, name, why) for name in _DEPENDENT),
+    ]
 
 
-async def _namespace_lines(client: Client) -> list[Line]:
+async def _check_namespace(client: Client) -> list[CheckResult]:
     try:
         found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=client.namespace), timeout=CALL
@@ -93,54 +84,56 @@ async def _namespace_lines(client: Client) -> list[Line]:
             raise
         fix = f"set TEMPORAL_NAMESPACE, or: temporal operator namespace create -n {client.namespace} --retention 7d"
         return [
-            fault(AREA, "namespace", f"there is no namespace {client.namespace}", fix),
-            not_applicable(AREA, "retention", "there is no namespace"),
+            fault(AREA, "namespace", f"the namespace {client.namespace} does not exist", fix),
+            not_applicable(AREA, "retention", "the namespace does not exist"),
         ]
     state = found.namespace_info.state
     if state != NamespaceState.NAMESPACE_STATE_REGISTERED:
-        yes = fault(AREA, "namespace", f"{client.namespace} is {NamespaceState.Name(state)}", "take another one")
+        result = fault(AREA, "namespace", f"{client.namespace} is {NamespaceState.Name(state)}", "use another one")
     else:
-        yes = ok(AREA, "namespace", client.namespace)
-    return [yes, retention_line(client.namespace, found.config.workflow_execution_retention_ttl.ToTimedelta())]
+        result = ok(AREA, "namespace", client.namespace)
+    return [result, check_retention(client.namespace, found.config.workflow_execution_retention_ttl.ToTimedelta())]
 
 
-def retention_line(namespace: str, retention: timedelta) -> Line:
-    """Say how long ended holds can be looked at in Temporal; the database keeps its rows anyway."""
+def check_retention(namespace: str, retention: timedelta) -> CheckResult:
+    """Check how long Temporal keeps ended workflows. The database keeps its rows independently of it."""
     hours = retention.total_seconds() / 3600
     if retention < _LEAST_RETENTION:
         fix = f"temporal operator namespace update -n {namespace} --retention 7d"
-        return fault(AREA, "retention", f"{hours:g} h: ended holds are gone before anybody can look", fix)
+        return fault(
+            AREA, "retention", f"{hours:g} h: histories of ended holds are deleted too early to inspect them", fix
+        )
     return ok(AREA, "retention", f"{hours:g} h")
 
 
-async def _attribute_lines(client: Client) -> list[Line]:
+async def _check_attributes(client: Client) -> list[CheckResult]:
     try:
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=client.namespace), timeout=CALL
         )
     except RPCError as error:
-        if error.status not in _UNTOLD:
+        if error.status not in _NOT_ALLOWED:
             raise
         return [await _attributes_by_query(client)]
     found = {name: IndexedValueType.Name(kind) for name, kind in listed.custom_attributes.items()}
-    return [attributes_line(client.namespace, {name: _plain(kind) for name, kind in found.items()})]
+    return [check_attributes(client.namespace, {name: _type_name(kind) for name, kind in found.items()})]
 
 
-def attributes_line(namespace: str, found: Mapping[str, str]) -> Line:
-    """Say whether the search attributes of holds are there, each of its type."""
+def check_attributes(namespace: str, found: Mapping[str, str]) -> CheckResult:
+    """Check that the search attributes of holds exist, each with its type."""
     wrong = {name: kind for name, kind in _ATTRIBUTES.items() if found.get(name) != kind}
     if not wrong:
         return ok(AREA, "search attributes", ", ".join(_ATTRIBUTES))
-    told = ", ".join(f"{name} is a {found[name]}" if name in found else f"{name} is missing" for name in wrong)
-    again = "; ".join(
+    problems = ", ".join(f"{name} is a {found[name]}" if name in found else f"{name} is missing" for name in wrong)
+    create = "; ".join(
         f"temporal operator search-attribute create -n {namespace} --name {name} --type {kind}"
         for name, kind in wrong.items()
     )
-    first = f"remove first what has another type; then: {again}" if set(wrong) & set(found) else again
-    return fault(AREA, "search attributes", f"{told}: no hold can be made", first)
+    fix = f"remove the ones of another type; then: {create}" if set(wrong) & set(found) else create
+    return fault(AREA, "search attributes", f"{problems}: holds cannot be created", fix)
 
 
-async def _attributes_by_query(client: Client) -> Line:
+async def _attributes_by_query(client: Client) -> CheckResult:
     found = dict(_ATTRIBUTES)
     for name, kind in _ATTRIBUTES.items():
         value = "'2026-01-01T00:00:00Z'" if kind == "Datetime" else "'x'"
@@ -150,31 +143,31 @@ async def _attributes_by_query(client: Client) -> Line:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             del found[name]
-    return attributes_line(client.namespace, found)
+    return check_attributes(client.namespace, found)
 
 
-async def _shard_lines(client: Client) -> list[Line]:
+async def _check_shards(client: Client) -> list[CheckResult]:
     try:
         cluster = await client.workflow_service.get_cluster_info(GetClusterInfoRequest(), timeout=CALL)
     except RPCError as error:
-        if error.status not in _UNTOLD:
+        if error.status not in _NOT_ALLOWED:
             raise
-        return [not_applicable(AREA, "history shards", "this server does not tell; Temporal Cloud sees to them")]
-    return [shards_line(cluster)]
+        return [not_applicable(AREA, "history shards", "not readable; Temporal Cloud manages them")]
+    return [check_shards(cluster)]
 
 
-def shards_line(cluster: GetClusterInfoResponse) -> Line:
-    """Say whether the cluster has the shards that it cannot get later."""
+def check_shards(cluster: GetClusterInfoResponse) -> CheckResult:
+    """Check the number of history shards, which cannot be changed later."""
     shards = cluster.history_shard_count
     if cluster.persistence_store == "sqlite":
-        return not_applicable(AREA, "history shards", f"{shards}: a development server; in production {SHARDS}")
+        return not_applicable(AREA, "history shards", f"{shards}, on a development server; use {SHARDS} in production")
     if not shards:
-        return not_applicable(AREA, "history shards", "this server does not tell")
+        return not_applicable(AREA, "history shards", "this server does not report them")
     if shards < SHARDS:
-        fix = f"set up a cluster with {SHARDS} and move over while no hold is active: it cannot be changed later"
-        return fault(AREA, "history shards", f"{shards}, which limits how many holds can be changed at once", fix)
+        fix = f"set up a cluster with {SHARDS} and move to it while no hold is active: the number is fixed"
+        return fault(AREA, "history shards", f"{shards}: limits how many holds can be changed concurrently", fix)
     return ok(AREA, "history shards", str(shards))
 
 
-def _plain(kind: str) -> str:
+def _type_name(kind: str) -> str:
     return kind.removeprefix("INDEXED_VALUE_TYPE_").capitalize()

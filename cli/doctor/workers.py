@@ -1,4 +1,4 @@
-"""The doctor on the workers: who polls, of which release, and whether somebody answers."""
+"""Checks the workers: how many poll, of which release, and whether one answers."""
 
 import time
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.lines import Line, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
 from core.worker_versioning import DEPLOYMENT
 
 AREA = "temporal"
 POLL_SECONDS = 75.0
-"""A poll lasts a minute, and the server remembers pollers for five: who has not come back since is gone."""
+"""A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
-_START = "start one: python -m worker; is it the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE?"
+_START = "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _METADATA = "__temporal_workflow_metadata"
-"""A query that every worker of Temporal's Python library answers, for a hold that has ended too."""
+"""A query that the SDK answers for every workflow, ended ones too."""
 
 
-async def worker_lines(client: Client, task_queue: str, release: str) -> list[Line]:
-    """Say who polls the task queue, and whether a worker answers."""
+async def check_workers(client: Client, task_queue: str, release: str) -> list[CheckResult]:
+    """Check the pollers of the task queue, their build, and that a worker answers a query."""
     kinds = {
         "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -36,32 +36,32 @@ async def worker_lines(client: Client, task_queue: str, release: str) -> list[Li
         )
         pollers[kind] = (await client.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers
     return [
-        *pollers_lines(pollers["workflows"], pollers["activities"], release),
-        *routing_lines(_recent(pollers["workflows"]), await _current_build(client)),
-        await _answer_line(client, task_queue),
+        *check_pollers(pollers["workflows"], pollers["activities"], release),
+        *check_routing(_recent(pollers["workflows"]), await _current_build(client)),
+        await _check_answer(client, task_queue),
     ]
 
 
-def pollers_lines(workflows: Iterable[PollerInfo], activities: Iterable[PollerInfo], release: str) -> list[Line]:
-    """Say how many workers poll, and of which release."""
+def check_pollers(workflows: Iterable[PollerInfo], activities: Iterable[PollerInfo], release: str) -> list[CheckResult]:
+    """Check that workers of this release poll for workflows and for activities."""
     recent = {"workflows": _recent(workflows), "activities": _recent(activities)}
     for kind, found in recent.items():
         if not found:
-            return [fault(AREA, "workers", f"no worker polls for {kind}: no hold can be made or ended", _START)]
+            return [fault(AREA, "workers", f"no worker polls for {kind}: holds are not created or ended", _START)]
     versions: dict[str, set[str]] = {}
     for poller in recent["workflows"]:
         build = poller.deployment_options.build_id or poller.worker_version_capabilities.build_id or "unknown"
         versions.setdefault(build, set()).add(poller.identity)
-    told = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
+    found = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
     if release not in versions:
-        return [fault(AREA, "workers", f"{told}; none of this release, {release}", "deploy this release's workers")]
-    return [ok(AREA, "workers", told)]
+        return [fault(AREA, "workers", f"{found}; none of this release, {release}", "deploy this release's workers")]
+    return [ok(AREA, "workers", found)]
 
 
-def routing_lines(pollers: Iterable[PollerInfo], current: str) -> list[Line]:
-    """Say to which build holds are given and whether its workers poll; nothing where they are not routed by build.
+def check_routing(pollers: Iterable[PollerInfo], current: str) -> list[CheckResult]:
+    """Check that workers of the current build poll; no result if workflows are not routed by build.
 
-    `current` is empty where workers without a build id are given them.
+    `current` is the build that new workflows are routed to, empty for workers without a build id.
     """
     polling = {
         poller.deployment_options.build_id if poller.deployment_options.worker_versioning_mode == _VERSIONED else ""
@@ -72,10 +72,10 @@ def routing_lines(pollers: Iterable[PollerInfo], current: str) -> list[Line]:
     name = f"build {current}" if current else "workers without a build id"
     waiting = ", ".join(f"build {build}" for build in sorted(polling - {current, ""}))
     if current in polling:
-        return [ok(AREA, "routing by build", f"holds go to {name}" + (f"; {waiting} waits" if waiting else ""))]
+        return [ok(AREA, "routing by build", f"holds are routed to {name}" + (f"; {waiting} waits" if waiting else ""))]
     to = f"--build-id {max(polling)}" if max(polling) else "--unversioned"
     fix = f"temporal worker deployment set-current-version --deployment-name {DEPLOYMENT} {to}"
-    return [fault(AREA, "routing by build", f"holds go to {name}, and none polls", fix)]
+    return [fault(AREA, "routing by build", f"holds are routed to {name}, and none polls", fix)]
 
 
 async def _current_build(client: Client) -> str:
@@ -94,21 +94,21 @@ def _recent(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:
     return [poller for poller in pollers if poller.last_access_time.ToMicroseconds() / 1e6 >= since]
 
 
-async def _answer_line(client: Client, task_queue: str) -> Line:
-    """Ask the newest hold's workflow something, which a worker has to answer: pollers are remembered, answers not."""
+async def _check_answer(client: Client, task_queue: str) -> CheckResult:
+    """Query the newest hold's workflow, which only a running worker can answer."""
     query = f'WorkflowType = "HoldWorkflow" AND TaskQueue = "{task_queue}"'
     newest = [each async for each in client.list_workflows(query, limit=1)]
     if not newest:
-        return not_applicable(AREA, "worker answers", "no hold was made yet that could be asked about")
+        return not_applicable(AREA, "worker answers", "no hold exists yet that could be queried")
     handle = client.get_workflow_handle(newest[0].id, run_id=newest[0].run_id)
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
         await handle.query(_METADATA, rpc_timeout=_CALL)
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-        fix = "see the worker's log: this release cannot replay a hold that an earlier one began"
+        fix = "see the worker's log: this release cannot replay a hold that an earlier release started"
         return fault(AREA, "worker answers", f"{newest[0].id}: {first_line(error)}", fix)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return not_applicable(AREA, "worker answers", "the newest hold has gone from Temporal meanwhile")
-        return fault(AREA, "worker answers", f"no worker took a question about {newest[0].id}", _START)
-    return ok(AREA, "worker answers", f"in {(time.perf_counter() - began) * 1000:.0f} ms")
+            return not_applicable(AREA, "worker answers", "the newest hold is no longer in Temporal")
+        return fault(AREA, "worker answers", f"no worker answered a query of {newest[0].id}", _START)
+    return ok(AREA, "worker answers", f"in {(time.perf_counter() - started) * 1000:.0f} ms")

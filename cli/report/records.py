@@ -1,4 +1,4 @@
-"""What the database tells of a window of time. Only read, in one snapshot, along the indexes of time and key."""
+"""Reads the figures of a time window from the database, in one read-only snapshot, by the indexes of time and key."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,11 +40,11 @@ _ARCHIVED = f"""
 SELECT count(*) AS holds FROM "InventoryHoldArchive" WHERE "createdAt" >= %(since)s AND {_OF_SHOP}
 """  # noqa: S608 - constants
 
-# Movements have no index by time, and their ids rise with it: the first of the window is found by halving.
+# Movements have no index by time, but their ids grow with it: the first of the window is found by bisection.
 _LIMITS = 'SELECT coalesce(min(id), 0) AS first, coalesce(max(id), 0) AS last FROM "InventoryMovement"'
 _AT = 'SELECT id, "createdAt" AS at FROM "InventoryMovement" WHERE id >= %(id)s ORDER BY id LIMIT 1'
 _SLACK = 10_000
-"""How far an id may stand from its place in time: ids are given before their transaction commits."""
+"""How far the order of ids may differ from the order of times: ids are assigned before their transaction commits."""
 
 _MOVEMENTS = f"""
 SELECT count(*) FILTER (WHERE m."onHand" < 0) AS below_zero,
@@ -63,57 +63,57 @@ WHERE "retiredAt" IS NULL AND {_OF_SHOP}
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Holds that were made in the window, by how they stand now, and the stock's movements in it. Times in seconds."""
+    """Holds created in the window, by their present status, and the window's stock movements. Times in seconds."""
 
     active: int
     committed: int
     released: int
     expired: int
     commit_p50: float | None
-    """From creation to commit, without late payments, which come after the end, and without slow ones (debits), which
-    take longer than the ceiling of a hold's life: neither tells how long a checkout takes."""
+    """From creation to commit. Late payments, and payments slower than the ceiling of a hold's life (debits), are left
+    out: they do not measure how long a checkout takes."""
     commit_p95: float | None
     expiry_lag_p50: float | None
     expiry_lag_p95: float | None
     expiry_lag_max: float | None
     archived: int
-    """Holds made in the window that are in the archive: none of the figures above has them."""
+    """Holds created in the window that are archived; the figures above do not include them."""
     overdue: int
     """Holds of any age that should have ended more than a minute ago."""
     oversold: int
     """Items and balances below zero."""
     items: int
     corrected: int
-    """Items of which a count said otherwise than the record. A count that agrees leaves no movement."""
+    """Items whose count differed from the record. A count that agrees leaves no movement."""
 
     @property
     def made(self) -> int:
-        """All holds made in the window."""
+        """All holds created in the window."""
         return self.active + self.ended
 
     @property
     def ended(self) -> int:
-        """Those of them that have ended."""
+        """The holds of the window that have ended."""
         return self.committed + self.released + self.expired
 
     @property
     def commit_rate(self) -> float | None:
-        """The share of the ended ones that were sold: what is still active is not decided."""
+        """The share of the ended holds that were committed."""
         return self.committed / self.ended if self.ended else None
 
     @property
     def expiry_rate(self) -> float | None:
-        """The share of the ended ones that ran out of time."""
+        """The share of the ended holds that expired."""
         return self.expired / self.ended if self.ended else None
 
     @property
     def accuracy(self) -> float | None:
-        """The share of the items that no count had to correct."""
+        """The share of the items that no count corrected."""
         return 1 - self.corrected / self.items if self.items else None
 
 
 def read_records(settings: Settings, since: datetime, shop: str | None) -> Records:
-    """Read the window from `since` to now, of one shop or of all but that of `holdfast smoke`. Raises psycopg.Error."""
+    """Read the window from `since` to now, of one shop, or of all but `holdfast smoke`'s. Raises psycopg.Error."""
     with psycopg.connect(connection_info(settings), row_factory=dict_row) as connection:
         connection.execute(f"SET statement_timeout = '{_STATEMENT}'".encode())
         connection.commit()
@@ -161,5 +161,5 @@ def _first_movement(connection: psycopg.Connection[DictRow], since: datetime) ->
 
 def _one(connection: psycopg.Connection[DictRow], statement: str, parameters: dict[str, Any]) -> DictRow:
     row = connection.execute(statement.encode(), parameters).fetchone()
-    assert row is not None  # noqa: S101 - each of these returns one
+    assert row is not None  # noqa: S101 - the statement returns one row
     return row

@@ -7,7 +7,7 @@ import pytest
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment, database_on, deployed
-from tests.operations.examining import SECRET
+from tests.operations.diagnosis import SECRET
 
 
 @pytest.fixture(scope="module")

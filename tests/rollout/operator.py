@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dev.postgres import postgres_binaries
 from tests.e2e.deployment import Deployment
-from tests.operations.examining import SECRET
+from tests.operations.diagnosis import SECRET
 from tests.paying import event, named, signed
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"

@@ -8,7 +8,7 @@ from dev.harness.invariants import broken_rules
 from dev.harness.stock import stock_of
 from dev.temporal import EmbeddedTemporal
 from tests.e2e.deployment import Deployment
-from tests.operations.examining import SECRET
+from tests.operations.diagnosis import SECRET
 from tests.postgres.earlier_tables import EARLIER
 from tests.rollout.operator import Operator, paid
 

@@ -16,7 +16,7 @@ from dev.harness.stock import stock_of
 from holds.audit_workflows import WorkflowAuditor
 from tests.e2e.deployment import Deployment, until
 from tests.e2e.house import House, house_in
-from tests.operations.examining import SECRET
+from tests.operations.diagnosis import SECRET
 from tests.paying import LINE, PAGES
 from tests.rollout.operator import Operator
 from tests.simulated import API_KEY, Simulated, simulated

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.doctor.settings import read, setting_lines
-from cli.doctor.stripe import key_mode_lines
+from cli.doctor.results import State
+from cli.doctor.settings import check_settings, read
+from cli.doctor.stripe import check_key_modes
 from cli.main import app
 from cli.smoke.command import NoAccessError, access_from
 from core.setting_errors import SettingProblem, SettingsError
@@ -86,17 +87,17 @@ def test_a_secret_in_a_file_is_validated(files: dict[str, str]) -> None:
 
 
 def test_the_doctor_masks_a_secret_of_a_file_and_names_the_file(files: dict[str, str]) -> None:
-    told = {line.name: line.found for line in setting_lines(read(files))}
-    assert told["DATABASE_URL"] == f"postgresql://ann:•••@db/shop (from {files['DATABASE_URL_FILE']})"
-    assert told["TEMPORAL_API_KEY"].startswith("••• (from ")
-    assert not [found for found in told.values() for secret in SECRETS.values() if secret in found]
+    shown = {line.name: line.found for line in check_settings(read(files))}
+    assert shown["DATABASE_URL"] == f"postgresql://ann:•••@db/shop (from {files['DATABASE_URL_FILE']})"
+    assert shown["TEMPORAL_API_KEY"].startswith("••• (from ")
+    assert not [found for found in shown.values() for secret in SECRETS.values() if secret in found]
 
 
 def test_the_doctor_checks_a_stripe_key_in_a_file(files: dict[str, str]) -> None:
-    (line,) = key_mode_lines(read(files))
-    assert line.found == "test mode (STRIPE_API_KEY)"
-    (line,) = key_mode_lines(read(files | {"STRIPE_PUBLISHABLE_KEY": "pk_live_abc"}))
-    assert "live and test mixed" in line.found
+    (line,) = check_key_modes(read(files))
+    assert line.state is State.OK
+    (line,) = check_key_modes(read(files | {"STRIPE_PUBLISHABLE_KEY": "pk_live_abc"}))
+    assert line.state is State.FAULT
 
 
 def test_the_doctor_goes_on_without_a_file_that_is_missing(files: dict[str, str]) -> None:

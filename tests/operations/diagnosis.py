@@ -1,9 +1,9 @@
-"""The doctor, asked by a test."""
+"""The doctor, run by a test."""
 
 from typing import Any
 
-from cli.doctor.command import examined
-from cli.doctor.lines import Line, State
+from cli.doctor.command import diagnose
+from cli.doctor.results import CheckResult, State
 from tests.paying import Shop
 from tests.simulated import API_KEY
 from tests.stack import environment
@@ -25,20 +25,22 @@ def variables(shop: Shop, **changes: str) -> dict[str, str]:
     }
 
 
-async def examine(shop: Shop, *without: str, task_queue: str = "", processes: int = 2, **changes: Any) -> list[Line]:
-    """Have the doctor look at the shop, with some variables changed or taken out."""
+async def diagnose_shop(
+    shop: Shop, *without: str, task_queue: str = "", processes: int = 2, **changes: Any
+) -> list[CheckResult]:
+    """Run the doctor on the shop, with some variables changed or removed."""
     clock = {"now": changes.pop("now")} if "now" in changes else {}
     given = {name: value for name, value in variables(shop, **changes).items() if name not in without}
-    return await examined(given, processes=processes, task_queue=task_queue or shop.stack.task_queue, **clock)
+    return await diagnose(given, processes=processes, task_queue=task_queue or shop.stack.task_queue, **clock)
 
 
-def faults(lines: list[Line]) -> dict[str, str]:
-    """Return what is wrong, with its fix, by area and name."""
+def faults(lines: list[CheckResult]) -> dict[str, str]:
+    """Return the faults, each with its fix, by area and name."""
     wrong = [line for line in lines if line.state is State.FAULT]
     assert all(line.fix for line in wrong), wrong
     return {f"{line.area}: {line.name}": f"{line.found} -> {line.fix}" for line in wrong}
 
 
-def said(lines: list[Line], area: str, name: str) -> Line:
-    """Return a line."""
+def result_of(lines: list[CheckResult], area: str, name: str) -> CheckResult:
+    """Return one result."""
     return next(line for line in lines if (line.area, line.name) == (area, name))
