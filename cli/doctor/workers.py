@@ -52,10 +52,10 @@ def check_pollers(workflows: Iterable[PollerInfo], activities: Iterable[PollerIn
     for poller in recent["workflows"]:
         build = poller.deployment_options.build_id or poller.worker_version_capabilities.build_id or "unknown"
         versions.setdefault(build, set()).add(poller.identity)
-    found = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
+    builds = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
     if release not in versions:
-        return [fault(AREA, "workers", f"{found}; none of this release, {release}", "deploy this release's workers")]
-    return [ok(AREA, "workers", found)]
+        return [fault(AREA, "workers", f"{builds}; none of this release, {release}", "deploy this release's workers")]
+    return [ok(AREA, "workers", builds)]
 
 
 def check_routing(pollers: Iterable[PollerInfo], current: str) -> list[CheckResult]:
