@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from api.problems import Problem
 from core.alert_settings import AlertSettings
 from core.environment_settings import allowed_values
 from core.payment_settings import PaymentSettings
@@ -37,7 +38,20 @@ def configuration() -> dict[str, str]:
     }
 
 
-DOCUMENTS: Mapping[str, Callable[[], Mapping[str, str]]] = {"docs/configuration.md": configuration}
+def errors() -> dict[str, str]:
+    """Return the generated part of docs/errors.md: one row for each error of the API."""
+    rows = [
+        f"| {kind.status} | `{problem.name}` | {f'`{kind.code}`' if kind.code else ''} | {kind.cause} | {kind.advice} |"
+        for problem, kind in ((problem, problem.value) for problem in Problem)
+    ]
+    head = ["| Status | `error` | `code` | Cause | Repeat the request? |", "| --- | --- | --- | --- | --- |"]
+    return {"errors": "\n".join([*head, *rows, ""])}
+
+
+DOCUMENTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
+    "docs/configuration.md": configuration,
+    "docs/errors.md": errors,
+}
 """The documents with generated parts, and the function that returns those parts by name."""
 
 
