@@ -14,7 +14,7 @@ from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
-from inventory.outbox import BATCH, Entry, turn
+from inventory.outbox import BATCH, OutboxEntry, claim_batch
 from workflows import ui_text
 from workflows.deliveries import Channel, Event, Fall, HoldEvents, LowItem, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
@@ -69,32 +69,32 @@ class OutboxRelay:
 
     async def hand_over(self) -> int:
         """Hand over what there is and return how much it was. What fails stays, and so do those behind it."""
-        async with turn(self._engine, with_holds=self._events_on) as taken:
-            groups: dict[Group, list[Entry]] = {}
-            for entry in taken.entries:
+        async with claim_batch(self._engine, with_holds=self._events_on) as batch:
+            groups: dict[Group, list[OutboxEntry]] = {}
+            for entry in batch.entries:
                 groups.setdefault((entry.shop_id, entry.hold_id, entry.sku, entry.variant_key), []).append(entry)
             limit = asyncio.Semaphore(_AT_ONCE)
             results: list[BaseException | None] = []
 
-            async def each(entries: Sequence[Entry]) -> None:
+            async def each(entries: Sequence[OutboxEntry]) -> None:
                 async with limit:
                     for entry in entries:
                         await self._hand_over(entry)
-                        taken.done.append(entry.id)
+                        batch.done.append(entry.id)
 
             try:
                 async with asyncio.timeout(_TURN_SECONDS):
                     results = await asyncio.gather(*map(each, groups.values()), return_exceptions=True)
             except TimeoutError as error:
                 results = [error]
-            count = len(taken.entries)
+            count = len(batch.entries)
         # After what did succeed is gone from the outbox.
         for result in results:
             if result is not None:
                 raise result
         return count
 
-    async def _hand_over(self, entry: Entry) -> None:
+    async def _hand_over(self, entry: OutboxEntry) -> None:
         try:
             if entry.hold_id is not None:
                 await self._hold(entry, entry.hold_id)
@@ -108,7 +108,7 @@ class OutboxRelay:
                 "inventory_event_lost", type=entry.type, event_id=entry.event_id, data=entry.data, problem=error.message
             )
 
-    async def _hold(self, entry: Entry, hold_id: str) -> None:
+    async def _hold(self, entry: OutboxEntry, hold_id: str) -> None:
         event = Event(entry.event_id, entry.type, entry.at, _data_of(entry))
         await self._temporal.start_workflow(
             HoldEventsWorkflow.run,
@@ -120,7 +120,7 @@ class OutboxRelay:
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 
-    async def _item(self, entry: Entry) -> None:
+    async def _item(self, entry: OutboxEntry) -> None:
         sku, variant_key = entry.sku or "", entry.variant_key or ""
         self._telemetry.count(
             "inventory_low_stock", shop_id=entry.shop_id, sku=sku, variant_key=variant_key, **entry.data
@@ -140,7 +140,7 @@ class OutboxRelay:
         )
 
 
-def _data_of(entry: Entry) -> dict[str, object]:
+def _data_of(entry: OutboxEntry) -> dict[str, object]:
     """Return what the receiver is told of the hold: its row as it was then, by the names of the API."""
     row = entry.data
     ended = {name: row[name] for name in ("committedAt", "releasedAt", "expiredAt") if row.get(name)}

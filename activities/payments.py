@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from domain.payments import Payment
-from inventory.outbox import note_hold_event
+from inventory.outbox import record_hold_event
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
@@ -131,7 +131,7 @@ class PaymentActivities(PaymentsPort):
         late = report.late
         name = f"late-payment:{late.shop_id}:{late.hold_id}:{late.payment.id}:{report.outcome}"
         try:
-            await note_hold_event(
+            await record_hold_event(
                 self._engine,
                 event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
                 event_type="hold.late_payment",

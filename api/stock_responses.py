@@ -5,12 +5,13 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from core.json_model import Model
-from inventory.stock_import import LineBelowHeld
 
 Holds = Annotated[list[str], Field(description="The oldest of its active holds, ten at most.")]
 
 
-class _Detail(Model):
+class Detail(Model):
+    """Base of what an error names: an item, or a place of a file."""
+
     @classmethod
     def of(cls, found: object) -> Self:
         """Translate: what was found has the same names inside."""
@@ -21,14 +22,14 @@ class _Detail(Model):
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
-class NameOut(_Detail):
+class NameOut(Detail):
     """An item by its name."""
 
     sku: str
     variant_key: str
 
 
-class BelowHeldOut(_Detail):
+class BelowHeldOut(Detail):
     """An item that was counted lower than what active holds have of it; of an import, with shop and line."""
 
     line: int | None = None
@@ -39,13 +40,8 @@ class BelowHeldOut(_Detail):
     held: int
     holds: Holds
 
-    @classmethod
-    def of_line(cls, below: LineBelowHeld) -> Self:
-        """Translate a line of a stock file."""
-        return cls.of(below.item).model_copy(update={"line": below.line, "shop_id": below.shop_id})
 
-
-class BelowZeroOut(_Detail):
+class BelowZeroOut(Detail):
     """An item of which more was to be taken away than can be sold, its `quantity`."""
 
     sku: str
@@ -56,7 +52,7 @@ class BelowZeroOut(_Detail):
     holds: Holds
 
 
-class TooManyOut(_Detail):
+class TooManyOut(Detail):
     """An item of which more was to come back than was sold, less what has come back before."""
 
     sku: str
@@ -66,7 +62,7 @@ class TooManyOut(_Detail):
     restocked: int
 
 
-class FileProblemOut(_Detail):
+class FileProblemOut(Detail):
     """What is wrong in a stock file. The header is line 1; without a column it concerns the line as a whole."""
 
     line: int

@@ -9,7 +9,7 @@ from api import cursor
 from api.responses import ItemOut
 from core.json_model import Model
 from domain.holds import HoldStatus
-from inventory.timeline import Entry, Timeline
+from inventory.timeline import Timeline, TimelineEntry
 
 Kind = Literal["hold", "receive", "adjust", "count", "commit", "restock"]
 
@@ -34,7 +34,7 @@ class EntryOut(Model):
     payment_intent_id: str | None
 
     @classmethod
-    def of(cls, entry: Entry) -> Self:
+    def of(cls, entry: TimelineEntry) -> Self:
         """Translate."""
         return cls.model_validate(
             {
@@ -51,7 +51,7 @@ class EntryOut(Model):
                 "holdStatus": entry.hold_status,
                 "holdEndedAt": entry.hold_ended_at,
                 "reference": entry.reference,
-                "checkoutSessionId": entry.payment_session_id,
+                "checkoutSessionId": entry.checkout_session_id,
                 "paymentIntentId": entry.payment_intent_id,
             }
         )

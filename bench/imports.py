@@ -18,7 +18,7 @@ from dev.harness.stock import SHOP, end, request
 from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus, Line
 from inventory.reserve import reserve
-from inventory.stock_file import COLUMNS, MAX_ROWS, transcribe
+from inventory.stock_file import COLUMNS, MAX_ROWS, convert_stock_file
 from inventory.stock_import import export_stock, import_stock
 
 SHOPPERS = 4
@@ -64,7 +64,7 @@ async def measure(engine: AsyncEngine, folder: Path, what: str, on_hand: int, *,
     with (folder / "in.csv").open("w+b") as file, tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as report:
         write_file(file, on_hand)
         began = time.perf_counter()
-        await asyncio.to_thread(transcribe, file, rows)
+        await asyncio.to_thread(convert_stock_file, file, rows)
         checked = time.perf_counter()
         await import_stock(engine, rows, report, actor="bench", dry_run=dry_run)
         ended = time.perf_counter()
@@ -95,7 +95,7 @@ async def run(url: str, folder: Path) -> None:
         await export_stock(engine, SHOP, out)
         seconds = time.perf_counter() - began
         out.seek(0)
-        transcribe(out, rows)
+        convert_stock_file(out, rows)
         await import_stock(engine, rows, report, actor="bench")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -15,12 +15,13 @@ from api.requests import ItemsIn, ItemsQuery
 from api.responses import ItemOut
 from api.stock_requests import AdjustmentsIn, ExportQuery, TimelineQuery
 from api.timeline import TimelineOut
-from cli.stock_run import actor, checked, fail, name_of, refuse_file, run
+from cli.stock_run import actor, checked, fail, name_of, refuse, run
 from cli.stock_tables import items_table, report_table, timeline_table
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import KEEP, ItemCount, count_items
-from inventory.items import Item, list_items
-from inventory.stock_file import InvalidFileError, transcribe
+from inventory.errors import InvalidFileError
+from inventory.items import Item, ItemName, list_items
+from inventory.stock_file import convert_stock_file
 from inventory.stock_import import export_stock, import_stock
 from inventory.timeline import read_timeline
 
@@ -43,12 +44,13 @@ def show(
 
     async def read(engine: AsyncEngine) -> list[Item]:
         items: list[Item] = []
-        after: tuple[str, str] | None = None
+        after: ItemName | None = None
         while True:
-            page, after = await list_items(
+            page = await list_items(
                 engine, query.shop_id, sku=query.sku, low_stock=query.low_stock, limit=_PAGE, after=after
             )
-            items += page
+            items += page.items
+            after = page.next_after
             if after is None:
                 return items
 
@@ -118,11 +120,11 @@ def import_file(
     with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as report:
         try:
             with source:
-                transcribe(source, rows)
+                convert_stock_file(source, rows)
         except OSError as error:
             fail(f"{file}: {error.strerror}")
         except InvalidFileError as error:
-            refuse_file(error)
+            refuse(error)
         run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run))
         report.seek(0)
         if as_json:

@@ -14,10 +14,16 @@ from api.validation_messages import field_problems
 from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
 from core.setting_errors import SettingsError
 from core.settings import Settings
-from inventory.adjustments import AboveLimitError, KeyUsedError, StockBelowZeroError, UnknownItemsError
-from inventory.counts import CountBelowHeldError
-from inventory.stock_file import InvalidFileError
-from inventory.stock_import import ImportBelowHeldError
+from inventory.errors import (
+    BelowHeld,
+    BelowZero,
+    CountBelowHeldError,
+    InvalidFileError,
+    StockAboveLimitError,
+    StockBelowZeroError,
+    StockError,
+    UnknownItemsError,
+)
 
 Result = TypeVar("Result")
 Form = TypeVar("Form", bound=BaseModel)
@@ -30,14 +36,8 @@ def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
         return asyncio.run(_on_engine(Settings.read_database(), work))  # looking at stock needs no tokens
     except SettingsError as error:
         fail(str(error))
-    except (StockBelowZeroError, CountBelowHeldError, ImportBelowHeldError) as error:
-        fail(*_short_items(error))
-    except InvalidFileError as error:
-        refuse_file(error)
-    except (UnknownItemsError, AboveLimitError) as error:
-        fail(*(f"{name_of(item.sku, item.variant_key)}: {error}" for item in error.items))
-    except KeyUsedError:
-        fail("the key was used for another correction of the shop")
+    except StockError as error:
+        refuse(error)
     except DatabaseBusyError as error:
         fail(f"busy, nothing was changed; run it again ({error})")
     except NotMigratedError as error:
@@ -54,29 +54,36 @@ async def _on_engine(settings: Settings, work: Callable[[AsyncEngine], Coroutine
         await engine.dispose()
 
 
-def _short_items(error: StockBelowZeroError | CountBelowHeldError | ImportBelowHeldError) -> list[str]:
+def refuse(error: StockError) -> NoReturn:
+    """End the command with a line for each reason why nothing was changed."""
+    fail(*_messages(error))
+
+
+def _messages(error: StockError) -> list[str]:
+    """Return one line for each item, or each line of a file, because of which nothing was changed."""
     match error:
+        case InvalidFileError():
+            places = [(f"line {p.line}" + (f", column {p.column}" if p.column else ""), p) for p in error.problems]
+            return [f"{place}: {problem.message}" for place, problem in places]
+        case UnknownItemsError() | StockAboveLimitError():
+            return [f"{name_of(item.sku, item.variant_key)}: {error}" for item in error.items]
         case StockBelowZeroError():
             return [
-                f"{name_of(i.sku, i.variant_key)}: {i.quantity} can be sold, so {-i.delta} cannot be taken away"
-                + (f"; {i.held} are held by {', '.join(i.holds)}" if i.held else "")
-                for i in error.items
+                f"{name_of(item.sku, item.variant_key)}: {item.quantity} available, so {-item.delta} cannot be taken "
+                f"away{_held(item)}"
+                for item in error.items
             ]
         case CountBelowHeldError():
-            below = [("", item) for item in error.items]
-        case ImportBelowHeldError():
-            below = [(f"line {line.line}: {line.shop_id} ", line.item) for line in error.lines]
-    return [
-        f"{place}{name_of(item.sku, item.variant_key)}: counted {item.on_hand}, and {item.held} are held by "
-        + ", ".join(item.holds)
-        for place, item in below
-    ]
+            return [
+                ("" if item.line is None else f"line {item.line}: {item.shop_id} ")
+                + f"{name_of(item.sku, item.variant_key)}: counted {item.on_hand}{_held(item)}"
+                for item in error.items
+            ]
+    return [str(error)]
 
 
-def refuse_file(error: InvalidFileError) -> NoReturn:
-    """End the command with a line for each place of a stock file that is at fault."""
-    places = [(f"line {p.line}" + (f", column {p.column}" if p.column else ""), p.message) for p in error.problems]
-    fail(*(f"{place}: {message}" for place, message in places))
+def _held(item: BelowHeld | BelowZero) -> str:
+    return f"; {item.held} held by {', '.join(item.holds)}" if item.held else ""
 
 
 def checked(form: type[Form], **fields: object) -> Form:

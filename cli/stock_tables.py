@@ -42,7 +42,7 @@ def timeline_table(timeline: Timeline) -> Group:
             str(entry.quantity) if entry.kind == "hold" else f"{entry.delta:+}",
             str(entry.on_hand),
             *(_text(text or "") for text in (entry.actor, entry.reason, entry.hold_id)),
-            _text(entry.payment_intent_id or entry.payment_session_id or ""),
+            _text(entry.payment_intent_id or entry.checkout_session_id or ""),
         )
     more = "" if timeline.next_after is None else "There is more: --limit"
     return Group(_text(today), table, *([_text(more)] if more else []))

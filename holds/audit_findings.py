@@ -18,7 +18,7 @@ def findings_of_drift(drift: Drift, repair: Repair | None = None) -> list[Findin
     name = f"{shop} {subject}"
     details: dict[str, Value] = {"active": drift.active}
     if drift.held is not None:
-        details |= {"quantity": drift.quantity, "held": drift.held, "last_movement_on_hand": drift.on_hand}
+        details |= {"quantity": drift.quantity, "held": drift.held, "last_movement_on_hand": drift.last_on_hand}
     statements: dict[FindingKind, str] = {}
     if drift.held is None:
         statements["no_item"] = f"active holds have {_units(drift.active)} of it, but there is no such item."
@@ -27,11 +27,13 @@ def findings_of_drift(drift: Drift, repair: Repair | None = None) -> list[Findin
             statements["held"] = f"{_units(drift.held)} held, but its active holds have {drift.active}."
         if drift.balance_differs:
             on_hand = (drift.quantity or 0) + drift.held
-            left = "it has no movement" if drift.on_hand is None else f"its last movement left {drift.on_hand}"
+            left = (
+                "it has no movement" if drift.last_on_hand is None else f"its last movement left {drift.last_on_hand}"
+            )
             statements["balance"] = (
                 f"{_units(on_hand)} on hand (available {drift.quantity}, held {drift.held}), but {left}."
             )
-    done = f"Repaired: held {drift.active}, available {(drift.on_hand or 0) - drift.active}."
+    done = f"Repaired: held {drift.active}, available {(drift.last_on_hand or 0) - drift.active}."
     needed = None if drift.repairable else f"Not repairable automatically: {_what_to_do(drift)}."
     return [
         _finding(kind, shop, subject, f"{name}: {statement}", details, done=done, by_person=needed, repair=repair)
@@ -106,10 +108,10 @@ def _finding(
 def _what_to_do(drift: Drift) -> str:
     if drift.held is None:
         return "set the item's count"
-    if drift.on_hand is None:
+    if drift.last_on_hand is None:
         return "without a movement its count is not known; count the item and set it"
     return (
-        f"active holds have {drift.active}, but the last movement left only {drift.on_hand};"
+        f"active holds have {drift.active}, but the last movement left only {drift.last_on_hand};"
         " release holds, or count the item and set it"
     )
 

@@ -28,21 +28,21 @@ class StockAuditor:
             self._progress(len(holds))
             for hold in holds:
                 for line in hold.lines:
-                    key = (hold.shop_id, line.sku, line.variant_key)
+                    key = ItemKey(hold.shop_id, line.sku, line.variant_key)
                     active[key] = active.get(key, 0) + line.quantity
         items, suspects = 0, list[ItemKey]()
-        async for page in audit.counts(self._engine, shop_id):
+        async for page in audit.item_balances(self._engine, shop_id):
             self._progress(len(page))
             items += len(page)
-            for count in page:
-                held_is_right = count.held == active.pop(count.key, 0)
-                if not held_is_right or count.quantity + count.held != (count.on_hand or 0):
-                    suspects.append(count.key)
+            for item in page:
+                held_is_right = item.held == active.pop(item.key, 0)
+                if not held_is_right or item.quantity + item.held != (item.last_on_hand or 0):
+                    suspects.append(item.key)
         suspects += active  # lines of items that do not exist
         drifts = list[Drift]()
         for batch in in_batches(sorted(suspects)):
             self._progress(len(batch))
-            drifts += await audit.judge(self._engine, batch)
+            drifts += await audit.find_drift(self._engine, batch)
         return StockAudit(items, drifts)
 
     async def repair(self, drift: Drift) -> tuple[Drift, Repair | None]:

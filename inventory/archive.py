@@ -1,4 +1,4 @@
-"""Ended holds that nobody asks for any more, moved out of the way of those that are at work."""
+"""The archive of ended holds: a table apart, so that the table of holds stays small."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 
 BATCH = 500
-"""Holds of one statement: some tens of milliseconds, so that no checkout waits for the archive."""
+"""The holds that one statement moves: it takes some tens of milliseconds, so that checkouts do not wait for it."""
 
-# Nothing locks an ended hold for long; one that is locked now (a restock, a late payment) is left for the next time.
+# An ended hold that is locked now, by a return or a late payment, is moved by the next run.
 _MOVE = """
 WITH chosen AS MATERIALIZED (
   SELECT "shopId", id FROM "InventoryHold"
@@ -40,10 +40,10 @@ GROUP BY status
 
 
 async def archive_holds(engine: AsyncEngine, *, before: datetime, shop_id: str | None = None) -> AsyncIterator[int]:
-    """Move the holds that were made and ended before that time, with their lines; yield how many each batch had.
+    """Move the holds that were created and ended before that time, with their lines; yield the size of each batch.
 
-    Movements stay: they explain the stock. Each batch is done on its own, so this may be stopped anywhere and begun
-    again. Raises DatabaseBusyError and DatabaseUnavailableError.
+    Movements are not moved: the stock is the sum of them. Each batch is its own transaction, so an interrupted run can
+    be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     parameters = {"before": before, "shop": shop_id, "batch": BATCH}
     while moved := (await fetch(engine, _MOVE, parameters))[0]["moved"]:
@@ -51,6 +51,6 @@ async def archive_holds(engine: AsyncEngine, *, before: datetime, shop_id: str |
 
 
 async def archived_by_status(engine: AsyncEngine, *, since: datetime, shop_id: str | None = None) -> dict[str, int]:
-    """Return how many holds made since then are in the archive, by their status."""
+    """Return the number of archived holds created since then, by status."""
     rows = await fetch(engine, _COUNT, {"since": since, "shop": shop_id})
     return {row["status"]: row["holds"] for row in rows}

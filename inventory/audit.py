@@ -1,92 +1,95 @@
-"""Does the stock add up? Reads that tell for every item, in batches, and the repair of those that drifted."""
+"""The audit of stock: compares every item with its active holds and movements, and repairs items that drifted."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
 from domain.holds import Hold, HoldKey, HoldStatus
+from inventory.fragments import last_on_hand
 from inventory.holds import COLUMNS, LINES, hold_from
 
 BATCH = 500
-"""Rows of one read: some milliseconds of Postgres, so that no checkout waits for the audit."""
+"""The rows of one read: it takes Postgres some milliseconds, so that checkouts do not wait for the audit."""
 
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
-ItemKey = tuple[str, str, str]
-"""shopId, sku, variantKey."""
 
 _Subject = TypeVar("_Subject")
 
 
+class ItemKey(NamedTuple):
+    """The primary key of an item."""
+
+    shop_id: str
+    sku: str
+    variant_key: str
+
+
 @dataclass(frozen=True, slots=True)
-class Count:
-    """An item as it is, beside what its last movement left on hand (None: it has no movement)."""
+class ItemBalance:
+    """An item's figures, and the units on hand that its last movement left (None: it has no movement)."""
 
     key: ItemKey
     quantity: int
     held: int
-    on_hand: int | None
+    last_on_hand: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An item whose figures do not agree, all read at one moment."""
+    """An item whose figures disagree. All of them come from one snapshot."""
 
     key: ItemKey
     quantity: int | None
-    """None, as `held`, where there is no such item though active holds have lines of it."""
+    """None, as is `held`, where there is no such item but active holds have lines of it."""
     held: int | None
     active: int
-    """What the lines of its active holds sum up to."""
-    on_hand: int | None
-    """What its last movement left on hand."""
+    """The sum of the lines of its active holds."""
+    last_on_hand: int | None
+    """The units on hand that its last movement left (None: it has no movement)."""
 
     @property
     def held_differs(self) -> bool:
-        """Whether `held` is not what active holds have."""
+        """Whether `held` differs from the sum of the active holds."""
         return self.held != self.active
 
     @property
     def balance_differs(self) -> bool:
-        """Whether what is on hand is not what the last movement left."""
-        return self.quantity is not None and self.quantity + (self.held or 0) != (self.on_hand or 0)
+        """Whether the units on hand differ from what the last movement left."""
+        return self.quantity is not None and self.quantity + (self.held or 0) != (self.last_on_hand or 0)
 
     @property
     def repairable(self) -> bool:
-        """Whether the movements and the active holds tell what quantity and held must be."""
-        return self.held is not None and self.on_hand is not None and self.on_hand >= self.active
+        """Whether the movements and the active holds determine `quantity` and `held`."""
+        return self.held is not None and self.last_on_hand is not None and self.last_on_hand >= self.active
 
 
-# Row comparisons instead of «or is null», and the limit as a constant: a generic plan then begins each page where the
-# last ended, by the index, and knows that it will be short.
+# A row comparison instead of "or is null", and a constant limit: the generic plan then starts each page in the index
+# where the last one ended, and expects few rows.
 _ACTIVE = """
 SELECT {columns} FROM "InventoryHold" h
 WHERE h.status = 'active' {of_shop} AND (h."expiresAt", h."shopId", h.id) > (%(at)s, %(after_shop)s, %(after_hold)s)
 ORDER BY h."expiresAt", h."shopId", h.id LIMIT {limit}
 """
 
-_COUNTS = """
+_BALANCES = """
 SELECT i."shopId", i.sku, i."variantKey", i.quantity, i.held, m."onHand"
 FROM (
   SELECT "shopId", sku, "variantKey", quantity, held FROM "InventoryItem"
   WHERE ("shopId", sku, "variantKey") > (%(after_shop)s, %(after_sku)s, %(after_variant)s) {of_shop}
   ORDER BY "shopId", sku, "variantKey" LIMIT {limit}
-) i
-LEFT JOIN LATERAL (
-  SELECT "onHand" FROM "InventoryMovement" m
-  WHERE m."shopId" = i."shopId" AND m.sku = i.sku AND m."variantKey" = i."variantKey" ORDER BY m.id DESC LIMIT 1
-) m ON true
+) i {last_on_hand}
 ORDER BY i."shopId", i.sku, i."variantKey"
 """
 
-# The lines are reached from the active holds, each by its id: reached from the item, the ended holds' would be read.
-# OFFSET 0 keeps it so.
-_SUMS = """
+# The lines are read by the ids of the active holds: read by item, those of all ended holds would be read too. OFFSET 0
+# keeps the planner from changing that.
+_HELD_BY_ACTIVE = """
   SELECT l."shopId", l.sku, l."variantKey", sum(l.quantity)::int AS n
   FROM "InventoryHold" h CROSS JOIN LATERAL (
     SELECT "shopId", sku, "variantKey", quantity FROM "InventoryHoldItem" li
@@ -96,18 +99,15 @@ _SUMS = """
   GROUP BY l."shopId", l.sku, l."variantKey"
 """
 
-_JUDGE = f"""
+FIND_DRIFT = f"""
 WITH suspect AS MATERIALIZED (
   SELECT * FROM unnest(%(shops)s::text[], %(skus)s::text[], %(variants)s::text[]) AS s("shopId", sku, "variantKey")
-), active AS MATERIALIZED ({_SUMS})
+), active AS MATERIALIZED ({_HELD_BY_ACTIVE})
 SELECT s."shopId", s.sku, s."variantKey", i.quantity, i.held, coalesce(a.n, 0) AS active, m."onHand"
 FROM suspect s
 LEFT JOIN "InventoryItem" i ON i."shopId" = s."shopId" AND i.sku = s.sku AND i."variantKey" = s."variantKey"
 LEFT JOIN active a ON a."shopId" = s."shopId" AND a.sku = s.sku AND a."variantKey" = s."variantKey"
-LEFT JOIN LATERAL (
-  SELECT "onHand" FROM "InventoryMovement" m
-  WHERE m."shopId" = s."shopId" AND m.sku = s.sku AND m."variantKey" = s."variantKey" ORDER BY m.id DESC LIMIT 1
-) m ON true
+{last_on_hand("s")}
 WHERE (i.held = coalesce(a.n, 0) AND i.quantity + i.held = coalesce(m."onHand", 0)) IS NOT TRUE
   AND (i.sku IS NOT NULL OR a.n IS NOT NULL)
 ORDER BY s."shopId", s.sku, s."variantKey"
@@ -138,13 +138,10 @@ def statement_of_active(*, one_shop: bool) -> str:
     )
 
 
-def statement_of_counts(*, one_shop: bool) -> str:
+def statement_of_balances(*, one_shop: bool) -> str:
     """Return the read of a page of items, each with its last movement."""
-    return _COUNTS.format(limit=BATCH, of_shop='AND "shopId" = %(shop)s' if one_shop else "")
-
-
-JUDGE = _JUDGE
-"""The read that judges suspects: all figures of an item at one moment."""
+    of_shop = 'AND "shopId" = %(shop)s' if one_shop else ""
+    return _BALANCES.format(limit=BATCH, of_shop=of_shop, last_on_hand=last_on_hand("i"))
 
 
 async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[Hold]]:
@@ -161,19 +158,18 @@ async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> Async
         at, after_shop, after_hold = page[-1].expires_at, page[-1].shop_id, page[-1].hold_id
 
 
-async def counts(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[Count]]:
+async def item_balances(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[ItemBalance]]:
     """Yield all items with what their last movements left, in batches."""
-    statement = statement_of_counts(one_shop=shop_id is not None)
-    after: ItemKey = ("", "", "")
+    statement = statement_of_balances(one_shop=shop_id is not None)
+    after = ItemKey("", "", "")
     while True:
         parameters = {
-            "after_shop": after[0],
-            "after_sku": after[1],
-            "after_variant": after[2],
+            "after_shop": after.shop_id,
+            "after_sku": after.sku,
+            "after_variant": after.variant_key,
             "shop": shop_id,
         }
-        rows = await fetch(engine, statement, parameters)
-        page = [Count(_key(row), row["quantity"], row["held"], row["onHand"]) for row in rows]
+        page = [_balance_from_row(row) for row in await fetch(engine, statement, parameters)]
         if page:
             yield page
         if len(page) < BATCH:
@@ -181,54 +177,62 @@ async def counts(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterat
         after = page[-1].key
 
 
-async def judge(engine: AsyncEngine, suspects: Sequence[ItemKey]) -> list[Drift]:
-    """Return those of the items whose figures really disagree: each one's are read in one statement."""
-    return [_drift(row) for row in await fetch(engine, JUDGE, _arrays(suspects))]
+async def find_drift(engine: AsyncEngine, suspects: Sequence[ItemKey]) -> list[Drift]:
+    """Return those of the items whose figures disagree within one snapshot, by key."""
+    return [_drift_from_row(row) for row in await fetch(engine, FIND_DRIFT, _arrays(suspects))]
 
 
 async def statuses_of(engine: AsyncEngine, holds: Sequence[HoldKey]) -> dict[HoldKey, HoldStatus]:
-    """Return how the holds are in the database, archived ones too; those that are not there are left out."""
+    """Return the status of each hold that is in the database or its archive; others are left out."""
     parameters = {"shops": [shop for shop, _ in holds], "holds": [hold for _, hold in holds]}
     rows = await fetch(engine, _STATUSES, parameters)
     return {HoldKey(row["shopId"], row["id"]): HoldStatus(row["status"]) for row in rows}
 
 
 async def repair(engine: AsyncEngine, key: ItemKey) -> Drift | None:
-    """Set the item's held to what active holds have, and its quantity to the rest of what the last movement left.
+    """Set the item's `held` to the sum of its active holds, and `quantity` to the rest of what its last movement left.
 
-    Returns what was found, None where nothing was wrong any more; only a `repairable` one was changed. Movements are
-    left as they are. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
+    Returns the drift that was found; None where there is none any more. Only a `repairable` one was changed. Adds no
+    movement. May be repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
 
     async def once(connection: AsyncConnection) -> Drift | None:
-        place: dict[str, object] = {"shop": key[0], "sku": key[1], "variant": key[2]}
-        await fetch_on(connection, _LOCK, place)
-        # A second statement, with a snapshot of its own: what was committed while the lock was awaited counts.
-        rows = await fetch_on(connection, JUDGE, _arrays([key]))
+        item: dict[str, object] = {"shop": key.shop_id, "sku": key.sku, "variant": key.variant_key}
+        await fetch_on(connection, _LOCK, item)
+        # A second statement has a new snapshot, with all that was committed while this one waited for the lock.
+        rows = await fetch_on(connection, FIND_DRIFT, _arrays([key]))
         if not rows:
             return None
-        drift = _drift(rows[0])
-        if drift.repairable and drift.on_hand is not None:
-            right = {"active": drift.active, "quantity": drift.on_hand - drift.active}
-            await fetch_on(connection, _REPAIR, place | right)
+        drift = _drift_from_row(rows[0])
+        if drift.repairable and drift.last_on_hand is not None:
+            figures = {"active": drift.active, "quantity": drift.last_on_hand - drift.active}
+            await fetch_on(connection, _REPAIR, item | figures)
         return drift
 
     return await in_transaction(engine, once)
 
 
 def _arrays(keys: Sequence[ItemKey]) -> Mapping[str, object]:
-    return {"shops": [k[0] for k in keys], "skus": [k[1] for k in keys], "variants": [k[2] for k in keys]}
+    return {
+        "shops": [key.shop_id for key in keys],
+        "skus": [key.sku for key in keys],
+        "variants": [key.variant_key for key in keys],
+    }
 
 
-def _key(row: Row) -> ItemKey:
-    return row["shopId"], row["sku"], row["variantKey"]
+def _key_from_row(row: Row) -> ItemKey:
+    return ItemKey(row["shopId"], row["sku"], row["variantKey"])
 
 
-def _drift(row: Row) -> Drift:
-    return Drift(_key(row), row["quantity"], row["held"], row["active"], row["onHand"])
+def _balance_from_row(row: Row) -> ItemBalance:
+    return ItemBalance(_key_from_row(row), row["quantity"], row["held"], row["onHand"])
+
+
+def _drift_from_row(row: Row) -> Drift:
+    return Drift(_key_from_row(row), row["quantity"], row["held"], row["active"], row["onHand"])
 
 
 def in_batches(subjects: Sequence[_Subject], size: int = BATCH) -> Iterator[Sequence[_Subject]]:
-    """Yield the subjects in order, so many at a time."""
+    """Yield the subjects in order, `size` at a time."""
     for start in range(0, len(subjects), size):
         yield subjects[start : start + size]

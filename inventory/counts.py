@@ -1,14 +1,16 @@
-"""Setting items by count: staff say what is on hand, and what holds have is never touched by it."""
+"""Setting items by count: the units on hand are set, the held units never change."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import fetch, fetch_on
+from core.database import Row, fetch_on
 from core.transactions import in_transaction
-from inventory.items import ITEM_COLUMNS, Item, item_from
+from inventory.blocking_holds import oldest_holds
+from inventory.errors import BelowHeld, CountBelowHeldError
+from inventory.items import ITEM_COLUMNS, Item, item_from_row, name_from_row
 
 
 class Keep:
@@ -19,12 +21,12 @@ class Keep:
 
 
 KEEP = Keep()
-"""A field that the request did not name: it keeps its value. None clears it."""
+"""The value of a field that the request leaves out: it is not changed. None clears a field."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCount:
-    """What staff say of one item: its count on hand, 0 to 1,000,000,000, and any of its other fields."""
+    """One item's new units on hand, 0 to MAX_ON_HAND, and new values of its other fields."""
 
     sku: str
     variant_key: str
@@ -35,46 +37,9 @@ class ItemCount:
     retired: bool | Keep = KEEP
 
 
-@dataclass(frozen=True, slots=True)
-class BelowHeld:
-    """An item that was to have less than what active holds have of it."""
+class _ItemCreatedMeanwhileError(Exception):
+    """Another transaction created one of the new items between this statement's snapshot and its insert."""
 
-    sku: str
-    variant_key: str
-    on_hand: int
-    """What was asked for."""
-    held: int
-    holds: tuple[str, ...] = ()
-    """The oldest of its active holds, NAMED_HOLDS at most."""
-
-
-class CountBelowHeldError(Exception):
-    """A count was lower than what is held. Nothing was changed."""
-
-    def __init__(self, items: Sequence[BelowHeld]) -> None:
-        super().__init__("counted below what is held")
-        self.items = tuple(items)
-
-
-class _MadeMeanwhileError(Exception):
-    """Somebody made one of the new items between the look and the insert."""
-
-
-NAMED_HOLDS = 10
-
-_HOLDS_OF = """
-WITH active AS MATERIALIZED (
-  SELECT id, "createdAt" FROM "InventoryHold" WHERE "shopId" = %(shop)s AND status = 'active'
-), ranked AS (
-  SELECT n.sku, n."variantKey", a.id,
-         row_number() OVER (PARTITION BY n.sku, n."variantKey" ORDER BY a."createdAt", a.id) AS rank
-  FROM active a JOIN "InventoryHoldItem" l ON l."holdId" = a.id AND l."shopId" = %(shop)s
-  JOIN unnest(%(skus)s::text[], %(variants)s::text[]) AS n(sku, "variantKey")
-    ON l.sku = n.sku AND l."variantKey" = n."variantKey"
-)
-SELECT sku, "variantKey", array_agg(id ORDER BY rank) AS holds FROM ranked WHERE rank <= %(most)s
-GROUP BY sku, "variantKey"
-"""
 
 # Existing rows are locked in key order before anything is written; new ones are inserted in the same order.
 _COUNT = f"""
@@ -127,58 +92,57 @@ ORDER BY sku, "variantKey"
 """  # noqa: S608 - constants
 
 
-def _given(value: object) -> object:
-    return None if isinstance(value, Keep) else value
-
-
 async def count_items(
     engine: AsyncEngine, shop_id: str, counts: Sequence[ItemCount], *, actor: str, reason: str | None = None
 ) -> list[Item]:
-    """Set what is on hand of each item, all or none, making the items that are new. Each item may be named once.
+    """Set the units on hand of each item, all or none, creating new items. Each item may be named once.
 
-    May be repeated. Raises CountBelowHeldError, DatabaseBusyError and DatabaseUnavailableError.
+    May be repeated. Raises CountBelowHeldError, DatabaseBusyError and DatabaseUnavailableError (it may have been done).
     """
     if len({(count.sku, count.variant_key) for count in counts}) < len(counts):
-        raise ValueError("an item is counted twice: which of the two counts should it have?")
-    attributes = [_given(count.variant_attributes) for count in counts]
-    parameters = {
-        "shop": shop_id,
-        "actor": actor,
-        "reason": reason,
-        "skus": [count.sku for count in counts],
-        "variants": [count.variant_key for count in counts],
-        "counts": [count.on_hand for count in counts],
-        "products": [_given(count.product_id) for count in counts],
-        "keep_product": [count.product_id is KEEP for count in counts],
-        "attributes": [None if value is None else Jsonb(value) for value in attributes],
-        "keep_attributes": [count.variant_attributes is KEEP for count in counts],
-        "thresholds": [_given(count.low_stock_threshold) for count in counts],
-        "keep_threshold": [count.low_stock_threshold is KEEP for count in counts],
-        "retired": [_given(count.retired) for count in counts],
-    }
+        raise ValueError("an item is named twice")
+    parameters = {"shop": shop_id, "actor": actor, "reason": reason, **_as_arrays(counts)}
 
-    async def count(connection: AsyncConnection) -> list[Item]:
+    async def count(connection: AsyncConnection) -> Sequence[Row]:
         rows = await fetch_on(connection, _COUNT, parameters)
-        if refused := [row for row in rows if not row["ok"]]:
-            raise CountBelowHeldError(
-                [BelowHeld(row["sku"], row["variantKey"], row["quantity"], row["held"]) for row in refused]
-            )
-        if len(rows) < len(counts):
-            raise _MadeMeanwhileError
-        return [item_from(row) for row in rows]
+        if len(rows) < len(counts) and all(row["ok"] for row in rows):
+            raise _ItemCreatedMeanwhileError
+        return rows
 
     while True:
         try:
-            return await in_transaction(engine, count)
-        except _MadeMeanwhileError:  # begin again: now the new item is there to be locked
+            rows = await in_transaction(engine, count)
+        except _ItemCreatedMeanwhileError:  # now the item exists and can be locked
             continue
-        except CountBelowHeldError as error:
-            raise CountBelowHeldError(await with_their_holds(engine, shop_id, error.items)) from None
+        if refused := [row for row in rows if not row["ok"]]:
+            raise CountBelowHeldError(await _below_held(engine, shop_id, refused))
+        return [item_from_row(row) for row in rows]
 
 
-async def with_their_holds(engine: AsyncEngine, shop_id: str, items: Sequence[BelowHeld]) -> list[BelowHeld]:
-    """Return the items, each with the oldest of the active holds that have it."""
-    names = {"skus": [item.sku for item in items], "variants": [item.variant_key for item in items]}
-    rows = await fetch(engine, _HOLDS_OF, {"shop": shop_id, "most": NAMED_HOLDS, **names})
-    holds = {(row["sku"], row["variantKey"]): tuple(row["holds"]) for row in rows}
-    return [replace(item, holds=holds.get((item.sku, item.variant_key), ())) for item in items]
+def _as_arrays(counts: Sequence[ItemCount]) -> dict[str, object]:
+    attributes = [_value(count.variant_attributes) for count in counts]
+    return {
+        "skus": [count.sku for count in counts],
+        "variants": [count.variant_key for count in counts],
+        "counts": [count.on_hand for count in counts],
+        "products": [_value(count.product_id) for count in counts],
+        "keep_product": [count.product_id is KEEP for count in counts],
+        "attributes": [None if value is None else Jsonb(value) for value in attributes],
+        "keep_attributes": [count.variant_attributes is KEEP for count in counts],
+        "thresholds": [_value(count.low_stock_threshold) for count in counts],
+        "keep_threshold": [count.low_stock_threshold is KEEP for count in counts],
+        "retired": [_value(count.retired) for count in counts],
+    }
+
+
+def _value(value: object) -> object:
+    return None if isinstance(value, Keep) else value
+
+
+async def _below_held(engine: AsyncEngine, shop_id: str, rows: Sequence[Row]) -> list[BelowHeld]:
+    names = [name_from_row(row) for row in rows]
+    holds = await oldest_holds(engine, shop_id, names)
+    return [
+        BelowHeld(name.sku, name.variant_key, row["quantity"], row["held"], holds[name])
+        for name, row in zip(names, rows, strict=True)
+    ]

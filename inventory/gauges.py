@@ -1,4 +1,4 @@
-"""How many holds are active, shop by shop: what no process can count, and only the database knows."""
+"""Numbers of active and overdue holds by shop, for metrics: only the database knows them."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 
 OVERDUE_LIMIT = 10_000
-"""So many overdue holds are counted, the oldest."""
+"""The most overdue holds that are counted, the oldest first."""
 
 _BY_SHOP = """
 WITH hold AS ({holds}),
@@ -17,10 +17,10 @@ SELECT CASE WHEN place <= %(shops)s THEN name ELSE 'other' END AS shop, sum(hold
 FROM ranked GROUP BY 1
 """
 
-# Along the index of the active holds: 4 ms for 5,000 of them, beside half a million that have ended.
+# Reads the index of active holds: 4 ms for 5,000 of them in a table with half a million ended ones.
 _ACTIVE = _BY_SHOP.format(holds="""SELECT "shopId" FROM "InventoryHold" WHERE status = 'active'""")
 
-# From the beginning of the same index, so that it costs nothing but what it finds.
+# Reads that index from its start, so that the cost depends on the number of overdue holds only.
 _OVERDUE = _BY_SHOP.format(
     holds="""
 SELECT "shopId" FROM "InventoryHold" WHERE status = 'active' AND "expiresAt" < now() - interval '1 minute'
@@ -30,21 +30,22 @@ ORDER BY "expiresAt" LIMIT %(holds)s
 
 
 async def active_holds(engine: AsyncEngine, shops: int) -> Mapping[str, int]:
-    """Return the shops with the most active holds, by name; `other`, which is always there, has all the rest.
+    """Return the numbers of active holds by shop: of the `shops` with the most, and `other` for all the rest.
 
-    Raises DatabaseBusyError, also where there are too many to count in time, and DatabaseUnavailableError.
+    `other` is always present. Raises DatabaseBusyError, also where counting takes too long, and
+    DatabaseUnavailableError.
     """
-    return await _counted(engine, _ACTIVE, {"shops": shops})
+    return await _count(engine, _ACTIVE, {"shops": shops})
 
 
 async def overdue_holds(engine: AsyncEngine, shops: int) -> Mapping[str, int]:
-    """Return, as active_holds does, those that should have ended more than a minute ago, OVERDUE_LIMIT at most.
+    """Return the same of the holds whose deadline passed more than a minute ago, OVERDUE_LIMIT of them at most.
 
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    return await _counted(engine, _OVERDUE, {"shops": shops, "holds": OVERDUE_LIMIT})
+    return await _count(engine, _OVERDUE, {"shops": shops, "holds": OVERDUE_LIMIT})
 
 
-async def _counted(engine: AsyncEngine, statement: str, limits: Mapping[str, int]) -> Mapping[str, int]:
+async def _count(engine: AsyncEngine, statement: str, limits: Mapping[str, int]) -> Mapping[str, int]:
     rows = await fetch(engine, statement, limits)
     return {"other": 0} | {row["shop"]: row["holds"] for row in rows}

@@ -1,23 +1,31 @@
-"""Items: what can be sold of what, and what is held of it."""
+"""Items: the available and the held units of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import fetch
+from core.database import Row, fetch
 from domain.holds import Line, ShortItem
+from inventory.fragments import DEMAND
 from inventory.holds import lines_as_arrays
 
 MAX_ON_HAND = 1_000_000_000
-"""The most units of an item: what is on hand stays far from what the column can hold."""
+"""The most units of an item on hand. Far below what the integer column can store, so that no sum overflows it."""
+
+
+class ItemName(NamedTuple):
+    """Identifies an item within its shop."""
+
+    sku: str
+    variant_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item's stock. `quantity` can be sold now, `held` is in active holds; on hand is their sum."""
+    """An item's stock: `quantity` units are available, `held` are in active holds; `on_hand` is their sum."""
 
     shop_id: str
     sku: str
@@ -29,19 +37,32 @@ class Item:
     low_stock_threshold: int | None
     updated_at: datetime
     retired_at: datetime | None
-    """Since when no new hold can have it. Its active holds go on, and its stock counts as before."""
+    """Since when no new hold can have it. Its active holds stay active, and its stock is counted as before."""
 
     @property
     def on_hand(self) -> int:
-        """What is in the house: sellable and held."""
+        """The units on hand: available and held."""
         return self.quantity + self.held
+
+    @property
+    def retired(self) -> bool:
+        """Whether no new hold can have it."""
+        return self.retired_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Items by sku and variant, and the item after which the next page begins (None: this was the last page)."""
+
+    items: tuple[Item, ...]
+    next_after: ItemName | None
 
 
 ITEM_COLUMNS = """
   "shopId", sku, "variantKey", "productId", "variantAttributes", quantity, held, "lowStockThreshold", "updatedAt",
   "retiredAt"
 """
-"""What `item_from` reads."""
+"""The columns that `item_from_row` reads."""
 
 _LIST = f"""
 SELECT {ITEM_COLUMNS} FROM "InventoryItem"
@@ -52,24 +73,20 @@ WHERE "shopId" = %(shop)s AND (%(sku)s::text IS NULL OR sku = %(sku)s)
 ORDER BY sku, "variantKey" LIMIT %(limit)s
 """  # noqa: S608 - constants
 
-_SHORT = """
+_SHORT = f"""
 SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available, i.known IS NOT NULL AS known
-FROM (
-  SELECT sku, "variantKey", sum(quantity) AS requested
-  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
-  GROUP BY sku, "variantKey"
-) d
+FROM ({DEMAND}) d
 LEFT JOIN (
   SELECT sku, "variantKey", CASE WHEN "retiredAt" IS NULL THEN quantity ELSE 0 END AS quantity, true AS known
   FROM "InventoryItem" WHERE "shopId" = %(shop)s
 ) i ON i.sku = d.sku AND i."variantKey" = d."variantKey"
 WHERE coalesce(i.quantity, 0) < d.requested
 ORDER BY d.sku, d."variantKey"
-"""
+"""  # noqa: S608 - constants
 
 
-def item_from(row: Mapping[Any, Any]) -> Item:
-    """Translate a row that has ITEM_COLUMNS, or the object that Postgres's to_jsonb makes of one."""
+def item_from_row(row: Mapping[Any, Any]) -> Item:
+    """Return the item of a row that has ITEM_COLUMNS, or of the JSON object that to_jsonb makes of such a row."""
     return Item(
         shop_id=row["shopId"],
         sku=row["sku"],
@@ -84,6 +101,11 @@ def item_from(row: Mapping[Any, Any]) -> Item:
     )
 
 
+def name_from_row(row: Row) -> ItemName:
+    """Return the name of a row's item."""
+    return ItemName(row["sku"], row["variantKey"])
+
+
 def _time(value: datetime | str) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
@@ -96,11 +118,12 @@ async def list_items(
     low_stock: bool = False,
     retired: bool | None = None,
     limit: int = 100,
-    after: tuple[str, str] | None = None,
-) -> tuple[list[Item], tuple[str, str] | None]:
-    """Return the shop's items by sku and variant, beginning behind `after`, and the next page's `after` if any.
+    after: ItemName | None = None,
+) -> ItemPage:
+    """Return a page of the shop's items: those after `after`, which is the previous page's `next_after`.
 
-    `low_stock`: only what is at or below its threshold and not retired. `retired`: only what is, or is not.
+    `low_stock`: only items at or below their threshold that are not retired. `retired`: only retired items, or only
+    the others. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     after_sku, after_variant = after or (None, None)
     parameters = {
@@ -112,13 +135,16 @@ async def list_items(
         "after_variant": after_variant,
         "limit": limit + 1,
     }
-    items = [item_from(row) for row in await fetch(engine, _LIST, parameters)]
+    items = tuple(item_from_row(row) for row in await fetch(engine, _LIST, parameters))
     page = items[:limit]
-    return page, (page[-1].sku, page[-1].variant_key) if len(items) > limit else None
+    return ItemPage(page, ItemName(page[-1].sku, page[-1].variant_key) if len(items) > limit else None)
 
 
 async def read_short(engine: AsyncEngine, shop_id: str, lines: Sequence[Line]) -> tuple[ShortItem, ...]:
-    """Return every item of which less can be sold now than the lines ask for, once, with its true figure."""
+    """Return every item of which fewer units are available than the lines request in sum, by sku and variant.
+
+    Raises DatabaseBusyError and DatabaseUnavailableError.
+    """
     rows = await fetch(engine, _SHORT, {"shop": shop_id, **lines_as_arrays(lines)})
     return tuple(
         ShortItem(row["sku"], row["variantKey"], int(row["requested"]), row["available"], row["known"]) for row in rows

@@ -1,4 +1,4 @@
-"""The outbox: what the database noted of holds and of low stock, in order, until it has been handed over."""
+"""The outbox: events of holds and of low stock, in order, until they are handed over to Temporal."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,26 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, classified_errors, fetch, fetch_on
 from domain.holds import Line
+from inventory.fragments import lines_as_json
 
 BATCH = 200
 
 _LOCK_KEY = int.from_bytes(b"outbox")
 
-# One process at a time, so that two never hand over the events of one hold in another order than they came in. The
-# lock is the transaction's: it goes when the process does.
-_TAKE_TURN = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY}) AS ours"
+# One process at a time, so that the events of one hold are handed over in the order in which they were written. The
+# lock ends with the transaction, so also with the process.
+_LOCK = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY}) AS locked"
 
-_NEXT = """
-SELECT o.id, o."eventId"::text AS event, o.type, o."shopId", o."holdId", o.sku, o."variantKey", o.data, o."createdAt",
-       (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity) ORDER BY l.sku, l."variantKey"),
-                        '[]')
-        FROM "InventoryHoldItem" l WHERE l."holdId" = o."holdId" AND l."shopId" = o."shopId") AS lines
-FROM "InventoryOutbox" o {where} ORDER BY o.id LIMIT {limit}
-"""
+_NEXT = f"""
+SELECT o.id, o."eventId"::text AS "eventId", o.type, o."shopId", o."holdId", o.sku, o."variantKey", o.data,
+       o."createdAt", {lines_as_json(shop='o."shopId"', hold='o."holdId"')}
+FROM "InventoryOutbox" o {{where}} ORDER BY o.id LIMIT {{limit}}
+"""  # noqa: S608 - constants
 
 _DELETE = 'DELETE FROM "InventoryOutbox" WHERE id = ANY(%(ids)s::bigint[])'
 
-_NOTE = """
+_RECORD = """
 INSERT INTO "InventoryOutbox" ("eventId", type, "shopId", "holdId", data)
 SELECT %(event)s::uuid, %(type)s, h."shopId", h.id, to_jsonb(h) || %(more)s::jsonb FROM "InventoryHold" h
 WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND current_setting('holdfast.events', true) = 'on'
@@ -38,36 +37,37 @@ WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND current_setting('holdfast.ev
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """Something that happened to a hold, or to an item (`hold_id` is None)."""
+class OutboxEntry:
+    """An event of a hold, or of an item (`hold_id` is None)."""
 
     id: int
     event_id: str
-    """The same whenever it is handed over again."""
+    """A UUID, the same each time the entry is handed over."""
     type: str
     shop_id: str
     hold_id: str | None
     sku: str | None
     variant_key: str | None
     data: Mapping[str, Any]
-    """The hold's row as it was then, or the item's figures."""
+    """The hold's row or the item's figures, at the time of the event."""
     at: datetime
     lines: tuple[Line, ...]
 
 
 @dataclass
-class Turn:
-    """The entries to hand over, in the order in which they happened. Those named as done are gone afterwards."""
+class OutboxBatch:
+    """Entries to hand over, in the order of their events. Those whose ids are in `done` are deleted afterwards."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[OutboxEntry] = ()
     done: list[int] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def turn(engine: AsyncEngine, *, with_holds: bool) -> AsyncIterator[Turn]:
-    """Yield what is to be handed over, to this process alone while the block runs; nothing while it is another's turn.
+async def claim_batch(engine: AsyncEngine, *, with_holds: bool) -> AsyncIterator[OutboxBatch]:
+    """Yield the oldest entries, BATCH at most; no other process gets any while the block runs.
 
-    What is not done when the block ends, or the process, comes again. Raises DatabaseBusyError and
+    The batch is empty while another process has one. Entries that are not in `done` when the block or the process ends
+    come again. `with_holds=False` leaves out the events of holds. Raises DatabaseBusyError and
     DatabaseUnavailableError.
     """
     where = "" if with_holds else 'WHERE o."holdId" IS NULL'
@@ -75,32 +75,33 @@ async def turn(engine: AsyncEngine, *, with_holds: bool) -> AsyncIterator[Turn]:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="READ COMMITTED")
             async with connection.begin():
-                if not (await fetch_on(connection, _TAKE_TURN, {}))[0]["ours"]:
-                    yield Turn()
+                if not (await fetch_on(connection, _LOCK, {}))[0]["locked"]:
+                    yield OutboxBatch()
                     return
                 rows = await fetch_on(connection, _NEXT.format(where=where, limit=BATCH), {})
-                taken = Turn([_entry(row) for row in rows])
-                yield taken
-                if taken.done:
-                    await fetch_on(connection, _DELETE, {"ids": taken.done})
+                batch = OutboxBatch([_entry_from_row(row) for row in rows])
+                yield batch
+                if batch.done:
+                    await fetch_on(connection, _DELETE, {"ids": batch.done})
 
 
-async def note_hold_event(
+async def record_hold_event(
     engine: AsyncEngine, *, event_id: str, event_type: str, shop_id: str, hold_id: str, more: Mapping[str, object]
 ) -> None:
-    """Note an event of a hold that no change of its row tells, as a late payment that was refunded.
+    """Add an event of a hold that does not change its row, such as the refund of a late payment.
 
-    `event_id` is a UUID made of what happened, so that a repeat is known for one. Costs a statement, and does nothing
-    where events are off.
+    `event_id` is a UUID derived from the event, so that its receiver recognizes a repeat. `more` is added to the hold's
+    row in the event's data. Does nothing where events are off, or where there is no such hold. Raises DatabaseBusyError
+    and DatabaseUnavailableError.
     """
     parameters = {"event": event_id, "type": event_type, "shop": shop_id, "hold": hold_id, "more": Jsonb(dict(more))}
-    await fetch(engine, _NOTE, parameters)
+    await fetch(engine, _RECORD, parameters)
 
 
-def _entry(row: Row) -> Entry:
-    return Entry(
+def _entry_from_row(row: Row) -> OutboxEntry:
+    return OutboxEntry(
         id=row["id"],
-        event_id=row["event"],
+        event_id=row["eventId"],
         type=row["type"],
         shop_id=row["shopId"],
         hold_id=row["holdId"],

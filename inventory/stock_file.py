@@ -1,22 +1,25 @@
-"""The stock file: CSV in UTF-8 with one header, as spreadsheets write it. What is wrong is named by line and column."""
+"""Reading a stock file: CSV in UTF-8 with a header, as spreadsheets write it. Problems are named by line and column.
+
+The format of the file belongs to the import and the export, so it is beside their SQL.
+"""
 
 import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
+from inventory.errors import FileProblem, InvalidFileError
 from inventory.items import MAX_ON_HAND
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
-"""The header. All of them, in any order; nothing else."""
+"""The columns of the header: all of them, in any order, and no others."""
 MAX_ROWS = 100_000
-"""The rows of one file: what is imported in one transaction must not keep a checkout waiting past its lock time-out."""
+"""The most rows of a file: they are imported in one transaction, within the lock time-out of a checkout that waits."""
 MAX_LINE = 16_384
-"""Characters of one line, more than the longest values of all columns, each quoted."""
+"""The most characters of a line: more than the longest values of all columns, quoted."""
 MAX_PROBLEMS = 100
-"""After so many problems the rest of a file is not looked at."""
+"""The most problems that are reported; the rest of the file is not checked."""
 
 _MAX_TEXT = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -25,35 +28,20 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _GUARDED = re.compile(r"'+[=+\-@]")
 
 
-@dataclass(frozen=True, slots=True)
-class FileProblem:
-    """What is wrong in one place of a file. The header is line 1; `column` is None where it concerns the whole line."""
+class _LineError(Exception):
+    """A problem in one line."""
 
-    line: int
-    column: str | None
-    message: str
-
-
-class InvalidFileError(Exception):
-    """The file is not one that can be imported. `problems` has the first MAX_PROBLEMS, by line."""
-
-    def __init__(self, problems: list[FileProblem]) -> None:
-        super().__init__(f"{len(problems)} problems")
-        self.problems = problems
-
-
-class _Fault(Exception):  # noqa: N818 - it is not raised to callers
     def __init__(self, column: str | None, message: str) -> None:
         super().__init__(message)
         self.column = column
         self.message = message
 
 
-def transcribe(source: IO[bytes], out: IO[bytes]) -> int:
-    """Check every row of a stock file and write it to `out` for COPY into the columns (line, *COLUMNS).
+def convert_stock_file(source: IO[bytes], out: IO[bytes]) -> int:
+    """Check every row of a stock file and write it to `out` in COPY's text format, with the columns (line, *COLUMNS).
 
-    Returns the number of rows. Reads and writes line by line, whatever the file's size. Raises InvalidFileError; what
-    was written by then is of no use.
+    Returns the number of rows. Works line by line, so that memory does not grow with the file. Raises InvalidFileError;
+    `out` is incomplete then.
     """
     text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline=None)
     problems: list[FileProblem] = []
@@ -68,14 +56,14 @@ def transcribe(source: IO[bytes], out: IO[bytes]) -> int:
                 elif fields:
                     rows += 1
                     out.write(_copy_row(number, _values(order, fields, rows)))
-            except _Fault as fault:
-                problems.append(FileProblem(number, fault.column, fault.message))
+            except _LineError as error:
+                problems.append(FileProblem(number, error.column, error.message))
                 if order is None or rows > MAX_ROWS or len(line) > MAX_LINE or len(problems) == MAX_PROBLEMS:
                     break
     finally:
         text.detach()
     if order is None and not problems:
-        problems.append(FileProblem(1, None, f"is not there: the file is empty; its first line must be {_HEADER}"))
+        problems.append(FileProblem(1, None, f"is missing: the file is empty; its first line must be {_HEADER}"))
     if problems:
         raise InvalidFileError(problems)
     return rows
@@ -92,44 +80,46 @@ def _lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:
 
 
 def _fields(line: str) -> list[str]:
-    """Return the fields of one line; none of a value may contain a line break, so a line is a row."""
+    """Return the fields of one line. No value may contain a line break, so each line is a row."""
     if len(line) > MAX_LINE:
-        raise _Fault(None, f"is longer than {MAX_LINE:,} characters")
+        raise _LineError(None, f"is longer than {MAX_LINE:,} characters")
     try:
         return next(csv.reader([line.rstrip("\n")], strict=True), [])
     except csv.Error as error:
         if line.count('"') % 2:
-            raise _Fault(None, 'has a quote (") that is not closed; within quotes write "" for one') from None
-        raise _Fault(None, f"is not CSV: {error}") from None
+            raise _LineError(None, 'has a quote (") that is not closed; within quotes write "" for one') from None
+        raise _LineError(None, f"is not CSV: {error}") from None
 
 
 def _order(header: list[str]) -> list[str]:
-    """Return the columns in the file's order. Raises the fault that names the first column at fault."""
+    """Return the columns in the file's order. Raises _LineError for the first invalid column."""
     for name in header:
         if _UNDECODABLE.search(name) or "\0" in name:
-            raise _Fault(None, "is not UTF-8; save the file as «CSV UTF-8»")
+            raise _LineError(None, 'is not UTF-8; save the file as "CSV UTF-8"')
         if name not in COLUMNS:
-            hint = "; columns are parted by commas" if re.search(r"shopId[;\t|]", name) else ""
-            raise _Fault(_shown(name), f"is no column of a stock file{hint}; the header must be {_HEADER}")
+            hint = "; separate columns by commas" if re.search(r"shopId[;\t|]", name) else ""
+            raise _LineError(_shown(name), f"is not a column of a stock file{hint}; the header must be {_HEADER}")
         if header.count(name) > 1:
-            raise _Fault(name, "is in the header twice")
+            raise _LineError(name, "is in the header twice")
     for name in COLUMNS:
         if name not in header:
-            raise _Fault(name, f"is missing in the header, which must be {_HEADER}")
+            raise _LineError(name, f"is missing from the header, which must be {_HEADER}")
     return header
 
 
 def _values(order: list[str], fields: list[str], rows: int) -> dict[str, str | None]:
-    """Return the row's values by column, in COLUMNS' order. Raises the fault of the first that is not allowed."""
+    """Return the row's values by column, in the order of COLUMNS. Raises _LineError for the first invalid value."""
     if rows > MAX_ROWS:
-        raise _Fault(None, f"is row {rows:,}; a file may have {MAX_ROWS:,}, so part it")
+        raise _LineError(None, f"is row {rows:,}; a file may have {MAX_ROWS:,} rows, so split it")
     if len(fields) < len(order):
-        raise _Fault(order[len(fields)], f"is missing: the line has {len(fields)} of {len(order)} fields")
+        raise _LineError(order[len(fields)], f"is missing: the line has {len(fields)} of {len(order)} fields")
     if len(fields) > len(order):
-        raise _Fault(None, f"has {len(fields)} fields, and the header {len(order)}; quote a value that has a comma")
+        raise _LineError(
+            None, f"has {len(fields)} fields but the header has {len(order)}; quote a value that contains a comma"
+        )
     row = dict(zip(order, fields, strict=True))
     if not _NAME.fullmatch(row["shopId"]):
-        raise _Fault("shopId", "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit")
+        raise _LineError("shopId", "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit")
     return {
         "shopId": row["shopId"],
         "sku": _text(row, "sku", least=1),
@@ -145,11 +135,11 @@ def _text(row: dict[str, str], column: str, *, least: int) -> str:
     if _GUARDED.match(value):
         value = value[1:]
     if _UNDECODABLE.search(value):
-        raise _Fault(column, "is not UTF-8; save the file as «CSV UTF-8»")
+        raise _LineError(column, 'is not UTF-8; save the file as "CSV UTF-8"')
     if not value.isprintable():
-        raise _Fault(column, "must be printable characters")
+        raise _LineError(column, "must have printable characters only")
     if not least <= len(value) <= _MAX_TEXT:
-        raise _Fault(column, f"must be {least} to {_MAX_TEXT} characters")
+        raise _LineError(column, f"must be {least} to {_MAX_TEXT} characters")
     return value
 
 
@@ -157,17 +147,17 @@ def _count(row: dict[str, str], column: str) -> str:
     value = row[column]
     if not _NUMBER.fullmatch(value) or int(value) > MAX_ON_HAND:
         shown = f", not {_shown(value)!r}" if value else ""
-        raise _Fault(column, f"must be a whole number, 0 to {MAX_ON_HAND}, in digits only{shown}")
+        raise _LineError(column, f"must be a whole number, 0 to {MAX_ON_HAND}, in digits only{shown}")
     return value
 
 
 def _shown(value: str) -> str:
-    """Return a text from the file as an error may show it."""
+    """Return a text from the file in a form that an error message can show: printable, 40 characters at most."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:41])
     return clean if len(clean) <= 40 else clean[:39] + "…"  # noqa: PLR2004
 
 
 def _copy_row(line: int, values: dict[str, str | None]) -> bytes:
-    """Return a row in COPY's text form; printable values have no character but the backslash that it would take."""
+    """Return a row in COPY's text format. Of the printable characters, only the backslash must be escaped in it."""
     cells = ("\\N" if value is None else value.replace("\\", "\\\\") for value in values.values())
     return "\t".join([str(line), *cells]).encode() + b"\n"

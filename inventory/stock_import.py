@@ -1,11 +1,10 @@
-"""Importing and exporting stock: a file of counts, made whole in one transaction or not at all.
+"""Importing and exporting stock. An import sets the counts of a file in one transaction, all or none.
 
-All that takes long happens before an item is locked: the file is checked, copied into a temporary table and searched
-for duplicates there. One statement then locks the rows that change, in key order, and changes them.
+Everything slow is done before an item is locked: the file is checked, copied into a temporary table and searched for
+duplicates. One statement then locks the items that change, in key order, and changes them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import psycopg
@@ -14,67 +13,61 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import DatabaseBusyError
 from core.transactions import on_connection
-from inventory.counts import BelowHeld, with_their_holds
-from inventory.stock_file import FileProblem, InvalidFileError
-from inventory.stock_import_statements import APPLY, DUPLICATES, EXPORT, INDEX, LIMITS, LOOK, MAKE, REPORT
+from inventory.blocking_holds import oldest_holds
+from inventory.errors import BelowHeld, CountBelowHeldError, FileProblem, InvalidFileError
+from inventory.items import name_from_row
+from inventory.stock_import_statements import (
+    APPLY,
+    CREATE_TABLES,
+    DUPLICATES,
+    EXPORT,
+    INDEX_ROWS,
+    PREVIEW,
+    REPORT,
+    SESSION_LIMITS,
+)
 
 _BLOCK = 256 * 1024
 _LOCK_KEY = int.from_bytes(b"import")
 
 
-@dataclass(frozen=True, slots=True)
-class LineBelowHeld:
-    """A line whose count is lower than what active holds have of its item."""
-
-    line: int
-    shop_id: str
-    item: BelowHeld
-
-
-class ImportBelowHeldError(Exception):
-    """Counts were lower than what is held. Nothing was changed; `lines` has the first hundred."""
-
-    def __init__(self, lines: Sequence[LineBelowHeld]) -> None:
-        super().__init__("counted below what is held")
-        self.lines = tuple(lines)
-
-
 async def import_stock(
     engine: AsyncEngine, rows: IO[bytes], report: IO[bytes], *, actor: str, dry_run: bool = False
 ) -> None:
-    """Set every item that `rows` names to its count, making those that are new, or with `dry_run` only look.
+    """Set every item of `rows` to its count, creating new items; with `dry_run` change nothing and only report.
 
-    `rows` is what `transcribe` wrote. Writes to `report` one JSON object a line, for each row in order: what was and
-    what is (or would be) then. Items that the file does not name are left alone; variant attributes and whether an item
-    is retired stay. May be repeated. Raises InvalidFileError for an item on two lines, ImportBelowHeldError,
+    `rows` is the output of `convert_stock_file`. Writes to `report` one line of JSON for each row, in order, with the
+    item's values before and after. Other items do not change, nor do variant attributes and retirement. May be
+    repeated. Raises InvalidFileError for an item on two lines, CountBelowHeldError with 100 items at most,
     DatabaseBusyError (nothing was changed; also while another import runs) and DatabaseUnavailableError.
     """
 
-    async def work(connection: AsyncConnection) -> None:
+    async def work(connection: AsyncConnection) -> Sequence[Mapping[str, Any]]:
         raw = await _psycopg_connection(connection)
         rows.seek(0)
         report.seek(0)
         report.truncate()
-        async with connection.begin():
+        async with connection.begin() as transaction:
             await _stage(connection, raw, rows)
-            await _apply(connection, actor=actor, dry_run=dry_run)
-        # The items' locks are gone: nobody waits while the report is written.
+            if below := await _apply(connection, actor=actor, dry_run=dry_run):
+                await transaction.rollback()
+                return below
+        # The items are no longer locked while the report is written.
         async with connection.begin():
-            for statement in (*LIMITS, "ANALYZE import_report"):
+            for statement in (*SESSION_LIMITS, "ANALYZE import_report"):
                 await connection.exec_driver_sql(statement)
             await _copy_out(raw, sql.SQL(REPORT), report)
             await connection.exec_driver_sql("DROP TABLE import_row, import_report")
+        return ()
 
-    try:
-        await on_connection(engine, work)
-    except ImportBelowHeldError as error:
-        raise ImportBelowHeldError(await _with_holds(engine, error.lines)) from None
+    if below := await on_connection(engine, work):
+        raise CountBelowHeldError(await _below_held(engine, below))
 
 
 async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> None:
-    """Write the shop's items to `out` as a stock file, retired ones too. Importing it at once changes nothing.
+    """Write the shop's items to `out` as a stock file, retired ones included. Importing that file changes nothing.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front, which an import takes away.
+    A text that a spreadsheet would read as a formula gets a leading apostrophe, which an import removes.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     statement = sql.SQL(EXPORT).format(
@@ -89,7 +82,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
         out.seek(0)
         out.truncate()
         async with connection.begin():
-            for limit in LIMITS:
+            for limit in SESSION_LIMITS:
                 await connection.exec_driver_sql(limit)
             await _copy_out(raw, statement, out)
 
@@ -97,7 +90,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
 
 
 def _guarded(column: str) -> sql.Composable:
-    """Return the column's text as a cell; `transcribe` undoes it, so that whatever the text is, it comes back."""
+    """Return the column's text, with an apostrophe before a formula; `convert_stock_file` removes it again."""
     return sql.SQL("regexp_replace(i.{0}, {1}, {2})").format(
         sql.Identifier(column), sql.Literal(r"^('*[=+\-@])"), sql.Literal(r"'\1")
     )
@@ -113,40 +106,33 @@ async def _psycopg_connection(connection: AsyncConnection) -> psycopg.AsyncConne
 async def _stage(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any], rows: IO[bytes]) -> None:
     found = await connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})")
     if not found.scalar_one():
-        raise DatabaseBusyError("another import is under way")
-    for statement in (*LIMITS, *MAKE):
+        raise DatabaseBusyError("another import is running")
+    for statement in (*SESSION_LIMITS, *CREATE_TABLES):
         await connection.exec_driver_sql(statement)
     async with raw.cursor() as cursor, cursor.copy("COPY import_row FROM STDIN") as copy:
         while block := rows.read(_BLOCK):
             await copy.write(block)
-    for statement in INDEX:
+    for statement in INDEX_ROWS:
         await connection.exec_driver_sql(statement)
     duplicates = (await connection.exec_driver_sql(DUPLICATES)).all()
     if duplicates:
         raise InvalidFileError(
-            [FileProblem(row.line, "sku", f"names the item of line {row.first} again") for row in duplicates]
+            [FileProblem(row.line, "sku", f"names the same item as line {row.first}") for row in duplicates]
         )
 
 
-async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> None:
+async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> Sequence[Mapping[str, Any]]:
+    """Set the counts and fill the table of the report; with `dry_run` do only the latter.
+
+    Returns the rows whose counts are below what is held, 100 at most; nothing was set then.
+    """
     while True:
         savepoint = await connection.begin_nested()
-        result = await connection.exec_driver_sql(LOOK if dry_run else APPLY, {} if dry_run else {"actor": actor})
+        result = await connection.exec_driver_sql(PREVIEW if dry_run else APPLY, {} if dry_run else {"actor": actor})
         row = result.one()
-        if row.below:
-            raise ImportBelowHeldError(
-                [
-                    LineBelowHeld(
-                        each["line"],
-                        each["shopId"],
-                        BelowHeld(each["sku"], each["variantKey"], each["onHand"], each["held"]),
-                    )
-                    for each in row.below
-                ]
-            )
-        if not row.missed:
-            return
-        # Somebody made one of the new items meanwhile: begin again, now it is there to be locked.
+        if row.below or not row.missed:
+            return row.below or ()
+        # Another transaction created one of the new items: begin again, now it exists and can be locked.
         await savepoint.rollback()
 
 
@@ -156,10 +142,22 @@ async def _copy_out(raw: psycopg.AsyncConnection[Any], statement: sql.SQL | sql.
             out.write(block)
 
 
-async def _with_holds(engine: AsyncEngine, lines: Sequence[LineBelowHeld]) -> list[LineBelowHeld]:
-    named: list[LineBelowHeld] = []
-    for shop_id in dict.fromkeys(line.shop_id for line in lines):
-        of_shop = [line for line in lines if line.shop_id == shop_id]
-        items = await with_their_holds(engine, shop_id, [line.item for line in of_shop])
-        named.extend(replace(line, item=item) for line, item in zip(of_shop, items, strict=True))
-    return sorted(named, key=lambda line: line.line)
+async def _below_held(engine: AsyncEngine, rows: Sequence[Mapping[str, Any]]) -> list[BelowHeld]:
+    """Return the rows of the file with the holds of their items, in the order of their lines."""
+    below = list[BelowHeld]()
+    for shop_id in dict.fromkeys(row["shopId"] for row in rows):
+        of_shop = [row for row in rows if row["shopId"] == shop_id]
+        holds = await oldest_holds(engine, shop_id, map(name_from_row, of_shop))
+        below += [
+            BelowHeld(
+                row["sku"],
+                row["variantKey"],
+                row["onHand"],
+                row["held"],
+                holds[name_from_row(row)],
+                line=row["line"],
+                shop_id=shop_id,
+            )
+            for row in of_shop
+        ]
+    return sorted(below, key=lambda item: item.line or 0)

@@ -3,13 +3,13 @@
 from inventory.stock_file import MAX_PROBLEMS
 
 STATEMENT_MS = 30_000
-"""How long one statement may take: for 100,000 rows about a second."""
-LIMITS = (
+"""The time-out of one statement in milliseconds; 100,000 rows take about a second."""
+SESSION_LIMITS = (
     f"SET LOCAL statement_timeout = {STATEMENT_MS}",
     "SET LOCAL jit = off",
-    "SET LOCAL work_mem = '64MB'",  # 100,000 rows sort and join in memory while items are locked
+    "SET LOCAL work_mem = '64MB'",  # 100,000 rows are sorted and joined in memory while items are locked
 )
-MAKE = (
+CREATE_TABLES = (
     "DROP TABLE IF EXISTS pg_temp.import_row, pg_temp.import_report",
     """
     CREATE TEMP TABLE import_row (line int NOT NULL, "shopId" text NOT NULL, sku text NOT NULL,
@@ -21,8 +21,8 @@ MAKE = (
     """,
 )
 
-# With it no plan compares all rows with all items, however wrong the server's statistics are.
-INDEX = ('CREATE INDEX ON import_row ("shopId", sku, "variantKey")', "ANALYZE import_row")
+# With the index no plan compares all rows with all items, even where the server's statistics are wrong.
+INDEX_ROWS = ('CREATE INDEX ON import_row ("shopId", sku, "variantKey")', "ANALYZE import_row")
 
 DUPLICATES = f"""
 SELECT line, first FROM (
@@ -42,21 +42,21 @@ _BELOW = f"""
   SELECT line, "shopId", sku, "variantKey", "onHand", held FROM below ORDER BY line LIMIT {MAX_PROBLEMS}
 """  # noqa: S608 - constants
 
-LOOK = f"""
-WITH stands AS MATERIALIZED (
+PREVIEW = f"""
+WITH current AS MATERIALIZED (
   SELECT r.*, i.sku IS NOT NULL AS known, i.quantity + i.held AS old, i."productId" AS product,
          i."lowStockThreshold" AS threshold, coalesce(i.held, 0) AS held
   FROM import_row r LEFT JOIN "InventoryItem" i ON {_KEY}
 ), below AS (
-  SELECT * FROM stands WHERE "onHand" < held
+  SELECT * FROM current WHERE "onHand" < held
 ), report AS (
-  INSERT INTO import_report SELECT line, known, old, product, threshold, "onHand" - held, held FROM stands
+  INSERT INTO import_report SELECT line, known, old, product, threshold, "onHand" - held, held FROM current
   WHERE "onHand" >= held
 )
 SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
 """  # noqa: S608 - constants
 
-# A row that is as the file says is not locked, and one that changes meanwhile to what it says is left alone.
+# An item that already has the values of the file is not locked, nor written.
 APPLY = f"""
 WITH locked AS MATERIALIZED (
   SELECT r.*, i.held, i.quantity + i.held AS old, i."productId" AS product, i."lowStockThreshold" AS threshold
@@ -91,8 +91,8 @@ SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below,
        (SELECT count(*) FROM fresh) - (SELECT count(*) FROM made) AS missed
 """  # noqa: S608 - constants
 
-# What the statement above did not lock has no row in the report's table: it was as the file says. CSV with a quote and
-# a delimiter that no printable value has is the bare text of each row.
+# An item without a row in import_report had the values of the file. As no printable value has the quote or the
+# delimiter, this CSV is the plain JSON of each row.
 REPORT = f"""
 COPY (
   SELECT json_build_object(

@@ -1,33 +1,26 @@
-"""Corrections of stock: by a difference, and by what comes back of a sold hold."""
+"""Corrections of stock: adjustments by a difference, and returns of units that a hold sold."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header
 from pydantic import StringConstraints
 
 from api.auth import Admin, KnownCallersRoute
-from api.dependencies import resources_of
-from api.errors import ApiError, invalid
-from api.headers import text_of
+from api.dependencies import EngineDep, SettingsDep, TimeLimitDep
+from api.errors import invalid
 from api.openapi import FORBIDDEN, WRITE_ERRORS, errors, examples
+from api.parameters import HoldPath, ShopPath, parse_key
 from api.problems import Problem
-from api.requests import HoldId, ShopId, merged
+from api.requests import merged
 from api.responses import ItemOut, ItemsOut
 from api.stock_requests import AdjustmentsIn, RestockIn, require_named_once
-from api.stock_responses import BelowZeroOut, NameOut, TooManyOut
-from core.timeouts import run_with_timeout
-from domain.holds import Hold, Line
+from domain.holds import Hold, HoldKey, Line
+from holds.errors import HoldNotFoundError
 from holds.hold_json import HoldOut, LineOut
-from inventory.adjustments import (
-    AboveLimitError,
-    Adjustment,
-    KeyUsedError,
-    StockBelowZeroError,
-    UnknownItemsError,
-    adjust_items,
-)
+from holds.request_timeout import run_for_caller
+from inventory.adjustments import Adjustment, adjust_items
 from inventory.holds import read_hold
-from inventory.returns import AboveCommittedError, NotCommittedError, restock
+from inventory.returns import restock
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
@@ -35,21 +28,21 @@ CorrectionKey = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=255)] | None,
     Header(
         alias="Idempotency-Key",
-        description="Counts within the shop, over adjustments and restocks. The same key corrects once, however often "
-        "it is sent; without one, each request is a correction of its own.",
+        description="Scoped to the shop, and shared by adjustments and restocks. The same key corrects once, however "
+        "often it is sent; without a key, each request is another correction.",
     ),
 ]
 
 
 class RestockedOut(HoldOut):
-    """The hold, and all that has come back of it by now."""
+    """The hold, and all its units that have been returned by now."""
 
     restocked: list[LineOut]
 
 
 @router.post(
     "/adjustments",
-    summary="Correct stock by a difference (admin)",
+    summary="Adjust stock by a difference (admin)",
     responses=errors(
         Problem.item_not_found, Problem.stock_below_zero, Problem.stock_above_limit, Problem.idempotency_conflict
     )
@@ -58,36 +51,30 @@ class RestockedOut(HoldOut):
     openapi_extra=examples("adjustments"),
 )
 async def adjust(
-    request: Request, caller: Admin, body: AdjustmentsIn, idempotency_key: CorrectionKey = None
+    *,
+    engine: EngineDep,
+    in_time: TimeLimitDep,
+    caller: Admin,
+    body: AdjustmentsIn,
+    idempotency_key: CorrectionKey = None,
 ) -> ItemsOut:
-    """Change what is on hand of each item named by its difference, all or none. What is held stays held.
+    """Change the units on hand of each item by its `delta`, all items or none. Held units do not change.
 
-    Repeated with the same `Idempotency-Key` it answers the same items again and changes nothing.
+    Repeated with the same `Idempotency-Key` it changes nothing and returns the same items.
     """
     require_named_once("adjustments", body.adjustments)
     for index, each in enumerate(body.adjustments):
         if each.delta == 0:
             raise invalid(f"adjustments[{index}].delta", "must not be 0")
     adjustments = [Adjustment(each.sku, each.variant_key, each.delta, each.reason) for each in body.adjustments]
-    context = resources_of(request)
-    key = _checked(idempotency_key)
-    try:
-        items = await run_with_timeout(
-            context.settings.request_timeout_ms / 1000,
-            adjust_items(context.engine, body.shop_id, adjustments, actor=caller.actor, key=key),
-        )
-    except (UnknownItemsError, AboveLimitError, KeyUsedError) as error:
-        raise _refusal(error) from error
-    except StockBelowZeroError as error:
-        raise ApiError(
-            Problem.stock_below_zero, items=[BelowZeroOut.of(item).dump() for item in error.items]
-        ) from error
+    key = parse_key(idempotency_key)
+    items = await in_time(adjust_items(engine, body.shop_id, adjustments, actor=caller.actor, key=key))
     return ItemsOut(items=[ItemOut.of(item) for item in items])
 
 
 @router.post(
     "/holds/{shopId}/{holdId}/restock",
-    summary="Take back what a hold sold (admin)",
+    summary="Return units that a hold sold (admin)",
     responses=errors(
         Problem.hold_not_found,
         Problem.item_not_found,
@@ -102,51 +89,29 @@ async def adjust(
 )
 async def restock_hold(
     *,
-    request: Request,
+    engine: EngineDep,
+    settings: SettingsDep,
     caller: Admin,
-    shop_id: Annotated[ShopId, Path(alias="shopId")],
-    hold_id: Annotated[HoldId, Path(alias="holdId")],
+    shop_id: ShopPath,
+    hold_id: HoldPath,
     body: RestockIn,
     idempotency_key: CorrectionKey = None,
 ) -> RestockedOut:
-    """Put units of a committed hold on hand again: the items named, or all that have not come back yet.
+    """Return units of a committed hold to stock: the items named, or without `items` all units not returned yet.
 
-    Repeated with the same `Idempotency-Key` it changes nothing. Whatever is sent, no more comes back than was sold.
+    Repeated with the same `Idempotency-Key` it changes nothing. No more units are returned than the hold sold.
     """
-    context = resources_of(request)
     lines = None if body.items is None else merged(body.items)
-    key = _checked(idempotency_key)
+    key = parse_key(idempotency_key)
 
     async def work() -> tuple[tuple[Line, ...] | None, Hold | None]:
-        back = await restock(context.engine, shop_id, hold_id, lines, actor=caller.actor, reason=body.reason, key=key)
-        return back, await read_hold(context.engine, shop_id, hold_id)
+        returned = await restock(engine, shop_id, hold_id, lines, actor=caller.actor, reason=body.reason, key=key)
+        return returned, await read_hold(engine, shop_id, hold_id)
 
-    try:
-        back, hold = await run_with_timeout(context.settings.request_timeout_ms / 1000, work())
-    except NotCommittedError as error:
-        message = f"The hold is {error.status}: nothing of it was sold."
-        raise ApiError(Problem.hold_not_active, message, holdId=hold_id, status=error.status) from error
-    except AboveCommittedError as error:
-        items = [TooManyOut.of(item).dump() for item in error.items]
-        raise ApiError(Problem.restock_above_committed, items=items) from error
-    except (UnknownItemsError, AboveLimitError, KeyUsedError) as error:
-        raise _refusal(error) from error
-    if back is None or hold is None:
-        raise ApiError(Problem.hold_not_found)
+    hold_key = HoldKey(shop_id, hold_id)
+    returned, hold = await run_for_caller(settings.request_timeout_ms, work(), hold_key)
+    if returned is None or hold is None:
+        raise HoldNotFoundError(hold_key)
     return RestockedOut.model_validate(
-        HoldOut.of(hold).model_dump() | {"restocked": [LineOut.of(line).model_dump() for line in back]}
+        HoldOut.of(hold).model_dump() | {"restocked": [LineOut.of(line).model_dump() for line in returned]}
     )
-
-
-def _checked(key: str | None) -> str | None:
-    return None if key is None else text_of("Idempotency-Key", key)
-
-
-def _refusal(error: UnknownItemsError | AboveLimitError | KeyUsedError) -> ApiError:
-    match error:
-        case UnknownItemsError():
-            return ApiError(Problem.item_not_found, items=[NameOut.of(item).dump() for item in error.items])
-        case AboveLimitError():
-            return ApiError(Problem.stock_above_limit, items=[NameOut.of(item).dump() for item in error.items])
-        case KeyUsedError():
-            return ApiError(Problem.idempotency_conflict)

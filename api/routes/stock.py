@@ -1,47 +1,51 @@
-"""Stock: validate a cart, set items by count, list them, tell where an item's units went."""
+"""Stock: check a cart, set items by count, list items, read an item's timeline."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 
 from api import cursor
 from api.auth import Admin, Authority, KnownCallersRoute
-from api.dependencies import resources_of
-from api.errors import ApiError, insufficient
+from api.dependencies import EngineDep, SettingsDep, TelemetryDep, TimeLimitDep
+from api.errors import insufficient
 from api.openapi import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.problems import Problem
 from api.requests import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
 from api.responses import ItemOut, ItemsOut, ItemsPageOut, ValidOut
 from api.stock_requests import TimelineQuery, require_named_once
-from api.stock_responses import BelowHeldOut
 from api.timeline import TimelineOut
-from core.timeouts import run_with_timeout
 from holds.errors import InsufficientStockError
-from inventory.counts import KEEP, CountBelowHeldError, ItemCount, count_items
-from inventory.items import list_items, read_short
-from inventory.timeline import Place, read_timeline
+from inventory.counts import KEEP, ItemCount, count_items
+from inventory.errors import UnknownItemsError
+from inventory.items import ItemName, list_items, read_short
+from inventory.timeline import TimelinePosition, read_timeline
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
 
 @router.post(
     "/validate",
-    summary="Can this cart be bought now?",
+    summary="Check whether a cart can be bought now",
     responses=errors(Problem.insufficient_stock) | WRITE_ERRORS,
     openapi_extra=examples("validate"),
 )
-async def validate(request: Request, _caller: Authority, body: ValidateIn) -> ValidOut:
-    """Compare the cart with what can be sold now. Nothing is held; two shoppers may both be told yes."""
-    context = resources_of(request)
-    if context.settings.bypass:
-        context.telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
+async def validate(
+    *,
+    engine: EngineDep,
+    settings: SettingsDep,
+    telemetry: TelemetryDep,
+    in_time: TimeLimitDep,
+    _caller: Authority,
+    body: ValidateIn,
+) -> ValidOut:
+    """Compare the cart with the available stock. Nothing is held, so two shoppers may get `ok` for the same unit."""
+    if settings.bypass:
+        telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
         return ValidOut(bypassed=True)
-    short = await run_with_timeout(
-        context.settings.request_timeout_ms / 1000, read_short(context.engine, body.shop_id, merged(body.items))
-    )
-    context.telemetry.validated(ok=not short, shop_id=body.shop_id)
+    short = await in_time(read_short(engine, body.shop_id, merged(body.items)))
+    telemetry.validated(ok=not short, shop_id=body.shop_id)
     if short:
-        context.telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])
+        telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])
         raise insufficient(InsufficientStockError(body.shop_id, short))
     return ValidOut()
 
@@ -52,21 +56,14 @@ async def validate(request: Request, _caller: Authority, body: ValidateIn) -> Va
     responses=errors(Problem.count_below_held) | FORBIDDEN | WRITE_ERRORS,
     openapi_extra=examples("items"),
 )
-async def put_items(request: Request, caller: Admin, body: ItemsIn) -> ItemsOut:
-    """Say what is on hand of each item named, all or none; others are left alone, new ones are made.
+async def put_items(*, engine: EngineDep, in_time: TimeLimitDep, caller: Admin, body: ItemsIn) -> ItemsOut:
+    """Set the units on hand of each item named, all items or none. New items are created, others do not change.
 
-    What active holds have is never touched: what can be sold becomes `onHand` less `held`.
+    Held units do not change: the available units become `onHand` less `held`.
     """
     require_named_once("items", body.items)
-    context = resources_of(request)
     counts = [_count_of(item) for item in body.items]
-    work = count_items(context.engine, body.shop_id, counts, actor=caller.actor, reason=body.reason)
-    try:
-        items = await run_with_timeout(context.settings.request_timeout_ms / 1000, work)
-    except CountBelowHeldError as error:
-        raise ApiError(
-            Problem.count_below_held, items=[BelowHeldOut.of(item).dump() for item in error.items]
-        ) from error
+    items = await in_time(count_items(engine, body.shop_id, counts, actor=caller.actor, reason=body.reason))
     return ItemsOut(items=[ItemOut.of(item) for item in items])
 
 
@@ -84,39 +81,41 @@ def _count_of(item: ItemIn) -> ItemCount:
 
 
 @router.get("/items", summary="List a shop's items", responses=READ_ERRORS)
-async def get_items(request: Request, _caller: Authority, query: Annotated[ItemsQuery, Query()]) -> ItemsPageOut:
-    """Read a page of items by sku and variant; send `nextCursor` as `cursor` for the next."""
-    context = resources_of(request)
-    items, after = await run_with_timeout(
-        context.settings.request_timeout_ms / 1000,
+async def get_items(
+    *, engine: EngineDep, in_time: TimeLimitDep, _caller: Authority, query: Annotated[ItemsQuery, Query()]
+) -> ItemsPageOut:
+    """Read a page of items by sku and variant; send `nextCursor` as `cursor` for the next page."""
+    after = cursor.decode(query.cursor)
+    page = await in_time(
         list_items(
-            context.engine,
+            engine,
             query.shop_id,
             sku=query.sku,
             low_stock=query.low_stock,
             retired=query.retired,
             limit=query.limit,
-            after=cursor.decode(query.cursor),
-        ),
+            after=None if after is None else ItemName(*after),
+        )
     )
     return ItemsPageOut(
-        items=[ItemOut.of(item) for item in items], nextCursor=cursor.encode(*after) if after is not None else None
+        items=[ItemOut.of(item) for item in page.items],
+        nextCursor=None if page.next_after is None else cursor.encode(*page.next_after),
     )
 
 
-@router.get("/timeline", summary="Where an item's stock went", responses=errors(Problem.item_not_found) | READ_ERRORS)
-async def get_timeline(request: Request, _caller: Authority, query: Annotated[TimelineQuery, Query()]) -> TimelineOut:
+@router.get("/timeline", summary="Read an item's timeline", responses=errors(Problem.item_not_found) | READ_ERRORS)
+async def get_timeline(
+    *, engine: EngineDep, in_time: TimeLimitDep, _caller: Authority, query: Annotated[TimelineQuery, Query()]
+) -> TimelineOut:
     """Read the item as it is now and a page of its movements and holds, newest first.
 
     Over all pages the entries' `delta` add up to the item's `onHand`, and their `held` to its `held`.
     """
-    context = resources_of(request)
     ids = cursor.decode_ids(query.cursor)
-    after = None if ids is None else Place(*ids)
-    found = await run_with_timeout(
-        context.settings.request_timeout_ms / 1000,
-        read_timeline(context.engine, query.shop_id, query.sku, query.variant_key, limit=query.limit, after=after),
+    after = None if ids is None else TimelinePosition(*ids)
+    timeline = await in_time(
+        read_timeline(engine, query.shop_id, query.sku, query.variant_key, limit=query.limit, after=after)
     )
-    if found is None:
-        raise ApiError(Problem.item_not_found, items=[{"sku": query.sku, "variantKey": query.variant_key}])
-    return TimelineOut.of(found)
+    if timeline is None:
+        raise UnknownItemsError([ItemName(query.sku, query.variant_key)])
+    return TimelineOut.of(timeline)

@@ -1,4 +1,7 @@
-"""Stock files: import and export. They rest on disk while callers send or take them: no slow one holds a connection."""
+"""Stock files: import and export.
+
+A file is kept on disk while its caller sends or receives it, so that a slow caller occupies no database connection.
+"""
 
 import asyncio
 import tempfile
@@ -11,23 +14,27 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from api.auth import Admin, Authority, KnownCallersRoute
-from api.dependencies import resources_of
+from api.dependencies import EngineDep
 from api.errors import ApiError, invalid
 from api.openapi import FORBIDDEN, errors, stock_file, stock_report
 from api.problems import Problem
 from api.stock_requests import ExportQuery, ImportQuery
-from api.stock_responses import BelowHeldOut, FileProblemOut
 from core.timeouts import run_with_timeout
-from inventory.stock_file import InvalidFileError, transcribe
-from inventory.stock_import import ImportBelowHeldError, export_stock, import_stock
+from inventory.stock_file import convert_stock_file
+from inventory.stock_import import export_stock, import_stock
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
 _SECONDS = 60.0
-"""How long the database may work on a file; 100,000 rows take it some seconds. The sending is not counted."""
+"""The time-out of the database's work on a file; 100,000 rows take some seconds. Sending the file is not included."""
 _IN_MEMORY = 1024 * 1024
 _BLOCK = 64 * 1024
-_AWAY = (Problem.unauthorized, Problem.inventory_busy, Problem.inventory_unavailable, Problem.inventory_timeout)
+_COMMON_ERRORS = (
+    Problem.unauthorized,
+    Problem.inventory_busy,
+    Problem.inventory_unavailable,
+    Problem.inventory_timeout,
+)
 
 
 @router.post(
@@ -37,16 +44,18 @@ _AWAY = (Problem.unauthorized, Problem.inventory_busy, Problem.inventory_unavail
     responses={
         200: stock_report(),
         **errors(Problem.count_below_held, Problem.body_too_large, Problem.invalid_request, Problem.invalid_import),
-        **errors(*_AWAY),
+        **errors(*_COMMON_ERRORS),
         **FORBIDDEN,
     },
     openapi_extra=stock_file(),
 )
-async def import_items(request: Request, caller: Admin, query: Annotated[ImportQuery, Query()]) -> StreamingResponse:
-    """Set the items that the file names to its counts, all rows or none, or with `dryRun` only tell what would change.
+async def import_items(
+    *, request: Request, engine: EngineDep, caller: Admin, query: Annotated[ImportQuery, Query()]
+) -> StreamingResponse:
+    """Set the items of the file to its counts, all rows or none. With `dryRun`, only report what would change.
 
-    The file is CSV in UTF-8 of up to 100,000 rows and 64 MiB. The answer has a line of JSON for each row: what was,
-    what is then, and the `result`: `created`, `changed` or `unchanged`. Items not in the file are left alone.
+    The file is CSV in UTF-8 of up to 100,000 rows and 64 MiB. The answer has a line of JSON for each row: the values
+    before and after, and the `result`: `created`, `changed` or `unchanged`. Items not in the file do not change.
     """
     _require_csv(request.headers.get("content-type"))
     with ExitStack() as files:
@@ -54,18 +63,11 @@ async def import_items(request: Request, caller: Admin, query: Annotated[ImportQ
         try:
             async for block in request.stream():
                 await asyncio.to_thread(sent.write, block)
-        except ClientDisconnect as error:  # the part that came is no file
-            raise ApiError(Problem.invalid_import, "The file broke off.", problems=[]) from error
+        except ClientDisconnect as error:  # the part that was received is not a complete file
+            raise ApiError(Problem.invalid_import, "The file is incomplete.", problems=[]) from error
         sent.seek(0)
-        engine = resources_of(request).engine
-        try:
-            await asyncio.to_thread(transcribe, sent, rows)
-            await _in_time(import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run))
-        except InvalidFileError as error:
-            raise _unreadable(error) from error
-        except ImportBelowHeldError as error:
-            lines = [BelowHeldOut.of_line(line).dump() for line in error.lines]
-            raise ApiError(Problem.count_below_held, items=lines) from error
+        await asyncio.to_thread(convert_stock_file, sent, rows)
+        await _in_time(import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run))
         return StreamingResponse(_blocks(report, files.pop_all()), media_type="application/x-ndjson")
 
 
@@ -75,19 +77,19 @@ async def import_items(request: Request, caller: Admin, query: Annotated[ImportQ
     response_class=StreamingResponse,
     responses={
         200: {"description": "A stock file, which can be imported.", "content": stock_file()["requestBody"]["content"]},
-        **errors(Problem.invalid_request, *_AWAY),
+        **errors(Problem.invalid_request, *_COMMON_ERRORS),
     },
 )
 async def export_items(
-    request: Request, _caller: Authority, query: Annotated[ExportQuery, Query()]
+    *, engine: EngineDep, _caller: Authority, query: Annotated[ExportQuery, Query()]
 ) -> StreamingResponse:
-    """Write all items of a shop as a stock file, by sku and variant. Imported at once it changes nothing.
+    """Write all items of a shop as a stock file, by sku and variant. Importing that file changes nothing.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe here, which an import takes away.
+    A text that a spreadsheet would read as a formula gets a leading apostrophe, which an import removes.
     """
     with ExitStack() as files:
         out = files.enter_context(_spool())
-        await _in_time(export_stock(resources_of(request).engine, query.shop_id, out))
+        await _in_time(export_stock(engine, query.shop_id, out))
         name = f'attachment; filename="stock-{query.shop_id}.csv"'
         blocks = _blocks(out, files.pop_all())
         return StreamingResponse(blocks, media_type="text/csv", headers={"Content-Disposition": name})
@@ -109,13 +111,6 @@ async def _in_time(work: Coroutine[Any, Any, None]) -> None:
         await run_with_timeout(_SECONDS, work)
     except TimeoutError:
         raise ApiError(Problem.inventory_timeout) from None
-
-
-def _unreadable(error: InvalidFileError) -> ApiError:
-    problems = [FileProblemOut.of(problem).dump() for problem in error.problems]
-    first = error.problems[0]
-    place = f"Line {first.line}" + (f", column {first.column}" if first.column else "")
-    return ApiError(Problem.invalid_import, f"{place}: {first.message}", problems=problems)
 
 
 async def _blocks(file: IO[bytes], files: ExitStack) -> AsyncIterator[bytes]:

@@ -8,17 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch, fetch_on
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, is_new, put_item, request, stock_of, until_waiting
-from inventory.adjustments import (
-    AboveLimitError,
-    Adjustment,
+from inventory.adjustments import Adjustment, adjust_items
+from inventory.errors import (
     BelowZero,
-    ItemName,
-    KeyUsedError,
+    KeyReusedError,
+    StockAboveLimitError,
     StockBelowZeroError,
     UnknownItemsError,
-    adjust_items,
 )
-from inventory.items import MAX_ON_HAND, Item
+from inventory.items import MAX_ON_HAND, Item, ItemName
 from inventory.reserve import reserve
 
 _LEDGER = """
@@ -68,7 +66,7 @@ async def test_more_than_a_billion_units_are_no_stock(engine: AsyncEngine) -> No
     await put_item(engine, "mug", MAX_ON_HAND)
     await put_item(engine, "much", 2**31 - 1)
     for sku, delta in (("mug", 1), ("mug", MAX_ON_HAND), ("much", MAX_ON_HAND)):
-        with pytest.raises(AboveLimitError):
+        with pytest.raises(StockAboveLimitError):
             await adjust(engine, (sku, delta))
     assert await stock_of(engine, "mug") == (MAX_ON_HAND, 0)
 
@@ -81,7 +79,7 @@ async def test_a_repeat_with_the_key_gets_the_first_answer_and_changes_nothing(e
     assert await adjust(engine, ("cap", 1), ("mug", -5), key="k1") == first
     assert await stock_of(engine, "mug") == (7, 0)
     for other in ((("mug", -5),), (("mug", -4), ("cap", 1)), (("gum", 1),)):
-        with pytest.raises(KeyUsedError):
+        with pytest.raises(KeyReusedError):
             await adjust(engine, *other, key="k1")
     await assert_stock_adds_up(engine)
 
@@ -127,7 +125,7 @@ async def test_of_two_bodies_at_once_with_one_key_one_is_made(crowd: AsyncEngine
         work = (adjust(crowd, (sku, -1), key=f"k{number}") for sku in skus)
         answers = await asyncio.gather(*work, return_exceptions=True)
         assert sum(isinstance(answer, list) for answer in answers) == 1
-        assert sum(isinstance(answer, KeyUsedError) for answer in answers) == 5
+        assert sum(isinstance(answer, KeyReusedError) for answer in answers) == 5
         assert sum([(await stock_of(crowd, sku))[0] for sku in skus]) == 5
     await assert_stock_adds_up(crowd)
 

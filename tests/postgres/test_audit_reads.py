@@ -76,7 +76,7 @@ async def test_of_movements_only_the_last_of_each_item_is_read(grown: AsyncEngin
         "shop": shop,
     }
 
-    read = await rows_read(grown, audit.statement_of_counts(one_shop=shop is not None), parameters)
+    read = await rows_read(grown, audit.statement_of_balances(one_shop=shop is not None), parameters)
 
     assert read["InventoryItem"] <= audit.BATCH + 1
     assert read["InventoryMovement"] <= audit.BATCH + 1
@@ -85,7 +85,7 @@ async def test_of_movements_only_the_last_of_each_item_is_read(grown: AsyncEngin
 async def test_an_item_of_ten_thousand_ended_holds_is_judged_by_its_active_ones(grown: AsyncEngine) -> None:
     suspects = {"shops": ["shop-1", "shop-2"], "skus": ["SKU-1", "SKU-2"], "variants": ["", ""]}
 
-    read = await rows_read(grown, audit.JUDGE, suspects)
+    read = await rows_read(grown, audit.FIND_DRIFT, suspects)
 
     assert read["InventoryHold"] <= 50
     assert read["InventoryHoldItem"] <= 50
@@ -96,7 +96,7 @@ async def test_pages_of_any_size_see_every_row_once(grown: AsyncEngine, monkeypa
     monkeypatch.setattr(audit, "BATCH", 7)
 
     holds = [hold.hold_id async for page in audit.active_holds(grown) for hold in page]
-    items = [count.key async for page in audit.counts(grown, "shop-2") for count in page]
+    items = [count.key async for page in audit.item_balances(grown, "shop-2") for count in page]
 
     assert sorted(holds) == sorted(f"h{n}" for n in range(1, 51))
     assert len(items) == len(set(items)) == 6667

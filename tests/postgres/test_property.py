@@ -16,13 +16,14 @@ from core.database import DatabaseBusyError, fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, is_new, put_item, request, too_late
 from domain.holds import Held, HoldStatus, Line
-from inventory.adjustments import Adjustment, KeyUsedError, StockBelowZeroError, UnknownItemsError, adjust_items
-from inventory.counts import CountBelowHeldError, ItemCount, count_items
+from inventory.adjustments import Adjustment, adjust_items
+from inventory.counts import ItemCount, count_items
+from inventory.errors import CountBelowHeldError, StockError
 from inventory.holds import move_deadline
 from inventory.reserve import reserve
-from inventory.returns import AboveCommittedError, NotCommittedError, restock
-from inventory.stock_file import COLUMNS, transcribe
-from inventory.stock_import import ImportBelowHeldError, import_stock
+from inventory.returns import restock
+from inventory.stock_file import COLUMNS, convert_stock_file
+from inventory.stock_import import import_stock
 
 SKUS = ("mug", "cap", "pen", "new")
 """The last one is there only once somebody has counted it."""
@@ -137,8 +138,8 @@ class Shop:
             case Count(on_hand, by_file=True):
                 rows, report = io.BytesIO(), io.BytesIO()
                 lines = [",".join(COLUMNS), *(f"{self.shop_id},{sku},,,{n}," for sku, n in on_hand)]
-                transcribe(io.BytesIO("\n".join(lines).encode()), rows)
-                with suppress(ImportBelowHeldError, DatabaseBusyError):
+                convert_stock_file(io.BytesIO("\n".join(lines).encode()), rows)
+                with suppress(CountBelowHeldError, DatabaseBusyError):
                     await import_stock(self.engine, rows, report, actor="staff")
             case Count(on_hand):
                 asked_counts = [ItemCount(sku, "", n, retired=step.retired) for sku, n in on_hand]
@@ -146,12 +147,12 @@ class Shop:
                     await count_items(self.engine, self.shop_id, asked_counts, actor="staff")
             case Adjust(changes, key):
                 adjustments = [Adjustment(sku, "", n, "found or lost") for sku, n in changes]
-                with suppress(StockBelowZeroError, UnknownItemsError, KeyUsedError):
+                with suppress(StockError):
                     await adjust_items(self.engine, self.shop_id, adjustments, actor="staff", key=key)
                     self.corrected[key].add(changes)
             case Restock(hold_id, units, key):
                 lines_back = None if units is None else [Line("mug", "", units)]
-                with suppress(AboveCommittedError, NotCommittedError, KeyUsedError):
+                with suppress(StockError):
                     await restock(self.engine, self.shop_id, hold_id, lines_back, actor="staff", reason="back", key=key)
 
     async def check(self) -> None:

@@ -49,20 +49,20 @@ async def test_an_item_is_revived_by_a_count_that_says_so_and_by_no_other(engine
     await count_items(engine, SHOP, [ItemCount("mug", "", 7)], actor="ann")
     await adjust_items(engine, SHOP, [Adjustment("mug", "", 1, "found")], actor="ann")
     assert isinstance(await reserve(engine, request("new", ("mug", 1))), Shortage)
-    [before] = (await list_items(engine, SHOP, retired=True))[0]
+    [before] = (await list_items(engine, SHOP, retired=True)).items
     await retire(engine, 8)
-    assert (await list_items(engine, SHOP, retired=True))[0][0].retired_at == before.retired_at
+    assert (await list_items(engine, SHOP, retired=True)).items[0].retired_at == before.retired_at
     await retire(engine, 8, retired=False)
     assert is_new(await reserve(engine, request("new", ("mug", 1))))
-    assert (await list_items(engine, SHOP, retired=True))[0] == []
+    assert (await list_items(engine, SHOP, retired=True)).items == ()
     await assert_stock_adds_up(engine)
 
 
 async def test_a_retired_item_is_not_low_on_stock(engine: AsyncEngine) -> None:
     counts = [ItemCount("mug", "", 1, low_stock_threshold=5, retired=True), ItemCount("cap", "", 1, "c", None, 5)]
     await count_items(engine, SHOP, counts, actor="ann")
-    assert [item.sku for item in (await list_items(engine, SHOP, low_stock=True))[0]] == ["cap"]
-    assert [item.sku for item in (await list_items(engine, SHOP, retired=False))[0]] == ["cap"]
+    assert [item.sku for item in (await list_items(engine, SHOP, low_stock=True)).items] == ["cap"]
+    assert [item.sku for item in (await list_items(engine, SHOP, retired=False)).items] == ["cap"]
 
 
 async def test_a_hold_that_waits_for_an_item_which_is_being_retired_does_not_get_it(crowd: AsyncEngine) -> None:

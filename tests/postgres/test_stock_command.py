@@ -119,12 +119,11 @@ def test_a_long_report_shows_the_first_changes_and_counts_all(stock: Shop) -> No
 def test_what_holds_have_is_not_taken_away_and_its_holds_are_named(stock: Shop) -> None:
     stock("set", "MUG", "5")
     stock.hold(4)
-    assert stock.refused("set", "MUG", "3") == "MUG: counted 3, and 4 are held by h1"
-    assert stock.refused("adjust", "MUG", "-2", "--reason", "x") == (
-        "MUG: 1 can be sold, so 2 cannot be taken away; 4 are held by h1"
-    )
-    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,MUG,,,3,\n".encode())
-    assert told == "line 2: demo MUG: counted 3, and 4 are held by h1"
+    file = f"{HEADER}\ndemo,MUG,,,3,\n".encode()
+    assert "h1" in stock.refused("set", "MUG", "3")
+    assert "h1" in stock.refused("adjust", "MUG", "-2", "--reason", "x")
+    assert "h1" in stock.refused("import", "-", stdin=file)
+    assert [item["onHand"] for item in stock.json("show")["items"]] == [5]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +156,7 @@ def test_a_file_at_fault_is_told_line_by_line(stock: Shop) -> None:
         "line 3, column lowStockThreshold",
     ]
     told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,1,\ndemo,A,,,1,\n".encode())
-    assert told == "line 3, column sku: names the item of line 2 again"
+    assert told.startswith("line 3, column sku:")
 
 
 @pytest.mark.parametrize(

