@@ -7,7 +7,7 @@ from holds.audit_model import OrphanedWorkflow, Repair
 from inventory.audit import Drift
 from workflows.findings import Finding
 
-ITEM = ("demo", "TEE", "size:M")
+ITEM = ItemKey("demo", "TEE", "size:M")
 HELD_DIFFERS = Drift(ITEM, quantity=5, held=5, active=3, last_on_hand=10)
 NO_MOVEMENT = Drift(ITEM, quantity=5, held=3, active=3, last_on_hand=None)
 NO_ITEM = Drift(ITEM, quantity=None, held=None, active=3, last_on_hand=None)
