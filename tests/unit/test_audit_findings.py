@@ -4,7 +4,7 @@ import pytest
 
 from holds.audit_findings import finding_of_orphaned, findings_of_drift
 from holds.audit_model import OrphanedWorkflow, Repair
-from inventory.audit import Drift
+from inventory.audit import Drift, ItemKey
 from workflows.findings import Finding
 
 ITEM = ItemKey("demo", "TEE", "size:M")
