@@ -1,4 +1,4 @@
-"""What people are told of low stock: a mail in plain words."""
+"""The low-stock activities: send the mail, check the item."""
 
 from dataclasses import replace
 from email.message import EmailMessage
@@ -22,7 +22,7 @@ WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(variant)s AND q
 
 
 class AlertActivities(AlertsPort):
-    """AlertsPort by SMTP, and by the item's row."""
+    """Implements AlertsPort over SMTP and the item's row."""
 
     def __init__(self, engine: AsyncEngine, settings: Settings, telemetry: Telemetry) -> None:
         self._engine = engine
@@ -31,10 +31,10 @@ class AlertActivities(AlertsPort):
 
     @activity.defn(name="mail-low-stock")
     async def mail_low_stock(self, low: LowStock) -> None:
-        """Send the mail. Raises unless the mail server has taken it."""
+        """Send the mail. Raises ApplicationError unless the mail server accepted it."""
         settings = self._settings
         smtp_url = settings.smtp_url.get_secret_value()
-        if not (settings.alert_recipients and smtp_url):  # taken out of the settings: nobody waits for it any more
+        if not (settings.alert_recipients and smtp_url):  # removed from the settings since the alert
             return
         fields = {"shop_id": low.shop_id, "sku": low.sku, "variant_key": low.variant_key}
         try:
@@ -42,15 +42,15 @@ class AlertActivities(AlertsPort):
         except (aiosmtplib.SMTPException, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
             self._telemetry.warn("inventory_alert_error", **fields, problem=problem)
-            raise ApplicationError(f"the mail server did not take it: {problem}", type="undelivered") from error
+            raise ApplicationError(f"the mail server did not accept it: {problem}", type="undelivered") from error
         self._telemetry.count("inventory_alert_sent", **fields, quantity=low.fall.quantity)
 
     @activity.defn(name="still-low")
     async def still_low(self, low: LowStock) -> LowStock | None:
-        """Return the item's figures of now if it is low, else None."""
-        place = {"shop": low.shop_id, "sku": low.sku, "variant": low.variant_key}
+        """Return the item's current figures if it is still low, else None."""
+        key = {"shop": low.shop_id, "sku": low.sku, "variant": low.variant_key}
         try:
-            rows = await fetch(self._engine, _ITEM, place)
+            rows = await fetch(self._engine, _ITEM, key)
         except (DatabaseBusyError, DatabaseUnavailableError) as error:
             raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
         if not rows:
@@ -61,7 +61,7 @@ class AlertActivities(AlertsPort):
 
 
 def low_stock_mail(low: LowStock, settings: Settings) -> EmailMessage:
-    """Return the mail. Its Message-ID is the fall's, so that one sent twice, after a crash, is known for one."""
+    """Return the mail. Its Message-ID is derived from the fall, so that a duplicate is recognisable as one."""
     fall = low.fall
     name = f"{low.sku} {low.variant_key}".strip()
     message = EmailMessage()
@@ -72,13 +72,13 @@ def low_stock_mail(low: LowStock, settings: Settings) -> EmailMessage:
     message["Message-ID"] = f"<low-stock.{fall.event_id}@holdfast>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(
-        f"{name} in shop {low.shop_id} fell to {fall.quantity} that can be sold (threshold {fall.threshold}).\n"
+        f"The available stock of {name} in {low.shop_id} fell to {fall.quantity} (threshold {fall.threshold}).\n"
         f"\n"
-        f"Can be sold:    {fall.quantity}\n"
+        f"Available:      {fall.quantity}\n"
         f"In open holds:  {fall.held}\n"
         f"On hand:        {fall.quantity + fall.held}\n"
         f"At:             {fall.at:%Y-%m-%d %H:%M:%S} UTC\n"
         f"\n"
-        f"No other mail about this item is sent for 24 hours, and then only if it has recovered and fallen again.\n"
+        f"No other mail about this item is sent for 24 hours, and after that only if it recovers and falls again.\n"
     )
     return message

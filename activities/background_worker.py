@@ -12,7 +12,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
 from activities.audit_schedule import schedule_audit
-from activities.events import EventActivities, make_http
+from activities.events import EventActivities, make_http_client
 from activities.outbox_relay import OutboxRelay
 from core.database import create_engine
 from core.metrics import Telemetry
@@ -25,10 +25,10 @@ from workflows.low_stock import LowStockAlertWorkflow
 
 _CONNECTIONS = 3
 _ACTIVITY_SLOTS = 32
-"""A receiver that does not answer keeps a slot for seconds: it takes none from the holds, which have their own."""
+"""A receiver that does not answer occupies a slot for seconds. The holds' worker has slots of its own."""
 _WORKFLOW_TASK_SLOTS = 20
 _CACHED_WORKFLOWS = 500
-_AGAIN_SECONDS = 15.0
+_RETRY_SECONDS = 15.0
 
 
 def background_task_queue(task_queue: str) -> str:
@@ -49,7 +49,7 @@ async def background_worker(
     """Run the background worker while the block runs. `task_queue` is the queue of the holds."""
     engine = create_engine(settings, pool_size=_CONNECTIONS)
     queue = background_task_queue(task_queue)
-    http = make_http()
+    http = make_http_client()
     audit = AuditActivities(engine, client, settings, telemetry, task_queue=task_queue)
     events = EventActivities(http, settings, telemetry)
     alerts = AlertActivities(engine, settings, telemetry)
@@ -77,7 +77,7 @@ async def background_worker(
     if scheduled:
         tasks.append(asyncio.create_task(_schedule(client, queue)))
     if settings.alert_recipients and not settings.smtp_url.get_secret_value():
-        structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set and SMTP_URL is not: no mail is sent")
+        structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set but SMTP_URL is not; no mail is sent")
     try:
         async with worker:
             yield
@@ -91,11 +91,11 @@ async def background_worker(
 
 
 async def _schedule(client: Client, queue: str) -> None:
-    """Make the schedule, however long Temporal is away; holds do not wait for it."""
+    """Create the audit's schedule, retrying while Temporal cannot be reached."""
     log = structlog.get_logger("worker")
     while True:
         try:
             return await schedule_audit(client, queue)
         except RPCError as error:
-            log.warning("the audit could not be scheduled yet, trying again", problem=error.message)
-        await asyncio.sleep(_AGAIN_SECONDS)
+            log.warning("cannot create the audit's schedule; retrying", problem=error.message)
+        await asyncio.sleep(_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Delivery of events: one signed POST an attempt, answered 2xx by a receiver that has it."""
+"""The activity that delivers an event: one signed POST per attempt, acknowledged by the receiver with 2xx."""
 
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -7,24 +7,24 @@ import httpx
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.signing import signed
+from activities.signing import sign
 from core.metrics import Telemetry
 from core.settings import Settings
 from workflows.deliveries import Delivery, EventsPort, Receiver
 
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-"""Of connecting, and of each read: with both, an attempt still ends within its activity's time."""
+"""Together shorter than ATTEMPT_TIMEOUT of the activity."""
 _LONGEST_WAIT = timedelta(minutes=10)
 
 
-def make_http() -> httpx.AsyncClient:
-    """Make the client that delivers. It follows no redirect: a receiver is where the setting says."""
+def make_http_client() -> httpx.AsyncClient:
+    """Return the HTTP client. It follows no redirect: only the configured URL receives events."""
     agent = {"User-Agent": f"holdfast/{version('holdfast')}"}
     return httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, headers=agent)
 
 
 class EventActivities(EventsPort):
-    """EventsPort over HTTP."""
+    """Implements EventsPort over HTTP."""
 
     def __init__(self, http: httpx.AsyncClient, settings: Settings, telemetry: Telemetry) -> None:
         self._http = http
@@ -34,13 +34,13 @@ class EventActivities(EventsPort):
 
     @activity.defn(name="post-event")
     async def post_event(self, delivery: Delivery) -> None:
-        """Post the event. Raises unless its receiver has answered that it has it."""
+        """Post the event. Raises ApplicationError unless the receiver acknowledged it with 2xx."""
         url = self._urls[delivery.receiver]
-        if not url:  # it was taken out of the settings: nobody waits for it any more
+        if not url:  # removed from the settings since the event
             return
-        post = signed(delivery.event, self._secrets[delivery.receiver], datetime.now(UTC))
+        post = sign(delivery.event, self._secrets[delivery.receiver], datetime.now(UTC))
         try:
-            # The answer's body is not read: a receiver that sends without end costs nothing.
+            # The answer's body is not read, so that its size does not matter.
             async with self._http.stream("POST", url, content=post.body, headers=post.headers) as answer:
                 status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
         except httpx.HTTPError as error:
@@ -58,14 +58,14 @@ class EventActivities(EventsPort):
 
     @activity.defn(name="give-up-event")
     async def give_up_event(self, delivery: Delivery) -> None:
-        """Log an error and count it; a person has to tell the receiver."""
+        """Log and count the lost event; a person has to inform the receiver."""
         self._telemetry.fail(
             "inventory_event_lost",
             type=delivery.event.type,
             event_id=delivery.event.id,
             receiver=delivery.receiver,
             data=delivery.event.data,
-            problem="the receiver did not take this event for three days; it is not tried again",
+            problem="the receiver did not acknowledge this event within three days; it is given up",
         )
 
     def _failed(self, delivery: Delivery, problem: str, wait: timedelta | None = None) -> ApplicationError:

@@ -1,4 +1,4 @@
-"""One mail over SMTP, as SMTP_URL says."""
+"""Sends a mail over SMTP."""
 
 from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
@@ -10,14 +10,14 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 async def send(message: EmailMessage, smtp_url: str) -> None:
-    """Hand the mail to the server. Raises aiosmtplib.SMTPException or OSError unless it was taken for every recipient.
+    """Send the mail. Raises aiosmtplib.SMTPException or OSError unless it was accepted for every recipient.
 
-    `smtps://` is TLS from the first byte. With `smtp://` TLS is used where the server offers it, and is a condition
-    where a password would go over a network.
+    `smtps://` uses TLS from the start. `smtp://` uses STARTTLS if the server offers it, and requires it if a password
+    would be sent over a network.
     """
     url = urlsplit(smtp_url)
     secure = url.scheme == "smtps"
-    must = bool(url.password) and url.hostname not in _LOOPBACK
+    tls_required = bool(url.password) and url.hostname not in _LOOPBACK
     refused, _ = await aiosmtplib.send(
         message,
         hostname=url.hostname,
@@ -25,7 +25,7 @@ async def send(message: EmailMessage, smtp_url: str) -> None:
         username=unquote(url.username) if url.username else None,
         password=unquote(url.password) if url.password else None,
         use_tls=secure,
-        start_tls=False if secure else (True if must else None),
+        start_tls=False if secure else (True if tls_required else None),
         timeout=_TIMEOUT_SECONDS,
     )
     if refused:

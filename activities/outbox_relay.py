@@ -1,4 +1,4 @@
-"""The relay: hands what the outbox has to the workflows that deliver it, in order, and forgets it then."""
+"""Passes the entries of the outbox, in order, to the workflows that deliver them, and deletes them then."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
 
 POLL_SECONDS = 1.0
-"""How often an empty outbox is looked at: one statement on an empty table."""
-_AGAIN_SECONDS = 5.0
-"""After Postgres or Temporal was away."""
-_TURN_SECONDS = 20.0
-"""What Temporal has not taken by then comes again in the next turn, which may be another process's."""
-_AT_ONCE = 8
+"""The interval of polling an empty outbox, which costs one statement."""
+_RETRY_SECONDS = 5.0
+"""The pause after Postgres or Temporal failed."""
+_BATCH_SECONDS = 20.0
+"""Entries that Temporal has not accepted by then are in the next batch, possibly of another process."""
+_CONCURRENT_CALLS = 8
 
 Group = tuple[str, str | None, str | None, str | None]
 
 
 class OutboxRelay:
-    """Runs in every worker; one at a time has its turn."""
+    """Runs in every worker; one at a time takes a batch."""
 
     def __init__(
         self, engine: AsyncEngine, temporal: Client, settings: Settings, telemetry: Telemetry, *, task_queue: str
@@ -51,64 +51,64 @@ class OutboxRelay:
             self._channels.append("events")
 
     async def run(self) -> None:
-        """Hand over until cancelled, whatever is away."""
+        """Pass on entries until cancelled; failures are logged and retried."""
         log = structlog.get_logger("relay")
         while True:
             pause = POLL_SECONDS
             try:
-                if await self.hand_over() == BATCH:
+                if await self.relay_batch() == BATCH:
                     pause = 0
             except (DatabaseBusyError, DatabaseUnavailableError, RPCError, RuntimeError, TimeoutError) as error:
                 problem = str(error) or type(error).__name__
-                log.warning("events and alerts wait: they could not be handed over", problem=problem.splitlines()[0])
-                pause = _AGAIN_SECONDS
+                log.warning("cannot pass on events and alerts; retrying", problem=problem.splitlines()[0])
+                pause = _RETRY_SECONDS
             except Exception:
-                log.exception("events and alerts wait: the relay failed")
-                pause = _AGAIN_SECONDS
+                log.exception("the outbox relay failed; retrying")
+                pause = _RETRY_SECONDS
             await asyncio.sleep(pause)
 
-    async def hand_over(self) -> int:
-        """Hand over what there is and return how much it was. What fails stays, and so do those behind it."""
+    async def relay_batch(self) -> int:
+        """Pass on a batch and return its size. An entry that fails stays, with the later ones of its hold or item."""
         async with claim_batch(self._engine, with_holds=self._events_on) as batch:
             groups: dict[Group, list[OutboxEntry]] = {}
             for entry in batch.entries:
                 groups.setdefault((entry.shop_id, entry.hold_id, entry.sku, entry.variant_key), []).append(entry)
-            limit = asyncio.Semaphore(_AT_ONCE)
+            limit = asyncio.Semaphore(_CONCURRENT_CALLS)
             results: list[BaseException | None] = []
 
-            async def each(entries: Sequence[OutboxEntry]) -> None:
+            async def relay_group(entries: Sequence[OutboxEntry]) -> None:
                 async with limit:
                     for entry in entries:
-                        await self._hand_over(entry)
+                        await self._relay(entry)
                         batch.done.append(entry.id)
 
             try:
-                async with asyncio.timeout(_TURN_SECONDS):
-                    results = await asyncio.gather(*map(each, groups.values()), return_exceptions=True)
+                async with asyncio.timeout(_BATCH_SECONDS):
+                    results = await asyncio.gather(*map(relay_group, groups.values()), return_exceptions=True)
             except TimeoutError as error:
                 results = [error]
             count = len(batch.entries)
-        # After what did succeed is gone from the outbox.
+        # Only now, after the successful entries were deleted.
         for result in results:
             if result is not None:
                 raise result
         return count
 
-    async def _hand_over(self, entry: OutboxEntry) -> None:
+    async def _relay(self, entry: OutboxEntry) -> None:
         try:
             if entry.hold_id is not None:
-                await self._hold(entry, entry.hold_id)
+                await self._signal_hold_events(entry, entry.hold_id)
             else:
-                await self._item(entry)
+                await self._signal_low_stock(entry)
         except RPCError as error:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
-            # Temporal will not take it tomorrow either: those behind it must not wait for it.
+            # Temporal will always refuse it, so it must not block later entries.
             self._telemetry.fail(
                 "inventory_event_lost", type=entry.type, event_id=entry.event_id, data=entry.data, problem=error.message
             )
 
-    async def _hold(self, entry: OutboxEntry, hold_id: str) -> None:
+    async def _signal_hold_events(self, entry: OutboxEntry, hold_id: str) -> None:
         event = Event(entry.event_id, entry.type, entry.at, _data_of(entry))
         await self._temporal.start_workflow(
             HoldEventsWorkflow.run,
@@ -120,7 +120,7 @@ class OutboxRelay:
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 
-    async def _item(self, entry: OutboxEntry) -> None:
+    async def _signal_low_stock(self, entry: OutboxEntry) -> None:
         sku, variant_key = entry.sku or "", entry.variant_key or ""
         self._telemetry.count(
             "inventory_low_stock", shop_id=entry.shop_id, sku=sku, variant_key=variant_key, **entry.data
@@ -141,7 +141,7 @@ class OutboxRelay:
 
 
 def _data_of(entry: OutboxEntry) -> dict[str, object]:
-    """Return what the receiver is told of the hold: its row as it was then, by the names of the API."""
+    """Return the event's data: the hold's row at that time, by the names of the API."""
     row = entry.data
     ended = {name: row[name] for name in ("committedAt", "releasedAt", "expiredAt") if row.get(name)}
     times = {name: _time(row[name]) for name in ("createdAt", "expiresAt", *ended)}

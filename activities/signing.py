@@ -1,4 +1,4 @@
-"""Outgoing POSTs signed as Standard Webhooks (https://www.standardwebhooks.com) say."""
+"""Signs outgoing POSTs by Standard Webhooks (https://www.standardwebhooks.com)."""
 
 import json
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from workflows.deliveries import Event
 
 @dataclass(frozen=True, slots=True)
 class SignedPost:
-    """A body and the headers that prove where it comes from."""
+    """A body, and the headers with its signatures."""
 
     body: bytes
     headers: dict[str, str]
 
 
-def signed(event: Event, secrets: Sequence[SecretStr], now: datetime) -> SignedPost:
-    """Return the event as it goes over the wire, with one signature for each secret: the receiver needs one of them.
+def sign(event: Event, secrets: Sequence[SecretStr], now: datetime) -> SignedPost:
+    """Return the event as it is sent, with a signature by each secret; the receiver needs to verify one of them.
 
-    The body and the id are the same at every attempt, the time and the signatures are the attempt's.
+    Body and id are the same at every attempt; time and signatures are not.
     """
     occurred = event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     body = json.dumps(

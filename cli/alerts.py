@@ -18,9 +18,9 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from activities.events import make_http
+from activities.events import make_http_client
 from activities.mail import send
-from activities.signing import signed
+from activities.signing import sign
 from cli.doctor.results import (
     Check,
     CheckResult,
@@ -119,11 +119,12 @@ async def _test_webhook(area: str, variable: str, url: str, secrets: Sequence[Se
     if not url:
         return [not_applicable(area, "webhook", f"{variable}_WEBHOOK_URL is not set")]
     now = datetime.now(UTC)
-    post = signed(
-        Event(id=f"test_{uuid4().hex}", type="test", occurred_at=now, data={"message": _MESSAGE}), secrets, now
-    )
+    post = sign(Event(id=f"test_{uuid4().hex}", type="test", occurred_at=now, data={"message": _MESSAGE}), secrets, now)
     try:
-        async with make_http() as http, http.stream("POST", url, content=post.body, headers=post.headers) as answer:
+        async with (
+            make_http_client() as http,
+            http.stream("POST", url, content=post.body, headers=post.headers) as answer,
+        ):
             status = answer.status_code
     except httpx.HTTPError as error:
         found = f"{masked(url)}: {first_line(error)}"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar, cast, get_args
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -168,6 +168,10 @@ class WorkflowAuditor:
 
 def _settled_as(last: WorkflowExecutionDescription | None) -> SettledStatus | None:
     """Return the status in which the completed run ended the hold, else None."""
-    status = last.typed_search_attributes.get(HOLD_STATUS) if last else None
-    completed = last is not None and last.status is WorkflowExecutionStatus.COMPLETED
-    return cast("SettledStatus", status) if completed and status in get_args(SettledStatus) else None
+    if last is None or last.status is not WorkflowExecutionStatus.COMPLETED:
+        return None
+    match last.typed_search_attributes.get(HOLD_STATUS):
+        case "committed" | "released" | "expired" as status:
+            return status
+        case _:
+            return None

@@ -8,11 +8,10 @@ from temporalio.client import Client
 
 from domain.holds import HoldKey, HoldStatus
 from holds.audit_model import LostSale, Repair
-from holds.start_options import start_options
+from holds.workflow_client import WorkflowClient
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
 from inventory.audit import in_batches
-from workflows.hold import HoldWorkflow
 from workflows.messages import HoldInput, hold_workflow_id
 
 
@@ -23,6 +22,7 @@ class LostSales:
         self._engine = engine
         self._temporal = temporal
         self._task_queue = task_queue
+        self._workflows = WorkflowClient(temporal, task_queue)
 
     async def find(self, since: datetime, shop_id: str | None = None) -> list[LostSale]:
         """Return the holds committed since then that have no row, in the order of their commits.
@@ -53,9 +53,7 @@ class LostSales:
             payloads = first.workflow_execution_started_event_attributes.input.payloads
             [recorded] = await self._temporal.data_converter.decode(payloads, [HoldInput])
             hold: HoldInput = replace(recorded, checkout=None, expires_at=None, ended_before="committed")
-            await self._temporal.start_workflow(
-                HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold)
-            )
+            await self._workflows.start(hold)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next sale is tried
             return Repair(str(error) or type(error).__name__)
         return Repair()

@@ -1,4 +1,4 @@
-"""What is told to the world: events, falls of stock, and the ports to those who deliver them."""
+"""The messages of event delivery and low-stock alerts, and the ports to the activities that deliver them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from temporalio.common import RetryPolicy
 Receiver = Literal["hold-events", "stock-alerts"]
 """HOLD_EVENTS_WEBHOOK_URL and STOCK_ALERT_WEBHOOK_URL."""
 
-KEEP_TRYING = timedelta(days=3)
-"""How long an event is tried to be delivered, from when it happened."""
-ATTEMPT = timedelta(seconds=20)
-"""Longer than the deliverer's own time-outs: what it could not deliver, it says."""
-PATIENTLY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=10))
+MAX_EVENT_AGE = timedelta(days=3)
+"""An event is given up this long after it occurred."""
+ATTEMPT_TIMEOUT = timedelta(seconds=20)
+"""Longer than the HTTP and SMTP time-outs, so that an attempt fails with its own error."""
+UNLIMITED_RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=10))
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, as its receiver is told of it."""
+    """An event as it is sent to its receiver."""
 
     id: str
     type: str
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event and who is to receive it."""
+    """An event and its receiver."""
 
     receiver: Receiver
     event: Event
@@ -38,7 +38,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class HoldEvents:
-    """The hold whose events are delivered."""
+    """The input of HoldEventsWorkflow."""
 
     shop_id: str
     hold_id: str
@@ -57,27 +57,27 @@ class Fall:
     threshold: int
     at: datetime
     channels: list[Channel] = field(default_factory=list)
-    """By what people are told of it."""
+    """The channels to alert."""
 
 
 @dataclass(frozen=True)
 class LowItem:
-    """The item that somebody is told of."""
+    """The input of LowStockAlertWorkflow. The fields with defaults are the state that a continued run starts with."""
 
     shop_id: str
     sku: str
     variant_key: str
     quiet_until: dict[Channel, datetime] = field(default_factory=dict)
-    """Of a run that goes on with an earlier one: until when nothing is told."""
+    """The end of the quiet period, by channel."""
     falls: dict[Channel, Fall] = field(default_factory=dict)
-    """Likewise: what is to be told then, if the item is low."""
+    """The last fall during the quiet period, by channel."""
     heard: list[str] = field(default_factory=list)
-    """Likewise: the falls that were heard of last."""
+    """The ids of the last falls that were received."""
 
 
 @dataclass(frozen=True)
 class LowStock:
-    """An item to look at, or what to tell of it."""
+    """An item that is low."""
 
     shop_id: str
     sku: str
@@ -86,33 +86,33 @@ class LowStock:
 
 
 def hold_events_workflow_id(shop_id: str, hold_id: str) -> str:
-    """Return the id of the workflow that delivers the events of a hold, one after the other."""
+    """Return the id of a hold's HoldEventsWorkflow."""
     return f"hold-events:{shop_id}:{hold_id}"
 
 
 class EventsPort(ABC):
-    """Delivery of signed events over HTTP."""
+    """Delivers signed events over HTTP."""
 
     @activity.defn(name="post-event")
     @abstractmethod
     async def post_event(self, delivery: Delivery) -> None:
-        """Post the event. Raises unless its receiver has answered that it has it."""
+        """Post the event. Raises ApplicationError unless the receiver acknowledged it with 2xx."""
 
     @activity.defn(name="give-up-event")
     @abstractmethod
     async def give_up_event(self, delivery: Delivery) -> None:
-        """Tell operations of an event that could not be delivered in time."""
+        """Report an event that could not be delivered in time."""
 
 
 class AlertsPort(ABC):
-    """What is told to people about low stock."""
+    """Alerts people of low stock."""
 
     @activity.defn(name="mail-low-stock")
     @abstractmethod
     async def mail_low_stock(self, low: LowStock) -> None:
-        """Send the mail. Raises unless the mail server has taken it."""
+        """Send the mail. Raises ApplicationError unless the mail server accepted it."""
 
     @activity.defn(name="still-low")
     @abstractmethod
     async def still_low(self, low: LowStock) -> LowStock | None:
-        """Return the item's figures of now if it is low, else None."""
+        """Return the item's current figures if it is still low, else None."""

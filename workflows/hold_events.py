@@ -1,58 +1,66 @@
-"""HoldEventsWorkflow: tells the shop what happened to one hold, event after event, for three days if need be."""
+"""HoldEventsWorkflow: delivers the events of one hold in their order, retrying each for up to three days."""
 
 from collections import deque
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from workflows.deliveries import ATTEMPT, KEEP_TRYING, PATIENTLY, Delivery, Event, EventsPort, HoldEvents
+from workflows.deliveries import (
+    ATTEMPT_TIMEOUT,
+    MAX_EVENT_AGE,
+    UNLIMITED_RETRIES,
+    Delivery,
+    Event,
+    EventsPort,
+    HoldEvents,
+)
 
 
 @workflow.defn(name="HoldEventsWorkflow")
 class HoldEventsWorkflow:
-    """Ends when all that it has been told of is delivered; the next event starts a new run."""
+    """Ends when all received events are delivered; the next event starts a new run."""
 
     @workflow.init
     def __init__(self, hold: HoldEvents) -> None:
-        """Begin with nothing; the first event comes with the start."""
+        """Start without an event: the first comes as a signal with the start."""
         del hold
-        self._waiting: deque[Event] = deque()
-        self._heard: set[str] = set()
+        self._pending: deque[Event] = deque()
+        self._received: set[str] = set()
 
     @workflow.run
     async def run(self, hold: HoldEvents) -> int:
-        """Deliver every event in its turn, and answer how many there were."""
+        """Deliver the events one after the other, and return their number."""
         del hold
-        await workflow.wait_condition(lambda: bool(self._waiting))
-        while self._waiting:
-            await deliver(Delivery("hold-events", self._waiting.popleft()))
-        return len(self._heard)
+        await workflow.wait_condition(lambda: bool(self._pending))
+        while self._pending:
+            await deliver(Delivery("hold-events", self._pending.popleft()))
+        return len(self._received)
 
     @workflow.signal(description="Something happened to the hold")
     def happened(self, event: Event) -> None:
-        """Note an event; one that is handed over twice is one."""
-        if event.id not in self._heard:
-            self._heard.add(event.id)
-            self._waiting.append(event)
+        """Queue an event. One that was received before is ignored."""
+        if event.id not in self._received:
+            self._received.add(event.id)
+            self._pending.append(event)
 
 
 async def deliver(delivery: Delivery) -> None:
-    """Deliver the event, or tell operations that for three days it could not be."""
-    left = delivery.event.occurred_at + KEEP_TRYING - workflow.now()
+    """Deliver the event, or report after three days that it is given up."""
+    left = delivery.event.occurred_at + MAX_EVENT_AGE - workflow.now()
     try:
         await workflow.execute_activity_method(
             EventsPort.post_event,
             delivery,
             summary=f"{delivery.event.type} to {delivery.receiver}",
-            start_to_close_timeout=ATTEMPT,
-            schedule_to_close_timeout=max(left, ATTEMPT),
-            retry_policy=PATIENTLY,
+            start_to_close_timeout=ATTEMPT_TIMEOUT,
+            schedule_to_close_timeout=max(left, ATTEMPT_TIMEOUT),
+            retry_policy=UNLIMITED_RETRIES,
         )
     except ActivityError:
         await workflow.execute_activity_method(
             EventsPort.give_up_event,
             delivery,
             summary=f"give up {delivery.event.type}",
-            start_to_close_timeout=ATTEMPT,
-            retry_policy=PATIENTLY,
+            start_to_close_timeout=ATTEMPT_TIMEOUT,
+            retry_policy=UNLIMITED_RETRIES,
         )

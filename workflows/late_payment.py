@@ -1,4 +1,4 @@
-"""LatePaymentWorkflow: money that came for a hold which it did not buy takes the stock again, or goes back."""
+"""LatePaymentWorkflow: a payment for a hold that it did not buy reserves the stock again, or is refunded."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -26,11 +26,11 @@ from workflows.payment_messages import (
 
 Answer = TypeVar("Answer")
 
-_ASK_AGAIN = timedelta(minutes=1)
-_TRY_AGAIN = timedelta(hours=6)
-"""How long until a refund is tried anew that Stripe refused, for want of balance for one."""
+_CLAIM_INTERVAL = timedelta(minutes=1)
+_REFUND_INTERVAL = timedelta(hours=6)
+"""The pause after a refund that Stripe refused, for example because the account's balance is too low."""
 
-_REFUND_FAILED = "The refund failed and the money came back: give it back another way."
+_REFUND_FAILED = "The refund failed and the money is back in the account: refund it in another way."
 
 
 class _ClosedByPersonError(Exception):
@@ -39,26 +39,27 @@ class _ClosedByPersonError(Exception):
 
 @workflow.defn(name="LatePaymentWorkflow")
 class LatePaymentWorkflow:
-    """Sees one late payment to its end, however long it takes. A person can end it by hand with the signal `close`."""
+    """Handles one late payment until it is settled, however long that takes. The signal `close` ends it by hand."""
 
     @workflow.init
     def __init__(self, late: LatePayment) -> None:
         self._late = late
-        self._by_person: CloseCase | None = None
+        self._closed_by: CloseCase | None = None
         self._refund_failed = late.refund_failed
-        self._now = "Looking at the payment."
+        self._state = "Checking the payment."
+        self._waits_for_person = False
 
     @workflow.run
     async def run(self, late: LatePayment) -> LatePaymentEnded:
-        """Look at the payment and the hold, and bring both in order."""
+        """Check the payment and the hold, then sell the stock or refund the money."""
         del late  # __init__ has it
         try:
             ended = await self._resolve()
-            if self._refund_failed:  # Stripe's word on that may come while the case has not ended yet
+            if self._refund_failed:  # the signal may arrive during any step above
                 ended = await self._need_person(_REFUND_FAILED)
         except _ClosedByPersonError:
-            assert self._by_person is not None  # noqa: S101 - narrows the type
-            ended = LatePaymentEnded("closed_by_person", f"{self._by_person.actor}: {self._by_person.note}")
+            assert self._closed_by is not None  # noqa: S101 - narrows the type
+            ended = LatePaymentEnded("closed_by_person", f"{self._closed_by.actor}: {self._closed_by.note}")
             await self._report(ended.outcome, ended.detail)
         self._show(f"Ended: {ended.outcome}. {ended.detail}")
         return ended
@@ -67,11 +68,11 @@ class LatePaymentWorkflow:
         if self._refund_failed:
             return await self._need_person(_REFUND_FAILED)
         if self._late.payment.payment_intent_id is None:
-            return await self._claim(authorized=False)  # it cost nothing, so there is nothing to look at
+            return await self._claim(authorized=False)  # the total is 0, so there is no PaymentIntent
         try:
-            standing = await self._work(activity_calls.check_payment_until_known(self._query()))
+            standing = await self._unless_closed(activity_calls.check_payment_until_known(self._query()))
         except ActivityError as error:
-            return await self._need_person(f"Stripe could not be asked: {_cause(error)}")
+            return await self._need_person(f"The payment could not be checked: {_cause(error)}")
         match standing.state:
             case "paid" | "authorized":
                 return await self._claim(authorized=standing.state == "authorized")
@@ -82,28 +83,28 @@ class LatePaymentWorkflow:
 
     async def _claim(self, *, authorized: bool) -> LatePaymentEnded:
         while True:
-            self._show("Looking whether the stock is still there.")
-            claimed = await self._work(activity_calls.claim(self._late))
+            self._show("Checking whether the stock is still available.")
+            claimed = await self._unless_closed(activity_calls.claim(self._late))
             match claimed.outcome:
                 case "already":
                     await self._capture(authorized=authorized)
-                    return LatePaymentEnded("already", "The hold was bought by this very payment.")
+                    return LatePaymentEnded("already", "The hold was committed by this payment.")
                 case "recorded":
                     await self._capture(authorized=authorized)
-                    return await self._end("recorded", "The shop had sold the hold; this is its payment.")
+                    return await self._end("recorded", "The shop had committed the hold; this is its payment.")
                 case "reacquired":
                     await self._capture(authorized=authorized)
-                    return await self._end("reacquired", "The stock was still there: the hold is sold.")
+                    return await self._end("reacquired", "The stock was still available: the hold is committed.")
                 case "second_payment" | "short" | "declined":
-                    return await self._give_back(claimed)
+                    return await self._refund(claimed)
                 case "missing":
                     return await self._need_person("The database has no such hold.")
                 case "active":
-                    if await self._handed_over(authorized=authorized):
-                        return LatePaymentEnded("handed_over", "The hold is active: its workflow has the payment.")
-                    await self._pause(_ASK_AGAIN)  # it has no run at the moment; the audit gives it one
+                    if await self._hand_over(authorized=authorized):
+                        return LatePaymentEnded("handed_over", "The hold is active: its workflow handles the payment.")
+                    await self._pause(_CLAIM_INTERVAL)  # its workflow is missing; the audit resumes it
 
-    async def _handed_over(self, *, authorized: bool) -> bool:
+    async def _hand_over(self, *, authorized: bool) -> bool:
         hold = workflow.get_external_workflow_handle(hold_workflow_id(self._late.shop_id, self._late.hold_id))
         payment = Payment(self._late.payment.payment_intent_id, self._late.payment.session_id, authorized)
         try:
@@ -112,39 +113,40 @@ class LatePaymentWorkflow:
             return False
         return True
 
-    async def _give_back(self, claimed: Claimed) -> LatePaymentEnded:
-        why = "another payment bought the hold" if claimed.outcome == "second_payment" else "the stock is gone"
+    async def _refund(self, claimed: Claimed) -> LatePaymentEnded:
+        why = "another payment paid for the hold" if claimed.outcome == "second_payment" else "the stock is gone"
         if claimed.keep_money and claimed.outcome != "second_payment":
-            return await self._need_person("The policy keeps the money: sell something else, or refund it by hand.")
+            return await self._need_person("The policy is to keep the money: offer a replacement, or refund by hand.")
         if self._late.payment.payment_intent_id is None:
-            return await self._need_person(f"There is no money to give back, and {why}: tell the shopper.")
+            return await self._need_person(f"There is nothing to refund, and {why}: inform the shopper.")
         reported = False
         while True:
-            self._show(f"Giving the money back: {why}.")
+            self._show(f"Refunding the payment: {why}.")
             try:
-                await self._work(activity_calls.refund_or_cancel(self._query()))
+                await self._unless_closed(activity_calls.refund_or_cancel(self._query()))
             except ActivityError as error:
-                problem = f"Stripe will not give the money back: {_cause(error)}"
-                self._show(f"{problem} Tried again every 6 hours. Refunded by hand? Send the signal `close`.")
+                problem = f"Stripe refused the refund: {_cause(error)}"
+                self._show(f"{problem} Retried every 6 hours. If it was refunded by hand, send the signal `close`.")
                 if not reported:
                     await self._report("needs_person", problem)
                 reported = True
-                await self._pause(_TRY_AGAIN)
+                await self._pause(_REFUND_INTERVAL)
             else:
-                return await self._end("refunded", f"The money was given back: {why}.")
+                return await self._end("refunded", f"The payment was refunded: {why}.")
 
     async def _capture(self, *, authorized: bool) -> None:
         if not authorized:
             return
         try:
-            await self._work(activity_calls.capture(self._query()))
+            await self._unless_closed(activity_calls.capture(self._query()))
         except ActivityError as error:
-            await self._report("needs_person", f"the hold is sold and its money could not be captured: {_cause(error)}")
+            await self._report("needs_person", f"The hold is committed, but the capture failed: {_cause(error)}")
 
     async def _need_person(self, why: str) -> LatePaymentEnded:
         await self._report("needs_person", why)
+        self._waits_for_person = True
         self._show(f"Waiting for a person. {why} When it is done, send the signal `close`.")
-        await workflow.wait_condition(lambda: self._by_person is not None)
+        await workflow.wait_condition(lambda: self._closed_by is not None)
         raise _ClosedByPersonError
 
     async def _end(self, outcome: LateOutcome, detail: str) -> LatePaymentEnded:
@@ -156,13 +158,13 @@ class LatePaymentWorkflow:
 
     async def _pause(self, duration: timedelta) -> None:
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._by_person is not None, timeout=duration)
+            await workflow.wait_condition(lambda: self._closed_by is not None, timeout=duration)
             raise _ClosedByPersonError
 
-    async def _work(self, work: Awaitable[Answer]) -> Answer:
-        """Return what the work returns, unless a person closes the case first."""
+    async def _unless_closed(self, work: Awaitable[Answer]) -> Answer:
+        """Return the result; if a person closes the case first, cancel the work and raise _ClosedByPersonError."""
         task = asyncio.ensure_future(work)
-        await workflow.wait_condition(lambda: task.done() or self._by_person is not None)
+        await workflow.wait_condition(lambda: task.done() or self._closed_by is not None)
         if task.done():
             return await task
         task.cancel()
@@ -173,29 +175,34 @@ class LatePaymentWorkflow:
     def _query(self) -> PaymentQuery:
         return PaymentQuery(self._late.shop_id, self._late.hold_id, self._late.payment)
 
-    def _show(self, what: str) -> None:
-        self._now = what
-        workflow.set_current_details(ui_text.plain(what))
+    def _show(self, state: str) -> None:
+        self._state = state
+        workflow.set_current_details(ui_text.plain(state))
 
-    @workflow.signal(description='Done by hand. Data: {"actor": "your name", "note": "what was done"}')
+    @workflow.signal(description='Settled by hand. Data: {"actor": "your name", "note": "what was done"}')
     def close(self, message: CloseCase) -> None:
-        """End the case: a person has seen to it."""
-        self._by_person = self._by_person or message
+        """End the case: a person has settled it."""
+        self._closed_by = self._closed_by or message
 
     @workflow.signal(description="Stripe: the refund of this payment failed")
     def refund_failed(self) -> None:
-        """Leave the case to a person: the money that was given back has come back."""
+        """Leave the case to a person: the refunded money is back in the account."""
         self._refund_failed = True
 
-    @workflow.query(description="What is being done about this payment")
+    @workflow.query(description="The current step, for people")
     def state(self) -> str:
-        """Answer in a sentence."""
-        return self._now
+        """Return a sentence."""
+        return self._state
+
+    @workflow.query(description="Whether the case waits for a person")
+    def waits_for_person(self) -> bool:
+        """Return whether nothing more happens until the signal `close`."""
+        return self._waits_for_person
 
 
 def _nothing_to_do(standing: PaymentCheck) -> LatePaymentEnded:
     if standing.state == "refunded":
-        return LatePaymentEnded("already", "The money was given back already.")
+        return LatePaymentEnded("already", "The payment was refunded already.")
     return LatePaymentEnded("not_paid", f"The payment is {standing.state}: no money was taken.")
 
 

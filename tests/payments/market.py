@@ -128,9 +128,7 @@ class Market:
             handle = self.deployment.temporal.get_workflow_handle_for(
                 LatePaymentWorkflow.run, run.id, run_id=run.run_id
             )
-            ended = await handle.result()
-            why = ended.detail.rpartition(": ")[2].rstrip(".")
-            outcomes[f"{ended.outcome}, {why}" if ended.outcome == "refunded" else ended.outcome] += 1
+            outcomes[(await handle.result()).outcome] += 1
         return outcomes
 
     async def _busy_workflows(self) -> list[str]:
@@ -139,7 +137,7 @@ class Market:
         busy = [run.id async for run in temporal.list_workflows(holds)]
         for payment in await self.open_cases():
             case = temporal.get_workflow_handle(f"late-payment:{payment}")
-            if not str(await case.query(LatePaymentWorkflow.state)).startswith("Waiting for a person"):
+            if not await case.query(LatePaymentWorkflow.waits_for_person):
                 busy.append(case.id)
         return busy
 

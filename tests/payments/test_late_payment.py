@@ -58,17 +58,20 @@ async def status_of(shop: Shop, intent: str) -> WorkflowExecutionStatus | None:
     return cases[0].status if cases else None
 
 
-async def until_asks_for_a_person(shop: Shop, intent: str) -> str:
-    """Wait until the case says that it waits for a person, and return its words."""
-    seen: list[str] = []
+async def until_waits_for_person(shop: Shop, intent: str) -> None:
+    async def waits() -> bool:
+        if await status_of(shop, intent) is None:
+            return False
+        return bool(await shop.case_of(intent).query(LatePaymentWorkflow.waits_for_person))
 
-    async def asks() -> bool:
-        if await status_of(shop, intent) is not None:
-            seen.append(await shop.case_of(intent).query(LatePaymentWorkflow.state))
-        return bool(seen) and "send the signal `close`" in seen[-1].replace("Send", "send")
+    await until(waits, f"the case of {intent} waits for a person")
 
-    await until(asks, f"the case of {intent} asks for a person")
-    return seen[-1]
+
+async def until_reported(shop: Shop) -> None:
+    async def reported() -> bool:
+        return counted(shop, "needs_person") == 1
+
+    await until(reported, "a case is reported as needing a person")
 
 
 async def by_hand(shop: Shop, intent: str) -> str:
@@ -153,7 +156,7 @@ async def test_the_policy_keep_leaves_a_case_to_a_person(database: str, temporal
     async with running_shop(database, temporal, LATE_PAYMENT_POLICY="keep") as shop:
         _, page = await ended(shop)
         intent = await pay_late(shop, page)
-        assert "policy keeps the money" in await until_asks_for_a_person(shop, intent)
+        await until_waits_for_person(shop, intent)
         assert await status_of(shop, intent) is WorkflowExecutionStatus.RUNNING
         assert counted(shop, "needs_person") == 1
         assert await refunds(shop, intent) == (0, 1999)
@@ -284,7 +287,7 @@ async def test_a_payment_that_stripe_does_not_know_waits_for_a_person(corner: Sh
     intent = f"pi_{hold_id.replace('_', '')}"
     told = {"id": intent, "object": "payment_intent", "metadata": named(hold_id)}
     assert (await corner.send(event("payment_intent.succeeded", told))).status_code == 200
-    assert "does not know this payment" in await until_asks_for_a_person(corner, intent)
+    await until_waits_for_person(corner, intent)
     assert (await corner.stack.read(hold_id))["status"] == "released"
     assert await by_hand(corner, intent) == "closed_by_person"
 
@@ -298,7 +301,7 @@ async def test_a_payment_for_a_hold_whose_row_is_gone_waits_for_a_person(corner:
     await corner.stack.temporal.start_workflow(
         LatePaymentWorkflow.run, late, id=late_payment_workflow_id(intent), task_queue=corner.stack.task_queue
     )
-    assert "no such hold" in await until_asks_for_a_person(corner, intent)
+    await until_waits_for_person(corner, intent)
     assert await by_hand(corner, intent) == "closed_by_person"
 
 
@@ -316,7 +319,7 @@ async def test_a_page_that_costs_nothing_and_is_too_late_is_told_to_a_person(cor
     _, page = await ended(corner, items=[{**LINE, "sku": corner.item, "unitAmount": 0}])
     await sell_out(corner)
     await corner.pay(page, late="complete")
-    assert "no money to give back" in await until_asks_for_a_person(corner, page)
+    await until_waits_for_person(corner, page)
     assert await by_hand(corner, page) == "closed_by_person"
 
 
@@ -340,7 +343,7 @@ async def test_a_refund_that_failed_later_is_told_to_a_person(shop: Shop) -> Non
 
     await shop.stripe.control(f"/refunds/{refund['id']}/settle", ok=False)
 
-    assert "refund failed" in await until_asks_for_a_person(shop, intent)
+    await until_waits_for_person(shop, intent)
     assert counted(shop, "needs_person") == 1
     assert await by_hand(shop, intent) == "closed_by_person"
 
@@ -388,8 +391,7 @@ async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
 
     intent = await pay_late(shop, page)
 
-    assert "Tried again every 6 hours" in await until_asks_for_a_person(shop, intent)
-    assert counted(shop, "needs_person") == 1
+    await until_reported(shop)
     for tries in (1, 2):
         assert await refunds(shop, intent) == (0, 1999)
         await until_refused(shop, tries)
@@ -414,7 +416,7 @@ async def test_a_refund_that_stripe_refuses_can_be_finished_by_hand(shop: Shop) 
     await sell_out(shop)
     await shop.stripe.control("/faults", on="api", effect="error", match="refunds.create", status=400, times=None)
     intent = await pay_late(shop, page)
-    await until_asks_for_a_person(shop, intent)
+    await until_reported(shop)
     assert await by_hand(shop, intent) == "closed_by_person"
     assert await refunds(shop, intent) == (0, 1999)
 

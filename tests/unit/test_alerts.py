@@ -1,4 +1,4 @@
-"""What leaves the house: signed posts that verify, mails that say what they must, and no password in the clear."""
+"""Signed posts verify, mails are complete, and no password is sent unencrypted."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from activities.alerts import low_stock_mail
 from activities.mail import send
-from activities.signing import signed
+from activities.signing import sign
 from core.setting_errors import SettingsError
 from core.settings import Settings
 from tests.receivers import NEXT_SECRET, SECRET, Mailbox, mailbox
@@ -41,7 +41,7 @@ def documented_receiver() -> Any:
 
 
 def test_the_documented_code_takes_what_is_sent_and_refuses_what_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    post = signed(EVENT, [SecretStr(SECRET)], datetime.now(UTC))
+    post = sign(EVENT, [SecretStr(SECRET)], datetime.now(UTC))
     receive = documented_receiver()
 
     assert [receive(post.body, post.headers, SECRET) for _ in range(2)] == [200, 200]
@@ -51,14 +51,14 @@ def test_the_documented_code_takes_what_is_sent_and_refuses_what_is_not(capsys: 
 
 
 def test_either_secret_verifies_while_one_replaces_the_other() -> None:
-    post = signed(EVENT, [SecretStr(NEXT_SECRET), SecretStr(SECRET)], datetime.now(UTC))
+    post = sign(EVENT, [SecretStr(NEXT_SECRET), SecretStr(SECRET)], datetime.now(UTC))
     for secret in (SECRET, NEXT_SECRET):
         assert Webhook(secret).verify(post.body, post.headers)["data"] == EVENT.data
 
 
 def test_every_attempt_has_the_same_id_and_body_and_a_time_of_its_own() -> None:
     now = datetime.now(UTC)
-    first, second = (signed(EVENT, [SecretStr(SECRET)], at) for at in (now - timedelta(hours=1), now))
+    first, second = (sign(EVENT, [SecretStr(SECRET)], at) for at in (now - timedelta(hours=1), now))
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
     assert Webhook(SECRET).verify(second.body, second.headers)
     with pytest.raises(WebhookVerificationError, match="too old"):
@@ -152,7 +152,7 @@ def test_a_webhook_needs_a_secret(prefix: str) -> None:
 @pytest.mark.parametrize("make", [lambda: base64.b64encode(b"x" * 32).decode(), lambda: "ab" * 32])
 def test_what_openssl_makes_is_a_secret(make: Any) -> None:
     settings = read(HOLD_EVENTS_WEBHOOK_URL="https://shop.example/hooks", HOLD_EVENTS_WEBHOOK_SECRET=make())
-    post = signed(EVENT, settings.events_secrets, datetime.now(UTC))
+    post = sign(EVENT, settings.events_secrets, datetime.now(UTC))
     assert Webhook(make()).verify(post.body, post.headers)
 
 

@@ -1,4 +1,4 @@
-"""Events: every change of a hold reaches its receiver, in order, at least once, and never costs the hold anything."""
+"""Every change of a hold reaches its receiver in order and at least once, and delays no hold."""
 
 import asyncio
 import uuid
@@ -52,21 +52,21 @@ def relay_of(stack: Stack) -> OutboxRelay:
 
 
 class DiedError(Exception):
-    """The process ends here."""
+    """Simulates the end of the process."""
 
 
-async def hand_over_and_die(stack: Stack) -> None:
-    """Hand over what the outbox has, and die before it is deleted."""
+async def relay_and_die(stack: Stack) -> None:
+    """Relay the entries of the outbox, and die before they are deleted."""
     async with claim_batch(stack.engine, with_holds=True) as taken:
         for entry in taken.entries:
-            await relay_of(stack)._hand_over(entry)
+            await relay_of(stack)._relay(entry)
             taken.done.append(entry.id)
         raise DiedError
 
 
 @pytest.fixture
 async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncIterator[Stack]:
-    """The product, which tells the receiver, with ten of the item that the tests hold."""
+    """The product with a receiver of events, and ten of the item that the tests hold."""
     async with telling_stack(database, temporal, receiver) as stack:
         await stack.put(10)
         yield stack
@@ -97,7 +97,7 @@ async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
     assert finished[f"{ended['status']}At"] == ended[f"{ended['status']}At"]
 
 
-async def test_an_expiry_is_told(telling: Stack, receiver: Receiver) -> None:
+async def test_an_expiry_is_delivered(telling: Stack, receiver: Receiver) -> None:
     (hold,) = await held(telling, 1, ttl_seconds=1)
     await receiver.until(2)
 
@@ -105,7 +105,7 @@ async def test_an_expiry_is_told(telling: Stack, receiver: Receiver) -> None:
     assert receiver.taken[-1]["data"]["reason"] == "deadline"
 
 
-async def test_a_receiver_that_is_away_delays_no_hold_and_gets_all_of_it_later(
+async def test_an_unavailable_receiver_delays_no_hold_and_gets_all_events_later(
     telling: Stack, receiver: Receiver
 ) -> None:
     receiver.answer = lambda _: 503
@@ -124,7 +124,7 @@ async def test_a_receiver_that_is_away_delays_no_hold_and_gets_all_of_it_later(
     assert telling.counted("inventory_event_error", receiver="hold-events") >= 3
 
 
-async def test_one_hold_that_its_receiver_refuses_keeps_no_other_waiting(telling: Stack, receiver: Receiver) -> None:
+async def test_a_refused_event_does_not_delay_other_holds(telling: Stack, receiver: Receiver) -> None:
     refused = await telling.made()
     receiver.answer = lambda event: 400 if event["data"]["holdId"] == refused["holdId"] else 200
     other = await telling.made()
@@ -136,9 +136,7 @@ async def test_one_hold_that_its_receiver_refuses_keeps_no_other_waiting(telling
     assert "hold.released" not in receiver.of(refused["holdId"])
 
 
-async def test_during_the_rotation_of_the_secret_both_receivers_are_content(
-    database: str, temporal: Client, receiver: Receiver
-) -> None:
+async def test_during_a_rotation_both_secrets_verify(database: str, temporal: Client, receiver: Receiver) -> None:
     async with telling_stack(database, temporal, receiver, secret=f"{NEXT_SECRET},{SECRET}") as stack:
         await stack.put(10)
         await stack.made()
@@ -148,14 +146,14 @@ async def test_during_the_rotation_of_the_secret_both_receivers_are_content(
         await receiver.until(2)
 
 
-async def test_a_process_that_dies_before_it_forgets_tells_again_with_the_same_id(
+async def test_an_event_that_is_delivered_again_after_a_crash_has_the_same_id(
     database: str, temporal: Client, receiver: Receiver
 ) -> None:
     async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
         await stack.put(10)
         hold = await stack.made()
         with pytest.raises(DiedError):
-            await hand_over_and_die(stack)
+            await relay_and_die(stack)
         async with stack.background_worker():
             await receiver.until(1)
             await stack.post(hold["holdId"], "commit")
@@ -164,7 +162,7 @@ async def test_a_process_that_dies_before_it_forgets_tells_again_with_the_same_i
     assert [type_ for _, type_ in told] == ["hold.created", "hold.committed"]
 
 
-async def test_events_wait_in_the_database_while_nobody_hands_them_over(
+async def test_events_stay_in_the_outbox_while_no_relay_runs(
     database: str, temporal: Client, receiver: Receiver
 ) -> None:
     async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
@@ -185,7 +183,7 @@ async def test_two_relays_never_swap_the_events_of_a_hold(telling: Stack, receiv
 
     async def relay() -> None:
         while len(receiver.taken) < 16:
-            await relay_of(telling).hand_over()
+            await relay_of(telling).relay_batch()
 
     relays = [asyncio.create_task(relay()) for _ in range(3)]
     holds = await asyncio.gather(*(one() for _ in range(8)))
@@ -194,13 +192,13 @@ async def test_two_relays_never_swap_the_events_of_a_hold(telling: Stack, receiv
         assert receiver.of(hold_id) == ["hold.created", "hold.released"]
 
 
-async def test_where_no_receiver_is_set_nothing_is_noted(stack: Stack) -> None:
+async def test_without_a_receiver_the_outbox_stays_empty(stack: Stack) -> None:
     await stack.post((await stack.made())["holdId"], "commit")
 
     assert await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {}) == []
 
 
-async def test_a_late_payment_is_told_after_what_came_before(telling: Stack, receiver: Receiver) -> None:
+async def test_a_late_payment_is_delivered_after_earlier_events(telling: Stack, receiver: Receiver) -> None:
     hold = await telling.made()
     await telling.post(hold["holdId"], "release")
     event_id = str(uuid.uuid4())
@@ -221,7 +219,7 @@ async def test_a_late_payment_is_told_after_what_came_before(telling: Stack, rec
     assert len(set(receiver.ids)) == 3
 
 
-async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_told(
+async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_delivered(
     telling: Stack, receiver: Receiver
 ) -> None:
     hold = await telling.made()
@@ -246,7 +244,7 @@ def _event(hold: dict[str, Any], age: timedelta) -> Event:
     return Event("evt-1", "hold.released", datetime.now(UTC) - age, {"holdId": hold["holdId"]})
 
 
-async def test_while_temporal_is_away_events_stay_where_they_are(
+async def test_while_temporal_cannot_be_reached_events_stay_in_the_outbox(
     database: str, temporal: Client, receiver: Receiver
 ) -> None:
     async with telling_stack(database, temporal, receiver, with_worker=False) as stack, stack.worker():
@@ -255,19 +253,19 @@ async def test_while_temporal_is_away_events_stay_where_they_are(
         away = await Client.connect("127.0.0.1:1", lazy=True)
         relay = OutboxRelay(stack.engine, away, stack.settings, stack.telemetry, task_queue="nobodys")
         with pytest.raises((RPCError, RuntimeError)):
-            await relay.hand_over()
+            await relay.relay_batch()
         assert len(await fetch(stack.engine, 'SELECT FROM "InventoryOutbox"', {})) == 1
         async with stack.background_worker():
             await receiver.until(1)
     assert receiver.of(hold["holdId"]) == ["hold.created"]
 
 
-async def test_while_postgres_is_away_the_relay_goes_on_trying(telling: Stack, receiver: Receiver) -> None:
+async def test_the_relay_retries_after_postgres_failed(telling: Stack, receiver: Receiver) -> None:
     hold = await telling.made()
     await receiver.until(1)
     await fetch(telling.engine, 'ALTER TABLE "InventoryOutbox" RENAME TO "Elsewhere"', {})
     with pytest.raises(DatabaseUnavailableError):
-        await relay_of(telling).hand_over()
+        await relay_of(telling).relay_batch()
     await fetch(telling.engine, 'ALTER TABLE "Elsewhere" RENAME TO "InventoryOutbox"', {})
     await telling.post(hold["holdId"], "commit")
     await receiver.until(2)
