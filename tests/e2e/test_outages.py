@@ -15,6 +15,7 @@ from tests.e2e.deployment import Deployment, freeze, kill, until
 from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to
 from tests.stack import SHOP
+from workflows.hold import HoldWorkflow
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ async def test_holds_outlive_postgres(
     assert refused.status_code in ((503, 504) if take_away is hang else (503,))
     assert await valid(deployment, sku) in ((503, 504) if take_away is hang else (503,))
     assert await health(deployment) == 503
-    await deployment.run_of(paid).signal("payment_succeeded", Payment(payment_intent_id="pi_1"))
+    await deployment.run_of(paid).signal(HoldWorkflow.payment_succeeded, Payment(payment_intent_id="pi_1"))
     unknown = await asyncio.gather(
         deployment.post(sold, "commit"),
         deployment.post(returned, "release"),

@@ -13,6 +13,7 @@ from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
 from tests.waiting import until
+from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
 from workflows.payment_messages import LatePaymentEnded
 
@@ -93,7 +94,7 @@ async def test_a_cancel_waits_for_a_debit_under_way(shop: Shop, comes: bool) -> 
     await lose_webhooks(shop)
     made = await checkout(shop, "release")
     await shop.pay(made["checkoutSessionId"], "debit")
-    await shop.stack.run_of(made["holdId"]).signal("cancel", Cancel("shopper", "gone home"))
+    await shop.stack.run_of(made["holdId"]).signal(HoldWorkflow.cancel, Cancel("shopper", "gone home"))
     await until_it_waits_for(shop, made, GRACE_SECONDS_BY_METHOD["sepa_debit"])
     await shop.stripe.control("/faults", "DELETE")
     await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle", ok=comes)

@@ -13,6 +13,7 @@ from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import LINE, Shop, event, named
 from tests.waiting import until
+from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
 
 Made = dict[str, Any]
@@ -141,7 +142,7 @@ async def test_money_that_will_not_come_lets_a_cancel_through_that_waited_for_it
     made = await checkout_in(shop, "eur")
     await shop.pay(made["checkoutSessionId"], "debit")
     await until_it_lives_for(shop, made["holdId"], GRACE_SECONDS_BY_METHOD["sepa_debit"])
-    await shop.stack.run_of(made["holdId"]).signal("cancel", Cancel("shopper", "gone home"))
+    await shop.stack.run_of(made["holdId"]).signal(HoldWorkflow.cancel, Cancel("shopper", "gone home"))
     assert await shop.stock() == (9, 1)
     await shop.stripe.control(f"/payment_intents/{await shop.intent_of(made['checkoutSessionId'])}/settle", ok=False)
     assert (await shop.until_status(made["holdId"], "released"))["reason"] == "gone home"

@@ -7,6 +7,8 @@ import pytest
 from payments.events import HANDLED_EVENT_TYPES
 from tests.paying import Shop, event, named
 from tests.waiting import until
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.payment_messages import CloseCase
 
 Made = dict[str, Any]
 
@@ -104,12 +106,12 @@ async def test_a_refund_of_ours_that_fails_calls_a_person(shop: Shop) -> None:
     await until(lambda: _waits(case), "the case waits for a person")
     assert shop.stack.counted("inventory_late_payment", outcome="needs_person") == alerts + 1
     assert counted(shop, "refund.failed", "refund_failed") >= 1
-    await case.signal("close", {"actor": "ops", "note": "sent by bank"})
+    await case.signal(LatePaymentWorkflow.close, CloseCase(actor="ops", note="sent by bank"))
     assert (await case.result()).outcome == "closed_by_person"
 
 
 async def _waits(case: Any) -> bool:
-    return "Waiting for a person" in await case.query("state")
+    return bool(await case.query(LatePaymentWorkflow.waits_for_person))
 
 
 # After the end: committed is final, and what has ended hears of money only

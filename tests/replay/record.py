@@ -106,7 +106,7 @@ def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: i
 
 async def _pay_and_tell(teller: Teller) -> None:
     payment = await teller.paid_on_the_page()
-    await teller.handle.signal("payment_succeeded", payment)
+    await teller.handle.signal(HoldWorkflow.payment_succeeded, payment)
 
 
 async def _authorise_and_tell(teller: Teller) -> None:
@@ -122,10 +122,10 @@ async def _pay_in_silence(teller: Teller) -> None:
 
 async def _debit_that_fails(teller: Teller) -> None:
     payment = await teller.paid_on_the_page("debit")
-    await teller.handle.signal("payment_processing", PaymentProcessing(payment))
+    await teller.handle.signal(HoldWorkflow.payment_processing, PaymentProcessing(payment))
     await teller.handle.execute_update("extend", Extend(60))
     await teller.stripe.control(f"/payment_intents/{payment.payment_intent_id}/settle", ok=False)
-    await teller.handle.signal("cancel", Cancel("stripe", "checkout_session_async_payment_failed", payment))
+    await teller.handle.signal(HoldWorkflow.cancel, Cancel("stripe", "checkout_session_async_payment_failed", payment))
 
 
 async def _attach_own(teller: Teller) -> None:
