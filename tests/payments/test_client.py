@@ -1,4 +1,4 @@
-"""The calls to Stripe, each repeated as a retried activity repeats it: one session, one end, one refund."""
+"""The calls to Stripe when repeated, as a retried activity repeats them: one session, one end, one refund."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -79,7 +79,7 @@ async def test_the_same_key_opens_one_session(sim: Simulated, client: PaymentCli
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("metadata", [None, {"channel": "web", "note": ""}])
-async def test_a_500_that_stripe_keeps_opens_no_second_session(
+async def test_a_stored_500_opens_no_second_session(
     sim: Simulated, client: PaymentClient, when: str, metadata: dict[str, str] | None
 ) -> None:
     await fail(sim, "checkout.sessions.create", when=when)
@@ -88,9 +88,7 @@ async def test_a_500_that_stripe_keeps_opens_no_second_session(
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_session_opened_by_a_500_is_found_behind_a_page_of_others(
-    sim: Simulated, client: PaymentClient
-) -> None:
+async def test_a_session_created_by_a_500_is_found_on_the_second_page(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", when="after", about="h1")
     with pytest.raises(Exception, match="unknown error"):
         await sim.stripe.v1.checkout.sessions.create_async(params(), {"idempotency_key": KEY})  # type: ignore[arg-type]
@@ -101,7 +99,7 @@ async def test_a_session_opened_by_a_500_is_found_behind_a_page_of_others(
     assert len(await sessions(sim)) == 102
 
 
-async def test_an_outage_longer_than_a_few_attempts_uses_up_no_keys(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_long_outage_does_not_use_up_the_keys(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", times=20)
     for _ in range(6):
         with pytest.raises(StripeUnavailableError):
@@ -111,9 +109,7 @@ async def test_an_outage_longer_than_a_few_attempts_uses_up_no_keys(sim: Simulat
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_failure_that_stripe_did_not_keep_leaves_no_key_for_a_second_session(
-    sim: Simulated, client: PaymentClient
-) -> None:
+async def test_a_503_that_was_not_stored_opens_no_second_session(sim: Simulated, client: PaymentClient) -> None:
     """The 503 is not kept, the next answer is lost with the process that waited for it, and another begins anew."""
     await fail(sim, "checkout.sessions.create", stored=False, status=503)
     await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
@@ -124,7 +120,7 @@ async def test_a_failure_that_stripe_did_not_keep_leaves_no_key_for_a_second_ses
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_call_that_timed_out_is_repeated_with_its_key(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "timeout", when="after", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:
         with pytest.raises(StripeUnavailableError):
@@ -133,7 +129,7 @@ async def test_a_call_that_is_never_answered_is_asked_again_with_its_key(sim: Si
     assert await sessions(sim) == ["open"]
 
 
-async def test_a_key_that_is_in_use_is_asked_again_later(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_key_in_use_is_unavailable_and_succeeds_later(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "delay", seconds=30)
     first = asyncio.create_task(open_session(client))
     await until(lambda: sim.world.store.answers, "the first call has reached Stripe")
@@ -144,7 +140,7 @@ async def test_a_key_that_is_in_use_is_asked_again_later(sim: Simulated, client:
 
 
 @pytest.mark.parametrize("status", [409, 429])
-async def test_stripe_saying_not_now_is_no_refusal(sim: Simulated, client: PaymentClient, status: int) -> None:
+async def test_a_409_or_429_is_unavailability(sim: Simulated, client: PaymentClient, status: int) -> None:
     await fail(sim, "*", status=status, stored=False, times=3)
     with pytest.raises(StripeUnavailableError):
         await open_session(client)
@@ -164,7 +160,7 @@ async def test_a_refusal_names_the_parameter(client: PaymentClient) -> None:
     assert refused.value.callers_fault
 
 
-async def test_a_key_that_stripe_does_not_know_is_not_the_callers_fault(sim: Simulated) -> None:
+async def test_an_unknown_api_key_is_not_the_callers_fault(sim: Simulated) -> None:
     async with stripe_client(sim.url, api_key="sk_live_x") as stranger:
         for call in (open_session(PaymentClient(stranger)), PaymentClient(stranger).check(intent_id="pi_1")):
             with pytest.raises(StripeRefusedError) as refused:
@@ -172,27 +168,27 @@ async def test_a_key_that_stripe_does_not_know_is_not_the_callers_fault(sim: Sim
             assert not refused.value.callers_fault
 
 
-async def test_one_key_for_two_carts_is_refused_as_such(client: PaymentClient) -> None:
+async def test_a_key_used_with_other_parameters_is_an_idempotency_error(client: PaymentClient) -> None:
     await open_session(client)
     with pytest.raises(StripeRefusedError) as refused:
         await open_session(client, locale="de")
     assert refused.value.code == IDEMPOTENCY_ERROR
 
 
-async def test_a_key_longer_than_stripes_limit_opens_one_session_too(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_key_longer_than_the_limit_opens_one_session(sim: Simulated, client: PaymentClient) -> None:
     opened = [await client.open_session(params(), f"checkout:{'x' * 300}", begun_at=now()) for _ in range(2)]
     assert opened[0] == opened[1]
     assert await sessions(sim) == ["open"]
 
 
-async def test_what_stripe_does_not_have_is_unknown(client: PaymentClient) -> None:
+async def test_a_missing_payment_is_unknown(client: PaymentClient) -> None:
     assert (await client.check(session_id="cs_test_none")).state is PaymentState.UNKNOWN
     assert (await client.check(intent_id="pi_none")).state is PaymentState.UNKNOWN
     closed = await client.close("cs_test_none", session_id="cs_test_none", cancel_authorized=True)
     assert closed.state is PaymentState.UNKNOWN
 
 
-async def test_an_open_page_is_closed(sim: Simulated, client: PaymentClient) -> None:
+async def test_an_open_session_is_closed(sim: Simulated, client: PaymentClient) -> None:
     session = await open_session(client)
     for cancel in (True, False):
         closed = await client.close(session, session_id=session, cancel_authorized=cancel)
@@ -202,7 +198,7 @@ async def test_an_open_page_is_closed(sim: Simulated, client: PaymentClient) -> 
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_paid_in_the_moment_of_closing_is_paid(sim: Simulated, client: PaymentClient, when: str) -> None:
+async def test_a_session_paid_during_the_close_is_paid(sim: Simulated, client: PaymentClient, when: str) -> None:
     session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", "pay", when=when)
     closed = await client.close(session, session_id=session, cancel_authorized=True)
@@ -210,7 +206,7 @@ async def test_paid_in_the_moment_of_closing_is_paid(sim: Simulated, client: Pay
 
 
 @pytest.mark.parametrize(("how", "state"), [("card", PaymentState.PAID), ("debit", PaymentState.PROCESSING)])
-async def test_a_page_that_was_paid_on_is_left_alone(
+async def test_a_paid_session_is_not_closed(
     sim: Simulated, client: PaymentClient, how: str, state: PaymentState
 ) -> None:
     session = await open_session(client)
@@ -224,7 +220,7 @@ async def test_a_page_that_was_paid_on_is_left_alone(
     ("cancel", "state", "money"),
     [(True, PaymentState.UNPAYABLE, "canceled"), (False, PaymentState.AUTHORIZED, "requires_capture")],
 )
-async def test_an_authorised_payment_is_cancelled_only_where_nobody_wants_the_hold(
+async def test_an_authorised_payment_is_cancelled_only_on_request(
     sim: Simulated, client: PaymentClient, *, cancel: bool, state: PaymentState, money: str
 ) -> None:
     session = await open_session(client, capture_method="manual")
@@ -235,7 +231,7 @@ async def test_an_authorised_payment_is_cancelled_only_where_nobody_wants_the_ho
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_500_to_the_close_is_looked_into(sim: Simulated, client: PaymentClient, when: str) -> None:
+async def test_a_close_answered_with_500_is_checked(sim: Simulated, client: PaymentClient, when: str) -> None:
     session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", when=when)
     closed = await client.close(session, session_id=session, cancel_authorized=False)
@@ -243,7 +239,7 @@ async def test_a_500_to_the_close_is_looked_into(sim: Simulated, client: Payment
     assert await status_of(sim, session) == "expired"
 
 
-async def test_a_page_that_cannot_be_closed_is_not_called_closed(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_session_that_cannot_be_closed_is_unavailable(sim: Simulated, client: PaymentClient) -> None:
     session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", times=9)
     for _ in range(3):
@@ -252,7 +248,7 @@ async def test_a_page_that_cannot_be_closed_is_not_called_closed(sim: Simulated,
     assert (await client.close(session, session_id=session, cancel_authorized=False)).state is PaymentState.UNPAYABLE
 
 
-async def test_a_close_that_is_not_answered_is_repeated_with_its_key(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_close_that_timed_out_is_repeated_with_its_key(sim: Simulated, client: PaymentClient) -> None:
     session = await open_session(client)
     await fail(sim, "checkout.sessions.expire", "timeout", when="before", seconds=30)
     async with stripe_client(sim.url, patience=0.5) as hurried:
@@ -269,7 +265,7 @@ async def intent_of_the_shops_own(sim: Simulated, **fields: Any) -> str:
     return made.id
 
 
-async def test_a_payment_without_a_page_is_cancelled(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_payment_without_a_session_is_cancelled(sim: Simulated, client: PaymentClient) -> None:
     intent = await intent_of_the_shops_own(sim)
     for _ in range(2):
         assert (await client.close(intent, intent_id=intent, cancel_authorized=False)).state is PaymentState.UNPAYABLE
@@ -277,7 +273,7 @@ async def test_a_payment_without_a_page_is_cancelled(sim: Simulated, client: Pay
     assert await statuses(sim, "payment_intents.cancel") == [200]
 
 
-async def test_a_payment_known_only_by_its_id_is_closed_by_its_page(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_payment_of_a_session_is_closed_by_the_session(sim: Simulated, client: PaymentClient) -> None:
     session = await open_session(client)
     intent = await paid(sim, session, "declined")
     assert (await client.check(intent_id=intent)).state is PaymentState.OPEN
@@ -295,7 +291,7 @@ async def test_a_capture_takes_the_money_once(sim: Simulated, client: PaymentCli
     assert (await sim.books(intent))["captured"] == 2500
 
 
-async def test_money_that_is_no_longer_there_cannot_be_captured(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_cancelled_payment_cannot_be_captured(sim: Simulated, client: PaymentClient) -> None:
     session = await open_session(client, capture_method="manual")
     intent = await paid(sim, session)
     await sim.stripe.v1.payment_intents.cancel_async(intent)
@@ -304,7 +300,7 @@ async def test_money_that_is_no_longer_there_cannot_be_captured(sim: Simulated, 
 
 
 @pytest.mark.parametrize("when", [None, "before", "after"])
-async def test_money_goes_back_in_exactly_one_refund(sim: Simulated, client: PaymentClient, when: str | None) -> None:
+async def test_a_payment_is_refunded_once(sim: Simulated, client: PaymentClient, when: str | None) -> None:
     intent = await paid(sim, await open_session(client))
     if when is not None:
         await fail(sim, "refunds.create", when=when)
@@ -314,14 +310,14 @@ async def test_money_goes_back_in_exactly_one_refund(sim: Simulated, client: Pay
     assert (len(books["refunds"]), books["net"]) == (1, 0)
 
 
-async def test_two_who_give_the_money_back_at_once_refund_it_once(sim: Simulated, client: PaymentClient) -> None:
+async def test_concurrent_refunds_refund_once(sim: Simulated, client: PaymentClient) -> None:
     intent = await paid(sim, await open_session(client))
     await asyncio.gather(*(client.refund_or_cancel(intent, f"refund:{n}", HOLD) for n in range(4)))
     books = await sim.books(intent)
     assert (len(books["refunds"]), books["net"]) == (1, 0)
 
 
-async def test_what_a_person_gave_back_is_not_given_back_again(sim: Simulated, client: PaymentClient) -> None:
+async def test_only_the_rest_of_a_partly_refunded_payment_is_refunded(sim: Simulated, client: PaymentClient) -> None:
     intent = await paid(sim, await open_session(client))
     await sim.stripe.v1.refunds.create_async({"payment_intent": intent, "amount": 700})
     assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.REFUNDED
@@ -330,16 +326,14 @@ async def test_what_a_person_gave_back_is_not_given_back_again(sim: Simulated, c
     assert (await sim.books(intent))["net"] == 0
 
 
-async def test_what_was_only_authorised_is_cancelled_in_place_of_a_refund(
-    sim: Simulated, client: PaymentClient
-) -> None:
+async def test_an_authorised_payment_is_cancelled_instead_of_refunded(sim: Simulated, client: PaymentClient) -> None:
     intent = await paid(sim, await open_session(client, capture_method="manual"))
     assert (await client.refund_or_cancel(intent, "refund:h1", HOLD)).state is PaymentState.UNPAYABLE
     books = await sim.books(intent)
     assert (books["status"], books["captured"], books["refunds"]) == ("canceled", 0, [])
 
 
-async def test_a_refused_refund_is_tried_anew_the_next_time(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_refused_refund_is_tried_again_by_the_next_call(sim: Simulated, client: PaymentClient) -> None:
     """Stripe keeps the refusal under its key for a day; the balance may be there an hour later."""
     intent = await paid(sim, await open_session(client))
     await fail(sim, "refunds.create", status=400, code="insufficient_funds", times=2)
@@ -359,7 +353,7 @@ async def test_a_disputed_payment_is_not_refunded(sim: Simulated, client: Paymen
     assert refused.value.code == "charge_disputed"
 
 
-async def test_a_session_is_asked_for_with_the_time_at_which_it_ends(sim: Simulated, client: PaymentClient) -> None:
+async def test_a_session_expires_at_the_requested_time(sim: Simulated, client: PaymentClient) -> None:
     ends = (now() + timedelta(minutes=35)).replace(microsecond=0)
     opened = await client.open_session({**params(), "expires_at": int(ends.timestamp())}, KEY, begun_at=now())
     assert opened.expires_at == ends

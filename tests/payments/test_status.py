@@ -1,4 +1,4 @@
-"""How a payment stands, read from what Stripe answers: each way a shopper can pay, on a page and without one."""
+"""The status of a payment by each payment method, with and without a Checkout Session."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ async def paid(sim: Simulated, session_id: str, how: str, **fields: Any) -> str:
     return str(summary["payment"]["payment_intent"])
 
 
-async def test_a_new_page_is_open_and_has_no_payment_yet(sim: Simulated) -> None:
+async def test_a_new_session_is_open_and_has_no_payment_intent(sim: Simulated) -> None:
     session = await opened(sim, metadata={"shop_id": "shop-1"})
     found = await check(sim, session)
     assert (found.state, found.session_id, found.intent_id) == (PaymentState.OPEN, session, None)
@@ -60,7 +60,7 @@ async def test_a_new_page_is_open_and_has_no_payment_yet(sim: Simulated) -> None
         ("voucher", JPY, PaymentState.PROCESSING, "konbini"),
     ],
 )
-async def test_each_way_to_pay_stands_so(
+async def test_the_status_by_payment_method(
     sim: Simulated, how: str, price: dict[str, Any], state: PaymentState, method: str | None
 ) -> None:
     session = await opened(sim, price)
@@ -72,7 +72,7 @@ async def test_each_way_to_pay_stands_so(
 
 @pytest.mark.parametrize(("ok", "state"), [(True, PaymentState.PAID), (False, PaymentState.UNPAYABLE)])
 @pytest.mark.parametrize(("how", "price"), [("debit", EUR), ("voucher", JPY)])
-async def test_money_that_takes_its_time_comes_or_does_not(
+async def test_a_delayed_payment_succeeds_or_fails(
     sim: Simulated, how: str, price: dict[str, Any], ok: bool, state: PaymentState
 ) -> None:
     session = await opened(sim, price)
@@ -81,7 +81,7 @@ async def test_money_that_takes_its_time_comes_or_does_not(
     assert (await check(sim, session)).state is state
 
 
-async def test_a_card_that_is_only_authorised_waits_for_its_capture(sim: Simulated) -> None:
+async def test_an_authorised_card_must_be_captured(sim: Simulated) -> None:
     session = await opened(sim, payment_intent_data={"capture_method": "manual"})
     intent = await paid(sim, session, "card")
     assert (await check(sim, session)).state is PaymentState.AUTHORIZED
@@ -90,14 +90,14 @@ async def test_a_card_that_is_only_authorised_waits_for_its_capture(sim: Simulat
 
 
 @pytest.mark.parametrize(("amount", "state"), [(1000, PaymentState.PAID), (2500, PaymentState.REFUNDED)])
-async def test_a_payment_is_refunded_once_all_of_it_is(sim: Simulated, amount: int, state: PaymentState) -> None:
+async def test_only_a_fully_refunded_payment_is_refunded(sim: Simulated, amount: int, state: PaymentState) -> None:
     session = await opened(sim)
     intent = await paid(sim, session, "card")
     await sim.stripe.v1.refunds.create_async({"payment_intent": intent, "amount": amount})
     assert (await check(sim, session)).state is state
 
 
-async def test_an_expired_page_cannot_be_paid_on(sim: Simulated) -> None:
+async def test_an_expired_session_is_unpayable(sim: Simulated) -> None:
     session = await opened(sim)
     await sim.control(f"/sessions/{session}/expire")
     found = await check(sim, session)
@@ -105,21 +105,21 @@ async def test_an_expired_page_cannot_be_paid_on(sim: Simulated) -> None:
 
 
 @pytest.mark.parametrize("how", ["declined", "3ds"])
-async def test_an_expired_page_takes_its_unfinished_payment_with_it(sim: Simulated, how: str) -> None:
+async def test_an_unfinished_payment_of_an_expired_session_is_unpayable(sim: Simulated, how: str) -> None:
     session = await opened(sim)
     await paid(sim, session, how)
     await sim.control(f"/sessions/{session}/expire")
     assert (await check(sim, session)).state is PaymentState.UNPAYABLE
 
 
-async def test_money_that_landed_on_an_expired_page_is_there_all_the_same(sim: Simulated) -> None:
+async def test_a_payment_that_completes_after_the_session_expired_is_paid(sim: Simulated) -> None:
     session = await opened(sim)
     await sim.control(f"/sessions/{session}/expire")
     await paid(sim, session, "card", late="expired")
     assert (await check(sim, session)).state is PaymentState.PAID
 
 
-async def test_what_costs_nothing_is_paid_without_a_payment(sim: Simulated) -> None:
+async def test_a_total_of_zero_is_paid_without_a_payment_intent(sim: Simulated) -> None:
     session = await opened(sim, {**EUR, "unit_amount": 0})
     await sim.control(f"/sessions/{session}/pay")
     found = await check(sim, session)
