@@ -8,7 +8,8 @@ from typing import Any
 
 from core.secret_files import is_set
 
-_SIMULATED_KEY = "sk_test_simulated"
+SIMULATED_STRIPE_KEY = "sk_test_simulated"
+"""The key that `holdfast up` and its commands call the Stripe simulator with."""
 
 
 def running_stack(environment: Mapping[str, str]) -> Mapping[str, Any]:
@@ -41,7 +42,7 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": environment.get("STRIPE_WEBHOOK_SECRET") or stack["stripeWebhookSecret"],
     }
     if stack["simulatorUrl"]:
-        found |= {"STRIPE_API_KEY": _SIMULATED_KEY, "STRIPE_API_BASE": stack["simulatorUrl"]}
+        found |= {"STRIPE_API_KEY": SIMULATED_STRIPE_KEY, "STRIPE_API_BASE": stack["simulatorUrl"]}
     others = {
         name: value
         for name, value in environment.items()

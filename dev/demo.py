@@ -1,4 +1,4 @@
-"""What `holdfast up` shows on the stock of a shop named `demo`: a hold from start to end, and one to pay for."""
+"""The demonstration in `holdfast up`: one hold from create to commit, and one checkout to pay, in the shop `demo`."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,18 +25,18 @@ _CART: tuple[dict[str, Any], ...] = (
     {**_LINES[0], "name": "T-shirt, size M", "unitAmount": 2500, "currency": "eur"},
     {**_LINES[1], "name": "Mug", "unitAmount": 1250, "currency": "eur"},
 )
-_PATIENCE_SECONDS = 20.0
-_ASK_AGAIN = frozenset({202, 429, 503, 504})
-"""Not refusals: the worker has only just begun, and each request may be repeated as it is."""
+_RETRY_SECONDS = 20.0
+_RETRIED = frozenset({202, 429, 503, 504})
+"""Retried: the worker may still be starting, and every request is idempotent."""
 
 
 class DemoError(Exception):
-    """A demo hold did not go as it should. The message says which request got which answer."""
+    """A demo request failed. The message has the request and its answer."""
 
 
 @dataclass(frozen=True)
 class PayLink:
-    """A page on which a hold is paid for."""
+    """A pay page and the hold that its payment commits."""
 
     url: str
     hold_id: str
@@ -45,10 +45,10 @@ class PayLink:
 
 
 class _Shop:
-    def __init__(self, http: httpx.Client, tokens: Mapping[str, str], heed: Callable[[], None]) -> None:
+    def __init__(self, http: httpx.Client, tokens: Mapping[str, str], check_interrupt: Callable[[], None]) -> None:
         self._http = http
         self._tokens = tokens
-        self._heed = heed
+        self._check_interrupt = check_interrupt
 
     def stock(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self._ask("GET", f"/inventory/items?shopId={SHOP}")["items"]
@@ -75,29 +75,29 @@ class _Shop:
         self, method: str, path: str, body: object = None, *, role: str = "authority", key: str | None = None
     ) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._tokens[role]}"} | ({"Idempotency-Key": key} if key else {})
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _RETRY_SECONDS
         while True:
-            self._heed()
+            self._check_interrupt()
             try:
                 answer = self._http.request(method, path, json=body, headers=headers)
             except httpx.HTTPError as error:
                 raise DemoError(f"{method} {path.partition('?')[0]}: {error or type(error).__name__}") from error
-            if answer.status_code not in _ASK_AGAIN or time.monotonic() > deadline:
+            if answer.status_code not in _RETRIED or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         if not answer.is_success:
-            raise DemoError(f"{method} {path.partition('?')[0]} was answered {answer.status_code}: {_said(answer)}")
-        told: dict[str, Any] = answer.json()
-        return told
+            raise DemoError(f"{method} {path.partition('?')[0]} was answered {answer.status_code}: {_message(answer)}")
+        answered: dict[str, Any] = answer.json()
+        return answered
 
 
-def first_hold(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> Table | None:
-    """Hold a shirt and two mugs, pay, and return the stock before, while held and after, as a table.
+def first_hold(api_url: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]) -> Table | None:
+    """Hold a shirt and two mugs, commit, and return a table of the stock before, held and paid.
 
-    Puts the demo stock first if the shop has none. Returns None where requests make no hold (`validate_only`).
-    Raises DemoError; `heed` is called before each request and may raise to give up.
+    Puts the demo stock first if the shop has none. Returns None in the mode `validate_only`, which creates no hold.
+    Raises DemoError; `check_interrupt` is called before each request and may raise to give up.
     """
-    with _shop(api_url, tokens, heed) as shop:
+    with _shop(api_url, tokens, check_interrupt) as shop:
         if not shop.stock():
             shop.put_stock()
         before = shop.stock()
@@ -109,13 +109,15 @@ def first_hold(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]
         return _table(hold_id, {"before": before, "held": held, "paid": shop.stock()})
 
 
-def pay_link(api_url: str, pages: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> PayLink | None:
-    """Hold a shirt and two mugs for who pays at the link that is returned, on the stock of the first hold.
+def pay_link(
+    api_url: str, pages: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]
+) -> PayLink | None:
+    """Create a checkout session for a shirt and two mugs, on the stock of `first_hold`, and return its pay page.
 
-    `pages` is the address of the simulator, which has the pages that a shop would have. Returns None where the session
-    has no hold. Raises DemoError; `heed` as above.
+    `pages` is the simulator's URL: it also serves the shop's return pages. Returns None if the session has
+    no hold. Raises DemoError; `check_interrupt` as above.
     """
-    with _shop(api_url, tokens, heed) as shop:
+    with _shop(api_url, tokens, check_interrupt) as shop:
         opened = shop.checkout(f"{pages}/shop/thanks/{{CHECKOUT_SESSION_ID}}", f"{pages}/shop/basket")
     if opened.get("holdId") is None:
         return None
@@ -123,9 +125,9 @@ def pay_link(api_url: str, pages: str, tokens: Mapping[str, str], heed: Callable
 
 
 @contextmanager
-def _shop(api_url: str, tokens: Mapping[str, str], heed: Callable[[], None]) -> Iterator[_Shop]:
+def _shop(api_url: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]) -> Iterator[_Shop]:
     with httpx.Client(base_url=f"{api_url}/api", timeout=15, trust_env=False) as http:
-        yield _Shop(http, tokens, heed)
+        yield _Shop(http, tokens, check_interrupt)
 
 
 def _table(hold_id: str, moments: Mapping[str, list[dict[str, Any]]]) -> Table:
@@ -145,9 +147,9 @@ def _table(hold_id: str, moments: Mapping[str, list[dict[str, Any]]]) -> Table:
     return table
 
 
-def _said(answer: httpx.Response) -> str:
+def _message(answer: httpx.Response) -> str:
     try:
-        told = answer.json()
-        return str(told.get("message") or told)
+        body = answer.json()
+        return str(body.get("message") or body)
     except (ValueError, AttributeError):
         return answer.text[:200]

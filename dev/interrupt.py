@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a fact to ask for, so that no child is lost between its start and our knowing of it."""
+"""SIGINT and SIGTERM as a flag to poll, so that no signal arrives between a child's start and its registration."""
 
 import signal
 import threading
@@ -7,11 +7,11 @@ from types import FrameType, TracebackType
 from typing import Self
 
 _SAME_PRESS_SECONDS = 0.3
-"""A terminal and `make` may both pass one Ctrl-C on."""
+"""Terminal and `make` may both deliver one Ctrl-C: signals this close together count once."""
 
 
 class StopRequestedError(Exception):
-    """The person at the terminal, or whoever started us, wants an end."""
+    """SIGINT, SIGTERM or SIGHUP was received."""
 
 
 class Interrupt:
@@ -34,19 +34,19 @@ class Interrupt:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def heed(self) -> None:
-        """Raise StopRequestedError once an end is wanted."""
+    def check_interrupt(self) -> None:
+        """Raise StopRequestedError if a signal was received."""
         if self._presses:
             raise StopRequestedError
 
     def wait(self, seconds: float) -> None:
-        """Wait, and raise StopRequestedError as soon as an end is wanted."""
+        """Wait, and raise StopRequestedError as soon as a signal is received."""
         self._pressed.wait(seconds)
-        self.heed()
+        self.check_interrupt()
 
     @property
     def insisted(self) -> bool:
-        """Whether an end was asked for more than once."""
+        """Whether more than one signal was received."""
         return self._presses > 1
 
     def _record(self, _number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The mailbox of `holdfast up`: a mail server on loopback that puts every mail into a folder, for a person to read.
+"""The mailbox of `holdfast up`: an SMTP server on 127.0.0.1 that writes every e-mail to a folder.
 
 Run as `python -m dev.mailbox --port P --folder F`.
 """
@@ -17,13 +17,13 @@ _SUBJECT_LETTERS = 60
 
 
 class Mailbox:
-    """Writes each mail as an .eml file, named by its time and subject; a mail is there whole or not at all."""
+    """Writes each e-mail atomically as an .eml file, named by time and subject."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
-        """Keep the mail."""
+        """Store the e-mail."""
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
         subject = str(message_from_bytes(content, policy=policy.default)["Subject"] or "no subject")
         letters = "".join(c if c.isalnum() and c.isascii() else "-" for c in subject)[:_SUBJECT_LETTERS].strip("-")
@@ -36,7 +36,7 @@ class Mailbox:
 
 
 async def serve(port: int, folder: Path) -> None:
-    """Take mails until SIGTERM or SIGINT."""
+    """Accept e-mail until SIGTERM or SIGINT."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -46,8 +46,8 @@ async def serve(port: int, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m dev.mailbox", description="Put mails into a folder.")
+    """Parse the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="python -m dev.mailbox", description="Write received e-mail to a folder.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args(arguments)

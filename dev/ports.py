@@ -19,7 +19,7 @@ _given: set[int] = set()
 
 @dataclass(frozen=True)
 class Ports:
-    """Where each of the processes listens on 127.0.0.1."""
+    """The port of each process on 127.0.0.1."""
 
     api: int
     temporal: int
@@ -29,13 +29,13 @@ class Ports:
     worker_metrics: int
     mail: int
     simulator: int | None
-    """None where it is not run."""
+    """None if the simulator does not run."""
 
     @classmethod
     def choose(cls, environment: Mapping[str, str], earlier_postgres: int | None, *, simulator: bool) -> Self:
-        """Take the ports that the environment names, else the usual ones, else free ones.
+        """Choose the ports that the environment names, else the defaults, else free ones.
 
-        Raises EmbeddedError, naming port and variable, when a named one is taken or is no port.
+        Raises EmbeddedError, naming port and variable, if a named port is taken or invalid.
         """
         chosen: set[int] = set()
 
@@ -88,10 +88,10 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on at this moment, and that no process of ours is given meanwhile.
+    """Return a port on 127.0.0.1 that is free and that no other call, in any process of this user, returns meanwhile.
 
-    It lies below those that systems give to outgoing connections (Linux begins at 32768): one of them could take it
-    before the server that it is meant for listens, or while that server starts again.
+    It is below the ephemeral ports (Linux: from 32768): an outgoing connection cannot take it before the server listens
+    or while it restarts.
     """
     while True:
         port = random.randrange(_FIRST_PORT, _EPHEMERAL_PORTS)  # noqa: S311, not a secret
@@ -101,7 +101,7 @@ def free_port() -> int:
 
 
 def _claimed(port: int) -> bool:
-    """Whether the port is this process's now, of all that ask on this machine, until it ends: a byte of a file."""
+    """Lock the port for this process until it ends, by a byte of a shared file; False if another process has it."""
     try:
         fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except OSError:

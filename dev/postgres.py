@@ -1,10 +1,10 @@
-"""Postgres from a wheel, as a real server on loopback: for one machine and for tests, not for production."""
+"""A Postgres server from a wheel on 127.0.0.1, for development and tests."""
 
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from dev.embedded_server import EmbeddedServer
 from dev.ports import free_port
-from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, wait_until_gone
+from dev.processes import INSTALL, STOP_SECONDS, Child, EmbeddedError, wait_until_gone
 
 _NOBODY = 65534
 _SETTINGS = {"max_connections": "200", "shared_buffers": "128MB", "synchronous_commit": "on"}
@@ -29,12 +30,14 @@ def postgres_binaries() -> Path:
     return folder
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A Postgres cluster below `folder`, made on first start, on a port of 127.0.0.1.
 
-    Every local user may connect as any role (trust). `settings` go before the ones of its own. As root it runs as an
-    unprivileged user that may still enter the folder, wherever it lies.
+    Every local user may connect as any role (trust). `settings` override the defaults. Started by root, it runs as an
+    unprivileged user that can still enter folders closed to others.
     """
+
+    name = "Postgres"
 
     def __init__(
         self,
@@ -49,7 +52,6 @@ class EmbeddedPostgres:
         self._port = port
         self._settings = {**_SETTINGS, **(settings or {})}
         self._log = log or self._folder / "postgres.log"
-        self._child: Child | None = None
 
     @property
     def port(self) -> int:
@@ -64,35 +66,11 @@ class EmbeddedPostgres:
         return self.database_url("postgres")
 
     def database_url(self, name: str) -> str:
-        """Return the URL of the database with that name, which the caller has made or will make."""
+        """Return the URL of the database with that name. The caller creates it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
-    @property
-    def pid(self) -> int:
-        """The server's process id. Raises EmbeddedError before the first start."""
-        return self.child.pid
-
-    @property
-    def child(self) -> Child:
-        """The server's process. Raises EmbeddedError before the first start."""
-        if self._child is None:
-            raise EmbeddedError("Postgres has not been started")
-        return self._child
-
-    def start(self) -> None:
-        """Return when it accepts connections, within a minute. Raises EmbeddedError with one line when it cannot.
-
-        A server of this object's, or one that a killed parent left on this folder, is stopped first.
-        """
-        self.launch()
-        try:
-            self.wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-
     def launch(self) -> None:
-        """Begin what `start` does, without waiting until it accepts connections."""
+        """Start the process without waiting until it accepts connections. Raises EmbeddedError."""
         self.stop()
         binaries = postgres_binaries()
         try:
@@ -104,7 +82,7 @@ class EmbeddedPostgres:
         options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
         arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
         self._child = Child(
-            "Postgres",
+            self.name,
             [*_unprivileged(), str(binaries / "postgres"), "-D", str(self._data), *arguments],
             log=self._log,
             env=_environment(),
@@ -113,21 +91,17 @@ class EmbeddedPostgres:
         )
         self._child.start()
 
-    def wait_until_ready(self, heed: Callable[[], None] = lambda: None) -> None:
-        """Wait for what `launch` began, calling `heed` all the while, which may raise to give up."""
-        self.child.wait_until(self._accepts_connections, START_SECONDS, heed)
-
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """End it with its data written; by force when that takes longer than the seconds. May be repeated."""
+        """End it with its data written; by force after the seconds. May be repeated."""
         if self._child is not None:
             self._child.stop(seconds)
-            if self._recorded_pid() == self._child.pid:  # killed: its sessions may outlive it
+            if self._recorded_pid() == self._child.pid:  # killed: its backends may outlive it
                 self.stop_leftovers(signal.SIGKILL)
 
     def stop_leftovers(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Stop whatever runs on this folder, by whomever it was started.
+        """Stop every Postgres process on this folder, whoever started it.
 
-        A dead server's orphans too: while one is attached to its memory, no new server starts.
+        That includes the backends of a killed server: while one is attached to its shared memory, no new server starts.
         """
         if not (self._data / "postmaster.pid").exists():
             return
@@ -145,7 +119,7 @@ class EmbeddedPostgres:
                     process.kill()
             wait_until_gone(left)
         with suppress(psutil.Error):
-            # Where nobody reaps it, as in a container without an init, Postgres takes the dead one for a running one.
+            # Without an init process nobody reaps it, and Postgres takes a zombie for a running server.
             recorded = self._recorded_pid()
             if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
                 (self._data / "postmaster.pid").unlink()
@@ -157,7 +131,7 @@ class EmbeddedPostgres:
             if os.geteuid() == 0 and self._data.stat().st_uid != _NOBODY:
                 _give_to_nobody(self._data)
             return
-        # Made beside and renamed: a kill in the middle never leaves half a cluster.
+        # Created under another name and renamed: a kill never leaves an incomplete cluster.
         unfinished = self._folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -175,7 +149,7 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"Postgres cannot make its data folder: {(serious or lines)[-1]}")
         unfinished.replace(self._data)
 
-    def _accepts_connections(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -201,7 +175,7 @@ def _give_to_nobody(folder: Path) -> None:
 
 
 def _unprivileged() -> list[str]:
-    """Postgres refuses to run as root. What it keeps is the right to pass folders closed to others."""
+    """Return the command prefix that gives up root, which Postgres refuses, but keeps access to closed folders."""
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")

@@ -15,7 +15,7 @@ STOP_SECONDS = 10.0
 START_SECONDS = 60.0
 """How long a server may take until it is ready, recovery after a crash included."""
 INSTALL = "`make up` installs it"
-"""What to do about a missing wheel."""
+"""How to fix a missing wheel."""
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 65_536
 _TRAIL_LINES = 5
@@ -26,12 +26,12 @@ def _nothing() -> None:
 
 
 class EmbeddedError(Exception):
-    """Something on this machine cannot run. The message is one line for the person at the terminal."""
+    """A server or program cannot run. The message is one line for people."""
 
     def __init__(self, message: str, trail: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.trail = trail
-        """What the process printed last, where that is more than the message says."""
+        """The last lines that the process printed."""
 
 
 class Child:
@@ -112,8 +112,10 @@ class Child:
         except psutil.NoSuchProcess:
             return  # it ended already; wait_until reports it
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float, heed: Callable[[], None] = _nothing) -> None:
-        """Wait until `ready` answers true, calling `heed` all the while, which may raise to give up.
+    def wait_until(
+        self, ready: Callable[[], bool], seconds: float, check_interrupt: Callable[[], None] = _nothing
+    ) -> None:
+        """Wait until `ready` answers true, calling `check_interrupt` repeatedly, which may raise to give up.
 
         Raises EmbeddedError when the process ends first or the seconds are over.
         """
@@ -123,17 +125,17 @@ class Child:
             if time.monotonic() > deadline:
                 complaint = f"{self.name} was not ready within {seconds:.0f} s: {self._complaint()}"
                 raise EmbeddedError(complaint, self._last_lines())
-            heed()
+            check_interrupt()
             time.sleep(_POLL_SECONDS)
 
     def require_alive(self) -> None:
-        """Raise EmbeddedError, with the last thing that it said, when it has ended."""
+        """Raise EmbeddedError, with its last output, if it has ended."""
         if self.exit_code is not None:
             raise EmbeddedError(f"{self.name} ended ({self.ending}): {self._complaint()}", self._last_lines())
 
     @property
     def ending(self) -> str:
-        """How it ended, for people: its exit code or the signal. Empty while it runs."""
+        """Its exit code or signal, for people. Empty while it runs."""
         code = self.exit_code
         if code is None:
             return ""

@@ -1,4 +1,4 @@
-"""What `holdfast up` runs: one of the servers from wheels, or one of our own programs."""
+"""The processes that `holdfast up` runs: embedded servers and programs of this repository."""
 
 import socket
 from collections.abc import Callable
@@ -10,38 +10,38 @@ import httpx
 from dev.processes import START_SECONDS, Child
 
 
-class Member(Protocol):
-    """One of the processes."""
+class ServiceProcess(Protocol):
+    """One process of `holdfast up`."""
 
     @property
     def child(self) -> Child:
         """The process."""
 
     def launch(self) -> None:
-        """Begin to start it, after its earlier process was stopped."""
+        """Start it, after stopping its earlier process, without waiting until it is ready."""
 
-    def wait_until_ready(self, heed: Callable[[], None]) -> None:
-        """Wait until it serves; `heed` may raise to give up."""
+    def wait_until_ready(self, check_interrupt: Callable[[], None]) -> None:
+        """Wait until it serves; `check_interrupt` may raise to give up. Raises EmbeddedError."""
 
     def stop(self, seconds: float) -> None:
         """End it, by force after the seconds."""
 
 
 class Program:
-    """A process of ours that answers 200 at a URL when it is ready; of a `tcp://` URL, that can be connected to."""
+    """A process that is ready when its URL answers 200, or when its `tcp://` URL accepts a connection."""
 
     def __init__(self, child: Child, url: str) -> None:
         self.child = child
         self._url = url
 
     def launch(self) -> None:
-        """Begin to start it, after its earlier process was stopped."""
+        """Start it, after stopping its earlier process, without waiting until it is ready."""
         self.child.stop()
         self.child.start()
 
-    def wait_until_ready(self, heed: Callable[[], None]) -> None:
+    def wait_until_ready(self, check_interrupt: Callable[[], None]) -> None:
         """Wait until it answers 200, a minute at most. Raises EmbeddedError."""
-        self.child.wait_until(self._answers, START_SECONDS, heed)
+        self.child.wait_until(self._answers, START_SECONDS, check_interrupt)
 
     def stop(self, seconds: float) -> None:
         """End it, by force after the seconds."""

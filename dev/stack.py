@@ -1,4 +1,4 @@
-"""The processes of `holdfast up`: started in the order they need each other, kept running, stopped in reverse."""
+"""The processes of `holdfast up`: started in the order of their dependencies, restarted, stopped in reverse."""
 
 import itertools
 import os
@@ -13,9 +13,9 @@ from dev.interrupt import Interrupt
 from dev.ports import Ports
 from dev.postgres import EmbeddedPostgres
 from dev.processes import START_SECONDS, Child, EmbeddedError, stop_recorded
-from dev.service_process import Member, Program
-from dev.state_dir import Home
-from dev.stripe_account import Payments
+from dev.service_process import Program, ServiceProcess
+from dev.state_dir import StateDir
+from dev.stripe_account import StripeAccount
 from dev.temporal import EmbeddedTemporal
 
 STOP_SECONDS = 25.0
@@ -34,28 +34,30 @@ class Stack:
 
     def __init__(
         self,
-        home: Home,
+        state_dir: StateDir,
         ports: Ports,
         tokens: Mapping[str, str],
-        payments: Payments,
+        payments: StripeAccount,
         *,
         environment: Mapping[str, str],
         interrupt: Interrupt,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        self._home = home
+        self._state_dir = state_dir
         self.ports = ports
         self._tokens = tokens
         self.payments = payments
         self._interrupt = interrupt
-        self._say = say
-        self.postgres = EmbeddedPostgres(home.folder / "postgres", port=ports.postgres, log=home.logs / "postgres.log")
+        self._report = report
+        self.postgres = EmbeddedPostgres(
+            state_dir.folder / "postgres", port=ports.postgres, log=state_dir.logs / "postgres.log"
+        )
         self.temporal = EmbeddedTemporal(
-            home.folder / "temporal",
+            state_dir.folder / "temporal",
             port=ports.temporal,
             ui_port=ports.temporal_ui,
             metrics_port=ports.temporal_metrics,
-            log=home.logs / "temporal.log",
+            log=state_dir.logs / "temporal.log",
         )
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
@@ -64,7 +66,7 @@ class Stack:
             "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "json",
             "DATABASE_URL": self.database_url,
             "TEMPORAL_ADDRESS": self.temporal.address,
-            "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for somebody's cloud is not for this server
+            "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for another Temporal does not apply
             "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],
             "INVENTORY_ADMIN_TOKEN": tokens["admin"],
             "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
@@ -75,8 +77,8 @@ class Stack:
         self.api_url = f"http://127.0.0.1:{ports.api}"
         api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
         worker = self._child("worker", "worker")
-        mailbox = self._child("mailbox", "dev.mailbox", "--port", str(ports.mail), "--folder", str(home.mail))
-        self._members: dict[str, Member] = {
+        mailbox = self._child("mailbox", "dev.mailbox", "--port", str(ports.mail), "--folder", str(state_dir.mail))
+        self._services: dict[str, ServiceProcess] = {
             "postgres": self.postgres,
             "temporal": self.temporal,
             "api": Program(api, f"{self.api_url}/readyz"),
@@ -84,9 +86,9 @@ class Stack:
             "mailbox": Program(mailbox, f"tcp://127.0.0.1:{ports.mail}"),
         }
         if payments.simulator_url is not None:
-            self._members["simulator"] = self._simulator(payments.simulator_url)
+            self._services["simulator"] = self._simulator(payments.simulator_url)
         self._migrate = self._child("migrate", "cli.main", "migrate")
-        self._launched: list[Member] = []
+        self._launched: list[ServiceProcess] = []
 
     @property
     def launched(self) -> bool:
@@ -100,12 +102,12 @@ class Stack:
 
     @property
     def webhook_url(self) -> str:
-        """Where Stripe's webhooks are taken."""
+        """URL of the webhook endpoint."""
         return f"{self.api_url}/api/webhooks/stripe"
 
     @property
     def request_tokens(self) -> dict[str, str]:
-        """One token for each role: of two, the present one."""
+        """One token for each role; of two during a rotation, the first."""
         return {role: tokens.partition(",")[0].strip() for role, tokens in self._tokens.items()}
 
     @property
@@ -114,11 +116,11 @@ class Stack:
         return self.postgres.database_url(_DATABASE)
 
     def start(self) -> None:
-        """Start all and return when all are ready. Raises EmbeddedError, naming the one that was not."""
+        """Start all and return when all are ready. Raises EmbeddedError that names the failed process."""
         self._launch("temporal")
         self._launch("mailbox")
         self._launch("postgres")
-        if "simulator" in self._members:
+        if "simulator" in self._services:
             self._launch("simulator")
         self._await("postgres")
         self._create_database()
@@ -127,12 +129,12 @@ class Stack:
         self._await("temporal")
         self._launch("api")
         self._launch("worker")
-        for name in self._members:
+        for name in self._services:
             self._await(name)
 
     def description(self) -> dict[str, object]:
-        """Return what `stack.json` says."""
-        pids: dict[str, int | None] = {name: member.child.pid for name, member in self._members.items()}
+        """Return the contents of `stack.json`."""
+        pids: dict[str, int | None] = {name: service.child.pid for name, service in self._services.items()}
         return {
             "apiUrl": self.api_url,
             "databaseUrl": self.database_url,
@@ -148,54 +150,56 @@ class Stack:
     def serve(self) -> None:
         """Publish `stack.json` and restart what ends, until the interrupt raises.
 
-        Raises EmbeddedError when one ends again and again.
+        Raises EmbeddedError when a process ends more than five times in a minute.
         """
-        self._home.write_stack(self.description())
-        restarts: dict[str, deque[float]] = {name: deque(maxlen=_RESTARTS) for name in self._members}
+        self._state_dir.write_stack(self.description())
+        restarts: dict[str, deque[float]] = {name: deque(maxlen=_RESTARTS) for name in self._services}
         while True:
             self._interrupt.wait(0.25)
-            for name, member in self._members.items():
-                if member.child.exit_code is None:
+            for name, service in self._services.items():
+                if service.child.exit_code is None:
                     continue
                 earlier = restarts[name]
                 if len(earlier) == _RESTARTS and time.monotonic() - earlier[0] < _RESTART_WINDOW_SECONDS:
-                    member.child.require_alive()
+                    service.child.require_alive()
                 earlier.append(time.monotonic())
-                self._say(f"{member.child.name} ended ({member.child.ending}); starting it again")
-                self._restart(member)
+                self._report(f"{service.child.name} ended ({service.child.ending}); starting it again")
+                self._restart(service)
 
     def stop(self) -> None:
-        """Stop all that was started: who serves first, then what they stand on. By force when asked twice."""
-        self._home.remove_stack()
+        """Stop all that was started: API and worker, then the servers. By force after a second signal."""
+        self._state_dir.remove_stack()
         self._migrate.stop()
         for names in (("api", "worker"), ("simulator", "mailbox", "temporal", "postgres")):
-            members = [member for name, member in self._members.items() if name in names and member in self._launched]
-            for member in members:
-                member.child.ask_to_stop()
+            services = [
+                service for name, service in self._services.items() if name in names and service in self._launched
+            ]
+            for service in services:
+                service.child.ask_to_stop()
             deadline = time.monotonic() + STOP_SECONDS
-            while any(member.child.alive for member in members):
+            while any(service.child.alive for service in services):
                 if self._interrupt.insisted or time.monotonic() > deadline:
                     break
                 time.sleep(0.02)
-            for member in members:
-                member.stop(0)
+            for service in services:
+                service.stop(0)
 
-    def _restart(self, member: Member) -> None:
+    def _restart(self, service: ServiceProcess) -> None:
         try:
-            member.launch()
-            member.wait_until_ready(lambda: self._heed_others(member))
+            service.launch()
+            service.wait_until_ready(lambda: self._check_others(service))
         except _AnotherEndedError:
-            self._home.write_stack(self.description())  # it may be waiting for just that one
+            self._state_dir.write_stack(self.description())  # readiness may depend on the other process
         except EmbeddedError as error:
-            self._say(str(error))
-            member.stop(0)
+            self._report(str(error))
+            service.stop(0)
         else:
-            self._home.write_stack(self.description())
-            self._say(f"{member.child.name} runs again (process {member.child.pid})")
+            self._state_dir.write_stack(self.description())
+            self._report(f"{service.child.name} runs again (process {service.child.pid})")
 
-    def _heed_others(self, member: Member) -> None:
-        self._interrupt.heed()
-        if any(other.child.exit_code is not None for other in self._members.values() if other is not member):
+    def _check_others(self, service: ServiceProcess) -> None:
+        self._interrupt.check_interrupt()
+        if any(other.child.exit_code is not None for other in self._services.values() if other is not service):
             raise _AnotherEndedError
 
     def _simulator(self, url: str) -> Program:
@@ -203,7 +207,7 @@ class Stack:
             "--port": str(self.ports.simulator),
             "--public-url": url,
             "--webhook": self.webhook_url,
-            "--state": str(self._home.simulator_state),
+            "--state": str(self._state_dir.simulator_state),
         }
         child = self._child("simulator", "dev.simulator", *itertools.chain(*arguments.items()))
         return Program(child, f"{url}/_simulator/health")
@@ -212,24 +216,24 @@ class Stack:
         return Child(
             name,
             [sys.executable, "-m", *module_and_arguments],
-            log=self._home.logs / f"{name}.log",
+            log=self._state_dir.logs / f"{name}.log",
             env=self._environment,
-            pid_file=self._home.pids / name,
+            pid_file=self._state_dir.pids / name,
         )
 
     def _launch(self, name: str) -> None:
-        self._interrupt.heed()
-        member = self._members[name]
-        member.launch()
-        self._launched.append(member)
+        self._interrupt.check_interrupt()
+        service = self._services[name]
+        service.launch()
+        self._launched.append(service)
 
     def _await(self, name: str) -> None:
-        self._members[name].wait_until_ready(self._watch)
+        self._services[name].wait_until_ready(self._watch)
 
     def _watch(self) -> None:
-        self._interrupt.heed()
-        for member in self._launched:
-            member.child.require_alive()
+        self._interrupt.check_interrupt()
+        for service in self._launched:
+            service.child.require_alive()
 
     def _create_database(self) -> None:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
@@ -238,9 +242,9 @@ class Stack:
                 connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
 
 
-def stop_leftovers(home: Home) -> None:
-    """Stop what a killed `holdfast up` left running on the folder, who serves first."""
+def stop_leftovers(state_dir: StateDir) -> None:
+    """Stop the processes that a killed `holdfast up` left running on the folder."""
     for name in ("migrate", "api", "worker", "simulator", "mailbox"):
-        stop_recorded(home.pids / name)
-    EmbeddedTemporal(home.folder / "temporal").stop_leftovers()
-    EmbeddedPostgres(home.folder / "postgres").stop_leftovers()
+        stop_recorded(state_dir.pids / name)
+    EmbeddedTemporal(state_dir.folder / "temporal").stop_leftovers()
+    EmbeddedPostgres(state_dir.folder / "postgres").stop_leftovers()

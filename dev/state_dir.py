@@ -1,4 +1,4 @@
-"""The state folder of `holdfast up`: one owner at a time, secrets for its user only, emptied only when it is ours."""
+"""The state folder of `holdfast up`: locked by one process, readable by its user only."""
 
 import fcntl
 import json
@@ -17,8 +17,8 @@ _SECRET_BYTES = 32
 _LOG_BYTES = 16_000_000
 
 
-class Home:
-    """An opened state folder. Make one with `opened`."""
+class StateDir:
+    """A locked state folder. Create it with `open_state_dir`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class Home:
         self.mail = folder / "mail"
 
     def reset(self) -> None:
-        """Delete what is in it, and keep owning it."""
+        """Delete its contents and keep the lock."""
         for entry in self.folder.iterdir():
             if entry.name in (_MARKER, _LOCK):
                 continue
@@ -37,7 +37,7 @@ class Home:
                 entry.unlink()
 
     def prepare(self) -> None:
-        """Make its folders and put logs aside that have grown large."""
+        """Create its folders and rename large logs."""
         for folder in (self.logs, self.pids):
             folder.mkdir(mode=0o700, exist_ok=True)
         for log in self.logs.glob("*.log"):
@@ -54,30 +54,30 @@ class Home:
         return self.folder / f"{role}-token"
 
     def token(self, role: str) -> str:
-        """Return the role's token, made on first use."""
+        """Return the role's token, generated on first use."""
         return self._secret(self.token_file(role))
 
     def webhook_secret(self) -> str:
-        """Return what the Stripe simulator signs its webhooks with, made on first use."""
+        """Return the simulator's webhook signing secret, generated on first use."""
         return self._secret(self.folder / "stripe-webhook-secret", prefix="whsec_")
 
     def remembered_port(self) -> int | None:
-        """Return the port that Postgres had last time, if that is known."""
+        """Return the port that Postgres had last time, or None."""
         try:
             return int(self._postgres_port.read_text())
         except (FileNotFoundError, ValueError):
             return None
 
     def remember_port(self, port: int) -> None:
-        """Keep the port of Postgres for the next start."""
+        """Store the port of Postgres for the next start."""
         self._write(self._postgres_port, f"{port}\n")
 
     def write_stack(self, stack: Mapping[str, object]) -> None:
-        """Publish what runs, in one step: a reader sees all of it or none."""
+        """Write `stack.json` atomically."""
         self._write(self.folder / "stack.json", json.dumps(stack, indent=2) + "\n")
 
     def remove_stack(self) -> None:
-        """Say that nothing is known to run."""
+        """Remove `stack.json`."""
         (self.folder / "stack.json").unlink(missing_ok=True)
 
     @property
@@ -99,10 +99,11 @@ class Home:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Home]:
-    """Own the state folder, made if it is missing, until the block ends.
+def open_state_dir(folder: Path) -> Iterator[StateDir]:
+    """Create the state folder if it is missing and hold its lock until the block ends.
 
-    Raises EmbeddedError where that cannot be: in use by another `holdfast up`, not a folder, not writable, not ours.
+    Raises EmbeddedError if another `holdfast up` holds the lock, or the path is no folder, is not writable, or has
+    files that are not of `holdfast up`.
     """
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
@@ -129,4 +130,4 @@ def opened(folder: Path) -> Iterator[Home]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield Home(folder)
+        yield StateDir(folder)

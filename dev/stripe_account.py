@@ -1,10 +1,11 @@
-"""Stripe in `holdfast up`: the account whose key the environment has, or the simulator in its place."""
+"""The Stripe account that `holdfast up` uses: that of the environment's key, or the simulator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-_SIMULATED_KEY = "sk_test_simulated"
+from cli.installation import SIMULATED_STRIPE_KEY
+
 _LOOPBACK = "127.0.0.1"
 
 
@@ -14,28 +15,28 @@ def has_account(environment: Mapping[str, str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Payments:
-    """Whom API and worker take for Stripe."""
+class StripeAccount:
+    """Where API and worker find Stripe."""
 
     simulator_url: str | None
-    """None where they call Stripe."""
+    """None if they call Stripe itself."""
     webhook_secret: str | None
-    """What webhooks are signed with: of several, the first."""
+    """The secret that signs webhooks; of several, the first."""
     environment: Mapping[str, str]
-    """What they need of it, on top of the environment given."""
+    """Environment variables for API and worker."""
 
     @classmethod
     def choose(cls, environment: Mapping[str, str], port: int | None, kept_secret: Callable[[], str]) -> Self:
-        """Take the account of the environment, or, where that has none, the simulator at the port.
+        """Choose the simulator at the port, or the account of the environment if the port is None.
 
-        The simulator signs with the environment's STRIPE_WEBHOOK_SECRET, or else with the kept one.
+        The simulator signs with the environment's STRIPE_WEBHOOK_SECRET, else with `kept_secret`.
         """
         secrets = environment.get("STRIPE_WEBHOOK_SECRET") or ("" if port is None else kept_secret())
         first = secrets.partition(",")[0].strip() or None
         if port is None:
             return cls(None, first, {})
         url = f"http://{_LOOPBACK}:{port}"
-        simulated = {"STRIPE_API_KEY": _SIMULATED_KEY, "STRIPE_API_BASE": url, "STRIPE_WEBHOOK_SECRET": secrets}
-        # Whoever has a proxy for the world would send the calls of this machine to itself there, too.
+        simulated = {"STRIPE_API_KEY": SIMULATED_STRIPE_KEY, "STRIPE_API_BASE": url, "STRIPE_WEBHOOK_SECRET": secrets}
+        # Without this, calls to the simulator go through the HTTP proxy of the environment.
         direct = {name: ",".join(filter(None, (environment.get(name), _LOOPBACK))) for name in ("NO_PROXY", "no_proxy")}
         return cls(url, first, simulated | direct)

@@ -18,23 +18,23 @@ from dev.ports import Ports
 from dev.postgres import postgres_binaries
 from dev.processes import EmbeddedError
 from dev.stack import Stack, stop_leftovers
-from dev.state_dir import Home, opened
-from dev.stripe_account import Payments, has_account
+from dev.state_dir import StateDir, open_state_dir
+from dev.stripe_account import StripeAccount, has_account
 from dev.temporal import temporal_binary
 
 _TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTORY_ADMIN_TOKEN"}
 
 
-def up(home: Path, *, reset: bool = False) -> int:
+def up(state_dir: Path, *, reset: bool = False) -> int:
     """Run Postgres, Temporal, API and worker until Ctrl-C or SIGTERM, and return the exit code for the shell.
 
-    Without STRIPE_API_KEY the Stripe simulator, too. State is kept in `home`, made if it is missing; `reset` deletes
-    what is in it first. `stack.json` is there for as long as all of it serves. Whatever stands in the way is said in
-    one line, with 1 as the code.
+    Runs the Stripe simulator too if STRIPE_API_KEY is not set. State is kept in `state_dir`, created if missing;
+    `reset` deletes its contents first. `stack.json` exists while everything serves. An error is printed in one line and
+    returns 1.
     """
     console = Console(highlight=False, soft_wrap=True)
     try:
-        with Interrupt() as interrupt, opened(home) as state:
+        with Interrupt() as interrupt, open_state_dir(state_dir) as state:
             _run(state, with_secret_files(os.environ, Settings.secrets()), interrupt, console, reset=reset)
     except StopRequestedError:
         console.print("Stopped.")
@@ -48,7 +48,9 @@ def up(home: Path, *, reset: bool = False) -> int:
     return 0
 
 
-def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, console: Console, *, reset: bool) -> None:
+def _run(
+    state: StateDir, environment: Mapping[str, str], interrupt: Interrupt, console: Console, *, reset: bool
+) -> None:
     postgres_binaries()
     temporal_binary()
     state.remove_stack()
@@ -58,18 +60,18 @@ def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, cons
         console.print(f"Emptied {state.folder}.", markup=False)
     state.prepare()
     if environment.get("DATABASE_URL"):
-        console.print("DATABASE_URL is set and not used: `holdfast up` runs a Postgres of its own.")
+        console.print("DATABASE_URL is ignored: `holdfast up` runs its own Postgres.")
     if environment.get("STRIPE_API_BASE") and not has_account(environment):
-        console.print("STRIPE_API_BASE is set and not used: without STRIPE_API_KEY, `holdfast up` runs a simulator.")
+        console.print("STRIPE_API_BASE is ignored: without STRIPE_API_KEY, `holdfast up` runs a Stripe simulator.")
     tokens = {role: environment.get(name) or state.token(role) for role, name in _TOKEN_VARIABLES.items()}
     ports = Ports.choose(environment, state.remembered_port(), simulator=not has_account(environment))
-    payments = Payments.choose(environment, ports.simulator, state.webhook_secret)
+    payments = StripeAccount.choose(environment, ports.simulator, state.webhook_secret)
     state.remember_port(ports.postgres)
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         console.print(line, markup=False)
 
-    stack = Stack(state, ports, tokens, payments, environment=environment, interrupt=interrupt, say=say)
+    stack = Stack(state, ports, tokens, payments, environment=environment, interrupt=interrupt, report=report)
     try:
         console.print(f"Starting on {state.folder} ...", markup=False)
         stack.start()
@@ -82,23 +84,23 @@ def _run(state: Home, environment: Mapping[str, str], interrupt: Interrupt, cons
         try:
             if stack.launched:
                 console.print("Stopping ...")
-        finally:  # also where the terminal has gone
+        finally:  # also if the terminal was closed
             stack.stop()
 
 
 def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> None:
     try:
-        table = first_hold(stack.api_url, stack.request_tokens, interrupt.heed)
+        table = first_hold(stack.api_url, stack.request_tokens, interrupt.check_interrupt)
     except DemoError as error:
-        console.print(f"The first hold was not made: {error}", markup=False)
+        console.print(f"The first hold was not created: {error}", markup=False)
         return
     if table is None:
-        console.print(f"INVENTORY_MODE is {stack.mode}: the first hold was checked against the stock, and not made.")
+        console.print(f"INVENTORY_MODE is {stack.mode}: the first hold was validated but not created.")
     else:
         console.print(table)
 
 
-def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], console: Console) -> None:
+def _show_urls(stack: Stack, state: StateDir, environment: Mapping[str, str], console: Console) -> None:
     psql = "psql" if shutil.which("psql") else _short(postgres_binaries() / "psql")
     files = {
         role: f"${name}" if environment.get(name) else str(_short(state.token_file(role)))
@@ -120,10 +122,10 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
         table.add_row(name, value)
     console.print(table)
     if stack.payments.webhook_secret is None:
-        console.print("STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503, and payments are not heard of.")
+        console.print("STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503, so payments do not commit holds.")
     token = f"$(cat {files['authority']})"
     if environment.get(_TOKEN_VARIABLES["authority"]):
-        token = f"${{{_TOKEN_VARIABLES['authority']}%%,*}}"  # of two, the present one
+        token = f"${{{_TOKEN_VARIABLES['authority']}%%,*}}"  # the first of two during a rotation
     console.print("\nTry it:")
     for line in (
         f"curl {stack.api_url}/api/inventory/holds -H 'Content-Type: application/json' \\",
@@ -135,12 +137,12 @@ def _show_urls(stack: Stack, state: Home, environment: Mapping[str, str], consol
 
 def _show_pay_link(stack: Stack, interrupt: Interrupt, console: Console) -> None:
     pages = stack.payments.simulator_url
-    if pages is None:  # a real account is not for demos
+    if pages is None:  # a real account gets no demo payment
         return
     try:
-        link = pay_link(stack.api_url, pages, stack.request_tokens, interrupt.heed)
+        link = pay_link(stack.api_url, pages, stack.request_tokens, interrupt.check_interrupt)
     except DemoError as error:
-        console.print(f"\nThere is no demo payment: {error}", markup=False)
+        console.print(f"\nThe demo payment could not be prepared: {error}", markup=False)
         return
     if link is not None:
         workflow = f"{stack.temporal.ui_url}/namespaces/default/workflows/hold:{SHOP}:{link.hold_id}"

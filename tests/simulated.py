@@ -13,13 +13,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from stripe import HTTPXClient, StripeClient, Webhook
 
+from cli.installation import SIMULATED_STRIPE_KEY
 from dev.simulator.account import World
 from dev.simulator.app import create_app
 from dev.simulator.config import Config, Endpoint
 from tests.stack import serving
 from tests.waiting import until
 
-API_KEY = "sk_test_simulated"
+API_KEY = SIMULATED_STRIPE_KEY
 SECRET = "whsec_simulated"
 
 

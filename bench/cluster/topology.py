@@ -17,7 +17,7 @@ from dev.ports import free_port
 from dev.postgres import EmbeddedPostgres
 from dev.processes import START_SECONDS, Child
 from dev.service_process import Program
-from dev.stripe_account import Payments
+from dev.stripe_account import StripeAccount
 from dev.temporal import EmbeddedTemporal
 
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "STRIPE_", "DATABASE_", "PROMETHEUS_", "SKIP_INVENTORY")
@@ -36,7 +36,7 @@ class Cluster:
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.authority_token, self.admin_token = secrets.token_hex(32), secrets.token_hex(32)
         simulator_port = free_port()
-        payments = Payments.choose({}, simulator_port, lambda: f"whsec_{secrets.token_hex(32)}")
+        payments = StripeAccount.choose({}, simulator_port, lambda: f"whsec_{secrets.token_hex(32)}")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             **payments.environment,

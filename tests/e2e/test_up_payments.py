@@ -116,7 +116,7 @@ def test_where_no_demo_payment_can_be_made_that_is_said_in_one_line(up: Up) -> N
     up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [sold_out]}, role="admin")
     up.signal(signal.SIGINT)
     up.start()
-    assert "There is no demo payment: POST /checkout/sessions was answered 409:" in up.output()
+    assert "POST /checkout/sessions was answered 409:" in up.output()
     assert "Serving." in up.output()
 
 
@@ -169,7 +169,7 @@ def test_the_environments_secret_signs_and_what_would_lead_elsewhere_is_not_used
     )
     try:
         up.start()
-        assert "STRIPE_API_BASE is set and not used" in up.output()
+        assert "STRIPE_API_BASE is ignored" in up.output()
         assert up.stack["stripeWebhookSecret"] == "whsec_next"
         for member in ("api", "worker"):
             environment = environment_of(up, member)
