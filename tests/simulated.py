@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from stripe import HTTPXClient, StripeClient, Webhook
 
 from cli.installation import SIMULATED_STRIPE_KEY
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.app import create_app
 from dev.simulator.config import Config, Endpoint
 from tests.stack import serving
@@ -41,7 +41,7 @@ class Simulated:
     """A running simulator."""
 
     url: str
-    world: World
+    account: Account
     """Its inside, for looking; a test acts through `stripe` and `control`."""
     stripe: StripeClient
     browser: httpx.AsyncClient
@@ -71,11 +71,11 @@ async def simulated(
         httpx.AsyncClient(base_url=url, timeout=120) as browser,
         stripe_client(url) as stripe,
     ):
-        world: World = app.state.world
+        account: Account = app.state.account
         try:
-            yield Simulated(url, world, stripe, browser)
+            yield Simulated(url, account, stripe, browser)
         finally:
-            world.faults.clear()  # or calls that wait would hold the server up
+            account.faults.clear()  # or calls that wait would hold the server up
 
 
 @dataclass

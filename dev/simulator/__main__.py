@@ -6,12 +6,12 @@ from pathlib import Path
 
 import uvicorn
 
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.app import StateError, create_app, load
 from dev.simulator.config import Config, Endpoint
 
 _STOP_SECONDS = 2
-"""How long calls that a fault keeps waiting may hold up a stop."""
+"""How long calls that a fault delays may delay a stop."""
 
 
 def main() -> None:
@@ -28,16 +28,16 @@ def main() -> None:
         default=[],
         help="signs webhooks; twice while it is rotated (default: $STRIPE_WEBHOOK_SECRET, which `ps` does not show)",
     )
-    parser.add_argument("--api-key", help="the only key that is let in (default: any test mode secret key)")
+    parser.add_argument("--api-key", help="the only accepted key (default: any test mode secret key)")
     parser.add_argument("--public-url", help="where browsers find the pay pages (default: the address called)")
-    parser.add_argument("--state", type=Path, metavar="FILE", help="keeps the state over restarts")
-    parser.add_argument("--seed", type=int, default=0, help="of faults that happen by chance")
+    parser.add_argument("--state", type=Path, metavar="FILE", help="file that keeps the state across restarts")
+    parser.add_argument("--seed", type=int, default=0, help="of random faults")
     given = parser.parse_args()
     if given.secret and not given.webhook:
         parser.error("--secret needs --webhook")
     try:
         if given.state is not None:
-            load(World(Config()), given.state)  # on trial: in the server's start, it would be told in a page of trace
+            load(Account(Config()), given.state)  # checked here: while the server starts, an error would be a traceback
     except StateError as error:
         parser.error(str(error))
     kept = os.environ.get("STRIPE_WEBHOOK_SECRET", "").split(",")

@@ -1,4 +1,4 @@
-"""One simulated Stripe account: its records, clock, faults and webhooks, and what happens there as time goes by."""
+"""One simulated Stripe account: its records, clock, faults and webhooks."""
 
 import heapq
 from collections import deque
@@ -17,20 +17,20 @@ from dev.simulator.webhooks import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the API as it is remembered for tests."""
+    """One API call, recorded for tests."""
 
     request_id: str
     operation: str
     path: str
     idempotency_key: str | None
     status: int | None
-    """None where no answer was given."""
+    """None if it was not answered."""
     replayed: bool
     fault: str | None
 
 
-class World:
-    """Everything that one simulator knows. Its operations never wait, so each happens at once or not at all."""
+class Account:
+    """The whole state of one simulator. Operations never await, so each is atomic."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -42,7 +42,7 @@ class World:
         self.request: tuple[str | None, str | None] = (None, None)
         """Request id and idempotency key of the API call that runs; events carry them."""
         self.changes = 0
-        """Counts what happened, so that the state file is written only then."""
+        """Number of changes; the state file is written when it has grown."""
         self._due: list[tuple[int, str]] = []
 
     def emit(self, kind: str, record: Any, previous: Json | None = None) -> None:  # noqa: ANN401 - any record
@@ -71,20 +71,20 @@ class World:
                 return self._chain(self.store.intents[record.payment_intent])
         return str(record.id)
 
-    def remind(self, when: int, object_id: str) -> None:
-        """Look at a session or PaymentIntent again at that time; see `due`."""
+    def check_at(self, when: int, object_id: str) -> None:
+        """Schedule a check of a session or PaymentIntent; see `due`."""
         heapq.heappush(self._due, (when, object_id))
 
     def due(self) -> list[str]:
-        """Take out the ids whose time has come."""
+        """Remove and return the ids whose check is due."""
         now, ids = self.clock.now(), []
         while self._due and self._due[0][0] <= now:
             ids.append(heapq.heappop(self._due)[1])
         return ids
 
     def reset(self) -> None:
-        """Forget everything but the configuration."""
-        self.webhooks.forget()
+        """Delete everything but the configuration."""
+        self.webhooks.reset()
         self.store = Store()
         self.clock.reset()
         self.faults.clear()
@@ -97,16 +97,16 @@ class World:
         return {"store": self.store.dump(), "offset": self.clock.offset, "webhooks": self.webhooks.unsent()}
 
     def load(self, state: Json) -> None:
-        """Take up a dumped state, and send what was not delivered. Needs a running event loop."""
+        """Restore a dumped state and send undelivered webhooks. Needs a running event loop."""
         self.store = Store.load(state["store"])
         self.clock.offset = state["offset"]
         for session in self.store.sessions.values():
-            if self.config.public_url is not None:  # it may be another one since
+            if self.config.public_url is not None:  # it may have changed since
                 session.page = f"{self.config.public_url.rstrip('/')}/c/pay/{session.id}"
             if session.status == "open":
-                self.remind(session.expires_at, session.id)
+                self.check_at(session.expires_at, session.id)
         for intent in self.store.intents.values():
             if intent.status == "requires_capture" and intent.authorized_until is not None:
-                self.remind(intent.authorized_until, intent.id)
+                self.check_at(intent.authorized_until, intent.id)
         for event_id in state["webhooks"]:
             self.webhooks.send(self.store.events[event_id])

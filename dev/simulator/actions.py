@@ -1,39 +1,39 @@
-"""What people and time do to a payment: the one door for the pay page, the control API and the faults."""
+"""What shoppers, banks and time do to a payment, for the pay page, the control API and the faults."""
 
 from typing import Literal, get_args
 
 from dev.simulator import checkout, intents, refunds
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.errors import refused
-from dev.simulator.methods import How
+from dev.simulator.methods import PayMethod
 from dev.simulator.records import Intent, Session
 
 Late = Literal["no", "complete", "expired"]
-"""Whether a payment may land on an expired session, as one in flight does, and what the session shows then."""
+"""Whether a payment in flight completes on an expired session, and the status that the session then has."""
 LATES: tuple[Late, ...] = get_args(Late)
 
 
-def pay(world: World, session: Session, how: How, late: Late = "no") -> None:
-    """Pay at a session. Raises StripeError where the session cannot be paid at."""
+def pay(account: Account, session: Session, how: PayMethod, late: Late = "no") -> None:
+    """Pay a session. Raises StripeError if it cannot be paid."""
     if session.status == "complete" or (session.status == "expired" and late == "no"):
         raise refused(f"The session is {session.status}.")
     if session.status == "open" or late == "expired":
-        checkout.confirm(world, session, how)
+        checkout.confirm(account, session, how)
         return
     session.status = "open"
     try:
-        checkout.confirm(world, session, how)
+        checkout.confirm(account, session, how)
     finally:
         if session.status == "open":
             session.status = "expired"
 
 
-def pay_intent(world: World, intent: Intent, how: How, base_url: str) -> None:
+def pay_intent(account: Account, intent: Intent, how: PayMethod, base_url: str) -> None:
     """Confirm a PaymentIntent in the shopper's browser, as Stripe.js does with the client secret."""
     if intent.session is not None:
         raise refused("The PaymentIntent is a Checkout Session's: pay there.")
     check_confirmable(intent)
-    intents.pay_with(world, intent, how, base_url)
+    intents.pay_with(account, intent, how, base_url)
 
 
 def check_confirmable(intent: Intent) -> None:
@@ -45,21 +45,21 @@ def check_confirmable(intent: Intent) -> None:
         )
 
 
-def dispute(world: World, intent: Intent) -> None:
-    """Take the money of a PaymentIntent back through the bank."""
+def dispute(account: Account, intent: Intent) -> None:
+    """Dispute the charge of a PaymentIntent."""
     if intent.latest_charge is None:
         raise refused("The PaymentIntent has no charge.")
-    refunds.dispute(world, world.store.charges[intent.latest_charge])
+    refunds.dispute(account, account.store.charges[intent.latest_charge])
 
 
-def tick(world: World) -> None:
-    """Do what time does: sessions expire, authorisations fall back."""
-    for object_id in world.due():
-        session, intent = world.store.sessions.get(object_id), world.store.intents.get(object_id)
+def tick(account: Account) -> None:
+    """Expire the sessions and cancel the authorisations that are due."""
+    for object_id in account.due():
+        session, intent = account.store.sessions.get(object_id), account.store.intents.get(object_id)
         if session is not None and session.status == "open":
-            if session.expires_at > world.clock.now():
-                world.remind(session.expires_at, session.id)
+            if session.expires_at > account.clock.now():
+                account.check_at(session.expires_at, session.id)
             else:
-                checkout.expire(world, session)
+                checkout.expire(account, session)
         elif intent is not None and intent.status == "requires_capture":
-            intents.cancel(world, intent, "automatic", by_api=False)
+            intents.cancel(account, intent, "automatic", by_api=False)

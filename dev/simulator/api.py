@@ -1,4 +1,4 @@
-"""Stripe's v1 API over HTTP: who calls, under which idempotency key, and what the faults make of it."""
+"""Stripe's v1 API over HTTP: authentication, idempotency keys, and faults."""
 
 import asyncio
 import base64
@@ -9,35 +9,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions as shopper
-from dev.simulator.account import Call, World
+from dev.simulator import actions
+from dev.simulator.account import Account, Call
 from dev.simulator.errors import StripeError, broken, not_authenticated
 from dev.simulator.expand import expand
 from dev.simulator.faults import Fault
 from dev.simulator.forms import Params, decode
 from dev.simulator.idempotency import claim, fingerprint, keep, release
 from dev.simulator.ids import new_request_id
-from dev.simulator.operations import OPERATIONS, Asked, Operation
+from dev.simulator.operations import OPERATIONS, ApiRequest, Operation
 from dev.simulator.records import Json
 from dev.simulator.waiting import wait
 
 _SERVER_ERROR = 500
 
 
-def api_routes(world: World) -> list[Route]:
+def api_routes(account: Account) -> list[Route]:
     """Return the routes of the simulated API."""
     unknown = Route("/v1/{path:path}", _unrecognized, methods=["GET", "POST", "DELETE"])
     return [
-        *(Route(each.path, _endpoint(world, each), methods=[each.method], name=each.name) for each in OPERATIONS),
+        *(Route(each.path, _endpoint(account, each), methods=[each.method], name=each.name) for each in OPERATIONS),
         unknown,
     ]
 
 
-def _endpoint(world: World, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(account: Account, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        shopper.tick(world)
+        actions.tick(account)
         encoded = (await request.body()).decode() if operation.method == "POST" else request.url.query
-        return await _Exchange(world, operation, request, new_request_id()).answer(encoded)
+        return await _Exchange(account, operation, request, new_request_id()).answer(encoded)
 
     return endpoint
 
@@ -47,16 +47,16 @@ async def _unrecognized(request: Request) -> Response:
     return JSONResponse(error.body(new_request_id()), 404)
 
 
-def base_url_of(world: World, request: Request) -> str:
-    """Return the address under which a browser finds the pages."""
-    return (world.config.public_url or str(request.base_url)).rstrip("/")
+def base_url_of(account: Account, request: Request) -> str:
+    """Return the base URL of the pages for a browser."""
+    return (account.config.public_url or str(request.base_url)).rstrip("/")
 
 
 @dataclass
 class _Exchange:
-    """One API call, from its bytes to its answer."""
+    """One API call."""
 
-    world: World
+    account: Account
     operation: Operation
     request: Request
     request_id: str
@@ -65,71 +65,71 @@ class _Exchange:
 
     async def answer(self, encoded: str) -> Response:
         try:
-            account = self._authenticate()
+            key_owner = self._authenticate()
             values = decode(encoded)
             sent = self.request.headers.get("idempotency-key")
             if self.operation.method == "POST" and sent:
-                scoped = f"{account}:{sent}"
-                kept = claim(self.world, scoped, fingerprint("POST", self.request.url.path, values))
+                scoped = f"{key_owner}:{sent}"
+                kept = claim(self.account, scoped, fingerprint("POST", self.request.url.path, values))
                 if kept is not None:
                     return self._respond(kept.status or 0, kept.body, original=kept.request_id)
                 self.key = scoped
         except StripeError as error:
             return self._respond(error.status, error.body(self.request_id))
         object_id = next(iter(self.request.path_params.values()), "")
-        self.fault = self.world.faults.draw("api", self.operation.name, self._about(object_id, values))
-        asked = Asked(object_id, Params(values), base_url_of(self.world, self.request))
-        return await self._run(asked)
+        self.fault = self.account.faults.draw("api", self.operation.name, self._about(object_id, values))
+        api_request = ApiRequest(object_id, Params(values), base_url_of(self.account, self.request))
+        return await self._run(api_request)
 
-    async def _run(self, asked: Asked) -> Response:
+    async def _run(self, api_request: ApiRequest) -> Response:
         fault, before = self.fault, self.fault is not None and self.fault.when == "before"
         if fault is not None and before:
             if fault.effect == "timeout":
-                self._give_back()
+                self._release_key()
                 return await self._hang(fault)
             if fault.effect == "error":
                 return self._error(fault)
-            await self._meanwhile(fault, asked)
-        status, body, executed = self._execute(asked)
+            await self._meanwhile(fault, api_request)
+        status, body, executed = self._execute(api_request)
         if fault is not None and not before:
             if fault.effect == "error":
                 return self._error(fault)
             if fault.effect != "timeout":
-                await self._meanwhile(fault, asked)
+                await self._meanwhile(fault, api_request)
         self._keep(status, body, executed=executed)
         if fault is not None and not before and fault.effect == "timeout":
             return await self._hang(fault)
         return self._respond(status, body)
 
-    def _execute(self, asked: Asked) -> tuple[int, Json, bool]:
-        self.world.request = (self.request_id, self.request.headers.get("idempotency-key"))
+    def _execute(self, api_request: ApiRequest) -> tuple[int, Json, bool]:
+        self.account.request = (self.request_id, self.request.headers.get("idempotency-key"))
         try:
-            paths = asked.params.texts("expand")
-            body = self.operation.run(self.world, asked)
-            expand(body, paths, self.world.store)
+            paths = api_request.params.texts("expand")
+            body = self.operation.run(self.account, api_request)
+            expand(body, paths, self.account.store)
         except StripeError as error:
             return error.status, error.body(self.request_id), error.executed
         finally:
-            self.world.request = (None, None)
+            self.account.request = (None, None)
         return 200, body, True
 
-    async def _meanwhile(self, fault: Fault, asked: Asked) -> None:
+    async def _meanwhile(self, fault: Fault, api_request: ApiRequest) -> None:
         if fault.effect == "pay":
-            self._let_the_shopper_pay(fault, asked)
+            self._pay_meanwhile(fault, api_request)
             return
-        await wait(self.world.faults.pause(fault), unless=lambda: fault.over)
+        await wait(self.account.faults.pause(fault), unless=lambda: fault.over)
 
-    def _let_the_shopper_pay(self, fault: Fault, asked: Asked) -> None:
-        store = self.world.store
-        intent = store.intents.get(asked.id)
-        session = store.sessions.get(asked.id if intent is None else intent.session or "")
+    def _pay_meanwhile(self, fault: Fault, api_request: ApiRequest) -> None:
+        store = self.account.store
+        intent = store.intents.get(api_request.id)
+        session = store.sessions.get(api_request.id if intent is None else intent.session or "")
         try:
             if session is not None:
-                shopper.pay(self.world, session, fault.how, late="complete")
+                actions.pay(self.account, session, fault.how, late="complete")
             elif intent is not None:
-                shopper.pay_intent(self.world, intent, fault.how, asked.base_url)
+                actions.pay_intent(self.account, intent, fault.how, api_request.base_url)
         except StripeError:
-            return  # it was paid or closed already: the moment has passed
+            return  # already paid or closed
 
     async def _hang(self, fault: Fault) -> Response:
         self._remember(None, replayed=False)
@@ -157,7 +157,7 @@ class _Exchange:
                 key = base64.b64decode(key).decode().partition(":")[0]
             except ValueError:
                 key = ""
-        known = self.world.config.api_key
+        known = self.account.config.api_key
         if not key.startswith(("sk_test_", "rk_test_")) if known is None else key != known:
             raise not_authenticated(key)
         return key
@@ -168,38 +168,38 @@ class _Exchange:
         if isinstance(metadata, dict):
             named += [str(value) for value in metadata.values()]
         sessions = [
-            self.world.store.sessions[name].payment_intent for name in named if name in self.world.store.sessions
+            self.account.store.sessions[name].payment_intent for name in named if name in self.account.store.sessions
         ]
-        intents = [self.world.store.intents[name].session for name in named if name in self.world.store.intents]
+        intents = [self.account.store.intents[name].session for name in named if name in self.account.store.intents]
         return frozenset(name for name in [*named, *sessions, *intents] if name is not None)
 
     def _keep(self, status: int, body: Json, *, executed: bool) -> None:
         if self.key is not None and executed:
-            keep(self.world, self.key, status, body, self.request_id)
+            keep(self.account, self.key, status, body, self.request_id)
         else:
-            self._give_back()
+            self._release_key()
 
-    def _give_back(self) -> None:
+    def _release_key(self) -> None:
         if self.key is not None:
-            release(self.world, self.key)
+            release(self.account, self.key)
 
     def _respond(self, status: int, body: Json, *, original: str | None = None) -> Response:
         self._remember(status, replayed=original is not None)
         headers = {
             "Request-Id": original or self.request_id,
-            "Stripe-Version": self.request.headers.get("stripe-version", self.world.config.api_version),
+            "Stripe-Version": self.request.headers.get("stripe-version", self.account.config.api_version),
         }
         if sent := self.request.headers.get("idempotency-key"):
             headers["Idempotency-Key"] = sent
         if original is not None:
             headers["Idempotent-Replayed"] = "true"
             headers["Original-Request"] = original
-        if status >= _SERVER_ERROR and self.key in self.world.store.answers:
+        if status >= _SERVER_ERROR and self.key in self.account.store.answers:
             headers["Stripe-Should-Retry"] = "false"  # the same key would only get the same answer
         return JSONResponse(body, status, headers)
 
     def _remember(self, status: int | None, *, replayed: bool) -> None:
-        self.world.calls.append(
+        self.account.calls.append(
             Call(
                 request_id=self.request_id,
                 operation=self.operation.name,

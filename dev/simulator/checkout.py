@@ -1,12 +1,12 @@
-"""Checkout Sessions: made, looked through, completed, expired (https://docs.stripe.com/api/checkout/sessions)."""
+"""Checkout Sessions: create, list, complete, expire (https://docs.stripe.com/api/checkout/sessions)."""
 
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
 from dev.simulator.errors import invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id, new_session_id
 from dev.simulator.intents import authenticate, cancel, new_secret, open_intent, pay_with, settle
-from dev.simulator.methods import How, allowed_types, check_amount
+from dev.simulator.methods import PayMethod, allowed_types, check_amount
 from dev.simulator.records import Intent, Json, Line, Session
 from dev.simulator.shapes import payment_status
 
@@ -32,21 +32,21 @@ IGNORED = frozenset(
         "wallet_options",
     }
 )
-"""Taken and of no effect: they change how Stripe's page looks or what it asks, never what is paid."""
+"""Accepted without effect: they change the look or the questions of Stripe's page, never the amount."""
 
 
-def create(world: World, params: Params, base_url: str) -> Session:
+def create(account: Account, params: Params, base_url: str) -> Session:
     """Open a session for a one-time payment on a page hosted here."""
-    now = world.clock.now()
+    now = account.clock.now()
     _check_mode(params)
-    lines = [_line(world, entry) for entry in params.each("line_items")]
+    lines = [_line(account, entry) for entry in params.each("line_items")]
     if not lines:
         raise params.absent("line_items")
-    currencies = {world.store.prices[line.price].currency for line in lines}
+    currencies = {account.store.prices[line.price].currency for line in lines}
     if len(currencies) > 1 or len(lines) > _MOST_LINES:
         raise invalid("Up to 100 line items, all in one currency.", param="line_items")
     currency = currencies.pop()
-    amount = sum(world.store.prices[line.price].unit_amount * line.quantity for line in lines)
+    amount = sum(account.store.prices[line.price].unit_amount * line.quantity for line in lines)
     if amount:
         check_amount(amount, currency, "line_items")
     data = params.nested("payment_intent_data") or Params({})
@@ -77,9 +77,9 @@ def create(world: World, params: Params, base_url: str) -> Session:
         echoed=_echoed(params),
     )
     params.refuse_unknown(IGNORED)
-    world.store.sessions[session.id] = session
-    world.remind(session.expires_at, session.id)
-    world.changes += 1
+    account.store.sessions[session.id] = session
+    account.check_at(session.expires_at, session.id)
+    account.changes += 1
     return session
 
 
@@ -113,45 +113,45 @@ def _echoed(params: Params) -> Json:
     return echoed
 
 
-def _line(world: World, entry: Params) -> Line:
+def _line(account: Account, entry: Params) -> Line:
     quantity = entry.integer("quantity", least=1)
     if quantity is None:
         raise entry.absent("quantity")
     data = entry.nested("price_data")
     if (data is None) == (not entry.given("price")):
         raise invalid(f"Pass one of {entry.named('price')} and {entry.named('price_data')}.", param=entry.path)
-    price = find_price(world, entry, "price") if data is None else price_in_passing(world, data)
+    price = find_price(account, entry, "price") if data is None else price_in_passing(account, data)
     return Line(new_id("li"), price.id, quantity)
 
 
-def expire(world: World, session: Session) -> None:
-    """Close an open session, so that nobody can pay there any more."""
+def expire(account: Account, session: Session) -> None:
+    """Expire an open session: it can no longer be paid."""
     if session.status != "open":
-        # Without a code, as Stripe's: a caller has to look at the session to learn what became of it.
+        # Without a code, as at Stripe: a caller must retrieve the session to learn its status.
         message = (
             f'Only sessions with a status in ["open"] can be expired; this one has a status of `{session.status}`.'
         )
         raise refused(message)
     session.status = "expired"
     if session.payment_intent is not None:
-        intent = world.store.intents[session.payment_intent]
+        intent = account.store.intents[session.payment_intent]
         if intent.status in ("requires_payment_method", "requires_confirmation", "requires_action"):
-            cancel(world, intent, "expired", by_api=False)
-    world.emit("checkout.session.expired", session)
+            cancel(account, intent, "expired", by_api=False)
+    account.emit("checkout.session.expired", session)
 
 
-def confirm(world: World, session: Session, how: How) -> None:
-    """Let the shopper press Pay. Only now does the session's PaymentIntent come to be."""
+def confirm(account: Account, session: Session, how: PayMethod) -> None:
+    """Confirm the payment of the session, which creates its PaymentIntent."""
     session.customer_details = _shopper(session)
     if session.amount_total == 0:
-        complete(world, session)
+        complete(account, session)
         return
-    intent = world.store.intents.get(session.payment_intent or "")
+    intent = account.store.intents.get(session.payment_intent or "")
     if intent is None or intent.status == "canceled":
         intent_id = new_id("pi")
         intent = Intent(
             id=intent_id,
-            created=world.clock.now(),
+            created=account.clock.now(),
             amount=session.amount_total,
             currency=session.currency,
             client_secret=new_secret(intent_id),
@@ -163,9 +163,9 @@ def confirm(world: World, session: Session, how: How) -> None:
             session=session.id,
         )
         session.payment_intent = intent_id
-        open_intent(world, intent)
-    pay_with(world, intent, how, session.page.partition("/c/pay/")[0])
-    after_attempt(world, intent)
+        open_intent(account, intent)
+    pay_with(account, intent, how, session.page.partition("/c/pay/")[0])
+    after_attempt(account, intent)
 
 
 def _shopper(session: Session) -> Json:
@@ -174,31 +174,31 @@ def _shopper(session: Session) -> Json:
     return {**dict.fromkeys(empty), "email": email, "name": "A. Shopper", "tax_exempt": "none", "tax_ids": []}
 
 
-def after_attempt(world: World, intent: Intent) -> None:
-    """Complete the session of a PaymentIntent that has no more need of the shopper."""
-    session = world.store.sessions.get(intent.session or "")
+def after_attempt(account: Account, intent: Intent) -> None:
+    """Complete the session of a PaymentIntent that needs no further action of the shopper."""
+    session = account.store.sessions.get(intent.session or "")
     if session is None or session.status != "open":
         return
     if intent.status in ("succeeded", "requires_capture", "processing") or intent.waits_for_voucher:
-        complete(world, session)
+        complete(account, session)
 
 
-def complete(world: World, session: Session) -> None:
-    """Complete a session, whether or not the money is there yet."""
+def complete(account: Account, session: Session) -> None:
+    """Complete a session, paid or not yet paid."""
     session.status = "complete"
-    world.emit("checkout.session.completed", session)
+    account.emit("checkout.session.completed", session)
 
 
-def authenticate_shopper(world: World, intent: Intent, *, ok: bool) -> None:
-    """End the wait for 3-D Secure, of a session or of a PaymentIntent alone."""
-    authenticate(world, intent, ok=ok)
-    after_attempt(world, intent)
+def authenticate_shopper(account: Account, intent: Intent, *, ok: bool) -> None:
+    """Finish 3-D Secure, for a session or a PaymentIntent without one."""
+    authenticate(account, intent, ok=ok)
+    after_attempt(account, intent)
 
 
-def settle_later(world: World, intent: Intent, *, ok: bool) -> None:
-    """End the wait for a bank debit or a voucher, and tell the session's owner."""
-    settle(world, intent, ok=ok)
-    session = world.store.sessions.get(intent.session or "")
+def settle_later(account: Account, intent: Intent, *, ok: bool) -> None:
+    """Settle a bank debit or a voucher, and emit the session's event."""
+    settle(account, intent, ok=ok)
+    session = account.store.sessions.get(intent.session or "")
     if session is not None:
-        paid = payment_status(session, world.store) == "paid"
-        world.emit(f"checkout.session.async_payment_{'succeeded' if paid else 'failed'}", session)
+        paid = payment_status(session, account.store) == "paid"
+        account.emit(f"checkout.session.async_payment_{'succeeded' if paid else 'failed'}", session)

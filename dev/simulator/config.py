@@ -1,4 +1,4 @@
-"""How a simulator is set up. Nothing here is read from the environment."""
+"""The configuration of a simulator. Nothing is read from the environment."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The set-up of one simulator; every time is in seconds."""
+    """The configuration of one simulator; every time is in seconds."""
 
     endpoints: tuple[Endpoint, ...] = ()
     api_key: str | None = None
-    """The only key that is let in; without one, every test mode secret key is."""
+    """The only accepted key; None accepts every test mode secret key."""
     seed: int = 0
-    """Decides which calls and events a fault with a share hits, and how long a spread delay is."""
+    """Seeds the random choices of faults with a share or a spread delay."""
     first_retry: float = 1.0
     """A webhook that was not answered with 2xx is sent again after this, then after twice this, and so on."""
     longest_retry: float = 60.0
@@ -31,7 +31,7 @@ class Config:
     """Attempts for each webhook before it is given up; None goes on for ever."""
     webhook_timeout: float = 10.0
     public_url: str | None = None
-    """Where a browser finds the pay pages; without it, the address that the API was called at."""
+    """Base URL of the pay pages; None takes the address that the API was called at."""
     state_file: Path | None = None
-    """Where the state is kept over restarts; without it, in memory only."""
+    """File that keeps the state across restarts; None keeps it in memory."""
     api_version: str = API_VERSION

@@ -1,4 +1,4 @@
-"""The simulator's own API under `/_simulator`: what shoppers, banks and time do, faults, and the books. JSON."""
+"""The simulator's own API under `/_simulator`: actions of shoppers, banks and time, faults, and the ledger. JSON."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
@@ -8,26 +8,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions as shopper
-from dev.simulator import checkout, refunds
-from dev.simulator.account import World
+from dev.simulator import actions, checkout, refunds
+from dev.simulator.account import Account
 from dev.simulator.api import base_url_of
 from dev.simulator.config import Endpoint
 from dev.simulator.errors import StripeError, invalid, refused
 from dev.simulator.faults import ApiEffect, Fault, WebhookEffect
 from dev.simulator.ids import new_request_id
 from dev.simulator.ledger import intent_summary, payments, session_summary
-from dev.simulator.methods import HOWS, How
+from dev.simulator.methods import PAY_METHODS
 from dev.simulator.records import Json
 from dev.simulator.store import find
 
-Handler = Callable[[World, Request, Json], Any]
+Handler = Callable[[Account, Request, Json], Any]
 
 
-def control_routes(world: World) -> list[Route]:
+def control_routes(account: Account) -> list[Route]:
     """Return the routes of the control API."""
     return [
-        Route(f"/_simulator{path}", _endpoint(world, handler), methods=[method])
+        Route(f"/_simulator{path}", _endpoint(account, handler), methods=[method])
         for method, path, handler in (
             ("GET", "/health", _health),
             ("GET", "/payments", _payments),
@@ -54,14 +53,14 @@ def control_routes(world: World) -> list[Route]:
     ]
 
 
-def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
-        shopper.tick(world)
+        actions.tick(account)
         try:
             body = await request.json() if await request.body() else {}
             if not isinstance(body, dict):
                 raise invalid("The body must be a JSON object.")
-            return JSONResponse(handler(world, request, body))
+            return JSONResponse(handler(account, request, body))
         except StripeError as error:
             return JSONResponse(error.body(new_request_id()), error.status)
         except (TypeError, ValueError, KeyError) as error:
@@ -70,76 +69,76 @@ def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[R
     return endpoint
 
 
-def _health(world: World, _request: Request, _body: Json) -> Json:
-    return {"status": "ok", "now": world.clock.now()}
+def _health(account: Account, _request: Request, _body: Json) -> Json:
+    return {"status": "ok", "now": account.clock.now()}
 
 
-def _payments(world: World, _request: Request, _body: Json) -> list[Json]:
-    return payments(world.store)
+def _payments(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return payments(account.store)
 
 
-def _sessions(world: World, _request: Request, _body: Json) -> list[Json]:
-    return [session_summary(session, world.store) for session in world.store.sessions.values()]
+def _sessions(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return [session_summary(session, account.store) for session in account.store.sessions.values()]
 
 
-def _calls(world: World, _request: Request, _body: Json) -> list[Json]:
-    return [asdict(call) for call in world.calls]
+def _calls(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return [asdict(call) for call in account.calls]
 
 
-def _how(body: Json) -> How:
+def _how(body: Json) -> PayMethod:
     how = body.get("how", "card")
-    if how not in HOWS:
-        raise invalid(f"how must be one of {', '.join(HOWS)}", param="how")
-    return next(each for each in HOWS if each == how)
+    if how not in PAY_METHODS:
+        raise invalid(f"how must be one of {', '.join(PAY_METHODS)}", param="how")
+    return next(each for each in PAY_METHODS if each == how)
 
 
-def _pay_session(world: World, request: Request, body: Json) -> Json:
-    session = find(world.store.sessions, request.path_params["id"], "checkout.session", "id")
-    late = next((each for each in shopper.LATES if each == body.get("late", "no")), None)
+def _pay_session(account: Account, request: Request, body: Json) -> Json:
+    session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
+    late = next((each for each in actions.LATES if each == body.get("late", "no")), None)
     if late is None:
-        raise invalid(f"late must be one of {', '.join(shopper.LATES)}", param="late")
-    shopper.pay(world, session, _how(body), late)
-    return session_summary(session, world.store)
+        raise invalid(f"late must be one of {', '.join(actions.LATES)}", param="late")
+    actions.pay(account, session, _how(body), late)
+    return session_summary(session, account.store)
 
 
-def _expire_session(world: World, request: Request, _body: Json) -> Json:
-    session = find(world.store.sessions, request.path_params["id"], "checkout.session", "id")
-    checkout.expire(world, session)
-    return session_summary(session, world.store)
+def _expire_session(account: Account, request: Request, _body: Json) -> Json:
+    session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
+    checkout.expire(account, session)
+    return session_summary(session, account.store)
 
 
-def _pay_intent(world: World, request: Request, body: Json) -> Json:
-    intent = find(world.store.intents, request.path_params["id"], "payment_intent", "id")
-    shopper.pay_intent(world, intent, _how(body), base_url_of(world, request))
-    return intent_summary(intent, world.store)
+def _pay_intent(account: Account, request: Request, body: Json) -> Json:
+    intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
+    actions.pay_intent(account, intent, _how(body), base_url_of(account, request))
+    return intent_summary(intent, account.store)
 
 
-def _authenticate(world: World, request: Request, body: Json) -> Json:
-    intent = find(world.store.intents, request.path_params["id"], "payment_intent", "id")
-    checkout.authenticate_shopper(world, intent, ok=body.get("ok", True))
-    return intent_summary(intent, world.store)
+def _authenticate(account: Account, request: Request, body: Json) -> Json:
+    intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
+    checkout.authenticate_shopper(account, intent, ok=body.get("ok", True))
+    return intent_summary(intent, account.store)
 
 
-def _settle(world: World, request: Request, body: Json) -> Json:
-    intent = find(world.store.intents, request.path_params["id"], "payment_intent", "id")
-    checkout.settle_later(world, intent, ok=body.get("ok", True))
-    return intent_summary(intent, world.store)
+def _settle(account: Account, request: Request, body: Json) -> Json:
+    intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
+    checkout.settle_later(account, intent, ok=body.get("ok", True))
+    return intent_summary(intent, account.store)
 
 
-def _dispute(world: World, request: Request, _body: Json) -> Json:
-    intent = find(world.store.intents, request.path_params["id"], "payment_intent", "id")
-    shopper.dispute(world, intent)
-    return intent_summary(intent, world.store)
+def _dispute(account: Account, request: Request, _body: Json) -> Json:
+    intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
+    actions.dispute(account, intent)
+    return intent_summary(intent, account.store)
 
 
-def _settle_refund(world: World, request: Request, body: Json) -> Json:
-    refund = find(world.store.refunds, request.path_params["id"], "refund", "id")
-    refunds.settle(world, refund, ok=body.get("ok", True))
-    return intent_summary(world.store.intents[refund.payment_intent], world.store)
+def _settle_refund(account: Account, request: Request, body: Json) -> Json:
+    refund = find(account.store.refunds, request.path_params["id"], "refund", "id")
+    refunds.settle(account, refund, ok=body.get("ok", True))
+    return intent_summary(account.store.intents[refund.payment_intent], account.store)
 
 
-def _faults(world: World, _request: Request, _body: Json) -> list[Json]:
-    return [asdict(rule) for rule in world.faults.rules.values()]
+def _faults(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return [asdict(rule) for rule in account.faults.rules.values()]
 
 
 _CALLERS_FIELDS = {field.name for field in fields(Fault)} - {"id", "seen", "fired", "over"}
@@ -154,11 +153,11 @@ _TYPES = {
     "up_to": _NUMBER,
     "copies": int,
 }
-"""What the fields of a fault are; the others are text."""
+"""The types of the fields of a fault; the others are text."""
 _EFFECTS = {"api": ApiEffect.__args__, "webhook": WebhookEffect.__args__}  # type: ignore[attr-defined]
 
 
-def _add_fault(world: World, _request: Request, body: Json) -> Json:
+def _add_fault(account: Account, _request: Request, body: Json) -> Json:
     if unknown := body.keys() - _CALLERS_FIELDS:
         raise invalid(f"A fault has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(_CALLERS_FIELDS))}.")
     if body.get("effect") not in _EFFECTS.get(str(body.get("on")), ()):
@@ -166,20 +165,20 @@ def _add_fault(world: World, _request: Request, body: Json) -> Json:
     for name, value in body.items():
         if not isinstance(value, _TYPES.get(name, str)):
             raise invalid(f"{name} has the wrong type.", param=name)
-    return asdict(world.faults.add(Fault(**{**body, "how": _how(body)})))
+    return asdict(account.faults.add(Fault(**{**body, "how": _how(body)})))
 
 
-def _clear_faults(world: World, _request: Request, _body: Json) -> Json:
-    world.faults.clear()
+def _clear_faults(account: Account, _request: Request, _body: Json) -> Json:
+    account.faults.clear()
     return {"ok": True}
 
 
-def _remove_fault(world: World, request: Request, _body: Json) -> Json:
-    world.faults.remove(request.path_params["id"])
+def _remove_fault(account: Account, request: Request, _body: Json) -> Json:
+    account.faults.remove(request.path_params["id"])
     return {"ok": True}
 
 
-def _deliveries(world: World, _request: Request, _body: Json) -> list[Json]:
+def _deliveries(account: Account, _request: Request, _body: Json) -> list[Json]:
     return [
         {
             "event": delivery.event.id,
@@ -190,36 +189,36 @@ def _deliveries(world: World, _request: Request, _body: Json) -> list[Json]:
             "state": delivery.state,
             "answers": delivery.answers,
         }
-        for delivery in world.webhooks.deliveries
+        for delivery in account.webhooks.deliveries
     ]
 
 
-def _release(world: World, _request: Request, body: Json) -> Json:
-    return {"released": world.webhooks.release(body.get("event"))}
+def _release(account: Account, _request: Request, body: Json) -> Json:
+    return {"released": account.webhooks.release(body.get("event"))}
 
 
-def _resend(world: World, _request: Request, body: Json) -> Json:
-    world.webhooks.resend(find(world.store.events, str(body.get("event")), "event", "event"))
+def _resend(account: Account, _request: Request, body: Json) -> Json:
+    account.webhooks.resend(find(account.store.events, str(body.get("event")), "event", "event"))
     return {"ok": True}
 
 
-def _set_endpoints(world: World, _request: Request, body: Json) -> Json:
+def _set_endpoints(account: Account, _request: Request, body: Json) -> Json:
     given = [Endpoint(str(each["url"]), tuple(each.get("secrets", ()))) for each in body["endpoints"]]
-    if len(given) < len(world.webhooks.endpoints):
+    if len(given) < len(account.webhooks.endpoints):
         raise refused("Endpoints can be changed and added; what is on its way to one must keep it.")
-    world.webhooks.endpoints = given
+    account.webhooks.endpoints = given
     return {"endpoints": [endpoint.url for endpoint in given]}
 
 
-def _move_clock(world: World, _request: Request, body: Json) -> Json:
+def _move_clock(account: Account, _request: Request, body: Json) -> Json:
     if body.get("reset"):
-        world.clock.reset()
-    world.clock.advance(float(body.get("advance", 0)))
-    world.changes += 1
-    shopper.tick(world)
-    return {"now": world.clock.now()}
+        account.clock.reset()
+    account.clock.advance(float(body.get("advance", 0)))
+    account.changes += 1
+    actions.tick(account)
+    return {"now": account.clock.now()}
 
 
-def _reset(world: World, _request: Request, _body: Json) -> Json:
-    world.reset()
+def _reset(account: Account, _request: Request, _body: Json) -> Json:
+    account.reset()
     return {"ok": True}

@@ -1,4 +1,4 @@
-"""Faults on request: which API calls and webhooks go wrong, and how."""
+"""Fault injection for API calls and webhooks."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from dev.simulator.ids import new_id
-from dev.simulator.methods import How
+from dev.simulator.methods import PayMethod
 
 On = Literal["api", "webhook"]
 
 ApiEffect = Literal["error", "timeout", "delay", "pay"]
-"""Answer an error, never answer, answer slowly, or let the shopper pay in that very moment."""
+"""Answer an error, never answer, answer slowly, or let the shopper pay at that moment."""
 
 WebhookEffect = Literal["duplicate", "delay", "reorder", "drop", "hold"]
 """Send again, send later, send after the next one, never send, or send when released."""
@@ -31,7 +31,7 @@ class Fault:
     times: int | None = 1
     """None: every one."""
     share: float = 1.0
-    """Fires on this share of the rest, by the seeded dice."""
+    """Fires on this share of the rest, by the seeded random generator."""
     when: Literal["before", "after"] = "before"
     """Whether the call fails before or after it took effect."""
     status: int = 500
@@ -46,33 +46,33 @@ class Fault:
     """Delays are spread from `seconds` to this."""
     copies: int = 1
     """How many more times an event is sent."""
-    how: How = "card"
+    how: PayMethod = "card"
     """How the shopper pays."""
     id: str = field(default_factory=lambda: new_id("fault"))
     seen: int = 0
     fired: int = 0
     over: bool = False
-    """Set when the rule is taken away, so that what still waits because of it goes on."""
+    """Set when the rule is removed; delayed calls and webhooks then continue."""
 
 
 class Faults:
-    """All rules of one simulator, in the order in which they were asked for; the first that fires is the one."""
+    """All rules of one simulator in the order of creation; the first that fires applies."""
 
     def __init__(self, seed: int) -> None:
         self.rules: dict[str, Fault] = {}
-        self._dice = random.Random(seed)  # noqa: S311 - chance, not secrets
+        self._random = random.Random(seed)  # noqa: S311 - chance, not secrets
 
     def add(self, rule: Fault) -> Fault:
-        """Put a rule in force."""
+        """Add a rule."""
         self.rules[rule.id] = rule
         return rule
 
     def remove(self, rule_id: str) -> None:
-        """Take a rule away. KeyError where there is none."""
+        """Remove a rule. Raises KeyError if it does not exist."""
         self.rules.pop(rule_id).over = True
 
     def clear(self) -> None:
-        """Take all rules away."""
+        """Remove all rules."""
         for rule_id in list(self.rules):
             self.remove(rule_id)
 
@@ -86,11 +86,11 @@ class Faults:
             if rule.times is not None and rule.fired >= rule.times:
                 continue
             rule.seen += 1
-            if rule.seen > rule.skip and (rule.share >= 1 or self._dice.random() < rule.share):
+            if rule.seen > rule.skip and (rule.share >= 1 or self._random.random() < rule.share):
                 rule.fired += 1
                 return rule
         return None
 
     def pause(self, rule: Fault) -> float:
         """Return how long this firing of a rule lasts."""
-        return rule.seconds if rule.up_to is None else self._dice.uniform(rule.seconds, rule.up_to)
+        return rule.seconds if rule.up_to is None else self._random.uniform(rule.seconds, rule.up_to)

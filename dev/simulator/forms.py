@@ -36,7 +36,7 @@ def _unknown(name: str) -> StripeError:
 
 @dataclass
 class Params:
-    """The parameters of a request or of one mapping in it. What nobody read is refused by `refuse_unknown`."""
+    """The parameters of a request or of one mapping in it. `refuse_unknown` refuses those that were not read."""
 
     values: dict[str, Any]
     path: str = ""
@@ -48,11 +48,11 @@ class Params:
         return f"{self.path}[{name}]" if self.path else name
 
     def given(self, name: str) -> bool:
-        """Tell whether the caller sent it."""
+        """Return whether the caller sent it."""
         return name in self.values
 
     def text(self, name: str, *, longest: int = 5_000) -> str | None:
-        """Read a string; None where it was not sent."""
+        """Read a string; None if it was not sent."""
         self._read.add(name)
         value = self.values.get(name)
         if value is None:
@@ -79,7 +79,7 @@ class Params:
         return invalid(f"Missing required param: {name}.", param=name, code="parameter_missing")
 
     def integer(self, name: str, *, least: int | None = None) -> int | None:
-        """Read a whole number; None where it was not sent."""
+        """Read a whole number; None if it was not sent."""
         value = self.text(name)
         if value is None:
             return None
@@ -94,12 +94,12 @@ class Params:
         return int(value)
 
     def flag(self, name: str) -> bool | None:
-        """Read true or false; None where it was not sent."""
+        """Read true or false; None if it was not sent."""
         value = self.choice(name, "true", "false")
         return None if value is None else value == "true"
 
     def choice(self, name: str, *allowed: str) -> str | None:
-        """Read one of the allowed strings; None where it was not sent."""
+        """Read one of the allowed strings; None if it was not sent."""
         value = self.text(name)
         if value is not None and value not in allowed:
             name = self.named(name)
@@ -114,19 +114,19 @@ class Params:
         return value
 
     def url(self, name: str) -> str | None:
-        """Read an absolute http(s) address; None where it was not sent."""
+        """Read an absolute http(s) address; None if it was not sent."""
         value = self.text(name)
         if value is not None and not re.match(r"https?://[^/\s]+", value):
             raise invalid("Not a valid URL", param=self.named(name), code="url_invalid")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Read a list of strings; empty where it was not sent."""
+        """Read a list of strings; empty if it was not sent."""
         listed = self.nested(name)
         return [] if listed is None else [listed.required(index) for index in listed.indices()]
 
     def nested(self, name: str) -> "Params | None":
-        """Read a mapping; None where it was not sent."""
+        """Read a mapping; None if it was not sent."""
         self._read.add(name)
         value = self.values.get(name)
         if value is None:
@@ -138,7 +138,7 @@ class Params:
         return nested
 
     def each(self, name: str) -> list["Params"]:
-        """Read a list of mappings; empty where it was not sent."""
+        """Read a list of mappings; empty if it was not sent."""
         listed = self.nested(name)
         if listed is None:
             return []
@@ -170,7 +170,7 @@ class Params:
         return {key: value for key, value in given.values.items() if value}
 
     def refuse_unknown(self, tolerated: frozenset[str] = frozenset()) -> None:
-        """Raise for what nobody read here or deeper, but for `tolerated`, which the simulator takes and ignores."""
+        """Raise for parameters that were not read, here or deeper, apart from `tolerated`, which are ignored."""
         for name in self.values:
             if name not in self._read and name not in tolerated:
                 raise _unknown(self.named(name))

@@ -3,7 +3,7 @@
 from html import escape
 
 from dev.simulator.ledger import intent_summary
-from dev.simulator.methods import How
+from dev.simulator.methods import PayMethod
 from dev.simulator.records import Intent, Session
 from dev.simulator.shapes import PaymentStatus
 from dev.simulator.store import Store
@@ -61,7 +61,7 @@ code { font-size: .8125rem; overflow-wrap: anywhere; }
 
 _WITHOUT_CENTS = frozenset({"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf"})
 
-_WAYS: dict[How, tuple[str, str]] = {
+_WAYS: dict[PayMethod, tuple[str, str]] = {
     "card": ("{}", "4242 4242 4242 4242: is paid at once"),
     "declined": ("{}, declined", "4000 0000 0000 0002: the bank says no; you can try again"),
     "insufficient_funds": ("{}, insufficient funds", "4000 0000 0000 9995: the bank says no; you can try again"),
@@ -72,7 +72,7 @@ _WAYS: dict[How, tuple[str, str]] = {
 
 
 def money(amount: int, currency: str) -> str:
-    """Return an amount as people write it."""
+    """Return a formatted amount with its currency."""
     if currency in _WITHOUT_CENTS:
         return f"{amount:,} {currency.upper()}"
     return f"{amount // 100:,}.{amount % 100:02} {currency.upper()}"
@@ -90,13 +90,13 @@ def _document(title: str, body: str, kind: str = "") -> str:
 
 
 def message(title: str, text: str, *, back: str | None = None) -> str:
-    """Return a page that says one thing."""
+    """Return a page with a title and one message."""
     link = "" if back is None else f'<a class="back" href="{escape(back)}">Back to the shop</a>'
     return _document(title, f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{link}")
 
 
 def checkout(
-    session: Session, lines: list[tuple[str, int, int]], offered: list[tuple[How, str]], error: str | None
+    session: Session, lines: list[tuple[str, int, int]], offered: list[tuple[PayMethod, str]], error: str | None
 ) -> str:
     """Return the pay page of an open session. `lines` are name, quantity and amount."""
     rows = "".join(
@@ -122,7 +122,7 @@ def checkout(
     )
 
 
-def _way(how: How, label: str, *, checked: bool) -> str:
+def _way(how: PayMethod, label: str, *, checked: bool) -> str:
     title, hint = _WAYS[how]
     return (
         f'<label class="way"><input type="radio" name="how" value="{how}"{" checked" if checked else ""} required>'
@@ -160,7 +160,7 @@ def authentication(intent: Intent) -> str:
 
 
 def overview(sessions: list[Session], intents: list[Intent], store: Store) -> str:
-    """Return the page that shows everything, newest first, with buttons for what a bank would do."""
+    """Return the overview, newest first, with buttons for the actions of a bank."""
     session_rows = "".join(_session_row(session) for session in sessions)
     intent_rows = "".join(_intent_row(intent, store) for intent in intents)
     return _document(

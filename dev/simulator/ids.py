@@ -1,4 +1,4 @@
-"""Ids that look like Stripe's. They are random and never seeded: two simulators must not name two things alike."""
+"""Ids that look like Stripe's. Random and never seeded, so that ids of two simulators differ."""
 
 import secrets
 import string

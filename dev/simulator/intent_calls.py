@@ -1,13 +1,13 @@
-"""PaymentIntents as a shop's server calls for them (https://docs.stripe.com/api/payment_intents)."""
+"""The PaymentIntent calls of a shop's server (https://docs.stripe.com/api/payment_intents)."""
 
 from dev.simulator import intents
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.actions import check_confirmable
 from dev.simulator.errors import StripeError, invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id
 from dev.simulator.intents import attempt, new_secret, open_intent
-from dev.simulator.methods import METHODS, TEST_METHODS, How, allowed_types, check_amount
+from dev.simulator.methods import METHODS, TEST_METHODS, PayMethod, allowed_types, check_amount
 from dev.simulator.records import Intent
 from dev.simulator.shapes import render
 
@@ -25,11 +25,11 @@ IGNORED = frozenset(
         "use_stripe_sdk",
     }
 )
-"""Taken and of no effect here."""
+"""Accepted without effect."""
 
 
-def create(world: World, params: Params, base_url: str) -> Intent:
-    """Make a PaymentIntent, and confirm it when asked to."""
+def create(account: Account, params: Params, base_url: str) -> Intent:
+    """Create a PaymentIntent, and confirm it if `confirm` is true."""
     amount = params.integer("amount", least=1)
     if amount is None:
         raise params.absent("amount")
@@ -40,7 +40,7 @@ def create(world: World, params: Params, base_url: str) -> Intent:
     intent_id = new_id("pi")
     intent = Intent(
         id=intent_id,
-        created=world.clock.now(),
+        created=account.clock.now(),
         amount=amount,
         currency=currency,
         client_secret=new_secret(intent_id),
@@ -60,34 +60,34 @@ def create(world: World, params: Params, base_url: str) -> Intent:
     params.refuse_unknown(IGNORED)
     if confirm_now and how is None:
         raise _no_method()
-    open_intent(world, intent)
+    open_intent(account, intent)
     if how is not None:
-        _remember(world, intent, how)
+        _remember(account, intent, how)
         intent.status = "requires_confirmation"
     if confirm_now:
-        _confirm(world, intent, base_url)
+        _confirm(account, intent, base_url)
     return intent
 
 
 def _automatic(params: Params) -> dict[str, object] | None:
-    asked = params.nested("automatic_payment_methods")
-    if asked is None:
+    automatic = params.nested("automatic_payment_methods")
+    if automatic is None:
         # With neither named, Stripe's current versions choose the methods themselves.
         return None if params.given("payment_method_types") else {"allow_redirects": "always", "enabled": True}
     if params.given("payment_method_types"):
         raise invalid("You may only specify one of automatic_payment_methods and payment_method_types.")
-    redirects = asked.choice("allow_redirects", "always", "never") or "always"
-    return {"allow_redirects": redirects, "enabled": asked.flag("enabled") is True}
+    redirects = automatic.choice("allow_redirects", "always", "never") or "always"
+    return {"allow_redirects": redirects, "enabled": automatic.flag("enabled") is True}
 
 
-def _how(params: Params) -> tuple[str, How] | None:
+def _how(params: Params) -> tuple[str, PayMethod] | None:
     named = params.text("payment_method")
     data = params.nested("payment_method_data")
     if data is not None:
         kind = data.choice("type", *METHODS)
         if kind is None:
             raise data.absent("type")
-        data.take_all()  # what else a method has matters to nobody here
+        data.take_all()  # other fields of a method have no effect
         way = METHODS[kind].way
         return kind, "card" if way == "card" else way
     if named is None:
@@ -98,14 +98,14 @@ def _how(params: Params) -> tuple[str, How] | None:
     return TEST_METHODS[named]
 
 
-def _remember(world: World, intent: Intent, how: tuple[str, How]) -> None:
+def _remember(account: Account, intent: Intent, how: tuple[str, PayMethod]) -> None:
     kind, way = how
     if kind not in intent.payment_method_types:
         raise refused(f"The PaymentIntent does not take {kind}.", param="payment_method")
-    intents.attach(world, intent, kind, way)
+    intents.attach(account, intent, kind, way)
 
 
-def confirm(world: World, intent: Intent, params: Params, base_url: str) -> None:
+def confirm(account: Account, intent: Intent, params: Params, base_url: str) -> None:
     """Confirm a PaymentIntent from the server. A declined card is a 402, with the PaymentIntent in the error."""
     how = _how(params)
     if (return_url := params.url("return_url")) is not None:
@@ -115,10 +115,10 @@ def confirm(world: World, intent: Intent, params: Params, base_url: str) -> None
         raise refused("You cannot perform this action on PaymentIntents created by Checkout.")
     check_confirmable(intent)
     if how is not None:
-        _remember(world, intent, how)
+        _remember(account, intent, how)
     if intent.payment_method is None:
         raise _no_method()
-    _confirm(world, intent, base_url)
+    _confirm(account, intent, base_url)
 
 
 def _no_method() -> StripeError:
@@ -126,27 +126,27 @@ def _no_method() -> StripeError:
     return refused(message, code="payment_intent_unexpected_state")
 
 
-def _confirm(world: World, intent: Intent, base_url: str) -> None:
+def _confirm(account: Account, intent: Intent, base_url: str) -> None:
     if intent.payment_method is None:
         raise _no_method()
-    attempt(world, intent, world.store.payment_methods[intent.payment_method], base_url)
+    attempt(account, intent, account.store.payment_methods[intent.payment_method], base_url)
     error = intent.last_payment_error
     if intent.status == "requires_payment_method" and error is not None:
         more = {name: value for name, value in error.items() if name not in ("code", "message", "type")}
-        more["payment_intent"] = render(intent, world.store)
+        more["payment_intent"] = render(intent, account.store)
         raise StripeError(402, error["message"], kind=error["type"], code=error["code"], more=more)
 
 
-def capture(world: World, intent: Intent, params: Params) -> None:
-    """Take the money that was authorised, or a part of it."""
+def capture(account: Account, intent: Intent, params: Params) -> None:
+    """Capture the authorised amount or a part of it."""
     amount = params.integer("amount_to_capture", least=1)
     params.flag("final_capture")
     params.refuse_unknown()
-    intents.capture(world, intent, amount)
+    intents.capture(account, intent, amount)
 
 
-def cancel(world: World, intent: Intent, params: Params) -> None:
-    """End a PaymentIntent that has taken no money."""
+def cancel(account: Account, intent: Intent, params: Params) -> None:
+    """Cancel a PaymentIntent that has captured nothing."""
     reason = params.choice("cancellation_reason", "abandoned", "duplicate", "fraudulent", "requested_by_customer")
     params.refuse_unknown()
-    intents.cancel(world, intent, reason)
+    intents.cancel(account, intent, reason)

@@ -1,9 +1,9 @@
 """The state machine of a PaymentIntent (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
 
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.errors import StripeError, refused
 from dev.simulator.ids import new_id, random_text
-from dev.simulator.methods import DECLINES, METHODS, How, way_of
+from dev.simulator.methods import DECLINES, METHODS, PayMethod, way_of
 from dev.simulator.records import Charge, Intent, Json, PaymentMethod
 from dev.simulator.shapes import render
 
@@ -12,10 +12,10 @@ AUTHORIZATION_SECONDS = 7 * 86_400
 _VOUCHER_SECONDS = 3 * 86_400
 
 
-def open_intent(world: World, intent: Intent) -> Intent:
-    """Put a new PaymentIntent into the world."""
-    world.store.intents[intent.id] = intent
-    world.emit("payment_intent.created", intent)
+def open_intent(account: Account, intent: Intent) -> Intent:
+    """Add a new PaymentIntent to the account."""
+    account.store.intents[intent.id] = intent
+    account.emit("payment_intent.created", intent)
     return intent
 
 
@@ -24,139 +24,139 @@ def new_secret(intent_id: str) -> str:
     return f"{intent_id}_secret_{random_text(25)}"
 
 
-def pay_with(world: World, intent: Intent, how: How, base_url: str) -> None:
-    """Let the shopper choose a method of this kind, and try to pay."""
+def pay_with(account: Account, intent: Intent, how: PayMethod, base_url: str) -> None:
+    """Attach a payment method of this kind and confirm."""
     kind = next((name for name in intent.payment_method_types if METHODS[name].way == way_of(how)), None)
     if kind is None:
         offered = ", ".join(intent.payment_method_types)
         raise refused(f"The shopper cannot pay by {way_of(how)}: the payment offers {offered}.")
-    attempt(world, intent, attach(world, intent, kind, how), base_url)
+    attempt(account, intent, attach(account, intent, kind, how), base_url)
 
 
-def attach(world: World, intent: Intent, kind: str, how: How) -> PaymentMethod:
-    """Give the PaymentIntent a payment method."""
-    method = PaymentMethod(new_id("pm"), world.clock.now(), kind, how)
-    world.store.payment_methods[method.id] = method
+def attach(account: Account, intent: Intent, kind: str, how: PayMethod) -> PaymentMethod:
+    """Attach a payment method."""
+    method = PaymentMethod(new_id("pm"), account.clock.now(), kind, how)
+    account.store.payment_methods[method.id] = method
     intent.payment_method = method.id
     return method
 
 
-def attempt(world: World, intent: Intent, method: PaymentMethod, base_url: str) -> None:
-    """Try to pay. A declined card is an outcome here; the API makes it an error."""
+def attempt(account: Account, intent: Intent, method: PaymentMethod, base_url: str) -> None:
+    """Confirm. A declined card is a regular outcome; the API turns it into an error."""
     intent.last_payment_error = intent.next_action = None
     how = method.how
     match how:
         case "card":
-            _authorize(world, intent)
+            _authorize(account, intent)
         case "declined" | "insufficient_funds":
-            _fail(world, intent, *DECLINES[how], kind="card_error")
+            _fail(account, intent, *DECLINES[how], kind="card_error")
         case "3ds":
             intent.next_action = {
                 "type": "redirect_to_url",
                 "redirect_to_url": {"url": f"{base_url}/authenticate/{intent.id}", "return_url": intent.return_url},
             }
-            _wait_for_shopper(world, intent)
+            _wait_for_shopper(account, intent)
         case "debit":
             intent.status = "processing"
-            world.emit("payment_intent.processing", intent)
-            world.emit("charge.pending", _new_charge(world, intent, "pending"))
+            account.emit("payment_intent.processing", intent)
+            account.emit("charge.pending", _new_charge(account, intent, "pending"))
         case "voucher":
-            intent.next_action = _voucher(method.type, world.clock.now(), f"{base_url}/")
-            _wait_for_shopper(world, intent)
+            intent.next_action = _voucher(method.type, account.clock.now(), f"{base_url}/")
+            _wait_for_shopper(account, intent)
 
 
-def authenticate(world: World, intent: Intent, *, ok: bool) -> None:
-    """End the wait for 3-D Secure."""
+def authenticate(account: Account, intent: Intent, *, ok: bool) -> None:
+    """Finish 3-D Secure."""
     if intent.status != "requires_action" or intent.waits_for_voucher:
         raise _unexpected("authenticate", intent)
     intent.next_action = None
     if ok:
-        _authorize(world, intent)
+        _authorize(account, intent)
     else:
         message = "We are unable to authenticate your payment method. Choose a different one and try again."
         code = "payment_intent_authentication_failure"
-        _fail(world, intent, code, None, message, kind="invalid_request_error")
+        _fail(account, intent, code, None, message, kind="invalid_request_error")
 
 
-def settle(world: World, intent: Intent, *, ok: bool) -> None:
-    """End a bank debit that is processing, or a voucher that waits: the money has come, or will not."""
+def settle(account: Account, intent: Intent, *, ok: bool) -> None:
+    """Settle a processing bank debit or an unpaid voucher: paid or failed."""
     if intent.status != "processing" and not intent.waits_for_voucher:
         raise _unexpected("settle", intent)
     intent.next_action = None
     charge = (
-        world.store.charges[intent.latest_charge] if intent.status == "processing" and intent.latest_charge else None
+        account.store.charges[intent.latest_charge] if intent.status == "processing" and intent.latest_charge else None
     )
     if not ok:
         code, message = "payment_method_provider_decline", "The payment was refused by the bank, or not paid in time."
-        _fail(world, intent, code, None, message, kind="card_error", charge=charge)
+        _fail(account, intent, code, None, message, kind="card_error", charge=charge)
         return
-    charge = charge or _new_charge(world, intent, "pending")
+    charge = charge or _new_charge(account, intent, "pending")
     charge.status = "succeeded"
-    _take(world, intent, charge, intent.amount)
-    world.emit("charge.succeeded", charge)
-    world.emit("payment_intent.succeeded", intent)
+    _take(account, intent, charge, intent.amount)
+    account.emit("charge.succeeded", charge)
+    account.emit("payment_intent.succeeded", intent)
 
 
-def capture(world: World, intent: Intent, amount: int | None) -> None:
-    """Take the money that was authorised, or a part of it; the rest goes back to the shopper."""
+def capture(account: Account, intent: Intent, amount: int | None) -> None:
+    """Capture the authorised amount or a part of it; the rest is released."""
     if intent.status != "requires_capture" or intent.latest_charge is None:
         raise _unexpected("capture", intent)
     if amount is not None and amount > intent.amount_capturable:
         message = "The amount to capture is greater than the amount that can be captured."
         raise refused(message, code="amount_too_large", param="amount_to_capture")
-    charge = world.store.charges[intent.latest_charge]
-    _take(world, intent, charge, intent.amount_capturable if amount is None else amount)
-    world.emit("charge.captured", charge)
-    world.emit("payment_intent.succeeded", intent)
+    charge = account.store.charges[intent.latest_charge]
+    _take(account, intent, charge, intent.amount_capturable if amount is None else amount)
+    account.emit("charge.captured", charge)
+    account.emit("payment_intent.succeeded", intent)
 
 
-def cancel(world: World, intent: Intent, reason: str | None, *, by_api: bool = True) -> None:
-    """End a PaymentIntent that has taken no money."""
+def cancel(account: Account, intent: Intent, reason: str | None, *, by_api: bool = True) -> None:
+    """Cancel a PaymentIntent that has captured nothing."""
     if by_api and intent.session is not None and intent.status != "requires_capture":
-        # Stripe documents no code for this one; nobody may tell it from its text.
+        # Stripe documents no code for this error.
         raise refused(
             "You cannot perform this action on PaymentIntents created by Checkout. Expire the session instead."
         )
     if intent.status in ("succeeded", "canceled", "processing"):
         raise _unexpected("cancel", intent)
     held = intent.status == "requires_capture" and intent.latest_charge is not None
-    intent.status, intent.canceled_at, intent.cancellation_reason = "canceled", world.clock.now(), reason
+    intent.status, intent.canceled_at, intent.cancellation_reason = "canceled", account.clock.now(), reason
     intent.next_action, intent.amount_capturable = None, 0
-    world.emit("payment_intent.canceled", intent)
+    account.emit("payment_intent.canceled", intent)
     if held and intent.latest_charge is not None:
-        charge = world.store.charges[intent.latest_charge]
+        charge = account.store.charges[intent.latest_charge]
         charge.amount_refunded = charge.amount
-        world.emit("charge.refunded", charge)
+        account.emit("charge.refunded", charge)
 
 
-def _authorize(world: World, intent: Intent) -> None:
-    charge = _new_charge(world, intent, "succeeded")
+def _authorize(account: Account, intent: Intent) -> None:
+    charge = _new_charge(account, intent, "succeeded")
     if intent.capture_method != "manual":
-        _take(world, intent, charge, intent.amount)
-        world.emit("charge.succeeded", charge)
-        world.emit("payment_intent.succeeded", intent)
+        _take(account, intent, charge, intent.amount)
+        account.emit("charge.succeeded", charge)
+        account.emit("payment_intent.succeeded", intent)
         return
     intent.status, intent.amount_capturable = "requires_capture", intent.amount
-    intent.authorized_until = world.clock.now() + AUTHORIZATION_SECONDS
-    world.remind(intent.authorized_until, intent.id)
-    world.emit("charge.succeeded", charge)
-    world.emit("payment_intent.amount_capturable_updated", intent)
+    intent.authorized_until = account.clock.now() + AUTHORIZATION_SECONDS
+    account.check_at(intent.authorized_until, intent.id)
+    account.emit("charge.succeeded", charge)
+    account.emit("payment_intent.amount_capturable_updated", intent)
 
 
-def _take(world: World, intent: Intent, charge: Charge, amount: int) -> None:
+def _take(account: Account, intent: Intent, charge: Charge, amount: int) -> None:
     charge.captured, charge.amount_captured = True, amount
     charge.balance_transaction = new_id("txn")
     intent.status, intent.amount_received, intent.amount_capturable = "succeeded", amount, 0
-    world.changes += 1
+    account.changes += 1
 
 
-def _wait_for_shopper(world: World, intent: Intent) -> None:
+def _wait_for_shopper(account: Account, intent: Intent) -> None:
     intent.status = "requires_action"
-    world.emit("payment_intent.requires_action", intent)
+    account.emit("payment_intent.requires_action", intent)
 
 
 def _fail(
-    world: World,
+    account: Account,
     intent: Intent,
     code: str,
     decline_code: str | None,
@@ -167,26 +167,26 @@ def _fail(
 ) -> None:
     error: Json = {"code": code, "message": message, "type": kind}
     if intent.payment_method is not None:
-        error["payment_method"] = render(world.store.payment_methods[intent.payment_method], world.store)
+        error["payment_method"] = render(account.store.payment_methods[intent.payment_method], account.store)
     if kind == "card_error":
-        charge = charge or _new_charge(world, intent, "failed")
+        charge = charge or _new_charge(account, intent, "failed")
         charge.status, charge.failure_code, charge.failure_message = "failed", code, message
         charge.decline_code = decline_code
         error["charge"] = charge.id
         if decline_code is not None:
             error["decline_code"] = decline_code
-        world.emit("charge.failed", charge)
+        account.emit("charge.failed", charge)
     intent.status, intent.payment_method, intent.last_payment_error = "requires_payment_method", None, error
-    world.emit("payment_intent.payment_failed", intent)
+    account.emit("payment_intent.payment_failed", intent)
 
 
-def _new_charge(world: World, intent: Intent, status: str) -> Charge:
+def _new_charge(account: Account, intent: Intent, status: str) -> Charge:
     if intent.payment_method is None:
         raise _unexpected("charge", intent)
-    method = world.store.payment_methods[intent.payment_method]
+    method = account.store.payment_methods[intent.payment_method]
     charge = Charge(
         id=new_id("ch" if method.type == "card" else "py"),
-        created=world.clock.now(),
+        created=account.clock.now(),
         payment_intent=intent.id,
         amount=intent.amount,
         currency=intent.currency,
@@ -196,7 +196,7 @@ def _new_charge(world: World, intent: Intent, status: str) -> Charge:
         description=intent.description,
         status="failed" if status == "failed" else "pending" if status == "pending" else "succeeded",
     )
-    world.store.charges[charge.id] = charge
+    account.store.charges[charge.id] = charge
     intent.latest_charge = charge.id
     return charge
 

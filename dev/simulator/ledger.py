@@ -1,4 +1,4 @@
-"""The account's books, for a final reckoning: what was asked for, taken and given back, per payment."""
+"""The ledger: amounts requested, captured and refunded per payment."""
 
 from dev.simulator.records import Intent, Json, Session
 from dev.simulator.shapes import payment_status
@@ -11,7 +11,7 @@ def payments(store: Store) -> list[Json]:
 
 
 def intent_summary(intent: Intent, store: Store) -> Json:
-    """Return one payment's books. `net` is what the shop has of it, disputes aside."""
+    """Return one payment's amounts. `net` is captured less refunded, disputes not counted."""
     charges = [charge for charge in store.charges.values() if charge.payment_intent == intent.id]
     refunds = [refund for refund in store.refunds.values() if refund.payment_intent == intent.id]
     captured = sum(charge.amount_captured for charge in charges)
@@ -35,7 +35,7 @@ def intent_summary(intent: Intent, store: Store) -> Json:
 
 
 def session_summary(session: Session, store: Store) -> Json:
-    """Return a session with the books of its payment."""
+    """Return a session with the amounts of its payment."""
     intent = store.intents.get(session.payment_intent or "")
     return {
         "session": session.id,

@@ -1,13 +1,13 @@
-"""The payment methods a shopper can use here, and the ways in which a payment can go."""
+"""The supported payment methods and the outcomes of a payment."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dev.simulator.errors import StripeError, invalid
 
-How = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher"]
-"""What a shopper does: pays by card, has the card declined, is asked for 3-D Secure, pays by bank debit or voucher."""
-HOWS: tuple[How, ...] = get_args(How)
+PayMethod = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher"]
+"""How the shopper pays: by card, a declined card, a card that needs 3-D Secure, bank debit or voucher."""
+PAY_METHODS: tuple[PayMethod, ...] = get_args(PayMethod)
 
 Way = Literal["card", "debit", "voucher"]
 
@@ -19,7 +19,7 @@ class Method:
     way: Way
     label: str
     currencies: tuple[str, ...] = ()
-    """None named: every currency."""
+    """Empty: every currency."""
 
 
 METHODS: dict[str, Method] = {
@@ -32,7 +32,7 @@ METHODS: dict[str, Method] = {
     "oxxo": Method("voucher", "OXXO", ("mxn",)),
 }
 
-TEST_METHODS: dict[str, tuple[str, How]] = {
+TEST_METHODS: dict[str, tuple[str, PayMethod]] = {
     "pm_card_visa": ("card", "card"),
     "pm_card_mastercard": ("card", "card"),
     "pm_card_visa_chargeDeclined": ("card", "declined"),
@@ -52,23 +52,23 @@ DECLINES = {
 """Code, decline code and message for each way a card is declined."""
 
 
-def way_of(how: How) -> Way:
+def way_of(how: PayMethod) -> Way:
     """Return the kind of method that this takes."""
     return how if how in ("debit", "voucher") else "card"
 
 
-def allowed_types(asked: list[str], currency: str, *, manual: bool) -> list[str]:
-    """Return the types of a new payment: those asked for, else all that take this currency and capture."""
-    if not asked:
+def allowed_types(requested: list[str], currency: str, *, manual: bool) -> list[str]:
+    """Return the types of a new payment: those requested, else all that take this currency and capture."""
+    if not requested:
         return [
             name
             for name, method in METHODS.items()
             if currency in (method.currencies or (currency,)) and (method.way == "card" or not manual)
         ]
-    for index, name in enumerate(asked):
+    for index, name in enumerate(requested):
         if problem := _problem(name, currency, manual=manual):
             raise _bad_type(problem, index)
-    return asked
+    return requested
 
 
 def _problem(name: str, currency: str, *, manual: bool) -> str | None:
@@ -90,7 +90,7 @@ _LEAST = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "mxn": 1000, "brl": 50}
 
 
 def check_amount(amount: int, currency: str, param: str) -> None:
-    """Raise where Stripe refuses the amount as too small or too large for the currency."""
+    """Raise if the amount is outside Stripe's limits for the currency."""
     if amount < (least := _LEAST.get(currency, 50)):
         raise invalid(f"Amount must be at least {least} {currency}", param=param, code="amount_too_small")
     if amount > 99_999_999:  # noqa: PLR2004 - eight digits, Stripe's limit

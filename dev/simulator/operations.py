@@ -1,11 +1,11 @@
-"""The operations of Stripe's v1 API that are simulated: names, addresses, and what each does."""
+"""The simulated operations of Stripe's v1 API: name, path, and implementation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from dev.simulator import catalog, checkout, intent_calls, refunds, shapes
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.forms import Params
 from dev.simulator.lists import page
 from dev.simulator.records import Charge, Dispute, Event, Intent, Json, Refund, Session
@@ -14,8 +14,8 @@ from dev.simulator.store import find
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What an operation gets: the id in its address, its parameters, and where the simulator was called."""
+class ApiRequest:
+    """The input of an operation: the id in its path, its parameters, and the simulator's base URL."""
 
     id: str
     params: Params
@@ -29,155 +29,155 @@ class Operation:
     name: str
     method: str
     path: str
-    run: Callable[[World, Asked], Json]
+    run: Callable[[Account, ApiRequest], Json]
 
 
-def _session(world: World, asked: Asked) -> Session:
-    return find(world.store.sessions, asked.id, "checkout.session", "session")
+def _session(account: Account, api_request: ApiRequest) -> Session:
+    return find(account.store.sessions, api_request.id, "checkout.session", "session")
 
 
-def _intent(world: World, asked: Asked) -> Intent:
-    return find(world.store.intents, asked.id, "payment_intent", "intent")
+def _intent(account: Account, api_request: ApiRequest) -> Intent:
+    return find(account.store.intents, api_request.id, "payment_intent", "intent")
 
 
-def _create_session(world: World, asked: Asked) -> Json:
-    return render(checkout.create(world, asked.params, asked.base_url), world.store)
+def _create_session(account: Account, api_request: ApiRequest) -> Json:
+    return render(checkout.create(account, api_request.params, api_request.base_url), account.store)
 
 
-def _retrieve_session(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    return render(_session(world, asked), world.store)
+def _retrieve_session(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    return render(_session(account, api_request), account.store)
 
 
-def _expire_session(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    session = _session(world, asked)
-    checkout.expire(world, session)
-    return render(session, world.store)
+def _expire_session(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    session = _session(account, api_request)
+    checkout.expire(account, session)
+    return render(session, account.store)
 
 
-def _list_sessions(world: World, asked: Asked) -> Json:
-    intent = asked.params.text("payment_intent")
-    status = asked.params.choice("status", "open", "complete", "expired")
+def _list_sessions(account: Account, api_request: ApiRequest) -> Json:
+    intent = api_request.params.text("payment_intent")
+    status = api_request.params.choice("status", "open", "complete", "expired")
     found = [
         session
-        for session in world.store.sessions.values()
+        for session in account.store.sessions.values()
         if intent in (None, session.payment_intent) and status in (None, session.status)
     ]
-    return page(asked.params, found, "/v1/checkout/sessions", lambda each: render(each, world.store))
+    return page(api_request.params, found, "/v1/checkout/sessions", lambda each: render(each, account.store))
 
 
-def _list_lines(world: World, asked: Asked) -> Json:
-    asked.params.integer("limit", least=1)
-    asked.params.refuse_unknown()
-    lines = [line(each, world.store) for each in _session(world, asked).lines]
-    return page_of(lines, f"/v1/checkout/sessions/{asked.id}/line_items")
+def _list_lines(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.integer("limit", least=1)
+    api_request.params.refuse_unknown()
+    lines = [line(each, account.store) for each in _session(account, api_request).lines]
+    return page_of(lines, f"/v1/checkout/sessions/{api_request.id}/line_items")
 
 
-def _create_intent(world: World, asked: Asked) -> Json:
-    return render(intent_calls.create(world, asked.params, asked.base_url), world.store)
+def _create_intent(account: Account, api_request: ApiRequest) -> Json:
+    return render(intent_calls.create(account, api_request.params, api_request.base_url), account.store)
 
 
-def _retrieve_intent(world: World, asked: Asked) -> Json:
-    asked.params.text("client_secret")
-    asked.params.refuse_unknown()
-    return render(_intent(world, asked), world.store)
+def _retrieve_intent(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.text("client_secret")
+    api_request.params.refuse_unknown()
+    return render(_intent(account, api_request), account.store)
 
 
-def _list_intents(world: World, asked: Asked) -> Json:
-    found = world.store.intents.values()
-    return page(asked.params, found, "/v1/payment_intents", lambda each: render(each, world.store))
+def _list_intents(account: Account, api_request: ApiRequest) -> Json:
+    found = account.store.intents.values()
+    return page(api_request.params, found, "/v1/payment_intents", lambda each: render(each, account.store))
 
 
-def _confirm_intent(world: World, asked: Asked) -> Json:
-    intent = _intent(world, asked)
-    intent_calls.confirm(world, intent, asked.params, asked.base_url)
-    return render(intent, world.store)
+def _confirm_intent(account: Account, api_request: ApiRequest) -> Json:
+    intent = _intent(account, api_request)
+    intent_calls.confirm(account, intent, api_request.params, api_request.base_url)
+    return render(intent, account.store)
 
 
-def _cancel_intent(world: World, asked: Asked) -> Json:
-    intent = _intent(world, asked)
-    intent_calls.cancel(world, intent, asked.params)
-    return render(intent, world.store)
+def _cancel_intent(account: Account, api_request: ApiRequest) -> Json:
+    intent = _intent(account, api_request)
+    intent_calls.cancel(account, intent, api_request.params)
+    return render(intent, account.store)
 
 
-def _capture_intent(world: World, asked: Asked) -> Json:
-    intent = _intent(world, asked)
-    intent_calls.capture(world, intent, asked.params)
-    return render(intent, world.store)
+def _capture_intent(account: Account, api_request: ApiRequest) -> Json:
+    intent = _intent(account, api_request)
+    intent_calls.capture(account, intent, api_request.params)
+    return render(intent, account.store)
 
 
-def _create_refund(world: World, asked: Asked) -> Json:
-    return render(refunds.create(world, asked.params), world.store)
+def _create_refund(account: Account, api_request: ApiRequest) -> Json:
+    return render(refunds.create(account, api_request.params), account.store)
 
 
-def _retrieve_refund(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    refund: Refund = find(world.store.refunds, asked.id, "refund", "refund")
-    return render(refund, world.store)
+def _retrieve_refund(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    refund: Refund = find(account.store.refunds, api_request.id, "refund", "refund")
+    return render(refund, account.store)
 
 
-def _list_refunds(world: World, asked: Asked) -> Json:
-    charge, intent = asked.params.text("charge"), asked.params.text("payment_intent")
+def _list_refunds(account: Account, api_request: ApiRequest) -> Json:
+    charge, intent = api_request.params.text("charge"), api_request.params.text("payment_intent")
     found = [
         refund
-        for refund in world.store.refunds.values()
+        for refund in account.store.refunds.values()
         if charge in (None, refund.charge) and intent in (None, refund.payment_intent)
     ]
-    return page(asked.params, found, "/v1/refunds", lambda each: render(each, world.store))
+    return page(api_request.params, found, "/v1/refunds", lambda each: render(each, account.store))
 
 
-def _retrieve_charge(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    charge: Charge = find(world.store.charges, asked.id, "charge", "charge")
-    return render(charge, world.store)
+def _retrieve_charge(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    charge: Charge = find(account.store.charges, api_request.id, "charge", "charge")
+    return render(charge, account.store)
 
 
-def _list_charges(world: World, asked: Asked) -> Json:
-    intent = asked.params.text("payment_intent")
-    found = [charge for charge in world.store.charges.values() if intent in (None, charge.payment_intent)]
-    return page(asked.params, found, "/v1/charges", lambda each: render(each, world.store))
+def _list_charges(account: Account, api_request: ApiRequest) -> Json:
+    intent = api_request.params.text("payment_intent")
+    found = [charge for charge in account.store.charges.values() if intent in (None, charge.payment_intent)]
+    return page(api_request.params, found, "/v1/charges", lambda each: render(each, account.store))
 
 
-def _retrieve_dispute(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    dispute: Dispute = find(world.store.disputes, asked.id, "dispute", "dispute")
-    return render(dispute, world.store)
+def _retrieve_dispute(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    dispute: Dispute = find(account.store.disputes, api_request.id, "dispute", "dispute")
+    return render(dispute, account.store)
 
 
-def _event(world: World, event: Event) -> Json:
-    return shapes.event(event, pending=world.webhooks.pending(event.id), api_version=world.config.api_version)
+def _event(account: Account, event: Event) -> Json:
+    return shapes.event(event, pending=account.webhooks.pending(event.id), api_version=account.config.api_version)
 
 
-def _retrieve_event(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    return _event(world, find(world.store.events, asked.id, "event", "id"))
+def _retrieve_event(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    return _event(account, find(account.store.events, api_request.id, "event", "id"))
 
 
-def _list_events(world: World, asked: Asked) -> Json:
-    pattern, types = asked.params.text("type"), asked.params.texts("types")
-    delivered = asked.params.flag("delivery_success")
+def _list_events(account: Account, api_request: ApiRequest) -> Json:
+    pattern, types = api_request.params.text("type"), api_request.params.texts("types")
+    delivered = api_request.params.flag("delivery_success")
     found = [
         event
-        for event in world.store.events.values()
+        for event in account.store.events.values()
         if (pattern is None or fnmatchcase(event.type, pattern))
         and (not types or event.type in types)
-        and delivered in (None, world.webhooks.pending(event.id) == 0)
+        and delivered in (None, account.webhooks.pending(event.id) == 0)
     ]
-    return page(asked.params, found, "/v1/events", lambda each: _event(world, each))
+    return page(api_request.params, found, "/v1/events", lambda each: _event(account, each))
 
 
-def _create_price(world: World, asked: Asked) -> Json:
-    return render(catalog.create_price(world, asked.params), world.store)
+def _create_price(account: Account, api_request: ApiRequest) -> Json:
+    return render(catalog.create_price(account, api_request.params), account.store)
 
 
-def _retrieve_price(world: World, asked: Asked) -> Json:
-    asked.params.refuse_unknown()
-    return render(find(world.store.prices, asked.id, "price", "price"), world.store)
+def _retrieve_price(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    return render(find(account.store.prices, api_request.id, "price", "price"), account.store)
 
 
-def _create_product(world: World, asked: Asked) -> Json:
-    return render(catalog.create_product(world, asked.params), world.store)
+def _create_product(account: Account, api_request: ApiRequest) -> Json:
+    return render(catalog.create_product(account, api_request.params), account.store)
 
 
 OPERATIONS = (

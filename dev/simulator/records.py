@@ -1,9 +1,9 @@
-"""What the simulator remembers, as plain records that can be written as JSON. `shapes` renders them as Stripe does."""
+"""The simulator's records, which are JSON values. `shapes` renders them as Stripe does."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dev.simulator.methods import How
+from dev.simulator.methods import PayMethod
 
 Json = dict[str, Any]
 
@@ -21,7 +21,7 @@ IntentStatus = Literal[
 
 @dataclass
 class Product:
-    """Something a price is for."""
+    """A product."""
 
     id: str
     created: int
@@ -32,7 +32,7 @@ class Product:
 
 @dataclass
 class Price:
-    """What one unit of a product costs. `listed` is False for those made in passing by `price_data`."""
+    """What one unit of a product costs. `listed` is False for those created by `price_data`."""
 
     id: str
     created: int
@@ -72,7 +72,7 @@ class Session:
     intent_metadata: dict[str, str]
     intent_description: str | None
     echoed: Json
-    """Parameters that the simulator gives back as they came, and that change nothing here."""
+    """Parameters that are returned unchanged and have no effect."""
     status: SessionStatus = "open"
     payment_intent: str | None = None
     customer_details: Json | None = None
@@ -80,12 +80,12 @@ class Session:
 
 @dataclass
 class PaymentMethod:
-    """What a shopper paid with, once."""
+    """A payment method, used once."""
 
     id: str
     created: int
     type: str
-    how: How
+    how: PayMethod
 
 
 @dataclass
@@ -119,11 +119,11 @@ class Intent:
     canceled_at: int | None = None
     cancellation_reason: str | None = None
     authorized_until: int | None = None
-    """When an uncaptured payment falls back to the shopper."""
+    """When an uncaptured payment is cancelled."""
 
     @property
     def waits_for_voucher(self) -> bool:
-        """Tell whether a voucher was handed out and is not paid yet."""
+        """Return whether a voucher was issued and is not paid yet."""
         return self.next_action is not None and self.next_action["type"] != "redirect_to_url"
 
 
@@ -153,7 +153,7 @@ class Charge:
 
 @dataclass
 class Refund:
-    """Money on its way back."""
+    """A refund."""
 
     id: str
     created: int
@@ -183,7 +183,7 @@ class Dispute:
 
 @dataclass
 class Event:
-    """Something that happened, with the object as it was then."""
+    """An event, with a snapshot of its object."""
 
     id: str
     created: int
@@ -198,7 +198,7 @@ class Event:
 
 @dataclass
 class Answer:
-    """What was answered under an idempotency key; nothing yet while its first request runs."""
+    """The stored answer of an idempotency key; empty while its first request runs."""
 
     fingerprint: str
     created: int

@@ -1,6 +1,6 @@
-"""Money that goes back: refunds (https://docs.stripe.com/api/refunds) and disputes."""
+"""Refunds (https://docs.stripe.com/api/refunds) and disputes."""
 
-from dev.simulator.account import World
+from dev.simulator.account import Account
 from dev.simulator.errors import invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id
@@ -9,9 +9,9 @@ from dev.simulator.records import Charge, Dispute, Refund
 from dev.simulator.store import find
 
 
-def create(world: World, params: Params) -> Refund:
+def create(account: Account, params: Params) -> Refund:
     """Refund a charge, wholly or in part. A card's refund succeeds at once, others stay pending."""
-    charge = _charge(world, params)
+    charge = _charge(account, params)
     amount = params.integer("amount", least=1)
     reason = params.choice("reason", "duplicate", "fraudulent", "requested_by_customer")
     metadata = params.metadata()
@@ -20,7 +20,7 @@ def create(world: World, params: Params) -> Refund:
     left = charge.amount_captured - charge.amount_refunded
     refund = Refund(
         id=new_id("re"),
-        created=world.clock.now(),
+        created=account.clock.now(),
         charge=charge.id,
         payment_intent=charge.payment_intent,
         amount=left if amount is None else amount,
@@ -29,27 +29,27 @@ def create(world: World, params: Params) -> Refund:
         metadata=metadata,
         status="succeeded" if METHODS[charge.method_type].way == "card" else "pending",
     )
-    world.store.refunds[refund.id] = refund
+    account.store.refunds[refund.id] = refund
     before = charge.amount_refunded
     charge.amount_refunded += refund.amount
-    world.emit("refund.created", refund)
-    world.emit("charge.refunded", charge, {"amount_refunded": before})
+    account.emit("refund.created", refund)
+    account.emit("charge.refunded", charge, {"amount_refunded": before})
     return refund
 
 
-def _charge(world: World, params: Params) -> Charge:
+def _charge(account: Account, params: Params) -> Charge:
     charge_id, intent_id = params.text("charge"), params.text("payment_intent")
     if charge_id is not None:
-        charge = find(world.store.charges, charge_id, "charge", "charge", in_url=False)
+        charge = find(account.store.charges, charge_id, "charge", "charge", in_url=False)
         if intent_id not in (None, charge.payment_intent):
             raise invalid("The charge is not one of the PaymentIntent's.", param="charge")
         return charge
     if intent_id is None:
         raise invalid("One of the following params should be provided: payment_intent, charge.")
-    intent = find(world.store.intents, intent_id, "payment_intent", "payment_intent", in_url=False)
+    intent = find(account.store.intents, intent_id, "payment_intent", "payment_intent", in_url=False)
     if intent.latest_charge is None:
         raise refused(f"This PaymentIntent ({intent.id}) does not have a successful charge to refund.")
-    return world.store.charges[intent.latest_charge]
+    return account.store.charges[intent.latest_charge]
 
 
 def _check(charge: Charge, amount: int | None) -> None:
@@ -65,31 +65,31 @@ def _check(charge: Charge, amount: int | None) -> None:
         raise refused(f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})", param="amount")
 
 
-def settle(world: World, refund: Refund, *, ok: bool) -> None:
-    """Say what became of a refund. One that succeeded can still fail later: the bank sends the money back."""
+def settle(account: Account, refund: Refund, *, ok: bool) -> None:
+    """Settle a refund. A succeeded refund can still fail later: the bank returns the money."""
     if refund.status == "failed" or (ok and refund.status == "succeeded"):
         raise refused(f"The refund is {refund.status} already.")
     previous = {"status": refund.status}
-    charge = world.store.charges[refund.charge]
+    charge = account.store.charges[refund.charge]
     if ok:
         refund.status = "succeeded"
     else:
         refund.status, refund.failure_reason = "failed", "expired_or_canceled_card"
         charge.amount_refunded -= refund.amount
-    world.emit("refund.updated", refund, previous)
-    world.emit("charge.refund.updated", refund, previous)
+    account.emit("refund.updated", refund, previous)
+    account.emit("charge.refund.updated", refund, previous)
     if not ok:
-        world.emit("refund.failed", refund)
+        account.emit("refund.failed", refund)
 
 
-def dispute(world: World, charge: Charge) -> Dispute:
-    """Let the shopper's bank take the money back."""
+def dispute(account: Account, charge: Charge) -> Dispute:
+    """Open a dispute: the bank withdraws the money."""
     if not charge.captured or charge.disputed:
         raise refused("Only a captured charge can be disputed, and only once.")
     opened = Dispute(
-        new_id("du"), world.clock.now(), charge.id, charge.payment_intent, charge.amount_captured, charge.currency
+        new_id("du"), account.clock.now(), charge.id, charge.payment_intent, charge.amount_captured, charge.currency
     )
-    world.store.disputes[opened.id] = opened
+    account.store.disputes[opened.id] = opened
     charge.disputed = True
-    world.emit("charge.dispute.created", opened)
+    account.emit("charge.dispute.created", opened)
     return opened

@@ -1,4 +1,4 @@
-"""Records as Stripe's API shows them: every field that Stripe answers with, null where the simulator has nothing."""
+"""Records as Stripe's API shows them: every field that Stripe answers with, null if the simulator has no value."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -51,7 +51,7 @@ _ABSENT_IN_SESSION = (
 _CUSTOM_TEXT = ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
 
 
-def render(record: Any, store: Store) -> Json:  # noqa: ANN401 - one door for every record
+def render(record: Any, store: Store) -> Json:  # noqa: ANN401 - any record
     """Return the record as its Stripe object."""
     return session(record, store) if isinstance(record, Session) else _SHAPES[type(record)](record)
 
@@ -60,14 +60,14 @@ PaymentStatus = Literal["paid", "unpaid", "no_payment_required"]
 
 
 def payment_status(record: Session, store: Store) -> PaymentStatus:
-    """Return whether the money is there; it is not while it can only be captured."""
+    """Return `payment_status`: an authorised, uncaptured payment is unpaid."""
     if record.payment_intent is None:
         return "no_payment_required" if record.status == "complete" else "unpaid"
     return "paid" if store.intents[record.payment_intent].status == "succeeded" else "unpaid"
 
 
 def session(record: Session, store: Store) -> Json:
-    """Render a Checkout Session, without its lines, which Stripe shows only when asked."""
+    """Render a Checkout Session, without its lines, which Stripe shows only when api_request."""
     return {
         "id": record.id,
         "object": "checkout.session",
@@ -188,7 +188,7 @@ def product(record: Product) -> Json:
 
 
 def event(record: Event, *, pending: int, api_version: str | None = None) -> Json:
-    """Render a snapshot event. `pending` is the number of endpoints that have not taken it yet."""
+    """Render a snapshot event. `pending` is the number of endpoints that have not acknowledged it yet."""
     data: Json = {"object": record.object}
     if record.previous is not None:
         data["previous_attributes"] = record.previous

@@ -1,4 +1,4 @@
-"""All records of one simulator, by id, in the order in which they were made."""
+"""All records of one simulator, by id, in the order of creation."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar
@@ -24,7 +24,7 @@ Record = TypeVar("Record")
 
 @dataclass
 class Store:
-    """The whole state but for webhooks that are still to be sent."""
+    """The whole state apart from undelivered webhooks."""
 
     products: dict[str, Product] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Store:
     answers: dict[str, Answer] = field(default_factory=dict)
 
     def dump(self) -> Json:
-        """Return everything as JSON values. Keys whose first request still runs are left out: it will not end."""
+        """Return everything as JSON values. Keys whose first request still runs are left out: that request is lost."""
         state = asdict(self)
         state["answers"] = {key: answer for key, answer in state["answers"].items() if answer["status"] is not None}
         return state

@@ -1,4 +1,4 @@
-"""Webhooks: every event to every endpoint, signed at each attempt, until it is answered with 2xx, at least once."""
+"""Webhooks: every event to every endpoint, signed at each attempt, repeated until acknowledged with 2xx."""
 
 import asyncio
 import json
@@ -18,27 +18,27 @@ from dev.simulator.waiting import wait
 
 @dataclass
 class Delivery:
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     event: Event
     endpoint: int
     number: int
     state: Literal["waiting", "held", "sending", "delivered", "dropped", "given up"] = "waiting"
     answers: list[int | None] = field(default_factory=list)
-    """The status of each attempt; None where none came."""
+    """The status of each attempt; None if there was no answer."""
     fault: Fault | None = None
     released: bool = False
     tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once its first attempt is over: the next event of the payment may go."""
+    """Set after its first attempt; the next event of the payment is then sent."""
 
     @property
-    def put_off(self) -> bool:
-        """Tell whether a fault takes it out of its order: nothing waits for it, nor does it wait for others."""
+    def out_of_order(self) -> bool:
+        """Whether a fault takes it out of order: it waits for no other delivery, and none waits for it."""
         return self.fault is not None and self.fault.effect != "duplicate"
 
 
 class Webhooks:
-    """Sends what `send` is given. Events of one payment start in their order, others side by side."""
+    """Sends what `send` is given. Events of one payment are sent in order, others concurrently."""
 
     def __init__(self, config: Config, faults: Faults) -> None:
         self.endpoints = list(config.endpoints)
@@ -52,22 +52,22 @@ class Webhooks:
         self._client: httpx.AsyncClient | None = None
 
     def send(self, event: Event) -> None:
-        """Send an event to all endpoints, as the faults have it."""
+        """Send an event to all endpoints, subject to the faults."""
         for index in range(len(self.endpoints)):
             fault = self._faults.draw("webhook", event.type, frozenset({event.chain, str(event.object.get("id"))}))
             delivery = self._delivery(event, index, fault)
             before = self._last.get((event.chain, index))
-            if not delivery.put_off:
+            if not delivery.out_of_order:
                 self._last[event.chain, index] = delivery
             self._start(delivery, before)
 
     def resend(self, event: Event) -> None:
-        """Send an event once more, whatever became of it, past all faults."""
+        """Send an event again, without faults."""
         for index in range(len(self.endpoints)):
             self._start(self._delivery(event, index, None), None)
 
     def pending(self, event_id: str) -> int:
-        """Return how many deliveries of an event were not answered with 2xx yet."""
+        """Return how many deliveries of an event are not acknowledged."""
         return self._pending[event_id]
 
     def _delivery(self, event: Event, endpoint: int, fault: Fault | None) -> Delivery:
@@ -77,19 +77,19 @@ class Webhooks:
         return delivery
 
     def release(self, event_id: str | None = None) -> int:
-        """Let held events go, or one of them; return how many."""
+        """Release all held events, or one; return how many."""
         held = [each for each in self.deliveries if each.state == "held" and event_id in (None, each.event.id)]
         for delivery in held:
             delivery.released = True
         return len(held)
 
     def unsent(self) -> list[str]:
-        """Return the ids of the events that some endpoint has not taken yet."""
+        """Return the ids of the events that some endpoint has not acknowledged."""
         pending = [each for each in self.deliveries if each.state in ("waiting", "held", "sending")]
         return list(dict.fromkeys(delivery.event.id for delivery in pending))
 
-    def forget(self) -> None:
-        """Begin anew with the endpoints of the configuration; nothing of what was under way is sent."""
+    def reset(self) -> None:
+        """Drop all deliveries and restore the configured endpoints."""
         self.endpoints = list(self._config.endpoints)
         for task in self._tasks:
             task.cancel()
@@ -114,11 +114,11 @@ class Webhooks:
 
     async def _deliver(self, delivery: Delivery, before: Delivery | None) -> None:
         fault = delivery.fault
-        if fault is not None and delivery.put_off:
+        if fault is not None and delivery.out_of_order:
             if fault.effect == "drop":
                 delivery.state = "dropped"
                 return
-            await self._put_off(delivery, fault)
+            await self._out_of_order(delivery, fault)
         elif before is not None:
             await before.tried.wait()
         delivery.state = "sending"
@@ -130,7 +130,7 @@ class Webhooks:
                 await asyncio.sleep(self._faults.pause(fault) if fault.up_to is not None else 0)
                 await self._attempt(delivery)
 
-    async def _put_off(self, delivery: Delivery, fault: Fault) -> None:
+    async def _out_of_order(self, delivery: Delivery, fault: Fault) -> None:
         match fault.effect:
             case "hold":
                 delivery.state = "held"

@@ -107,7 +107,7 @@ class Market:
 
     def undelivered(self) -> list[Delivery]:
         """Return the webhooks that are on their way, copies included."""
-        return [each for each in self.stripe.world.webhooks.deliveries if _on_its_way(each)]
+        return [each for each in self.stripe.account.webhooks.deliveries if _on_its_way(each)]
 
     async def active_holds(self) -> list[str]:
         """Return the ids of holds that have not ended."""

@@ -125,7 +125,9 @@ class Books:
 
     def _judge_hold(self, hold: dict[str, Any]) -> Iterable[str]:
         buyers = [p["payment_intent"] for p in self._payments if p["net"] and self._bought(p, hold)]
-        sessions = [s for s in self._market.stripe.world.store.sessions.values() if _holdfasts(s.metadata, hold["id"])]
+        sessions = [
+            s for s in self._market.stripe.account.store.sessions.values() if _holdfasts(s.metadata, hold["id"])
+        ]
         if hold["status"] == "active":
             yield "it has not ended"
         if hold["status"] == "committed":
@@ -151,7 +153,7 @@ def _late(hold: dict[str, Any]) -> set[str]:
 
 def unheard(market: Market, wrong: Wrong) -> list[Delivery]:
     """Return the lost webhooks of a payment, if nothing that tells of its money ever arrived."""
-    about = [each for each in market.stripe.world.webhooks.deliveries if _is_about(each, wrong.payment)]
+    about = [each for each in market.stripe.account.webhooks.deliveries if _is_about(each, wrong.payment)]
     of_money = [each for each in about if each.event.type in _MONEY_EVENTS and not _unpaid(each)]
     if not of_money or any(each.state != "dropped" for each in of_money):
         return []
@@ -181,7 +183,7 @@ async def story(market: Market, wrong: Wrong) -> str:
     row = next((row for row in rows if row["id"] == wrong.hold_id), None)
     intents = [
         intent
-        for intent in market.stripe.world.store.intents.values()
+        for intent in market.stripe.account.store.intents.values()
         if intent.id == wrong.payment or intent.metadata.get("inventory_reservation_id") == wrong.hold_id
     ]
     names = {wrong.hold_id, *(intent.id for intent in intents), *(intent.session or intent.id for intent in intents)}
@@ -189,13 +191,13 @@ async def story(market: Market, wrong: Wrong) -> str:
     told = (
         f"{call.operation} {call.path} key={call.idempotency_key} -> {call.status}"
         f"{' replayed' if call.replayed else ''} {call.fault or ''}"
-        for call in market.stripe.world.calls
+        for call in market.stripe.account.calls
         if any(name in f"{call.path} {call.idempotency_key}" for name in names)
     )
     sent = (
         f"{each.event.type} {each.event.object.get('id')} {each.state} {each.answers}"
         f" {each.fault.effect if each.fault else ''}"
-        for each in market.stripe.world.webhooks.deliveries
+        for each in market.stripe.account.webhooks.deliveries
         if names & {each.event.chain, str(each.event.object.get("id"))}
     )
     temporal = market.deployment.temporal

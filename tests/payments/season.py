@@ -103,7 +103,7 @@ async def _send_again_what_nobody_heard(market: Market) -> int:
 
 async def _let_refunds_fail(market: Market, seed: int) -> list[str]:
     """Let the bank send back the money of some refunds; return the payments."""
-    refunds = [refund for refund in market.stripe.world.store.refunds.values() if refund.status == "succeeded"]
+    refunds = [refund for refund in market.stripe.account.store.refunds.values() if refund.status == "succeeded"]
     chosen = dice(seed, "refunds").sample(refunds, min(3, len(refunds)))
     for refund in chosen:
         await market.stripe.control(f"/refunds/{refund.id}/settle", ok=False)

@@ -53,7 +53,7 @@ class Visit:
     @property
     def intent(self) -> str:
         """The page's PaymentIntent: Stripe makes it when the shopper first tries to pay."""
-        return self.market.stripe.world.store.sessions[self.session].payment_intent or "none"
+        return self.market.stripe.account.store.sessions[self.session].payment_intent or "none"
 
     async def _do(self, path: str, **body: Any) -> bool:
         # A connection of its own: one kept alive may be closed just when it is used again.

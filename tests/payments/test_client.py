@@ -132,7 +132,7 @@ async def test_a_call_that_timed_out_is_repeated_with_its_key(sim: Simulated, cl
 async def test_a_key_in_use_is_unavailable_and_succeeds_later(sim: Simulated, client: PaymentClient) -> None:
     await fail(sim, "checkout.sessions.create", "delay", seconds=30)
     first = asyncio.create_task(open_session(client))
-    await until(lambda: sim.world.store.answers, "the first call has reached Stripe")
+    await until(lambda: sim.account.store.answers, "the first call has reached Stripe")
     with pytest.raises(StripeUnavailableError, match="in-progress"):
         await open_session(client)
     await sim.control("/faults", "DELETE")

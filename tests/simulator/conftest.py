@@ -46,12 +46,12 @@ async def sim(
     _one_simulator: Simulated, box: Inbox, witness: Witness, description: Description
 ) -> AsyncIterator[Simulated]:
     """A simulator with nothing in it, whose every answer and event must be as Stripe describes them."""
-    world = _one_simulator.world
+    account = _one_simulator.account
     yield _one_simulator
-    world.faults.clear()
+    account.faults.clear()
     await until(
-        lambda: all(each.state not in ("waiting", "sending") for each in world.webhooks.deliveries), "webhooks are out"
+        lambda: all(each.state not in ("waiting", "sending") for each in account.webhooks.deliveries), "webhooks are out"
     )
-    world.reset()
+    account.reset()
     problems = [problem for event in box.events for problem in description.problems_of_event(event)]
     assert [*witness.problems, *problems] == []

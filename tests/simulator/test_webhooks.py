@@ -22,7 +22,7 @@ async def test_an_event_is_a_signed_snapshot_with_its_version(sim: Simulated, bo
     assert event["request"]["id"].startswith("req_")
     assert event["pending_webhooks"] == 1
     kept = await sim.stripe.v1.events.retrieve_async(event["id"])
-    await until(lambda: sim.world.webhooks.pending(event["id"]) == 0, "delivered")
+    await until(lambda: sim.account.webhooks.pending(event["id"]) == 0, "delivered")
     assert kept.to_dict()["data"] == event["data"]
 
 
@@ -52,7 +52,7 @@ async def test_a_shop_out_of_reach_gets_its_webhook_later(box: Inbox) -> None:
     async with simulated(Endpoint("http://127.0.0.1:9/hook", (SECRET,))) as sim:
         session = await opened(sim)
         await sim.stripe.v1.checkout.sessions.expire_async(session.id)
-        await until(lambda: len(sim.world.webhooks.deliveries[0].answers) > 1, "tried twice")
+        await until(lambda: len(sim.account.webhooks.deliveries[0].answers) > 1, "tried twice")
         await sim.control("/webhooks/endpoints", "PUT", endpoints=[{"url": box.url, "secrets": [SECRET]}])
         await box.wait_for("checkout.session.expired")
 
@@ -62,10 +62,10 @@ async def test_attempts_can_be_limited(box: Inbox) -> None:
     async with simulated(Endpoint(box.url, (SECRET,)), attempts=2) as sim:
         session = await opened(sim)
         await sim.stripe.v1.checkout.sessions.expire_async(session.id)
-        await until(lambda: sim.world.webhooks.deliveries[0].state == "given up", "given up")
+        await until(lambda: sim.account.webhooks.deliveries[0].state == "given up", "given up")
         assert len(box.signatures) == 2
         box.refusals = 0
-        await sim.control("/webhooks/resend", event=sim.world.webhooks.deliveries[0].event.id)
+        await sim.control("/webhooks/resend", event=sim.account.webhooks.deliveries[0].event.id)
         await box.wait_for("checkout.session.expired")
 
 
