@@ -16,7 +16,7 @@ from dev.simulator.errors import StripeError, invalid, refused
 from dev.simulator.faults import ApiEffect, Fault, WebhookEffect
 from dev.simulator.ids import new_request_id
 from dev.simulator.ledger import intent_summary, payments, session_summary
-from dev.simulator.methods import PAY_METHODS
+from dev.simulator.methods import PAY_METHODS, PayMethod
 from dev.simulator.records import Json
 from dev.simulator.store import find
 
