@@ -1,4 +1,4 @@
-"""`python -m bench`: measure Holdfast against its engine's floor and publish what was found."""
+"""`python -m bench`: measure Holdfast against the engine's floor and write the report."""
 
 import argparse
 import signal
@@ -22,7 +22,7 @@ def main() -> int:
         "--out", type=Path, help="the folder for RESULTS.md and results.png (default: bench, none if quick)"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped, as with Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all processes are stopped, as with Ctrl-C
     plan = QUICK if options.quick else Plan()
     out: Path | None = options.out or (None if options.quick else _HERE)
     command = " ".join(["python -m bench", *sys.argv[1:]])

@@ -1,11 +1,11 @@
-"""An HTTP/1.1 connection that stays open, with as little of Python as can be: the load must not be what is measured."""
+"""A persistent HTTP/1.1 connection with minimal overhead, so that the load generator does not limit the result."""
 
 import asyncio
 from typing import cast
 
 
 class Connection(asyncio.Protocol):
-    """Asks one thing at a time and waits for the answer. Make one with `Connection.opened`."""
+    """Sends one request at a time. Create it with `Connection.open`."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -13,7 +13,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     @classmethod
-    async def opened(cls, port: int) -> "Connection":
+    async def open(cls, port: int) -> "Connection":
         _, protocol = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return protocol
 
@@ -26,7 +26,7 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send the request and return status and body. Raises OSError where the connection is or gets lost."""
+        """Send the request and return status and body. Raises OSError if the connection is lost."""
         if self._transport is None:
             raise ConnectionResetError("the connection is closed")
         self._answer = asyncio.get_running_loop().create_future()
@@ -54,6 +54,6 @@ class Connection(asyncio.Protocol):
 
 
 def post(path: str, body: bytes, headers: str = "") -> bytes:
-    """Return the bytes of a POST of JSON. `headers` are whole lines, each with its line end."""
+    """Return the bytes of a JSON POST. `headers` are complete lines that end with CRLF."""
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{headers}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -20,13 +20,13 @@ from core.temporal import connect
 from workflows.messages import hold_workflow_id
 
 HOLDS = 500
-"""Of each kind, one after another: what two make at once cannot be told apart."""
+"""Of each kind, one after another: the costs of concurrent holds cannot be separated."""
 _TTL_SECONDS = 1200
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Holds of so many lines that end so."""
+    """Holds with a number of lines and an ending."""
 
     ending: str
     lines: int
@@ -46,7 +46,7 @@ _ROUTES = {"committed": "commit", "released": "release"}
 
 @dataclass(frozen=True)
 class Written:
-    """What Postgres has written until now: a difference of two is the cost of what lay between."""
+    """Counters of Postgres; subtract two for the cost of what ran in between."""
 
     transactions: int
     wal_bytes: int
@@ -55,7 +55,7 @@ class Written:
 
 
 class Costs:
-    """Makes holds of a kind and looks at what they leave."""
+    """Creates holds of a kind and measures their cost."""
 
     def __init__(self, bench: Bench, client: Client) -> None:
         self._bench = bench
@@ -66,7 +66,7 @@ class Costs:
     async def row(self, kind: Kind) -> str:
         """Make the holds and return what one costs, as a row of the table."""
         before = self._written()
-        connection = await Connection.opened(self._bench.product.port)
+        connection = await Connection.open(self._bench.product.port)
         holds = [await self._live(connection, kind) for _ in range(HOLDS)]
         connection.close()
         histories = [await self._history(hold, ended=kind.ending != "open") for hold in holds]
@@ -112,7 +112,7 @@ class Costs:
 
     def _written(self) -> Written:
         with psycopg.connect(self._bench.database_url, autocommit=True) as connection:
-            connection.execute("CHECKPOINT")  # so that each kind writes its pages' images alike
+            connection.execute("CHECKPOINT")  # so that each kind writes the same full-page images
             row = connection.execute(_WRITTEN).fetchone()
         assert row is not None
         return Written(*row)

@@ -1,4 +1,4 @@
-"""What the results say of the measurements: rates, ratios, percentiles, CPU for each lifecycle."""
+"""Statistics of the measurements: rates, ratios, percentiles, CPU per lifecycle."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -28,15 +28,15 @@ from core.temporal import SHUTDOWN_GRACE, connect
 
 
 def task_queue() -> str:
-    """Return where create puts its workflows: a worker of `bench.steps` has a queue of its own."""
+    """Return the task queue of new workflows: `bench.steps` overrides it."""
     return os.environ.get("FLOOR_TASK_QUEUE", "floor")
 
 
-class Wanted(BaseModel):
+class HoldRequest(BaseModel):
     ttl_seconds: int = 1200
 
 
-class Made(BaseModel):
+class CreateResult(BaseModel):
     id: str
     status: str
 
@@ -75,25 +75,25 @@ def create_app() -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/holds", status_code=201)
-    async def create(request: Request, wanted: Wanted) -> Made:
+    async def create(request: Request, body: HoldRequest) -> CreateResult:
         workflow_id = f"floor:{uuid.uuid4().hex}"
         status = await request.app.state.client.execute_update_with_start_workflow(
             EmptyWorkflow.started,
             start_workflow_operation=WithStartWorkflowOperation(
                 EmptyWorkflow.run,
-                wanted.ttl_seconds,
+                body.ttl_seconds,
                 id=workflow_id,
                 task_queue=task_queue(),
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             ),
         )
-        return Made(id=workflow_id, status=status)
+        return CreateResult(id=workflow_id, status=status)
 
     @app.post("/holds/{workflow_id}/commit")
-    async def commit(request: Request, workflow_id: str) -> Made:
+    async def commit(request: Request, workflow_id: str) -> CreateResult:
         handle = request.app.state.client.get_workflow_handle(workflow_id)
-        return Made(id=workflow_id, status=await handle.execute_update(EmptyWorkflow.commit))
+        return CreateResult(id=workflow_id, status=await handle.execute_update(EmptyWorkflow.commit))
 
     return app
 
@@ -126,7 +126,7 @@ async def work() -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["api", port]:
-            collect_garbage_rarely()  # as the product's
+            collect_garbage_rarely()  # as in the product
             uvicorn.run(
                 "bench.floor:create_app",
                 factory=True,
@@ -137,7 +137,7 @@ def main() -> None:
             )
         case ["worker"]:
             collect_garbage_rarely()
-            uvloop.run(work())  # as the product's
+            uvloop.run(work())  # as in the product
         case _:
             sys.exit("python -m bench.floor api PORT | worker")
 

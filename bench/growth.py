@@ -1,4 +1,4 @@
-"""`python -m bench.growth`: what create, commit and list cost beside a million ended holds, against none."""
+"""`python -m bench.growth`: the cost of create, commit and list with a million ended holds, compared with none."""
 
 import asyncio
 import statistics
@@ -52,7 +52,7 @@ async def measured(engine: AsyncEngine, name: str, turn: int) -> dict[str, list[
 
 
 async def compare(empty: str, grown: str) -> None:
-    """Measure both by turns and print medians and their ratio."""
+    """Measure both alternately and print medians and their ratio."""
     engines = {
         name: create_engine(Settings.read({"DATABASE_URL": url})) for name, url in (("empty", empty), ("grown", grown))
     }
@@ -60,7 +60,7 @@ async def compare(empty: str, grown: str) -> None:
         await put_item(engine, "SKU-1", ROUNDS * EACH * 2)
         await measured(engine, "warm-up", 0)
         await measured(engine, "warm-up", 1)
-        await fetch(engine, "ANALYZE", {})  # as autovacuum does after a while: both are planned by what they have
+        await fetch(engine, "ANALYZE", {})  # as autovacuum does after a while, so that both have current statistics
     medians: dict[str, dict[str, list[float]]] = {}
     for turn in range(ROUNDS):
         for name, engine in engines.items():

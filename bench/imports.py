@@ -1,4 +1,4 @@
-"""`python -m bench.imports`: import 100,000 rows while shoppers hold and give back, and tell how long those waited."""
+"""`python -m bench.imports`: import 100,000 rows while shoppers hold and release, and measure how long they wait."""
 
 import asyncio
 import random
@@ -26,7 +26,7 @@ LEAST_TURNS = 50
 
 
 class Shoppers:
-    """Hold an item of the file and give it back, again and again, and note how long each pair took."""
+    """Creates and releases holds of the file's items, and records how long each pair takes."""
 
     def __init__(self, engine: AsyncEngine, name: str) -> None:
         self.engine = engine

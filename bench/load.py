@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: reads jobs as JSON lines, drives the clients, answers one line a job.
+"""The load generator process: reads jobs as JSON lines, drives the clients, and prints one line per job.
 
 Its CPU time is told apart from that of what it drives.
 """
@@ -26,7 +26,7 @@ Kind = Literal["product", "floor", "validate", "open"]
 
 @dataclass(frozen=True)
 class Job:
-    """`clients` of them, one request at a time each; what is done in the first `warm_up` seconds is not counted."""
+    """A load of `clients`, each with one request at a time. The first `warm_up` seconds are not counted."""
 
     kind: Kind
     port: int
@@ -35,9 +35,9 @@ class Job:
     warm_up: float = 0.0
     seconds: float = 0.0
     holds: int = 0
-    """For `open`: how many holds to make, and leave open."""
+    """For `open`: how many holds to create and leave open."""
     pids: dict[str, int] = field(default_factory=dict)
-    """The processes whose CPU time is read at the beginning and the end of what is counted."""
+    """The processes whose CPU time is measured over the counted time."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Result:
     commit_ms: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
-    """Seconds by process, `load` and `elsewhere` (the rest of the machine) among them."""
+    """CPU seconds by process, including `load` and `elsewhere` (the rest of the machine)."""
 
 
 class _Requests:
@@ -118,14 +118,14 @@ class _Run:
         return used | {"load": time.process_time(), "elsewhere": machine_busy_seconds()}
 
     async def _client(self, step: Callable[[Connection], Awaitable[None]]) -> None:
-        connection = await Connection.opened(self._job.port)
+        connection = await Connection.open(self._job.port)
         while not self._stopping:
             try:
                 await step(connection)
             except OSError as error:
                 self._errors[type(error).__name__] += 1
                 connection.close()
-                connection = await Connection.opened(self._job.port)
+                connection = await Connection.open(self._job.port)
         connection.close()
 
     async def _lifecycle(self, connection: Connection) -> None:

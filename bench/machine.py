@@ -1,4 +1,4 @@
-"""The machine and the versions, as the results name them."""
+"""Machine and versions for the report."""
 
 import os
 import platform
@@ -13,13 +13,13 @@ from dev.temporal import temporal_binary
 
 
 def dev_server() -> str:
-    """Return what Temporal is in most measurements."""
+    """Return the version of Temporal's dev server."""
     temporal = subprocess.run([temporal_binary(), "--version"], capture_output=True, text=True, check=True)
     return f"{temporal.stdout.strip()}, dev server on SQLite (WAL)"
 
 
 def describe(database_url: str, temporal: str) -> list[tuple[str, str]]:
-    """Return what a reader has to know of the machine, as names and values."""
+    """Return the machine's properties, names to values."""
     with psycopg.connect(database_url) as connection:
         postgres = connection.info.parameter_status("server_version") or "unknown"
     return [

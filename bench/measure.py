@@ -1,4 +1,4 @@
-"""The measurements, each interleaved: product, floor, floor, product, so that a drift of the machine hits both."""
+"""The measurements, interleaved (product, floor, floor, product) so that drift of the machine affects both."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ HOT_CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """How long each part takes, in seconds, and how often it is repeated."""
+    """Durations in seconds, and numbers of repetitions."""
 
     slot: float = 5.0
     warm_up: float = 1.5
@@ -41,7 +41,7 @@ QUICK = Plan(slot=2.0, warm_up=0.5, rounds=2, validate=2.0, hot_slot=1.0, hot_ro
 
 @dataclass
 class Figures:
-    """Everything that was measured."""
+    """All measurements."""
 
     lifecycles: dict[int, dict[str, list[Result]]] = field(default_factory=dict)
     """By clients, then `product` and `floor`: one result a slot, in the order in which they ran."""
@@ -58,7 +58,7 @@ class Figures:
 
 
 def _order(rounds: int) -> list[str]:
-    """ABBA: each has as many turns first as second."""
+    """Return the order ABBA: each runs first as often as second."""
     return [name for n in range(rounds) for name in (("product", "floor"), ("floor", "product"))[n % 2]]
 
 
@@ -136,21 +136,21 @@ async def _rate(step: Callable[[], Awaitable[None]], seconds: float) -> float:
 
 
 async def _forget(engine: AsyncEngine) -> None:
-    """Delete the hot row's holds: no workflow knows them."""
+    """Delete the hot row's holds, which have no workflow."""
     await fetch(engine, 'DELETE FROM "InventoryHold" WHERE "shopId" = %(shop)s', {"shop": _HOT_SHOP})
 
 
 def hot_row(bench: Bench, plan: Plan) -> dict[str, list[float]]:
-    """Reserve one unit of one item over and over, and the same with the bare UPDATE, in turns."""
+    """Reserve one unit of one item repeatedly, interleaved with the bare UPDATE."""
     return asyncio.run(_hot_row(bench, plan))
 
 
 def open_holds(bench: Bench, load: Load, plan: Plan, figures: Figures) -> None:
-    """Start API and worker anew, look at them at rest, make holds that stay open, look again."""
+    """Restart API and worker, and measure them idle, then with many open holds."""
     app = bench.product
     app.stop()
     app.start()
-    load.run(Job("product", app.port, app.token, 4, seconds=2))  # whatever is loaded on first use is loaded now
+    load.run(Job("product", app.port, app.token, 4, seconds=2))  # loads what is loaded on first use
     time.sleep(1)
     pids = bench.pids(app)
     figures.idle_at_rest = _idle(pids, plan.idle / 2)

@@ -1,4 +1,4 @@
-"""The results as a picture."""
+"""The plot of the results."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _NAMES = {"product": "Holdfast", "floor": "floor (empty workflow)"}
 
 
 def draw(figures: Figures, file: Path) -> None:
-    """Write the picture: throughput, latency and CPU, the product beside the floor."""
+    """Write the plot: throughput, latency and CPU, the product beside the floor."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the backend is chosen
 

@@ -1,4 +1,4 @@
-"""The results as text: markdown, printed and published as it is."""
+"""The results as Markdown."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def render(figures: Figures, plan: Plan, machine: Sequence[tuple[str, str]], command: str, seconds: float) -> str:
-    """Return the whole text."""
+    """Return the page."""
     parts = [
         "# Benchmark results",
         _introduction(plan, command, seconds),

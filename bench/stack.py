@@ -1,4 +1,4 @@
-"""What is measured, each on its own: Postgres, Temporal, the product's API and worker, the floor's, the load."""
+"""The processes of a measurement: Postgres, Temporal, API and worker of product and floor, and the load."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ _READY_SECONDS = 60.0
 
 
 class App:
-    """An API and its worker, a process each."""
+    """An API process and a worker process."""
 
     def __init__(self, name: str, api: list[str], worker: list[str], env: Mapping[str, str], folder: Path) -> None:
         self.name = name
@@ -89,7 +89,7 @@ class Load:
 
 
 class Bench:
-    """All of it, running. Make one with `running`."""
+    """All processes. Create it with `running`."""
 
     def __init__(self, folder: Path) -> None:
         self.postgres = EmbeddedPostgres(folder / "postgres")
@@ -124,7 +124,7 @@ class Bench:
         stock_shop(self.settings)
 
     def audit(self) -> int:
-        """Return how many items do not add up: held and the sum of active lines, on hand and the last movement."""
+        """Return how many items differ: held from active lines, or on hand from the sum of movements."""
         with psycopg.connect(self.database_url) as connection:
             row = connection.execute(_AUDIT, {"shop": SHOP}).fetchone()
         assert row is not None
@@ -132,7 +132,7 @@ class Bench:
 
 
 def stock_shop(settings: Settings) -> None:
-    """Put plenty of every item into the shop that the load is for."""
+    """Put a large count of every item into the shop of the load."""
 
     async def stock() -> None:
         engine = create_engine(settings)
@@ -156,7 +156,7 @@ WHERE "shopId" = %(shop)s AND (
 
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
-    """Run all of it on the folder until the block ends."""
+    """Run all processes on the folder until the block ends."""
     with ExitStack() as stack:
         bench = Bench(folder)
         for server in (bench.postgres, bench.temporal):

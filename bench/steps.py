@@ -1,4 +1,4 @@
-"""`python -m bench.steps`: what lies between the floor and Holdfast at one client, a step at a time, in turns.
+"""`python -m bench.steps`: the cost of each step from the floor to Holdfast, at one client, interleaved.
 
 The steps are workers of the floor whose workflow runs a local activity before it answers create, and one before it
 answers commit, as a hold does: an empty one, or one that commits a bare statement. `python -m bench.steps worker
@@ -147,7 +147,7 @@ def _rate(turns: list[Result]) -> float:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["worker", step] if step in _STEPS:
-            collect_garbage_rarely()  # as the floor's
+            collect_garbage_rarely()  # as in the floor
             uvloop.run(_work(step))
         case _:
             main()

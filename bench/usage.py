@@ -1,4 +1,4 @@
-"""What processes use: CPU seconds and memory of a process with all of its children."""
+"""CPU seconds and memory of a process and its children."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def machine_busy_seconds() -> float:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a process with its children, in MiB: resident, and what only it has (unique)."""
+    """Memory of a process and its children, in MiB: resident and unique."""
 
     resident: float
     unique: float

@@ -1,4 +1,4 @@
-"""`python -m bench.cluster`: run Holdfast on a cluster as in production, examine, measure and break it.
+"""`python -m bench.cluster`: run, measure and break Holdfast on a production-like cluster.
 
 The exit code is 0 only if all that must be true of it was.
 """
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a short trial run; its figures are noise")
     parser.add_argument("--out", type=Path, help="where the results go (default: bench/CLUSTER.md, none if quick)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped, as with Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all processes are stopped, as with Ctrl-C
     out: Path | None = options.out or (None if options.quick else _HERE.parent / "CLUSTER.md")
     command = " ".join(["python -m bench.cluster", *sys.argv[1:]])
     plan, began = QUICK if options.quick else Plan(), time.monotonic()

@@ -42,7 +42,7 @@ def _build(go: str, package: str, folder: Path, name: str) -> None:
     made = subprocess.run(
         [go, "install", package],
         env={**os.environ, "GOBIN": str(unfinished)},
-        cwd="/",  # no module of somebody's around it
+        cwd="/",  # outside any other Go module
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""What must be true of the cluster, and what was seen."""
+"""Claims about the cluster, each with its evidence."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from dev.harness.reconciliation import OVERDUE_SECONDS, Reconciliation
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that must be true, and what was seen of it."""
+    """A claim and its evidence."""
 
     text: str
     held: bool
@@ -23,13 +23,13 @@ class Claim:
 
 
 def of_command(text: str, ran: CompletedProcess[str]) -> Claim:
-    """Claim that a command ended well; what it printed last says how."""
+    """Claim that a command succeeded; the evidence is its last line."""
     lines = (ran.stdout + ran.stderr).strip().splitlines() or ["it printed nothing"]
     return Claim(text, ran.returncode == 0, lines[-1])
 
 
 def of_metrics(endpoints: Mapping[str, str]) -> Claim:
-    """Claim that each endpoint, by the name of its service, has series that Prometheus understands."""
+    """Claim that each endpoint, by the name of its service, serves series that Prometheus can parse."""
     series: dict[str, int] = {}
     for service, endpoint in endpoints.items():
         answer = httpx.get(f"http://{endpoint}/metrics", timeout=10, trust_env=False)
@@ -50,7 +50,7 @@ def of_load(text: str, turns: Iterable[Result]) -> Claim:
 
 
 def of_kills(strikes: Sequence[Strike], reconciliation: Reconciliation) -> list[Claim]:
-    """Claim what must be true after every process was killed. Raised already: that new holds were made each time."""
+    """Claim what must be true after every process was killed."""
     lost = _first(reconciliation.violations)
     ends = ", ".join(f"{number} {status}" for status, number in sorted(Counter(reconciliation.ends.values()).items()))
     worst = max(strikes, key=lambda strike: strike.silence)

@@ -19,20 +19,20 @@ from dev.service_process import Program
 
 SHOP = "killed"
 DOWN_SECONDS = 3.0
-"""How long a process stays away that nobody else brings back."""
+"""How long a process without a supervisor stays down."""
 _RECOVERY_SECONDS = 60.0
 _BACK_TO_NORMAL = 20
-"""So many new holds, once the process is back, and the next one is killed."""
+"""New holds after a recovery before the next kill."""
 _LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
 class Strike:
-    """What one kill did."""
+    """The result of one kill."""
 
     target: str
     recovered: bool
-    """Whether there were new holds again, a minute at most after it was back."""
+    """Whether new holds were created within a minute of its return."""
     silence: float
     """The longest that no new hold was acknowledged, in seconds."""
     answers: Counter[str]
@@ -41,11 +41,11 @@ class Strike:
 
 @dataclass(frozen=True)
 class Target:
-    """A process, how to kill it, and how it comes back."""
+    """A process, and how to kill and restart it."""
 
     name: str
     kill: Callable[[], None]
-    bring_back: Callable[[], None]
+    restart: Callable[[], None]
 
 
 def targets(cluster: Cluster) -> list[Target]:
@@ -56,30 +56,30 @@ def targets(cluster: Cluster) -> list[Target]:
             it.launch()
             it.wait_until_ready(lambda: None)
 
-        return _away(name, it.child, start)
+        return _without_supervisor(name, it.child, start)
 
     return [
         _one_of("one of two API processes", cluster.api.child, cluster.api_processes),
         _one_of("one of two worker processes", cluster.worker, cluster.worker_processes),
         program("the API, all of it", cluster.api),
-        _away("the worker, all of it", cluster.worker, cluster.start_worker),
+        _without_supervisor("the worker, all of it", cluster.worker, cluster.start_worker),
         *(program(f"Temporal's {name}", service) for name, service in cluster.temporal.services.items()),
-        _away("Postgres", cluster.postgres.child, cluster.postgres.start),
+        _without_supervisor("Postgres", cluster.postgres.child, cluster.postgres.start),
     ]
 
 
-def _away(name: str, child: Child, start: Callable[[], None]) -> Target:
-    """Return what is away for a while, then started by us, as a container would be."""
+def _without_supervisor(name: str, child: Child, start: Callable[[], None]) -> Target:
+    """Return a target that is restarted after a while, as a container would be."""
 
-    def bring_back() -> None:
+    def restart() -> None:
         time.sleep(DOWN_SECONDS)
         start()
 
-    return Target(name, lambda: child.stop(0), bring_back)
+    return Target(name, lambda: child.stop(0), restart)
 
 
 def _one_of(name: str, supervisor: Child, processes: int) -> Target:
-    """Return one of several processes, that their supervisor brings back."""
+    """Return one of several processes, which its supervisor restarts."""
     killed: set[int] = set()
 
     def kill() -> None:
@@ -94,7 +94,7 @@ def _one_of(name: str, supervisor: Child, processes: int) -> Target:
 
 
 async def kill_each(cluster: Cluster, say: Callable[[str], None]) -> tuple[list[Strike], Reconciliation]:
-    """Kill one after the other while shoppers come and go, then wait until all holds have ended.
+    """Kill each target in turn while shoppers use the API, then wait until all holds have ended.
 
     Raises EmbeddedError where a process does not start again.
     """
@@ -121,7 +121,7 @@ async def _strike(target: Target, log: ShopperLog) -> Strike:
     async with asyncio.TaskGroup() as tasks:
         silence = tasks.create_task(_longest_silence(log, back))
         await asyncio.to_thread(target.kill)
-        await asyncio.to_thread(target.bring_back)
+        await asyncio.to_thread(target.restart)
         recovered = await _more_holds(log)
         back.set()
     return Strike(target.name, recovered, silence.result(), log.answers - before)
@@ -138,7 +138,7 @@ async def _longest_silence(log: ShopperLog, back: asyncio.Event) -> float:
 
 
 async def _more_holds(log: ShopperLog) -> bool:
-    """Wait for so many that all is as usual, and return whether they came."""
+    """Wait for enough new holds, and return whether they were created."""
     wanted, deadline = len(log.lines) + _BACK_TO_NORMAL, time.monotonic() + _RECOVERY_SECONDS
     while len(log.lines) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - the log has no event
         await asyncio.sleep(_LOOK_SECONDS)

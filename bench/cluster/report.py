@@ -1,4 +1,4 @@
-"""The cluster's results as text: markdown, printed and published as it is."""
+"""The cluster's results as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from bench.load import Result
 from bench.report import MARKS, table
 
 _FULL = 0.9
-"""Of a core, or of the machine: more than this, and it is what limits."""
+"""Share of a core or of the machine from which it counts as the limit."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """All that a run has found."""
+    """The results of a run."""
 
     claims: Sequence[Claim]
     smoke: str
@@ -28,7 +28,7 @@ class Seen:
 
 
 def render(seen: Seen, plan: Plan, machine: Sequence[tuple[str, str]], command: str, seconds: float) -> str:
-    """Return the whole text."""
+    """Return the page."""
     rows = [(claim.text, claim.seen, MARKS[claim.held]) for claim in seen.claims]
     parts = [
         "# The cluster, measured and broken",
@@ -65,7 +65,7 @@ interleaved, with fresh API and worker processes. Everything, the load generator
 
 
 def label(size: Size) -> str:
-    """Return what a row is about."""
+    """Return the label of a row."""
     return f"{size.apis} API, {size.workers} worker" + (", dev server" if size.on_dev_server else "")
 
 
@@ -76,7 +76,7 @@ def usage(results: Sequence[Result]) -> dict[str, float]:
 
 
 def limit(size: Size, used: Mapping[str, float], cores: int) -> str:
-    """Say what keeps it from doing more, by how much of a core each process used."""
+    """Return what limits the throughput, from the CPU of each process."""
     for name, processes in (("worker", size.workers), ("api", size.apis)):
         if used[name] / processes > _FULL:
             return f"each {name} process, at {used[name] / processes:.0%} of a core"
@@ -157,5 +157,5 @@ def _kills(strikes: Sequence[Strike]) -> str:
         rows.append([strike.target, f"{strike.silence:.1f}", answers])
     note = f"""\
 SIGKILL, while shoppers hold, extend, buy, give back and walk away. What nobody else brings back is started again after
-{DOWN_SECONDS:.0f} s. `none` is a connection that broke; 202, 429, 503 and 504 are asked again."""
+{DOWN_SECONDS:.0f} s. `none` is a connection that broke; 202, 429, 503 and 504 are retried."""
     return f"{note}\n\n{table(['killed', 'longest without a new hold, s', 'answers meanwhile'], rows)}"

@@ -1,4 +1,4 @@
-"""The Temporal cluster of production: four services on Postgres, by the files of deploy/temporal."""
+"""A Temporal cluster as in production: four services on Postgres, configured by deploy/temporal."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class TemporalCluster:
-    """The services, a process each, on a Postgres that runs."""
+    """The four service processes, on a running Postgres."""
 
     def __init__(self, binaries: Path, postgres: EmbeddedPostgres, logs: Path) -> None:
         ports = {
@@ -35,19 +35,21 @@ class TemporalCluster:
             **{name: str(port) for name, port in ports.items()},
         }
         self.metrics = {service: f"{_LOOPBACK}:{free_port()}" for service in SERVICES}
-        """Where each serves what Prometheus reads."""
+        """Address of each service's Prometheus metrics."""
         self.services = {service: self._service(binaries, service) for service in SERVICES}
 
     def start(self) -> None:
-        """Return when the namespace and the search attributes are there. Raises EmbeddedError."""
+        """Start, and create namespace and search attributes. Raises EmbeddedError."""
         self._run("schema.sh")
-        for service in self.services.values():  # one by one: on an empty database the first writes what the others read
+        for (
+            service
+        ) in self.services.values():  # one by one: on an empty database, the first writes rows that the others need
             service.launch()
             service.wait_until_ready(lambda: None)
         self._run("namespace.sh", TEMPORAL_ADDRESS=self.address)
 
     def stop(self) -> None:
-        """Stop what runs of it."""
+        """Stop the running services."""
         for service in self.services.values():
             service.child.ask_to_stop()
         for service in self.services.values():

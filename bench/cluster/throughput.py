@@ -1,4 +1,4 @@
-"""How many lifecycles a second the cluster does with one and two processes of API and worker, and who works for it."""
+"""Throughput and CPU of the cluster with one and two processes of API and worker."""
 
 import time
 from collections import defaultdict
@@ -31,7 +31,7 @@ SIZES = (Size(1, 1, on_dev_server=True), Size(1, 1), Size(2, 1), Size(1, 2), Siz
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a turn takes, in seconds, and how often each size has its turn."""
+    """Durations in seconds, and rounds."""
 
     warm_up: float = 1.5
     slot: float = 5.0
@@ -44,7 +44,7 @@ QUICK = Plan(warm_up=0.5, slot=1.5, rounds=1, idle=2.0)
 
 @dataclass(frozen=True)
 class Written:
-    """What Postgres wrote, since it was made or for each lifecycle."""
+    """What Postgres wrote, in total or per lifecycle."""
 
     holdfast: float
     """Transactions of Holdfast's database."""
@@ -56,7 +56,7 @@ class Written:
 
 @dataclass
 class Figures:
-    """What was measured."""
+    """The measurements."""
 
     turns: dict[Size, list[Result]] = field(default_factory=lambda: defaultdict(list))
     """A result's CPU is by process."""
@@ -65,13 +65,13 @@ class Figures:
     sessions: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """CPU seconds of Postgres in the cluster's turns, by the database that a session is of."""
     idle: dict[str, float] = field(default_factory=dict)
-    """Percent of a core by process, while nobody asks for anything."""
+    """Percent of a core by process, without load."""
     memory: dict[str, float] = field(default_factory=dict)
-    """MiB that only this process has (unique), after the load."""
+    """Unique memory in MiB after the load."""
 
 
 def measure(cluster: Cluster, load: Load, plan: Plan) -> Figures:
-    """Measure every size in turns, there and back, so that a drift of the machine hits all."""
+    """Measure every size in alternating order, so that drift of the machine affects all."""
     figures = Figures()
     for number in range(plan.rounds):
         for size in SIZES if number % 2 == 0 else reversed(SIZES):
@@ -115,7 +115,7 @@ def _sessions(cluster: Cluster) -> Mapping[tuple[int, str], float]:
 
 
 def database_of(title: str) -> str:
-    """Return the database that a process of Postgres says in its title it is for, or `its own processes`."""
+    """Return the database of a Postgres process from its title, or `its own processes`."""
     match title.removeprefix("postgres: ").split():
         case [_, database, client, *_] if client.endswith(")"):
             return database

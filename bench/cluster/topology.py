@@ -1,4 +1,4 @@
-"""Holdfast as in production, on this machine and without containers: every process of its own, on a real cluster."""
+"""Holdfast as in production but without containers, on a real Temporal cluster."""
 
 import os
 import secrets
@@ -24,13 +24,13 @@ _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "STRIPE_", "DATABASE_", "PROMET
 
 
 class Cluster:
-    """Postgres, Temporal's four services, the Stripe simulator, and as many API and worker processes as asked for."""
+    """Postgres, Temporal's four services, the Stripe simulator, and a variable number of API and worker processes."""
 
     def __init__(self, folder: Path, binaries: Path) -> None:
         self.postgres = EmbeddedPostgres(folder / "postgres")
         self.temporal = TemporalCluster(binaries, self.postgres, folder)
         self.dev_server = EmbeddedTemporal(folder / "dev-server", ui=False)
-        """To compare with."""
+        """For comparison."""
         self.database_url = self.postgres.database_url("holdfast")
         self.api_port = free_port()
         self.api_url = f"http://127.0.0.1:{self.api_port}"
@@ -49,7 +49,7 @@ class Cluster:
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
         }
-        """Of API and worker, and of the operator's commands."""
+        """For API, worker, and the operator's commands."""
         self.settings = Settings.read(self.environment)
         self._folder = folder
         webhook = f"{self.api_url}/api/webhooks/stripe"
@@ -73,7 +73,7 @@ class Cluster:
         stock_shop(self.settings)
 
     def serve(self, *, apis: int, workers: int, on_dev_server: bool = False) -> None:
-        """Serve with so many processes behind one port, and as many that work, in the place of those before."""
+        """Start that many API processes behind one port and worker processes, after stopping the previous ones."""
         self.stop_serving()
         self.api_processes, self.worker_processes, self.on_dev_server = apis, workers, on_dev_server
         address = (self.dev_server if on_dev_server else self.temporal).address
@@ -85,12 +85,12 @@ class Cluster:
         self.start_worker()
 
     def start_api(self) -> None:
-        """Start the API, in the place of one that ended, and return when it answers."""
+        """Start the API, after stopping an earlier one, and return when it is ready."""
         self.api.launch()
         self.api.wait_until_ready(lambda: None)
 
     def start_worker(self) -> None:
-        """Start the worker, in the place of one that ended, and return when all its processes poll."""
+        """Start the worker, after stopping an earlier one, and return when all its processes poll."""
         self.worker.stop()
         self.worker.start()
         self.worker.wait_until(
@@ -104,7 +104,7 @@ class Cluster:
             self.worker.stop(10)
 
     def stop(self) -> None:
-        """Stop all of it."""
+        """Stop all processes."""
         self.stop_serving()
         self.simulator.stop(2)
         self.temporal.stop()
@@ -112,7 +112,7 @@ class Cluster:
         self.postgres.stop()
 
     def pids(self) -> dict[str, int]:
-        """Return the processes by name; of API and worker, who has started the others."""
+        """Return process ids by name; for API and worker, that of the supervisor."""
         temporal = {f"temporal {name}": service.child.pid for name, service in self.temporal.services.items()}
         if self.on_dev_server:
             temporal = {"temporal": self.dev_server.pid}
