@@ -50,7 +50,8 @@ async def sim(
     yield _one_simulator
     account.faults.clear()
     await until(
-        lambda: all(each.state not in ("waiting", "sending") for each in account.webhooks.deliveries), "webhooks are out"
+        lambda: all(each.state not in ("waiting", "sending") for each in account.webhooks.deliveries),
+        "webhooks are out",
     )
     account.reset()
     problems = [problem for event in box.events for problem in description.problems_of_event(event)]
