@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.target import Target, fail, finish, settings
+from cli.connections import Connections, fail, require_shop_id, run
 from inventory.archive import archive_holds
 
 LEAST_DAYS = 7
 """Longer than requests are retried, and than Stripe retries an event (three days)."""
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
-_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def archive_command(
@@ -33,17 +32,17 @@ def archive_command(
         fail(
             "holds archive", f"--older-than {older_than!r} is not allowed: must be days as 90d, at least {LEAST_DAYS}d"
         )
-    if shop is not None and not _SHOP.fullmatch(shop):
-        fail("holds archive", f"{shop!r} is not the name of a shop")
+    if shop is not None:
+        require_shop_id("holds archive", shop)
     before = datetime.now(UTC) - timedelta(days=int(days[1]))
-    finish("holds archive", _archive(before, shop, as_json=as_json))
+    run("holds archive", _archive(before, shop, as_json=as_json))
 
 
 async def _archive(before: datetime, shop: str | None, *, as_json: bool) -> int:
     console, total = Console(stderr=True, highlight=False), 0
-    async with Target(settings()) as target:
+    async with Connections("holds archive") as connections:
         with console.status("Archiving ...") as status:
-            async for moved in archive_holds(target.engine, before=before, shop_id=shop):
+            async for moved in archive_holds(connections.engine, before=before, shop_id=shop):
                 total += moved
                 status.update(f"Archiving ... {total} holds so far; Ctrl-C is safe")
     if as_json:

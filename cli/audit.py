@@ -1,7 +1,6 @@
 """`holdfast audit`: audits once, prints the findings, and with `--repair` repairs what can be repaired."""
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from temporalio.service import RPCError
 
-from cli.target import Target, fail, finish, settings
+from cli.connections import Connections, require_shop_id, run
 from core.settings import TASK_QUEUE
 from holds.audit_findings import finding_of_lost_sale, finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
@@ -21,7 +20,6 @@ from workflows.findings import Finding, not_checked
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_SHOP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def audit_command(
@@ -43,10 +41,10 @@ def audit_command(
 
     Exit code: 0 if nothing is wrong, or --repair repaired all of it; 1 if something is wrong; 2 if the audit failed.
     """
-    if shop is not None and not _SHOP.fullmatch(shop):
-        fail("audit", f"{shop!r} is not a valid shop id")
+    if shop is not None:
+        require_shop_id("audit", shop)
     since = restored_to.replace(tzinfo=UTC) if restored_to else None
-    finish("audit", _audit(repair=repair, shop=shop, since=since, as_json=as_json))
+    run("audit", _audit(repair=repair, shop=shop, since=since, as_json=as_json))
 
 
 @dataclass
@@ -61,13 +59,13 @@ class _Result:
 
 
 async def _audit(*, repair: bool, shop: str | None, since: datetime | None, as_json: bool) -> int:
-    async with Target(settings()) as target:
-        result = await _check_stock(target, shop, repair=repair)
+    async with Connections("audit") as connections:
+        result = await _check_stock(connections, shop, repair=repair)
         try:
-            await _check_workflows(target, shop, since, result, repair=repair)
+            await _check_workflows(connections, shop, since, result, repair=repair)
         except (RPCError, RuntimeError):
             result.findings.append(not_checked("workflows", "Temporal cannot be reached."))
-        result.archived_holds = sum((await archived_by_status(target.engine, since=_EVER, shop_id=shop)).values())
+        result.archived_holds = sum((await archived_by_status(connections.engine, since=_EVER, shop_id=shop)).values())
     if as_json:
         _print_json(result)
     else:
@@ -76,8 +74,8 @@ async def _audit(*, repair: bool, shop: str | None, since: datetime | None, as_j
     return 1 if wrong else 0
 
 
-async def _check_stock(target: Target, shop: str | None, *, repair: bool) -> _Result:
-    auditor = StockAuditor(target.engine)
+async def _check_stock(connections: Connections, shop: str | None, *, repair: bool) -> _Result:
+    auditor = StockAuditor(connections.engine)
     audit = await auditor.check(shop)
     result = _Result(audit.items)
     for drift in audit.drifts:
@@ -87,10 +85,10 @@ async def _check_stock(target: Target, shop: str | None, *, repair: bool) -> _Re
 
 
 async def _check_workflows(
-    target: Target, shop: str | None, since: datetime | None, result: _Result, *, repair: bool
+    connections: Connections, shop: str | None, since: datetime | None, result: _Result, *, repair: bool
 ) -> None:
-    auditor = WorkflowAuditor(target.engine, target.temporal, target.settings, task_queue=TASK_QUEUE)
-    lost_sales = LostSales(target.engine, target.temporal, task_queue=TASK_QUEUE)
+    auditor = WorkflowAuditor(connections.engine, connections.temporal, connections.settings, task_queue=TASK_QUEUE)
+    lost_sales = LostSales(connections.engine, connections.temporal, task_queue=TASK_QUEUE)
     audit = await auditor.check(shop)
     sales = await lost_sales.find(since, shop) if since else []
     result.active_holds = audit.active_holds

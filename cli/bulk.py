@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.exit_codes import ExitCode
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.errors import ExtendLimitError, HoldNotActiveError, HoldNotFoundError, HoldsError
@@ -23,7 +24,6 @@ _AT_ONCE = 8
 _WATCH_SECONDS = 0.3
 _STALLED_SECONDS = 20.0
 """A hold whose payment Stripe cannot close yet ends later, by itself; the command does not wait for it."""
-_INTERRUPTED = 130
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Tally:
     @property
     def exit_code(self) -> int:
         """0 if every hold got the message."""
-        return _INTERRUPTED if self.interrupted else 1 if self.failed else 0
+        return ExitCode.INTERRUPTED if self.interrupted else ExitCode.NEGATIVE if self.failed else ExitCode.DONE
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a script."""

@@ -1,7 +1,6 @@
 """`holdfast holds`: look at holds, give them back, give them more time; one, or all that are active."""
 
 import asyncio
-import getpass
 import json
 import sys
 from typing import Annotated, Any
@@ -13,12 +12,12 @@ from rich.table import Table
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from cli.actor import actor
 from cli.bulk import extend_all, release_all
-from cli.target import Target, fail, finish, settings
+from cli.connections import Connections, fail, require_shop_id, run
+from cli.exit_codes import ExitCode
 from core.settings import TASK_QUEUE
 from domain.holds import Hold, HoldKey, HoldStatus
-from domain.names import is_name
-from holds.errors import HoldsError
 from holds.hold_json import HoldOut
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
@@ -46,7 +45,7 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """List a shop's holds, newest first."""
-    finish("holds list", _list(_checked(shop), status, limit, as_json=as_json))
+    run("holds list", _list(require_shop_id("holds", shop), status, limit, as_json=as_json))
 
 
 def show_command(
@@ -56,7 +55,7 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show one hold: its lines, what it did to the stock, its workflow and where to look at it."""
-    finish("holds show", _show(_checked(shop), hold_id, as_json=as_json))
+    run("holds show", _show(require_shop_id("holds", shop), hold_id, as_json=as_json))
 
 
 def release_command(
@@ -73,11 +72,11 @@ def release_command(
     A bulk release may be interrupted: holds that were told end all the same, and the next run tells the others.
     """
     one = _one_or_all(hold_id, shop, every=every)
-    cancel = Cancel(actor=_actor(), reason=reason)
+    cancel = Cancel(actor=actor(), reason=reason)
     if one is not None:
-        finish("holds release", _release(one[0], one[1], cancel, as_json=as_json))
+        run("holds release", _release(one[0], one[1], cancel, as_json=as_json))
     _confirm(f"Release all active holds of {shop or 'EVERY shop'}?", yes=yes)
-    finish("holds release", _bulk(shop, cancel, as_json=as_json))
+    run("holds release", _bulk(shop, cancel, as_json=as_json))
 
 
 def extend_command(
@@ -95,16 +94,16 @@ def extend_command(
     """Move a hold's deadline, or those of --all active holds, at most to the end of the longest life."""
     one = _one_or_all(hold_id, shop, every=every)
     if one is not None:
-        finish("holds extend", _extend(one[0], one[1], Extend(seconds, key), as_json=as_json))
+        run("holds extend", _extend(one[0], one[1], Extend(seconds, key), as_json=as_json))
     if key is None:
         fail("holds extend", "--all needs a --key of your choice, so that it can be interrupted and run again")
     _confirm(f"Extend all active holds of {shop or 'EVERY shop'} by {seconds} s?", yes=yes)
-    finish("holds extend", _bulk(shop, Extend(seconds, key), as_json=as_json))
+    run("holds extend", _bulk(shop, Extend(seconds, key), as_json=as_json))
 
 
 async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bool) -> int:
-    async with Target(settings()) as target:
-        page = await list_holds(target.engine, shop, status=status, limit=limit)
+    async with Connections("holds list") as connections:
+        page = await list_holds(connections.engine, shop, status=status, limit=limit)
     if as_json:
         _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
         return 0
@@ -136,13 +135,12 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
 
 
 async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
-    given = settings()
-    async with Target(given) as target:
-        hold = await read_hold(target.engine, shop, hold_id)
+    async with Connections("holds show") as connections:
+        hold = await read_hold(connections.engine, shop, hold_id)
         if hold is None:
-            fail("holds show", f"{shop} has no hold {hold_id}", 1)
-        workflow = await _workflow(target, shop, hold_id)
-    link = _link(given.temporal_ui_url or _TEMPORAL_UI, target.temporal.namespace, shop, hold_id)
+            fail("holds show", f"{shop} has no hold {hold_id}", ExitCode.NEGATIVE)
+        workflow = await _workflow(connections, shop, hold_id)
+    link = _link(connections.settings.temporal_ui_url or _TEMPORAL_UI, connections.temporal.namespace, shop, hold_id)
     if as_json:
         _print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
         return 0
@@ -155,11 +153,8 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
 
 
 async def _release(shop: str, hold_id: str, cancel: Cancel, *, as_json: bool) -> int:
-    async with Target(settings()) as target:
-        try:
-            released = await _service(target).release(HoldKey(shop, hold_id), cancel)
-        except HoldsError as error:
-            fail("holds release", str(error), 1)
+    async with Connections("holds release") as connections:
+        released = await _service(connections).release(HoldKey(shop, hold_id), cancel)
     if as_json:
         _print_json(HoldOut.of(released.hold, released.ending).model_dump(mode="json", by_alias=True))
     else:
@@ -168,11 +163,8 @@ async def _release(shop: str, hold_id: str, cancel: Cancel, *, as_json: bool) ->
 
 
 async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> int:
-    async with Target(settings()) as target:
-        try:
-            hold = await _service(target).extend(HoldKey(shop, hold_id), extend)
-        except HoldsError as error:
-            fail("holds extend", str(error), 1)
+    async with Connections("holds extend") as connections:
+        hold = await _service(connections).extend(HoldKey(shop, hold_id), extend)
     if as_json:
         _print_json(_as_json(hold))
     else:
@@ -181,12 +173,12 @@ async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> 
 
 
 async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) -> int:
-    async with Target(settings()) as target:
-        holds = [hold async for page in active_holds(target.engine, shop) for hold in page]
+    async with Connections("holds") as connections:
+        holds = [hold async for page in active_holds(connections.engine, shop) for hold in page]
         if isinstance(message, Cancel):
-            tally = await release_all(_service(target), target.engine, holds, message, quiet=as_json)
+            tally = await release_all(_service(connections), connections.engine, holds, message, quiet=as_json)
         else:
-            tally = await extend_all(_service(target), holds, message, quiet=as_json)
+            tally = await extend_all(_service(connections), holds, message, quiet=as_json)
     if as_json:
         _print_json(tally.as_json())
     else:
@@ -194,10 +186,10 @@ async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) ->
     return tally.exit_code
 
 
-async def _workflow(target: Target, shop: str, hold_id: str) -> str:
+async def _workflow(connections: Connections, shop: str, hold_id: str) -> str:
     try:
         async with asyncio.timeout(5):
-            found = await target.temporal.get_workflow_handle(hold_workflow_id(shop, hold_id)).describe()
+            found = await connections.temporal.get_workflow_handle(hold_workflow_id(shop, hold_id)).describe()
     except RPCError as error:
         return "none" if error.status is RPCStatusCode.NOT_FOUND else _UNREACHABLE
     except (RuntimeError, TimeoutError):
@@ -205,8 +197,8 @@ async def _workflow(target: Target, shop: str, hold_id: str) -> str:
     return (found.status or WorkflowExecutionStatus.RUNNING).name.lower()
 
 
-def _service(target: Target) -> HoldService:
-    return HoldService(target.engine, WorkflowClient(target.temporal, TASK_QUEUE), target.settings)
+def _service(connections: Connections) -> HoldService:
+    return HoldService(connections.engine, WorkflowClient(connections.temporal, TASK_QUEUE), connections.settings)
 
 
 def _link(ui: str, namespace: str, shop: str, hold_id: str) -> str:
@@ -220,18 +212,12 @@ def _one_or_all(hold_id: str | None, shop: str | None, *, every: bool) -> tuple[
     if every == (hold_id is not None):
         fail("holds", "name one hold (and its --shop), or --all")
     if shop is not None:
-        _checked(shop)
+        require_shop_id("holds", shop)
     if hold_id is None:
         return None
     if shop is None:
         fail("holds", "--shop is missing")
     return shop, hold_id
-
-
-def _checked(shop: str) -> str:
-    if not is_name(shop):
-        fail("holds", f"{shop!r} is not the name of a shop")
-    return shop
 
 
 def _confirm(question: str, *, yes: bool) -> None:
@@ -241,13 +227,6 @@ def _confirm(question: str, *, yes: bool) -> None:
         fail("holds", f"{question} Say so with --yes")
     if not typer.confirm(question):
         raise typer.Exit(1)
-
-
-def _actor() -> str:
-    try:
-        return getpass.getuser()[:64]
-    except (KeyError, OSError):  # a container's user without a name
-        return "cli"
 
 
 def _lines(hold: Hold) -> str:

@@ -15,7 +15,8 @@ from api.requests import ItemsIn, ItemsQuery
 from api.responses import ItemOut
 from api.stock_requests import AdjustmentsIn, ExportQuery, TimelineQuery
 from api.timeline import TimelineOut
-from cli.stock_run import actor, checked, fail, name_of, refuse, run
+from cli.actor import actor
+from cli.stock_run import checked, fail, name_of, refuse, run
 from cli.stock_tables import items_table, report_table, timeline_table
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import KEEP, ItemCount, count_items

@@ -1,7 +1,6 @@
 """Running `holdfast stock` on the database: what is asked for is checked, and every refusal is a line that says why."""
 
 import asyncio
-import getpass
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +26,6 @@ from inventory.errors import (
 
 Result = TypeVar("Result")
 Form = TypeVar("Form", bound=BaseModel)
-_MAX_ACTOR = 64
 
 
 def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
@@ -94,11 +92,6 @@ def checked(form: type[Form], **fields: object) -> Form:
         located = [{**problem, "loc": ("command", *problem["loc"])} for problem in error.errors()]
         problems = field_problems(located, content_type=None)
         fail(*(f"{problem['field'].rpartition('.')[2]}: {problem['message']}" for problem in problems))
-
-
-def actor() -> str:
-    """Return who does it, for the records: the system's user."""
-    return getpass.getuser()[:_MAX_ACTOR]
 
 
 def name_of(sku: str, variant_key: str) -> str:

@@ -1,0 +1,76 @@
+"""Running a command on the installation of the environment, or else on the `holdfast up` that runs here."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, Self
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from cli.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
+from cli.installation import running_stack
+from core.database import create_engine
+from core.secret_files import is_set
+from core.settings import Settings
+from core.temporal import connect
+from domain.names import NAME_RULE, is_name
+
+CONNECTIONS = 4
+
+
+def read_settings(command: str) -> Settings:
+    """Return the settings of the environment; without DATABASE_URL, with the servers of a running `holdfast up`.
+
+    Ends the command if neither is there. Raises SettingsError.
+    """
+    environment = dict(os.environ)
+    if not is_set(environment, "DATABASE_URL"):
+        stack = running_stack(environment)
+        if not stack:
+            fail(command, "DATABASE_URL is not set, and no `holdfast up` runs here (HOLDFAST_HOME)")
+        environment["DATABASE_URL"] = str(stack["databaseUrl"])
+        os.environ["TEMPORAL_ADDRESS"] = str(stack["temporalAddress"])  # read by Temporal's own library
+        if stack["temporalUiUrl"]:
+            environment.setdefault("TEMPORAL_UI_URL", str(stack["temporalUiUrl"]))
+    return Settings.read(environment)
+
+
+class Connections:
+    """The database and the Temporal server of an installation, closed at the end of the block."""
+
+    def __init__(self, command: str) -> None:
+        """Read the settings. Raises SettingsError."""
+        self.settings = read_settings(command)
+        self.engine: AsyncEngine = create_engine(self.settings, pool_size=CONNECTIONS)
+
+    async def __aenter__(self) -> Self:
+        self.temporal: Client = await connect(self.settings.temporal_api_key, lazy=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.engine.dispose()
+
+
+def run(command: str, work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run the command's work and end with the exit code that it returns, or that of its error."""
+    try:
+        code = asyncio.run(work)
+    except EXPECTED_ERRORS as error:
+        fail(command, str(error), exit_code_of(error))
+    raise typer.Exit(code)
+
+
+def fail(command: str, message: str, code: int = ExitCode.NOT_RUN) -> NoReturn:
+    """Print the reason on one line and end the command."""
+    print(f"holdfast {command}: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def require_shop_id(command: str, shop: str) -> str:
+    """Return the shop's id, or end the command if it is not valid."""
+    if not is_name(shop):
+        fail(command, f"--shop {shop!r} {NAME_RULE}")
+    return shop
