@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from cli.smoke.shop import SHOP as SMOKE_SHOP
+from cli.smoke.client import SHOP as SMOKE_SHOP
 from core.database import connection_info
 from core.settings import Settings
 

@@ -1,4 +1,4 @@
-"""`holdfast smoke`: a checkout from end to end on a running Holdfast, on a shop that sells nothing."""
+"""`holdfast smoke`: an end-to-end checkout against a running API, on a shop reserved for it."""
 
 import json
 import os
@@ -13,80 +13,89 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.installation import api_origin, installation
-from cli.smoke.shop import Access
-from cli.smoke.steps import Notes
-from cli.smoke.story import smoke
+from cli.smoke.client import ApiAccess, SmokeClient
+from cli.smoke.scenario import run_scenario
+from cli.smoke.steps import SmokeResult
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
 
 
-class NoAccessError(Exception):
-    """It is not known which API to ask, or with what. The message says what to set."""
+class AccessError(Exception):
+    """The API's address or a token is missing or invalid. The message names the variable to set."""
 
 
-def access_from(variables: Mapping[str, str]) -> Access:
-    """Return what the environment says of the API. Raises NoAccessError."""
+def read_access(variables: Mapping[str, str]) -> ApiAccess:
+    """Return the API's address and credentials from environment variables. Raises AccessError.
+
+    Of a comma-separated list of tokens or secrets the first is used.
+    """
     origin = api_origin(variables)
     if origin is None:
-        raise NoAccessError("INVENTORY_AUTHORITY_URL is not set, no --url given, and no `holdfast up` runs here")
+        raise AccessError("no API address: set INVENTORY_AUTHORITY_URL, use --url, or start `holdfast up`")
     names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET")
     try:
-        given = with_secret_files(variables, names)
+        values = with_secret_files(variables, names)
     except SettingsError as error:
-        raise NoAccessError(str(error)) from None
-    authority, admin, secret = (given.get(name, "").partition(",")[0].strip() for name in names)
+        raise AccessError(str(error)) from None
+    authority, admin, secret = (values.get(name, "").partition(",")[0].strip() for name in names)
     if not admin:
-        raise NoAccessError("INVENTORY_ADMIN_TOKEN is not set: stock is put for the checkout, and taken away again")
-    return Access(origin, authority or admin, admin, secret or None)
+        raise AccessError("INVENTORY_ADMIN_TOKEN is not set; the smoke test needs it to set stock")
+    return ApiAccess(origin, authority or admin, admin, secret or None)
 
 
 def smoke_command(
     *,
-    url: Annotated[str | None, typer.Option(help="The API; otherwise INVENTORY_AUTHORITY_URL, or `make up`.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The API's URL. Default: INVENTORY_AUTHORITY_URL, else a running `holdfast up`."),
+    ] = None,
     with_expiry: Annotated[
-        bool, typer.Option("--with-expiry", help="Let a hold expire too, which takes half a minute.")
+        bool, typer.Option("--with-expiry", help="Also wait for a hold to expire, 30 seconds longer.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check out on the shop `holdfast-smoke`: hold, pay, commit, release, refuse. Cleans up; exit code 1 on a failure.
+    """Run a checkout on the reserved shop `holdfast-smoke`, then clean up. Exit code 1 when a step fails.
 
-    Needs INVENTORY_ADMIN_TOKEN and INVENTORY_AUTHORITY_TOKEN; STRIPE_WEBHOOK_SECRET to pay by a signed webhook.
+    Creates, pays, commits, releases and refuses holds. Needs INVENTORY_ADMIN_TOKEN and INVENTORY_AUTHORITY_TOKEN, and
+    STRIPE_WEBHOOK_SECRET to pay by a signed webhook.
     """
-    given = {**os.environ, "INVENTORY_AUTHORITY_URL": url} if url else os.environ
+    environment = {**os.environ, "INVENTORY_AUTHORITY_URL": url} if url else os.environ
     try:
-        access = access_from(installation(given))
-    except NoAccessError as error:
+        access = read_access(installation(environment))
+    except AccessError as error:
         print(f"holdfast smoke: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
-    notes = Notes()
-    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    result = SmokeResult()
+    signal.signal(signal.SIGTERM, _interrupt)
+    interrupted = False
     try:
-        smoke(access, notes, with_expiry=with_expiry)
+        with access.connect() as http:
+            run_scenario(SmokeClient(http, access), result, with_expiry=with_expiry)
     except KeyboardInterrupt:
-        notes.said.append("Interrupted: the steps that were left were not taken.")
-        _show(notes, as_json=as_json)
-        raise typer.Exit(130) from None
-    _show(notes, as_json=as_json)
-    raise typer.Exit(0 if notes.ok else 1)
+        interrupted = True
+        result.not_checked.append("Interrupted: the remaining steps were not run.")
+    _print(result, as_json=as_json)
+    raise typer.Exit(130 if interrupted else 0 if result.ok else 1)
 
 
-def _as_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Make SIGTERM clean up like Ctrl-C."""
     raise KeyboardInterrupt
 
 
-def _show(notes: Notes, *, as_json: bool) -> None:
+def _print(result: SmokeResult, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(notes.as_json(), indent=2))
+        print(json.dumps(result.as_json(), indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("", "step"):
         table.add_column(heading)
     table.add_column("ms", justify="right")
     table.add_column("", overflow="fold")
-    for step in notes.steps:
+    for step in result.steps:
         table.add_row("✓" if step.ok else "✗", step.name, f"{step.milliseconds:.1f}", step.found)
     console = Console(highlight=False, markup=False, width=max(100, Console().width))
     console.print(table)
-    for line in notes.said:
+    for line in result.not_checked:
         console.print(line)
-    console.print("The checkout works." if notes.ok else "The checkout does not work: see ✗.")
+    console.print("The checkout works." if result.ok else "The checkout does not work: see ✗.")

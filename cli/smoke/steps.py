@@ -1,4 +1,4 @@
-"""What `holdfast smoke` notes: each step with how long it took, and the first that did not go as it should."""
+"""The result of `holdfast smoke`: each step with its outcome and duration."""
 
 import time
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 
 
 class SmokeError(Exception):
-    """A step did not go as it should. The message says what was asked, what came, and what to do."""
+    """A step failed. The message names the request, the response and, where known, the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `milliseconds` is from the request to what was waited for."""
+    """One step. `found` is what was observed, or the error; `milliseconds` is the duration, waiting included."""
 
     name: str
     ok: bool
@@ -21,34 +21,33 @@ class Step:
 
 
 @dataclass(slots=True)
-class Notes:
-    """What was done so far."""
+class SmokeResult:
+    """The steps so far, and `not_checked`: what was skipped, with the reason."""
 
     steps: list[Step] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    """What could not be checked, and why."""
+    not_checked: list[str] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
-        """Time a step; what the block appends is what is told of it. Its SmokeError is noted and raised again."""
+        """Record the block as a step; its `found` is what the block appends. Records and re-raises SmokeError."""
         found: list[str] = []
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield found
         except SmokeError as error:
-            self.steps.append(Step(name, ok=False, milliseconds=_since(began), found=str(error)))
+            self._add(name, start, str(error), ok=False)
             raise
-        self.steps.append(Step(name, ok=True, milliseconds=_since(began), found="; ".join(found)))
+        self._add(name, start, "; ".join(found), ok=True)
+
+    def _add(self, name: str, start: float, found: str, *, ok: bool) -> None:
+        milliseconds = round((time.perf_counter() - start) * 1000, 1)
+        self.steps.append(Step(name, ok, milliseconds, found))
 
     @property
     def ok(self) -> bool:
-        """Whether every step went as it should."""
+        """Whether every step succeeded."""
         return all(step.ok for step in self.steps)
 
     def as_json(self) -> dict[str, object]:
-        """Return it for `--json`."""
-        return {"ok": self.ok, "steps": [asdict(step) for step in self.steps], "notChecked": self.said}
-
-
-def _since(began: float) -> float:
-    return round((time.perf_counter() - began) * 1000, 1)
+        """Return the object that `--json` prints."""
+        return {"ok": self.ok, "steps": [asdict(step) for step in self.steps], "notChecked": self.not_checked}

@@ -9,7 +9,7 @@ from cli.doctor.results import State
 from cli.doctor.settings import check_settings, read
 from cli.doctor.stripe import check_key_modes
 from cli.main import app
-from cli.smoke.command import NoAccessError, access_from
+from cli.smoke.command import AccessError, read_access
 from core.setting_errors import SettingProblem, SettingsError
 from core.settings import Settings
 
@@ -122,11 +122,11 @@ def test_the_doctor_goes_on_without_a_secret_in_a_file_that_is_refused(files: di
 
 
 def test_the_smoke_takes_its_tokens_from_files(files: dict[str, str]) -> None:
-    access = access_from(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
+    access = read_access(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
     assert (access.authority_token, access.admin_token) == (TOKEN, f"{TOKEN}1")
     Path(files["INVENTORY_ADMIN_TOKEN_FILE"]).unlink()
-    with pytest.raises(NoAccessError, match="INVENTORY_ADMIN_TOKEN_FILE"):
-        access_from(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
+    with pytest.raises(AccessError, match="INVENTORY_ADMIN_TOKEN_FILE"):
+        read_access(files | {"INVENTORY_AUTHORITY_URL": "http://127.0.0.1:1"})
 
 
 @pytest.mark.parametrize(
