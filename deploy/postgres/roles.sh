@@ -1,6 +1,6 @@
 #!/bin/sh
-# The roles and the database of Holdfast and of Temporal, on the first start of an empty Postgres. Temporal's schema job
-# makes its own two databases.
+# Creates the roles of Holdfast and Temporal and Holdfast's database. Runs once, when Postgres starts with an empty data
+# directory. Temporal's two databases are created by deploy/temporal/schema.sh.
 set -eu
 secrets="${SECRETS:-/run/secrets}"
 

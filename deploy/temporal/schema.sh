@@ -1,6 +1,6 @@
 #!/bin/sh
-# Create Temporal's two databases in Postgres, or bring them to the newest schema. May be repeated, and runs before a
-# newer server. Reads the variables of config.yaml; needs temporal-sql-tool, which carries the schema of its version.
+# Creates Temporal's two databases in Postgres, or upgrades their schema. Safe to repeat; run it before starting a newer
+# server. Reads the same variables as config.yaml. Needs temporal-sql-tool, which contains the schema of its version.
 set -eu
 
 export SQL_PLUGIN=postgres12_pgx
@@ -17,10 +17,10 @@ if [ "${SQL_TLS_ENABLED:-false}" = true ]; then
     [ "${SQL_HOST_VERIFICATION:-true}" = true ] || export SQL_TLS_DISABLE_HOST_VERIFICATION=true
 fi
 
-prepare() { # database, folder of the schema
+prepare() { # database, schema name
     export SQL_DATABASE="$1"
     temporal-sql-tool create-database
-    temporal-sql-tool setup-schema -v 0.0 # does nothing where there is a version already
+    temporal-sql-tool setup-schema -v 0.0 # no effect on a database that has a schema version
     temporal-sql-tool update-schema --schema-name "postgresql/v12/$2"
 }
 
