@@ -1,1 +1,1 @@
-"""The schema of the database, as Alembic migrations that run while the release before them works."""
+"""The database schema as Alembic migrations. Each can run while the previous release is serving."""

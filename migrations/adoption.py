@@ -1,6 +1,6 @@
-"""Taking over the tables of the earlier implementation, or saying in full why not.
+"""Adopts the tables of the earlier implementation, or refuses and lists every difference.
 
-What is expected is revision 0001 itself, described by Postgres; what only adds to the tables is done, all else refused.
+The existing tables are compared with revision 0001. Missing parts are added; every other difference is refused.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exc
 from migrations.catalog import names_created, tables_described, tables_present
 from migrations.comparison import Plan, compare, quoted
 
-_UNEQUAL = """
+_HELD_DIFFERENCES = """
 SELECT "shopId", sku, "variantKey", coalesce(i.held, 0) AS held, coalesce(d.n, 0) AS in_active_holds
 FROM "InventoryItem" i FULL JOIN (
   SELECT l."shopId", l.sku, l."variantKey", sum(l.quantity) AS n
@@ -33,14 +33,13 @@ WHERE i.quantity + i.held <> coalesce(last."onHand", 0)
 
 
 class AdoptionRefusedError(Exception):
-    """The tables that are there differ from what this release needs. Nothing was changed; the message says what."""
+    """The existing tables cannot be adopted. The message lists the differences; the caller must roll back."""
 
 
 def adopt(connection: Connection, tables: Sequence[str], indexes: Sequence[str]) -> list[str] | None:
-    """Bring tables that are there to what the CREATE statements describe; None where none of them is there.
+    """Complete existing tables to match the CREATE statements; return the log lines, or None if no table exists.
 
-    Runs in the caller's transaction and returns what was done, in lines. Raises AdoptionRefusedError, after which the
-    caller must roll back.
+    Runs in the caller's transaction and locks the tables. Raises AdoptionRefusedError.
     """
     names = list(names_created(tables))
     if not (present := tables_present(connection, names)):
@@ -54,8 +53,8 @@ def adopt(connection: Connection, tables: Sequence[str], indexes: Sequence[str])
         for statement in plan.statements:
             connection.exec_driver_sql(statement)
     except exc.IntegrityError as error:
-        raise AdoptionRefusedError(f"rows that are there break a rule of this release: {_told(error)}") from error
-    _require_equal_held(connection)
+        raise AdoptionRefusedError(f"existing rows violate a constraint of this release: {_reason(error)}") from error
+    _require_held_matches_holds(connection)
     balances = connection.exec_driver_sql(_OPENING_BALANCES).rowcount
     active = connection.exec_driver_sql("SELECT count(*) FROM \"InventoryHold\" WHERE status = 'active'").scalar_one()
     lines = [f"adopted {', '.join(present)}: {len(plan.statements)} changes, {balances} opening balances"]
@@ -64,28 +63,30 @@ def adopt(connection: Connection, tables: Sequence[str], indexes: Sequence[str])
     return lines
 
 
-def _require_equal_held(connection: Connection) -> None:
-    rows = connection.exec_driver_sql(_UNEQUAL).all()
+def _require_held_matches_holds(connection: Connection) -> None:
+    rows = connection.exec_driver_sql(_HELD_DIFFERENCES).all()
     if rows:
         items = [
             f"  {row.shopId} {row.sku} {row.variantKey or '(no variant)'}: held {row.held}, in active holds "
             f"{row.in_active_holds}"
             for row in rows
         ]
-        head = "what items have in `held` is not what active holds have; nothing was changed:"
-        raise AdoptionRefusedError("\n".join([head, *items, "Run it again once no hold is active and `held` is 0."]))
+        head = "`held` of these items differs from the sum of their active holds; nothing was changed:"
+        raise AdoptionRefusedError(
+            "\n".join([head, *items, "Run holdfast migrate again when no hold is active and `held` is 0."])
+        )
 
 
 def _refusal(plan: Plan) -> str:
-    lines = ["the tables that are there differ from this release's; nothing was changed:"]
+    lines = ["the existing tables differ from this release's; nothing was changed:"]
     lines.extend(f"  {difference}" for difference in plan.differences)
-    if plan.mends:
-        lines.append("These statements mend what can be mended; try them on a copy, then run holdfast migrate again:")
-        lines.extend(f"  {mend};" for mend in plan.mends)
+    if plan.fixes:
+        lines.append("These statements fix what can be fixed; try them on a copy, then run holdfast migrate again:")
+        lines.extend(f"  {fix};" for fix in plan.fixes)
     return "\n".join(lines)
 
 
-def _told(error: exc.IntegrityError) -> str:
+def _reason(error: exc.IntegrityError) -> str:
     diagnosis = getattr(error.orig, "diag", None)
     parts = [getattr(diagnosis, "message_primary", None), getattr(diagnosis, "message_detail", None)]
     return "; ".join(part for part in parts if part) or str(error.orig)

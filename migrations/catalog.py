@@ -1,4 +1,4 @@
-"""Tables as Postgres's catalog describes them: columns, constraints and indexes, in a form that compares."""
+"""Reads columns, constraints and indexes of tables from the Postgres catalog, normalized for comparison."""
 
 import re
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _FOREIGN_KEY = re.compile(r"FOREIGN KEY \((.+?)\) REFERENCES (.+?)\((.+?)\)(.*)"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. `identity` and a default both mean that an INSERT may leave it out."""
+    """A column. An INSERT may omit it if it is nullable, has a default or is an identity column."""
 
     type: str
     nullable: bool
@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A constraint: what it demands, whatever its name. Kinds: (p)rimary, (u)nique, (f)oreign, (c)heck, e(x)clusion."""
+    """A constraint without its name. Kinds: (p)rimary, (u)nique, (f)oreign, (c)heck, e(x)clusion."""
 
     kind: str
     definition: str
@@ -56,7 +56,7 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table by the names of its parts. An index is described by uniqueness, method, columns and predicate."""
+    """A table's parts by name. An index is described by uniqueness, method, columns and predicate."""
 
     columns: dict[str, Column] = field(default_factory=dict)
     constraints: dict[str, Constraint] = field(default_factory=dict)
@@ -64,23 +64,23 @@ class Table:
 
 
 def names_created(statements: Sequence[str]) -> dict[str, str]:
-    """Return the CREATE TABLE statements by the table that each creates."""
+    """Return the CREATE TABLE statements by table name."""
     return {match[1]: statement for statement in statements if (match := _CREATED_TABLE.search(statement))}
 
 
 def tables_present(connection: Connection, names: Sequence[str]) -> dict[str, Table]:
-    """Describe those of the named tables that the connection's schema has."""
+    """Describe the named tables that exist in the connection's schema."""
     return _read(connection, "SELECT current_schema()::regnamespace::oid", names)
 
 
 def tables_described(connection: Connection, statements: Sequence[str]) -> dict[str, Table]:
-    """Describe what the statements create, by letting Postgres create it in the temporary schema, and undo it."""
-    with connection.begin_nested() as scratch:
+    """Describe what the statements create. Creates it in the temporary schema and rolls back."""
+    with connection.begin_nested() as savepoint:
         connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
         for statement in statements:
             connection.exec_driver_sql(statement)
         tables = _read(connection, "SELECT pg_my_temp_schema()", list(names_created(statements)))
-        scratch.rollback()
+        savepoint.rollback()
     return tables
 
 
@@ -88,29 +88,29 @@ def _read(connection: Connection, namespace: str, names: Sequence[str]) -> dict[
     where = {"namespace": connection.exec_driver_sql(namespace).scalar_one(), "tables": list(names)}
     tables: dict[str, Table] = {}
     for row in connection.exec_driver_sql(_COLUMNS, where):
-        column = Column(_same_type(row.type), row.nullable, _same_default(row.default_value), row.identity)
+        column = Column(_normalized_type(row.type), row.nullable, _normalized_default(row.default_value), row.identity)
         tables.setdefault(row.in_table, Table()).columns[row.name] = column
     for row in connection.exec_driver_sql(_CONSTRAINTS, where):
-        tables[row.in_table].constraints[row.name] = Constraint(row.kind, _same_foreign_key(row.definition))
+        tables[row.in_table].constraints[row.name] = Constraint(row.kind, _normalized_foreign_key(row.definition))
     for row in connection.exec_driver_sql(_INDEXES, where):
         description = row.definition.partition(" USING ")[2]
         tables[row.in_table].indexes[row.name] = f"UNIQUE {description}" if row.is_unique else description
     return tables
 
 
-def _same_type(name: str) -> str:
-    """Return one spelling for types that hold the same values for us: Prisma's timestamptz has a precision."""
+def _normalized_type(name: str) -> str:
+    """Return one name for types that are equivalent here. Prisma creates timestamptz with a precision."""
     if name == "character varying":
         return "text"
     return re.sub(r"^timestamp\(\d\) with time zone$", "timestamp with time zone", name)
 
 
-def _same_default(expression: str | None) -> str | None:
+def _normalized_default(expression: str | None) -> str | None:
     return {"CURRENT_TIMESTAMP": "now()", "''::character varying": "''::text"}.get(expression or "", expression)
 
 
-def _same_foreign_key(definition: str) -> str:
-    """Return a foreign key with its columns in order and without ON UPDATE, as no key of ours ever changes."""
+def _normalized_foreign_key(definition: str) -> str:
+    """Return a foreign key with sorted columns and without ON UPDATE CASCADE, because keys never change."""
     if not (match := _FOREIGN_KEY.fullmatch(definition)):
         return definition
     pairs = sorted(zip(match[1].split(", "), match[3].split(", "), strict=True))

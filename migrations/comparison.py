@@ -1,4 +1,4 @@
-"""What it takes to make tables that are there the tables that a revision creates: additions, and differences."""
+"""Compares existing tables with those a revision creates: statements for missing parts, and differences."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from migrations.catalog import Column, Table, names_created
 
 _NEVER_ADDED = {("InventoryItem", "quantity")}
-"""Has a default, yet a table without it says nothing of how much there is: stock 0 would be a lie."""
+"""Not added although it has a default: a table without it does not record stock, and 0 would be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What adoption would do, and what speaks against it, with the statements by which an operator can mend that."""
+    """The statements that adopt the tables, the differences that prevent it, and statements that could fix those."""
 
     statements: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
-    mends: list[str] = field(default_factory=list)
+    fixes: list[str] = field(default_factory=list)
 
-    def refuse(self, place: str, found: str, expected: str, *mends: str) -> None:
-        """Add a difference."""
+    def refuse(self, place: str, found: str, expected: str, *fixes: str) -> None:
+        """Record a difference and the statements that could fix it."""
         self.differences.append(f"{place}: found {found}, expected {expected}")
-        self.mends.extend(mends)
+        self.fixes.extend(fixes)
 
 
 def quoted(name: str) -> str:
@@ -30,11 +30,11 @@ def quoted(name: str) -> str:
 
 
 def compare(expected: dict[str, Table], found: dict[str, Table], tables: Sequence[str], indexes: Sequence[str]) -> Plan:
-    """Say what it takes to make the found tables what is expected, without changing what a column means."""
+    """Return how to make the found tables match the expected ones without changing what a column means."""
     plan = Plan()
     plan.statements.extend(statement for name, statement in names_created(tables).items() if name not in found)
     pairs = [(name, expected[name], has) for name, has in found.items()]
-    for name, wanted, has in pairs:  # foreign keys go before the keys that they refer to
+    for name, wanted, has in pairs:  # before primary keys, because foreign keys depend on them
         _compare_constraints(plan, name, wanted, has, kinds="ufcx")
     for name, wanted, has in pairs:
         _compare_columns(plan, name, wanted, has)
@@ -51,27 +51,27 @@ def _compare_columns(plan: Plan, table: str, expected: Table, found: Table) -> N
         if name in found.columns:
             _compare_column(plan, table, name, wanted, found.columns[name])
         elif (wanted.nullable or wanted.default) and (table, name) not in _NEVER_ADDED:
-            plan.statements.append(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {_in_words(wanted)}")
+            plan.statements.append(f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(name)} {_definition(wanted)}")
         else:
-            plan.refuse(f"{quoted(table)}.{quoted(name)}", "no such column", _in_words(wanted))
+            plan.refuse(f"{quoted(table)}.{quoted(name)}", "no such column", _definition(wanted))
     for name, has in found.columns.items():
         if name not in expected.columns and not (has.nullable or has.default or has.identity):
-            mend = f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(name)} DROP NOT NULL"
-            plan.refuse(f"{quoted(table)}.{quoted(name)}", _in_words(has), "no column that must be given", mend)
+            fix = f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(name)} DROP NOT NULL"
+            plan.refuse(f"{quoted(table)}.{quoted(name)}", _definition(has), "no column that must be given", fix)
 
 
 def _compare_column(plan: Plan, table: str, name: str, wanted: Column, has: Column) -> None:
     place = f"{quoted(table)}.{quoted(name)}"
     alter = f"ALTER TABLE {quoted(table)} ALTER COLUMN {quoted(name)}"
     if wanted.identity and (has.type != wanted.type or not (has.identity or has.default)):
-        anew = f"DROP COLUMN {quoted(name)}, ADD COLUMN {quoted(name)} {_in_words(wanted)} PRIMARY KEY"
-        plan.refuse(place, _in_words(has), _in_words(wanted), f"ALTER TABLE {quoted(table)} {anew}")
+        recreate = f"DROP COLUMN {quoted(name)}, ADD COLUMN {quoted(name)} {_definition(wanted)} PRIMARY KEY"
+        plan.refuse(place, _definition(has), _definition(wanted), f"ALTER TABLE {quoted(table)} {recreate}")
         return
     if has.type != wanted.type:
-        plan.refuse(place, has.type, wanted.type, *_retyped(alter, name, has, wanted))
+        plan.refuse(place, has.type, wanted.type, *_type_changes(alter, name, has, wanted))
     if has.nullable != wanted.nullable:
         verb = "DROP" if wanted.nullable else "SET"
-        plan.refuse(place, _nullness(has), _nullness(wanted), f"{alter} {verb} NOT NULL")
+        plan.refuse(place, _nullability(has), _nullability(wanted), f"{alter} {verb} NOT NULL")
     if wanted.default and not has.default:
         plan.statements.append(f"{alter} SET DEFAULT {wanted.default}")
     elif wanted.default and has.default != wanted.default:
@@ -93,8 +93,8 @@ def _compare_constraints(plan: Plan, table: str, expected: Table, found: Table, 
             has_name, has = next(iter(unmatched.items()), (None, None))
             unmatched.clear()
             drop = f"DROP CONSTRAINT {quoted(has_name)}, " if has_name else ""
-            mend = f"{alter} {drop}ADD CONSTRAINT {quoted(name)} {wanted.definition}"
-            plan.refuse(quoted(table), has.definition if has else "no primary key", wanted.definition, mend)
+            fix = f"{alter} {drop}ADD CONSTRAINT {quoted(name)} {wanted.definition}"
+            plan.refuse(quoted(table), has.definition if has else "no primary key", wanted.definition, fix)
         elif name not in found.constraints:
             plan.statements.append(f"{alter} ADD CONSTRAINT {quoted(name)} {wanted.definition}")
     for name, has in unmatched.items():
@@ -120,7 +120,7 @@ def _compare_indexes(plan: Plan, expected: Table, found: Table, indexes: Sequenc
 
 
 def _rank(statement: str) -> int:
-    """Tables, then columns, then constraints, then indexes: each may need those before it."""
+    """Order tables, columns, constraints, indexes: each may depend on the ones before."""
     if statement.lstrip().startswith("CREATE TABLE"):
         return 0
     if "INDEX" in statement:
@@ -128,17 +128,17 @@ def _rank(statement: str) -> int:
     return 2 if "CONSTRAINT" in statement else 1
 
 
-def _retyped(alter: str, name: str, has: Column, wanted: Column) -> Iterator[str]:
+def _type_changes(alter: str, name: str, has: Column, wanted: Column) -> Iterator[str]:
     if has.type.startswith("timestamp") and wanted.type == "timestamp with time zone":
         yield f"{alter} TYPE {wanted.type} USING {quoted(name)} AT TIME ZONE 'UTC'"
     elif wanted.type in ("text", "integer", "jsonb"):
         yield f"{alter} TYPE {wanted.type} USING {quoted(name)}::{wanted.type}"
 
 
-def _in_words(column: Column) -> str:
+def _definition(column: Column) -> str:
     default = "GENERATED BY DEFAULT AS IDENTITY" if column.identity else f"DEFAULT {column.default}"
-    return " ".join([column.type, _nullness(column), *([default] if column.identity or column.default else [])])
+    return " ".join([column.type, _nullability(column), *([default] if column.identity or column.default else [])])
 
 
-def _nullness(column: Column) -> str:
+def _nullability(column: Column) -> str:
     return "NULL" if column.nullable else "NOT NULL"

@@ -1,6 +1,7 @@
-"""Alembic's environment. `holdfast migrate` calls it with a connection that has the migration lock; no ini file.
+"""Alembic's environment, run by `holdfast migrate` without an ini file.
 
-`config.attributes`: `connection`, and `applied`, a list to which each applied revision's id is added.
+`config.attributes` has `connection`, which holds the migration lock, and `applied`, a list that receives the id of
+each applied revision.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,8 +11,8 @@ from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 
 
-def _note(
-    ctx: MigrationContext,  # noqa: ARG001 - the names and places are Alembic's own
+def _record_revision(
+    ctx: MigrationContext,  # noqa: ARG001 - Alembic passes these by name
     step: MigrationInfo,
     heads: Collection[Any],  # noqa: ARG001
     run_args: Mapping[str, Any],  # noqa: ARG001
@@ -22,7 +23,7 @@ def _note(
 context.configure(
     connection=context.config.attributes["connection"],
     transaction_per_migration=True,
-    on_version_apply=_note,
+    on_version_apply=_record_revision,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Items, holds, their lines and the movements of stock."""
+"""Items, holds, hold lines and stock movements."""
 
 from alembic import op
 

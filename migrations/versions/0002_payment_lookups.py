@@ -1,4 +1,4 @@
-"""Holds are found by their payment, for events that do not name the hold."""
+"""Indexes to find holds by payment, for Stripe events without a hold id."""
 
 from alembic import op
 
@@ -18,7 +18,7 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    """Create the two indexes while the table is in use."""
+    """Create the two indexes without blocking writes."""
     with op.get_context().autocommit_block():
         for statement in INDEXES:
             op.execute(statement)

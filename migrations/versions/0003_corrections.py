@@ -1,11 +1,11 @@
-"""Corrections of stock that are made once, items that are retired, returns found by their hold."""
+"""Idempotent stock corrections, retired items, and an index to find returns by hold."""
 
 from alembic import op
 
 revision = "0003"
 down_revision = "0002"
 
-# Each may be repeated: where the version table was lost, this runs on tables that have it all.
+# Repeatable: if the version table was lost, they run on tables that already have everything.
 STATEMENTS = (
     'ALTER TABLE "InventoryItem" ADD COLUMN IF NOT EXISTS "retiredAt" timestamptz',
     'ALTER TABLE "InventoryMovement" ADD COLUMN IF NOT EXISTS "idempotencyKey" text',
@@ -23,9 +23,9 @@ STATEMENTS = (
 
 _INDEX = '"InventoryMovement_shopId_holdId_restock_idx"'
 _CONCURRENTLY = (
-    # It locks nobody out and only waits for transactions that were there before it: that may take longer than a lock.
+    # CREATE INDEX CONCURRENTLY blocks nobody but waits for older transactions, longer than the usual lock time-out.
     "SET lock_timeout = '60s'",
-    # A run that was broken off leaves an index that is not valid.
+    # An interrupted run leaves an invalid index.
     f"DROP INDEX CONCURRENTLY IF EXISTS {_INDEX}",
     f'CREATE INDEX CONCURRENTLY {_INDEX} ON "InventoryMovement" ("shopId", "holdId") WHERE kind = \'restock\'',
     "RESET lock_timeout",
@@ -33,7 +33,7 @@ _CONCURRENTLY = (
 
 
 def upgrade() -> None:
-    """Add two columns without a default, which rewrites no table, a table, and an index beside running writes."""
+    """Add columns without rewriting a table, a new table, and an index without blocking writes."""
     for statement in STATEMENTS:
         op.execute(statement)
     with op.get_context().autocommit_block():

@@ -1,11 +1,11 @@
-"""The outbox: what the world is to be told, written with what happened."""
+"""The outbox: events to deliver, written in the transaction that causes them."""
 
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
 
-# Each may be repeated: where the version table was lost, all of it is there already.
+# Repeatable: if the version table was lost, all of it exists already.
 STATEMENTS = (
     """
     CREATE TABLE IF NOT EXISTS "InventoryOutbox" (
@@ -23,8 +23,8 @@ STATEMENTS = (
     """,
     'CREATE INDEX IF NOT EXISTS "InventoryOutbox_id_item_idx" ON "InventoryOutbox" (id) WHERE "holdId" IS NULL',
     'ALTER TABLE "InventoryItem" ADD COLUMN IF NOT EXISTS "lowStockAt" timestamptz',
-    # Triggers, so that no writer can forget: holds, commits, counts, imports and corrections in SQL alike. Their WHEN
-    # is all that an ordinary statement pays.
+    # Triggers, so that every writer is covered: holds, commits, counts, imports and manual SQL. An update that causes
+    # no event only evaluates the WHEN condition.
     """
     CREATE OR REPLACE FUNCTION "InventoryItem_note_low_stock"() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -57,7 +57,7 @@ STATEMENTS = (
       RETURN NULL;
     END $$
     """,
-    # `holdfast.events` is set on the connections of processes that have HOLD_EVENTS_WEBHOOK_URL.
+    # Processes with HOLD_EVENTS_WEBHOOK_URL set `holdfast.events` on their connections.
     """
     CREATE OR REPLACE TRIGGER "InventoryHold_created" AFTER INSERT ON "InventoryHold"
     FOR EACH ROW WHEN (current_setting('holdfast.events', true) = 'on')
@@ -73,6 +73,6 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Create the outbox and what writes to it. The release before this one runs on as it did."""
+    """Create the outbox and its triggers. The previous release is not affected."""
     for statement in STATEMENTS:
         op.execute(statement)

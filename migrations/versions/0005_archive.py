@@ -6,7 +6,7 @@ revision = "0005"
 down_revision = "0004"
 
 STATEMENTS = (
-    # Without foreign keys and checks: what is in it was checked once, and nothing reads it but people and reports.
+    # Without foreign keys and checks: the rows were checked in their original tables, and only reports read them.
     """
     CREATE TABLE IF NOT EXISTS "InventoryHoldArchive" (
       "shopId" text NOT NULL,
