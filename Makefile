@@ -7,6 +7,8 @@ READY_DEV := $(VENV)/.ready-dev
 READY_BENCH := $(VENV)/.ready-bench
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
+IN_PARALLEL = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+QUICK = tests/unit tests/replay tests/postgres tests/simulator
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 ifdef PIP_INDEX_URL # which uv does not read
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
@@ -14,7 +16,7 @@ endif
 SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-system check format docs build migrate bench cluster chaos lock clean
+.PHONY: help up test test-quick test-slow-machine test-system check format docs build migrate bench cluster chaos lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +25,13 @@ up: $(READY_UP) ## Set up and run the whole product on this machine; Ctrl-C stop
 	@exec $(BIN)/holdfast up
 
 test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal server
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest $(IN_PARALLEL)
+
+test-quick: $(READY) ## Run the tests that need no process of the product's own, in about a minute
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(QUICK)
+
+test-slow-machine: $(READY) ## Run the tests three times on one core beside a busy process: none may depend on speed
+	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
 test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
 	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \

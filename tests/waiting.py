@@ -19,17 +19,3 @@ async def until(condition: Callable[[], object], what: str, seconds: float = LIM
             return
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         await asyncio.sleep(0.01)
-
-
-def until_blocking(
-    condition: Callable[[], object],
-    what: str,
-    seconds: float = LIMIT_SECONDS,
-    *,
-    details: Callable[[], str] = lambda: "",
-) -> None:
-    """Wait as `until` does, without an event loop. A failure shows the details too."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}\n{details()}"
-        time.sleep(0.05)

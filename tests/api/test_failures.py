@@ -10,8 +10,10 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from domain.holds import ReserveOutcome, ReserveRequest
-from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, refused
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, neighbour, refused
 from tests.stack import SHOP, Stack, running_stack
+
+ONE = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 
 
 class Deaf(StockActivities):
@@ -109,9 +111,12 @@ async def test_temporal_away_then_back(database: str, own_temporal: EmbeddedTemp
 
 async def test_no_worker_then_one_that_comes_too_late_to_take_stock(database: str, temporal: Client) -> None:
     key = fresh()
-    async with running_stack(database, temporal, with_worker=False, INVENTORY_REQUEST_TIMEOUT_MS="500") as stack:
+    async with (
+        running_stack(database, temporal, with_worker=False) as stack,
+        neighbour(stack, INVENTORY_REQUEST_TIMEOUT_MS="500") as impatient,
+    ):
         await stack.put(1)
-        late = await stack.create(key=key)
+        late = await impatient.post(HOLDS, json=ONE, headers={"Idempotency-Key": key})
         hold_id = refused(late, 504, "inventory_timeout")["holdId"]
         assert int(late.headers["Retry-After"]) >= 1
         async with stack.worker():
@@ -124,11 +129,15 @@ async def test_no_worker_then_one_that_comes_too_late_to_take_stock(database: st
 
 async def test_a_504_whose_hold_was_made_is_found_by_the_repeat(database: str, temporal: Client) -> None:
     key = fresh()
-    async with running_stack(database, temporal, with_worker=False, INVENTORY_REQUEST_TIMEOUT_MS="1500") as stack:
+    async with (
+        running_stack(database, temporal, with_worker=False) as stack,
+        neighbour(stack, INVENTORY_REQUEST_TIMEOUT_MS="10000") as impatient,  # enough to reserve, on any machine
+    ):
         stock = deafen(stack)
         await stack.put(1)
         async with stack.worker():
-            hold_id = refused(await stack.create(key=key), 504, "inventory_timeout")["holdId"]
+            late = await impatient.post(HOLDS, json=ONE, headers={"Idempotency-Key": key})
+            hold_id = refused(late, 504, "inventory_timeout")["holdId"]
             await stock.has_reserved.wait()
             found = await stack.create(key=key)
             stock.may_tell.set()

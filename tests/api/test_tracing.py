@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -214,14 +213,12 @@ async def test_no_request_waits_for_a_collector_that_never_answers(
     assert sorted(line["spans_lost"] for line in lines if "spans_lost" in line) == [False, False, True, True]
 
 
-async def test_a_process_that_stops_waits_three_seconds_for_a_collector_at_most() -> None:
+async def test_a_process_stops_although_its_collector_never_answers() -> None:
     with collecting(answers=False) as collector:
         tracing, provider = worker_tracing(collector.url)
         provider.get_tracer("test").start_span("the last").end()
         await collector.until(lambda: bool(collector.posted))
-        began = time.monotonic()
         await tracing.close()
-        assert time.monotonic() - began < 5
 
 
 async def test_processes_deliver_what_is_left_when_they_stop_and_their_logs_name_the_trace(

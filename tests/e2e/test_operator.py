@@ -58,7 +58,7 @@ def test_doctor_and_smoke_say_that_the_worker_is_stopped(up: Up) -> None:
         assert "is a worker running?" in printed
     finally:
         os.kill(worker, signal.SIGCONT)
-    until(lambda: holdfast(up, "smoke")[0] == 0, 60)
+    until(lambda: holdfast(up, "smoke")[0] == 0, 120)
 
 
 def test_ctrl_c_ends_smoke_with_nothing_held(up: Up) -> None:
@@ -69,9 +69,9 @@ def test_ctrl_c_ends_smoke_with_nothing_held(up: Up) -> None:
         text=True,
     )
     path = "/inventory/holds?shopId=holdfast-smoke&status=active"
-    until(lambda: any(_lives(hold) < timedelta(minutes=1) for hold in up.ask("GET", path)["holds"]), 60)
+    until(lambda: any(_lives(hold) < timedelta(minutes=1) for hold in up.ask("GET", path)["holds"]), 120)
     smoke.send_signal(signal.SIGINT)
-    printed = smoke.communicate(timeout=60)[0]
+    printed = smoke.communicate(timeout=120)[0]
     assert smoke.returncode == 130, printed
     assert "Interrupted" in printed
     assert up.ask("GET", path)["holds"] == []

@@ -30,12 +30,12 @@ def session_opened(up: Up) -> str:
             "line_items[0][price_data][product_data][name]": "Mug",
         },
     ).json()
-    until(lambda: session["id"] in kept_sessions(up), 10)
+    until(lambda: session["id"] in kept_sessions(up), 120)
     return str(session["id"])
 
 
 def simulator(up: Up, method: str, path: str, **more: Any) -> httpx.Response:
-    answer = httpx.request(method, f"{up.stack['simulatorUrl']}{path}", trust_env=False, timeout=20, **more)
+    answer = httpx.request(method, f"{up.stack['simulatorUrl']}{path}", trust_env=False, timeout=120, **more)
     assert answer.is_success, answer.text
     return answer
 
@@ -82,9 +82,9 @@ def test_paying_at_the_printed_link_commits_the_demo_hold(up: Up) -> None:
     thanks = httpx.get(pays(up.printed("Pay")), trust_env=False).text
     assert "Your payment of 50.00 EUR has arrived." in thanks
     assert hold_id in thanks
-    until(lambda: up.status(hold_id) == "committed", 20, up.output)
+    until(lambda: up.status(hold_id) == "committed", 120, up.output)
     workflow = up.printed("Watch it").replace("/namespaces/", "/api/v1/namespaces/")
-    until(lambda: temporal_says(workflow)["status"].endswith("COMPLETED"), 20, up.output)
+    until(lambda: temporal_says(workflow)["status"].endswith("COMPLETED"), 120, up.output)
 
 
 def test_what_was_paid_while_the_api_was_away_is_heard_when_it_is_back(up: Up) -> None:
@@ -92,8 +92,8 @@ def test_what_was_paid_while_the_api_was_away_is_heard_when_it_is_back(up: Up) -
     before = up.stack["pids"]["api"]
     os.kill(before, signal.SIGKILL)
     pays(opened["url"])
-    until(lambda: up.stack["pids"]["api"] != before, 70, up.output)
-    until(lambda: up.status(opened["holdId"]) == "committed", 70, up.output)
+    until(lambda: up.stack["pids"]["api"] != before, 120, up.output)
+    until(lambda: up.status(opened["holdId"]) == "committed", 120, up.output)
     first, *_ = deliveries(up, "payment_intent.created", opened["checkoutSessionId"])
     assert first[0] is None
     assert first[-1] == httpx.codes.OK
@@ -103,10 +103,10 @@ def test_what_was_paid_and_not_yet_told_is_told_by_the_next_simulator(up: Up) ->
     opened = up.checkout()
     up.simulated("/faults", on="webhook", effect="hold", times=None)
     pays(opened["url"])
-    until(lambda: kept_sessions(up).get(opened["checkoutSessionId"], {}).get("status") == "complete", 10)
+    until(lambda: kept_sessions(up).get(opened["checkoutSessionId"], {}).get("status") == "complete", 120)
     assert up.status(opened["holdId"]) == "active"
     os.kill(up.stack["pids"]["simulator"], signal.SIGKILL)
-    until(lambda: up.status(opened["holdId"]) == "committed", 30, up.output)
+    until(lambda: up.status(opened["holdId"]) == "committed", 120, up.output)
 
 
 def test_where_no_demo_payment_can_be_made_that_is_said_in_one_line(up: Up) -> None:
@@ -124,7 +124,7 @@ def test_a_killed_simulator_is_back_with_its_sessions(up: Up) -> None:
     session = session_opened(up)
     before = up.stack["pids"]
     os.kill(before["simulator"], signal.SIGKILL)
-    until(lambda: up.stack["pids"]["simulator"] != before["simulator"], 30, up.output)
+    until(lambda: up.stack["pids"]["simulator"] != before["simulator"], 120, up.output)
     assert session in sessions(up)
     assert up.stack["pids"] == before | {"simulator": up.stack["pids"]["simulator"]}
     assert "simulator ended (killed by SIGKILL); starting it again" in up.output()
@@ -177,7 +177,7 @@ def test_the_environments_secret_signs_and_what_would_lead_elsewhere_is_not_used
             assert environment["STRIPE_API_KEY"].startswith("sk_test_")
             assert environment["STRIPE_WEBHOOK_SECRET"] == "whsec_next, whsec_present"
         pays(up.printed("Pay"))
-        until(lambda: up.status(demo_hold(up)) == "committed", 20, up.output)
+        until(lambda: up.status(demo_hold(up)) == "committed", 120, up.output)
     finally:
         up.end()
 

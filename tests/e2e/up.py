@@ -19,7 +19,7 @@ import psutil
 from dev.ports import free_port
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
-_READY_SECONDS = 100.0
+_READY_SECONDS = 200.0
 _FOREIGN = (
     "HOLDFAST_",
     "INVENTORY_",
@@ -110,7 +110,7 @@ class Up:
     def signal(self, number: signal.Signals) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def end(self) -> None:
         if self.process is not None and not self.ended:
@@ -124,7 +124,7 @@ class Up:
     def simulated(self, path: str, **body: object) -> Any:
         """Ask the simulator's control API: to do something where there is a body."""
         url = f"{self.stack['simulatorUrl']}/_simulator{path}"
-        answer = httpx.request("POST" if body else "GET", url, json=body or None, timeout=20, trust_env=False)
+        answer = httpx.request("POST" if body else "GET", url, json=body or None, timeout=120, trust_env=False)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -136,7 +136,7 @@ class Up:
     def asked(self, method: str, path: str, body: object = None, *, role: str = "authority") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.stack[f'{role}Token']}"}
         url = f"{self.stack['apiUrl']}/api{path}"
-        return httpx.request(method, url, json=body, headers=headers, timeout=20, trust_env=False)
+        return httpx.request(method, url, json=body, headers=headers, timeout=120, trust_env=False)
 
     def hold(self) -> str:
         body = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}], "ttlSeconds": 1800}
@@ -157,7 +157,7 @@ class Up:
     def pay(self, hold_id: str) -> None:
         # Temporal goes on asking a killed worker for some seconds: 504, "may still happen".
         until(
-            lambda: self.asked("POST", f"/inventory/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 30
+            lambda: self.asked("POST", f"/inventory/holds/demo/{hold_id}/commit", {}).status_code == httpx.codes.OK, 120
         )
         assert self.status(hold_id) == "committed"
 

@@ -21,7 +21,7 @@ def run(variables: Mapping[str, str], *options: str) -> subprocess.CompletedProc
     """Run the command with these variables only."""
     kept = {"PATH": os.environ["PATH"], "HOLDFAST_HOME": "/nonexistent"}
     command = [sys.executable, "-m", "cli.main", "alerts", "test", *options]
-    return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, timeout=120, check=False)
 
 
 async def test_mail_and_signed_posts_arrive_once_each() -> None:

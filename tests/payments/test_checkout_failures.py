@@ -19,10 +19,10 @@ from tests.waiting import until
 
 @pytest.fixture(scope="module")
 async def hurried(sandbox: Shop) -> AsyncIterator[Shop]:
-    """The same shop by an API that waits one second."""
+    """The same shop by an API that waits five seconds: longer than a reserve takes, shorter than Stripe's faults."""
     async with neighbour(
         sandbox.stack,
-        INVENTORY_REQUEST_TIMEOUT_MS="1000",
+        INVENTORY_REQUEST_TIMEOUT_MS="5000",
         STRIPE_API_KEY=API_KEY,
         STRIPE_API_BASE=sandbox.stripe.url,
     ) as http:

@@ -1,6 +1,5 @@
 """What a hold does while its payment is being closed, and when Stripe says nothing for long."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -30,17 +29,16 @@ async def shop(corner: Shop) -> Shop:
 @pytest.mark.parametrize("effect", ["timeout", "delay"])
 @pytest.mark.parametrize("how", ["payment", "commit"])
 async def test_a_sale_need_not_wait_for_a_closing_that_hangs(shop: Shop, effect: str, how: str, ending: str) -> None:
-    hanging = await at_expire(shop, effect, seconds=60)
+    hanging = await at_expire(shop, effect, seconds=3600, times=None)  # whoever waits for the closing waits for ever
     made = await checkout(shop, ending, seconds=1)
     asked = end(shop, made, ending)
     await fired(shop, hanging)
-    async with asyncio.timeout(4):  # the call that hangs has 10 s
-        if how == "commit":
-            answer = await shop.stack.post(made["holdId"], "commit")
-            assert (answer.status_code, answer.json()["status"]) == (200, "committed")
-        else:
-            await shop.pay(made["checkoutSessionId"])
-            await shop.until_status(made["holdId"], "committed")
+    if how == "commit":
+        answer = await shop.stack.post(made["holdId"], "commit")
+        assert (answer.status_code, answer.json()["status"]) == (200, "committed")
+    else:
+        await shop.pay(made["checkoutSessionId"])
+        await shop.until_status(made["holdId"], "committed")
     assert await shop.stock() == (9, 0)
     await shop.stripe.control("/faults", "DELETE")
     await asked

@@ -54,7 +54,7 @@ def test_processes_at_once_migrate_once(empty_database: str) -> None:
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(3)
     ]
-    printed = sorted(process.communicate(timeout=60)[0].strip() for process in running)
+    printed = sorted(process.communicate(timeout=120)[0].strip() for process in running)
     assert printed == sorted([str(APPLIED), *[str(AT_HEAD)] * 2])
 
 

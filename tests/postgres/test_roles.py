@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl
 
 def made(folder: Path) -> list[str]:
     ran = subprocess.run(
-        ["sh", str(DEPLOY / "secrets.sh"), str(folder)], capture_output=True, text=True, check=True, timeout=30
+        ["sh", str(DEPLOY / "secrets.sh"), str(folder)], capture_output=True, text=True, check=True, timeout=120
     )
     return ran.stdout.splitlines()
 
@@ -41,7 +41,7 @@ def test_no_secret_is_made_where_openssl_is_not_there(tmp_path: Path) -> None:
     for name in ("sh", "mkdir", "chmod", "cat"):
         (tools / name).symlink_to(str(shutil.which(name)))
     script = [str(tools / "sh"), str(DEPLOY / "secrets.sh"), str(folder)]
-    ran = subprocess.run(script, capture_output=True, text=True, check=False, timeout=30, env={"PATH": str(tools)})
+    ran = subprocess.run(script, capture_output=True, text=True, check=False, timeout=120, env={"PATH": str(tools)})
     assert ran.returncode != 0
     assert "openssl" in ran.stderr
     assert list(folder.iterdir()) == []
@@ -64,7 +64,7 @@ def test_the_roles_open_what_they_need(tmp_path_factory: pytest.TempPathFactory)
             },
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=120,
         )
         url = (secrets / "database_url").read_text().strip().replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
         assert any(line.startswith("applied") for line in migrate(url))

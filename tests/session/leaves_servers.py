@@ -16,7 +16,7 @@ def test_that_leaves_servers(postgres: EmbeddedPostgres, temporal: Client, tmp_p
     assert temporal.namespace
     up = Up(tmp_path / "home")
     up.launch()
-    until(lambda: {"postgres", "temporal"} <= {member.name() for member in up.members}, 100, up.output)
+    until(lambda: {"postgres", "temporal"} <= {member.name() for member in up.members}, 120, up.output)
     Path(os.environ["SERVERS_RUN"]).write_text(str(os.getpid()))
     if "FAIL" not in os.environ:
         threading.Event().wait()

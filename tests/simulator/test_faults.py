@@ -43,7 +43,7 @@ async def test_a_500_that_was_not_kept_is_mended_by_the_librarys_retry(sim: Simu
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_call_that_is_never_answered(sim: Simulated, when: str) -> None:
     await sim.control("/faults", on="api", effect="timeout", match="checkout.sessions.create", when=when, seconds=60)
-    async with stripe_client(sim.url, patience=0.2) as hurried:
+    async with stripe_client(sim.url, patience=2) as hurried:
         with pytest.raises(APIConnectionError):
             await hurried.v1.checkout.sessions.create_async(checkout(), KEY)
     made = await sim.control("/sessions", "GET")

@@ -22,7 +22,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_PATIENCE_MS = 15_000
+_PATIENCE_MS = 90_000
 """How long a page may take to show what it must, on a busy machine."""
 
 

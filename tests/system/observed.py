@@ -86,9 +86,9 @@ def observing(up: Up, folder: Path, more: Mapping[str, str] | None = None) -> It
             stderr=subprocess.STDOUT,
         )
     try:
-        with httpx.Client(base_url=f"http://{address}/api/v1", timeout=20, trust_env=False) as http:
+        with httpx.Client(base_url=f"http://{address}/api/v1", timeout=120, trust_env=False) as http:
             observed = Observed(http, len(targets))
-            until(observed.ready, 30, (folder / "prometheus.log").read_text)
+            until(observed.ready, 120, (folder / "prometheus.log").read_text)
             yield observed
     finally:
         process.terminate()

@@ -75,7 +75,7 @@ def alertmanager(receivers: str, *without: str, **instead: Any) -> Iterator[str]
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            until(lambda: ready(f"http://{address}"), 20, (folder / "log").read_text)
+            until(lambda: ready(f"http://{address}"), 120, (folder / "log").read_text)
             yield f"http://{address}"
         finally:
             process.terminate()

@@ -13,7 +13,7 @@ from tests.system.observed import OPS, RULES, Observed, observing
 
 
 def said(*command: str) -> str:
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -60,7 +60,7 @@ def test_a_bypass_in_force_fires(folder: Path) -> None:
     up = Up(folder / "home", SKIP_INVENTORY_VALIDATION="1").start()
     try:
         with observing(up, folder) as observed:
-            until(lambda: observed.alerts().get("HoldfastBypass") == "firing", 30, lambda: str(observed.alerts()))
+            until(lambda: observed.alerts().get("HoldfastBypass") == "firing", 120, lambda: str(observed.alerts()))
     finally:
         up.end()
 
@@ -69,12 +69,12 @@ def test_a_worker_that_stands_still_is_seen_and_its_return_too(folder: Path) -> 
     up = Up(folder / "home").start()
     try:
         with observing(up, folder) as observed:
-            until(lambda: not observed.alerts(), 30, lambda: str(observed.alerts()))
+            until(lambda: not observed.alerts(), 120, lambda: str(observed.alerts()))
             worker = psutil.Process(up.stack["pids"]["worker"])
             worker.suspend()
-            until(lambda: _worker_absent(observed), 30, lambda: str(observed.alerts()))
+            until(lambda: _worker_absent(observed), 120, lambda: str(observed.alerts()))
             worker.resume()
-            until(lambda: not observed.alerts(), 30, lambda: str(observed.alerts()))
+            until(lambda: not observed.alerts(), 120, lambda: str(observed.alerts()))
     finally:
         up.end()
 

@@ -61,7 +61,7 @@ def round_of_shopping(up: Up) -> None:
     assert up.asked("POST", f"{HOLDS}/demo/unknown/commit", {}).status_code == 404
     paid = up.checkout()
     up.simulated(f"/sessions/{paid['checkoutSessionId']}/pay", how="card")
-    until(lambda: up.status(paid["holdId"]) == "committed", 20, up.output)
+    until(lambda: up.status(paid["holdId"]) == "committed", 120, up.output)
 
 
 def audit_with_a_finding(up: Up) -> None:
@@ -69,7 +69,7 @@ def audit_with_a_finding(up: Up) -> None:
     with psycopg.connect(up.stack["databaseUrl"]) as connection:
         connection.execute('UPDATE "InventoryItem" SET held = held + 1 WHERE "variantKey" = \'size:S\'')
     trigger = [str(temporal_binary()), "schedule", "trigger", "--schedule-id", AUDIT_SCHEDULE]
-    subprocess.run([*trigger, "--address", up.stack["temporalAddress"]], check=True, capture_output=True, timeout=30)
+    subprocess.run([*trigger, "--address", up.stack["temporalAddress"]], check=True, capture_output=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def observed() -> Iterator[Observed]:
                 audit_with_a_finding(up)
                 while up.status(left) == "active":
                     round_of_shopping(up)
-                until(lambda: prometheus.query("inventory_hold_expiry_lag_seconds_count > 0"), 20)
+                until(lambda: prometheus.query("inventory_hold_expiry_lag_seconds_count > 0"), 120)
                 yield prometheus
         finally:
             up.end()
@@ -102,7 +102,7 @@ def numbers(series: list[dict[str, Any]]) -> list[float]:
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
 def test_a_query_finds_data(observed: Observed, query: Query) -> None:
-    until(lambda: numbers(observed.query(filled(query.expression))), 10, lambda: filled(query.expression))
+    until(lambda: numbers(observed.query(filled(query.expression))), 120, lambda: filled(query.expression))
 
 
 def metrics_in(expression: str) -> set[str]:
