@@ -125,7 +125,7 @@ async def test_commit_by_thirty_at_once_sells_once(stack: Stack) -> None:
     await stack.put(8)
     hold = await stack.made(("TEE", 2))
     commit = f"{HOLDS}/{SHOP}/{hold['holdId']}/commit"
-    async with neighbour(stack, INVENTORY_REQUEST_TIMEOUT_MS="2000") as impatient:  # Temporal may drop some of so many
+    async with neighbour(stack, INVENTORY_REQUEST_TIMEOUT_MS="5000") as impatient:  # Temporal may drop some of so many
         answers = await asyncio.gather(*(insist(lambda: impatient.post(commit)) for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
     assert await stack.stock_of() == (6, 0)
