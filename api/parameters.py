@@ -7,8 +7,9 @@ from pydantic import StringConstraints
 
 from api.errors import invalid
 from api.headers import text_of
-from api.requests import HoldId, ShopId
+from api.requests import HoldId
 from core.settings import MIN_TTL_SECONDS, Settings
+from domain.fields import ShopId
 
 _MAX_KEY = 255
 IdempotencyKey = Annotated[

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
+from domain.fields import OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
-from inventory.items import MAX_ON_HAND
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
@@ -17,31 +17,11 @@ MAX_ITEMS = 500
 _MAX_QUANTITY = 1_000_000
 _MAX_ATTRIBUTES = 50
 
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable characters")
-    return text
-
-
-ShopId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["demo"])]
 HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
-Sku = Annotated[
-    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable), Field(examples=["TEE"])
-]
-VariantKey = Annotated[
-    str,
-    StringConstraints(max_length=200),
-    AfterValidator(_printable),
-    Field(examples=["size:M"], description="'' for a plain product."),
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Reference = Annotated[
     Text, Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"])
 ]
-Reason = Annotated[Text, Field(description="Why, for the records.", examples=["changed their mind"])]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
-OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
 Ttl = Annotated[
     int,
     Field(
@@ -55,8 +35,8 @@ Ttl = Annotated[
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
 ]
-AttributeValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
-AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
+AttributeValue = Annotated[str, StringConstraints(max_length=200), Printable]
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), Printable]
 
 
 class LineIn(Model):

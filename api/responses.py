@@ -1,15 +1,15 @@
 """The bodies of answers: JSON in camelCase, times in UTC with a Z."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
-from core.json_model import Model
+from core.json_model import Model, Record
 from domain.holds import HoldStatus
 from holds.hold_json import HoldOut
-from inventory.items import Item
+from holds.stock_json import ItemOut
 
 
 class NotHeldOut(Model):
@@ -55,39 +55,6 @@ class HoldsOut(Model):
     next_cursor: str | None
 
 
-class ItemOut(Model):
-    """An item's stock. `quantity` can be sold now, `held` is in active holds, `onHand` is their sum."""
-
-    shop_id: str
-    sku: str
-    variant_key: str
-    product_id: str | None
-    variant_attributes: dict[str, Any] | None
-    quantity: int
-    held: int
-    on_hand: int
-    low_stock_threshold: int | None
-    retired: Annotated[bool, Field(description="No new hold can have it.")]
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, item: Item) -> Self:
-        """Translate."""
-        return cls(
-            shopId=item.shop_id,
-            sku=item.sku,
-            variantKey=item.variant_key,
-            productId=item.product_id,
-            variantAttributes=dict(item.variant_attributes) if item.variant_attributes is not None else None,
-            quantity=item.quantity,
-            held=item.held,
-            onHand=item.on_hand,
-            lowStockThreshold=item.low_stock_threshold,
-            retired=item.retired_at is not None,
-            updatedAt=item.updated_at,
-        )
-
-
 class ItemsOut(Model):
     """The items, as they are now."""
 
@@ -131,7 +98,7 @@ class FieldProblem(Model):
     message: str
 
 
-class ShortOut(Model):
+class ShortOut(Record):
     """An item of which fewer units are available than were requested, over all lines."""
 
     sku: str

@@ -5,7 +5,8 @@ from fastapi.responses import JSONResponse
 
 from api.errors import ApiError
 from api.problems import Problem
-from api.stock_responses import BelowHeldOut, BelowZeroOut, Detail, FileProblemOut, NameOut, TooManyOut
+from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
+from core.json_model import Record
 from inventory.errors import (
     CountBelowHeldError,
     HoldNotCommittedError,
@@ -18,7 +19,7 @@ from inventory.errors import (
     UnknownItemsError,
 )
 
-PROBLEMS: dict[type[StockError], tuple[Problem, type[Detail] | None]] = {
+PROBLEMS: dict[type[StockError], tuple[Problem, type[Record] | None]] = {
     UnknownItemsError: (Problem.item_not_found, NameOut),
     CountBelowHeldError: (Problem.count_below_held, BelowHeldOut),
     StockBelowZeroError: (Problem.stock_below_zero, BelowZeroOut),

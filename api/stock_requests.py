@@ -1,4 +1,4 @@
-"""What callers send to correct stock and to ask where it went."""
+"""The bodies and queries of requests that correct stock, move stock files, or read a timeline."""
 
 from collections.abc import Sequence
 from typing import Annotated, Protocol
@@ -6,24 +6,13 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from api.errors import invalid
-from api.requests import MAX_ITEMS, Cursor, Lines, Reason, ShopId, Sku, VariantKey
+from api.requests import MAX_ITEMS, Cursor, Lines
 from core.json_model import Model
-from inventory.items import MAX_ON_HAND
-
-Delta = Annotated[
-    int,
-    Field(
-        strict=True,
-        ge=-MAX_ON_HAND,
-        le=MAX_ON_HAND,
-        description="How many units more (or fewer, negative) there are than the records say. Not 0.",
-        examples=[-2],
-    ),
-]
+from domain.fields import Delta, Reason, ShopId, Sku, VariantKey
 
 
 class AdjustmentIn(Model):
-    """An item, by how much its stock differs, and why."""
+    """An item, the change of its units on hand, and the reason."""
 
     sku: Sku
     variant_key: VariantKey = ""
@@ -32,33 +21,33 @@ class AdjustmentIn(Model):
 
 
 class AdjustmentsIn(Model):
-    """Corrections by a difference, made all or none."""
+    """Corrections by a difference, all applied or none."""
 
     shop_id: ShopId
     adjustments: Annotated[list[AdjustmentIn], Field(min_length=1, max_length=MAX_ITEMS)]
 
 
 class RestockIn(Model):
-    """What comes back of a sold hold, and why. Without `items`: all of it that has not come back yet."""
+    """Units of a committed hold to return to stock, and the reason. Without `items`: all units not returned yet."""
 
     items: Lines | None = None
     reason: Reason
 
 
 class ImportQuery(Model):
-    """Whether to import, or to look what would change."""
+    """Whether to import, or only to report the changes."""
 
-    dry_run: Annotated[bool, Field(description="Tell what would change, and change nothing.")] = False
+    dry_run: Annotated[bool, Field(description="Report what would change; change nothing.")] = False
 
 
 class ExportQuery(Model):
-    """Whose stock to export."""
+    """The shop whose stock to export."""
 
     shop_id: ShopId
 
 
 class TimelineQuery(Model):
-    """Whose stock to explain."""
+    """The item whose timeline to read."""
 
     shop_id: ShopId
     sku: Sku
@@ -73,9 +62,9 @@ class _Named(Protocol):
 
 
 def require_named_once(field: str, lines: Sequence[_Named]) -> None:
-    """Raise the 422 for the first line that names an item which a line before it has named."""
+    """Raise the 422 for the first line whose item an earlier line names."""
     seen: set[tuple[str, str]] = set()
     for index, line in enumerate(lines):
         if (line.sku, line.variant_key) in seen:
-            raise invalid(f"{field}[{index}]", "names an item that the request has named before")
+            raise invalid(f"{field}[{index}]", "names the same item as an earlier entry")
         seen.add((line.sku, line.variant_key))

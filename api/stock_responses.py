@@ -1,36 +1,23 @@
-"""What callers are told of a correction that cannot be made: each item, or each place of a file."""
+"""The details of stock errors: an item each, or a line of a stock file."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from pydantic import Field
 
-from core.json_model import Model
+from core.json_model import Record
 
-Holds = Annotated[list[str], Field(description="The oldest of its active holds, ten at most.")]
-
-
-class Detail(Model):
-    """Base of what an error names: an item, or a place of a file."""
-
-    @classmethod
-    def of(cls, found: object) -> Self:
-        """Translate: what was found has the same names inside."""
-        return cls.model_validate(found, from_attributes=True, by_name=True)
-
-    def dump(self) -> dict[str, Any]:
-        """Return the JSON, without what is not there."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+Holds = Annotated[list[str], Field(description="Its oldest active holds, at most ten.")]
 
 
-class NameOut(Detail):
-    """An item by its name."""
+class NameOut(Record):
+    """The name of an item."""
 
     sku: str
     variant_key: str
 
 
-class BelowHeldOut(Detail):
-    """An item that was counted lower than what active holds have of it; of an import, with shop and line."""
+class BelowHeldOut(Record):
+    """An item whose count is below the units in active holds; of an import, with shop and line."""
 
     line: int | None = None
     shop_id: str | None = None
@@ -41,8 +28,8 @@ class BelowHeldOut(Detail):
     holds: Holds
 
 
-class BelowZeroOut(Detail):
-    """An item of which more was to be taken away than can be sold, its `quantity`."""
+class BelowZeroOut(Record):
+    """An item whose `delta` removes more units than are available (`quantity`)."""
 
     sku: str
     variant_key: str
@@ -52,8 +39,8 @@ class BelowZeroOut(Detail):
     holds: Holds
 
 
-class TooManyOut(Detail):
-    """An item of which more was to come back than was sold, less what has come back before."""
+class TooManyOut(Record):
+    """An item of which more units were to be returned than were sold and not returned before."""
 
     sku: str
     variant_key: str
@@ -62,8 +49,8 @@ class TooManyOut(Detail):
     restocked: int
 
 
-class FileProblemOut(Detail):
-    """What is wrong in a stock file. The header is line 1; without a column it concerns the line as a whole."""
+class FileProblemOut(Record):
+    """An error in a stock file. The header is line 1; without a column, the error concerns the whole line."""
 
     line: int
     column: str | None = None

@@ -1,23 +1,21 @@
-"""`holdfast stock`: look at stock and correct it, on the database at DATABASE_URL, with or without a running API."""
+"""`holdfast stock`: show and correct stock in the database at DATABASE_URL. No API need run."""
 
 import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.requests import ItemsIn, ItemsQuery
-from api.responses import ItemOut
-from api.stock_requests import AdjustmentsIn, ExportQuery, TimelineQuery
-from api.timeline import TimelineOut
 from cli.actor import actor
-from cli.stock_run import checked, fail, name_of, refuse, run
+from cli.stock_run import fail, name_of, refuse, require_valid, run
 from cli.stock_tables import items_table, report_table, timeline_table
+from domain import fields
+from holds.stock_json import ItemOut, TimelineOut
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import KEEP, ItemCount, count_items
 from inventory.errors import InvalidFileError
@@ -28,8 +26,11 @@ from inventory.timeline import read_timeline
 
 Shop = Annotated[str, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
 Sku = Annotated[str, typer.Argument(help="The item's SKU.")]
-Variant = Annotated[str, typer.Option("--variant", help="Its variant, as size:M; none for a plain product.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
+Variant = Annotated[
+    str,
+    typer.Option("--variant", help="The item's variant, for example size:M; omit it for a product without variants."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PAGE = 500
 
 
@@ -37,83 +38,84 @@ def show(
     *,
     shop: Shop,
     sku: Annotated[str | None, typer.Argument(help="Only this SKU.")] = None,
-    low: Annotated[bool, typer.Option("--low", help="Only what is at or below its threshold.")] = False,
+    low: Annotated[bool, typer.Option("--low", help="Only items at or below their threshold.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a shop's stock."""
-    query = checked(ItemsQuery, shopId=shop, lowStock=low, **({} if sku is None else {"sku": sku}))
+    require_valid(shop=(fields.ShopId, shop), sku=(fields.Sku | None, sku))
 
     async def read(engine: AsyncEngine) -> list[Item]:
         items: list[Item] = []
         after: ItemName | None = None
         while True:
-            page = await list_items(
-                engine, query.shop_id, sku=query.sku, low_stock=query.low_stock, limit=_PAGE, after=after
-            )
+            page = await list_items(engine, shop, sku=sku, low_stock=low, limit=_PAGE, after=after)
             items += page.items
             after = page.next_after
             if after is None:
                 return items
 
-    _tell_items(run(read), as_json=as_json)
+    _print_items(run(read), as_json=as_json)
 
 
 def set_count(
     *,
     shop: Shop,
     sku: Sku,
-    on_hand: Annotated[int, typer.Argument(help="How many there are in the house, held ones included.")],
+    on_hand: Annotated[int, typer.Argument(help="Units on hand, including held.")],
     variant: Variant = "",
-    reason: Annotated[str | None, typer.Option(help="Why, for the records.")] = None,
-    threshold: Annotated[int | None, typer.Option(help="At or below it, the item is low on stock.")] = None,
+    reason: Annotated[str | None, typer.Option(help="The reason, for the records.")] = None,
+    threshold: Annotated[int | None, typer.Option(help="The item is low on stock at or below this many units.")] = None,
     retired: Annotated[
-        bool | None, typer.Option("--retire/--revive", help="Keep it from new holds, or let them have it again.")
+        bool | None, typer.Option("--retire/--revive", help="Exclude the item from new holds, or allow them again.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many of an item there are. What holds have is not touched; a new item is made."""
-    named = {"lowStockThreshold": threshold, "retired": retired}
-    item = {"sku": sku, "variantKey": variant, "onHand": on_hand} | {
-        name: value for name, value in named.items() if value is not None
-    }
-    body = checked(ItemsIn, shopId=shop, items=[item], reason=reason)
+    """Set an item by count. Held units do not change; an item that does not exist is created."""
+    require_valid(
+        **_item(shop, sku, variant),
+        on_hand=(fields.OnHand, on_hand),
+        threshold=(fields.OnHand | None, threshold),
+        reason=(fields.Reason | None, reason),
+    )
     count = ItemCount(
         sku, variant, on_hand, low_stock_threshold=KEEP if threshold is None else threshold,
         retired=KEEP if retired is None else retired,
     )  # fmt: skip
-    items = run(lambda engine: count_items(engine, shop, [count], actor=actor(), reason=body.reason))
-    _tell_items(items, as_json=as_json)
+    items = run(lambda engine: count_items(engine, shop, [count], actor=actor(), reason=reason))
+    _print_items(items, as_json=as_json)
 
 
 def adjust(
     *,
     shop: Shop,
     sku: Sku,
-    delta: Annotated[int, typer.Argument(help="How many more there are than recorded, or fewer: -2.")],
-    reason: Annotated[str, typer.Option(help="Why, for the records.")],
+    delta: Annotated[int, typer.Argument(help="The change of the units on hand, for example -2.")],
+    reason: Annotated[str, typer.Option(help="The reason, for the records.")],
     variant: Variant = "",
-    key: Annotated[str | None, typer.Option(help="An idempotency key: repeated with it, nothing changes.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="An idempotency key: run again with the same key, nothing changes.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Correct an item by a difference."""
-    change = {"sku": sku, "variantKey": variant, "delta": delta, "reason": reason}
-    checked(AdjustmentsIn, shopId=shop, adjustments=[change])
-    if delta == 0:
-        fail("delta: must not be 0")
-    if key is not None and not (0 < len(key) <= 255 and key.isprintable()):  # noqa: PLR2004 - as the API
-        fail("key: must be 1 to 255 printable characters")
+    """Change an item's units on hand by a difference."""
+    require_valid(
+        **_item(shop, sku, variant),
+        delta=(fields.Delta, delta),
+        reason=(fields.Reason, reason),
+        key=(fields.IdempotencyKey | None, key),
+    )
     adjustment = Adjustment(sku, variant, delta, reason)
     items = run(lambda engine: adjust_items(engine, shop, [adjustment], actor=actor(), key=key))
-    _tell_items(items, as_json=as_json)
+    _print_items(items, as_json=as_json)
 
 
 def import_file(
     *,
     file: Annotated[Path, typer.Argument(help="A stock file (CSV); - for standard input.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set the items that a stock file names to its counts, all rows or none."""
+    """Set the items in a stock file to its counts, all rows or none."""
     try:
         source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     except OSError as error:
@@ -138,10 +140,10 @@ def import_file(
 def export_file(
     *,
     shop: Shop,
-    file: Annotated[Path | None, typer.Argument(help="Where to; standard output without it.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write; without it, standard output.")] = None,
 ) -> None:
-    """Write a shop's stock as a stock file, which `import` takes back."""
-    checked(ExportQuery, shopId=shop)
+    """Write a shop's stock as a stock file, which `import` reads."""
+    require_valid(shop=(fields.ShopId, shop))
     with tempfile.TemporaryFile() as out:
         run(lambda engine: export_stock(engine, shop, out))
         out.seek(0)
@@ -161,27 +163,30 @@ def timeline(
     shop: Shop,
     sku: Sku,
     variant: Variant = "",
-    limit: Annotated[int, typer.Option(help="So many of the newest entries.", min=1, max=500)] = 100,
+    limit: Annotated[int, typer.Option(help="How many entries, the newest first.", min=1, max=500)] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Tell where an item's units went: its movements and holds, newest first."""
-    checked(TimelineQuery, shopId=shop, sku=sku, variantKey=variant, limit=limit)
+    """Show an item's timeline: its movements and holds, newest first."""
+    require_valid(**_item(shop, sku, variant))
     found = run(lambda engine: read_timeline(engine, shop, sku, variant, limit=limit))
     if found is None:
         fail(f"the shop {shop} has no item {name_of(sku, variant)}")
-    told = TimelineOut.of(found)
     if as_json:
-        print(told.model_dump_json(by_alias=True))
+        print(TimelineOut.of(found).model_dump_json())
     else:
         _print(timeline_table(found))
 
 
-def _tell_items(items: list[Item], *, as_json: bool) -> None:
+def _item(shop: str, sku: str, variant: str) -> dict[str, tuple[Any, object]]:
+    return {"shop": (fields.ShopId, shop), "sku": (fields.Sku, sku), "variant": (fields.VariantKey, variant)}
+
+
+def _print_items(items: list[Item], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"items": [ItemOut.of(item).model_dump(mode="json", by_alias=True) for item in items]}))
+        print(json.dumps({"items": [ItemOut.of(item).model_dump(mode="json") for item in items]}))
     else:
         _print(items_table(items))
 
 
-def _print(told: RenderableType) -> None:
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(told)
+def _print(output: RenderableType) -> None:
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(output)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.validation_messages import field_problems
 from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
 from core.setting_errors import SettingsError
 from core.settings import Settings
+from core.validation_messages import explain
 from inventory.errors import (
     BelowHeld,
     BelowZero,
@@ -25,7 +25,6 @@ from inventory.errors import (
 )
 
 Result = TypeVar("Result")
-Form = TypeVar("Form", bound=BaseModel)
 
 
 def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
@@ -84,14 +83,16 @@ def _held(item: BelowHeld | BelowZero) -> str:
     return f"; {item.held} held by {', '.join(item.holds)}" if item.held else ""
 
 
-def checked(form: type[Form], **fields: object) -> Form:
-    """Return what was asked for as the API would take it, or end the command with the fields at fault."""
-    try:
-        return form.model_validate(fields)
-    except ValidationError as error:
-        located = [{**problem, "loc": ("command", *problem["loc"])} for problem in error.errors()]
-        problems = field_problems(located, content_type=None)
-        fail(*(f"{problem['field'].rpartition('.')[2]}: {problem['message']}" for problem in problems))
+def require_valid(**fields: tuple[Any, object]) -> None:
+    """End the command unless each value is valid for its type; a message for each that is not, by its option's name."""
+    problems: list[str] = []
+    for name, (kind, value) in fields.items():
+        try:
+            TypeAdapter[object](kind).validate_python(value)
+        except ValidationError as error:
+            problems += [f"{name}: {explain(problem)}" for problem in error.errors()]
+    if problems:
+        fail(*problems)
 
 
 def name_of(sku: str, variant_key: str) -> str:

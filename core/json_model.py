@@ -1,5 +1,7 @@
 """JSON in camelCase outside, snake_case inside; unknown fields are refused, so that a typing error is reported."""
 
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -14,3 +16,16 @@ class Model(BaseModel):
         serialize_by_alias=True,
         extra="forbid",
     )
+
+
+class Record(Model):
+    """Base of every JSON object whose fields are the attributes of one value, under the same names."""
+
+    @classmethod
+    def of(cls, value: object) -> Self:
+        """Build it from the value's attributes."""
+        return cls.model_validate(value, from_attributes=True, by_name=True)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the JSON, without the fields that are None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

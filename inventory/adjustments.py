@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, fetch
+from domain.fields import MAX_ON_HAND
 from inventory.blocking_holds import oldest_holds
 from inventory.errors import (
     BelowZero,
@@ -15,7 +16,7 @@ from inventory.errors import (
     UnknownItemsError,
 )
 from inventory.idempotency import STORED_RESULT, key_or_new, request_hash, result_of_repeat
-from inventory.items import ITEM_COLUMNS, MAX_ON_HAND, Item, ItemName, item_from_row, name_from_row
+from inventory.items import ITEM_COLUMNS, Item, ItemName, item_from_row, name_from_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,6 @@ from domain.holds import Line, ShortItem
 from inventory.fragments import DEMAND
 from inventory.holds import lines_as_arrays
 
-MAX_ON_HAND = 1_000_000_000
-"""The most units of an item on hand. Far below what the integer column can store, so that no sum overflows it."""
-
 
 class ItemName(NamedTuple):
     """Identifies an item within its shop."""

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch_on
 from core.transactions import in_transaction
+from domain.fields import MAX_ON_HAND
 from domain.holds import HoldStatus, Line
 from inventory.errors import (
     HoldNotCommittedError,
@@ -18,7 +19,7 @@ from inventory.errors import (
 from inventory.fragments import DEMAND
 from inventory.holds import lines_as_arrays
 from inventory.idempotency import STORED_RESULT, key_or_new, request_hash, result_of_repeat
-from inventory.items import MAX_ON_HAND, name_from_row
+from inventory.items import name_from_row
 
 _LOCK_HOLD = """
 SELECT status FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from domain.fields import MAX_ON_HAND
 from inventory.errors import FileProblem, InvalidFileError
-from inventory.items import MAX_ON_HAND
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
 """The columns of the header: all of them, in any order, and no others."""

@@ -7,17 +7,17 @@ from pydantic import StringConstraints
 
 from api.auth import Admin, KnownCallersRoute
 from api.dependencies import EngineDep, SettingsDep, TimeLimitDep
-from api.errors import invalid
 from api.openapi import FORBIDDEN, WRITE_ERRORS, errors, examples
 from api.parameters import HoldPath, ShopPath, parse_key
 from api.problems import Problem
 from api.requests import merged
-from api.responses import ItemOut, ItemsOut
+from api.responses import ItemsOut
 from api.stock_requests import AdjustmentsIn, RestockIn, require_named_once
 from domain.holds import Hold, HoldKey, Line
 from holds.errors import HoldNotFoundError
 from holds.hold_json import HoldOut, LineOut
 from holds.request_timeout import run_for_caller
+from holds.stock_json import ItemOut
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.holds import read_hold
 from inventory.returns import restock
@@ -63,9 +63,6 @@ async def adjust(
     Repeated with the same `Idempotency-Key` it changes nothing and returns the same items.
     """
     require_named_once("adjustments", body.adjustments)
-    for index, each in enumerate(body.adjustments):
-        if each.delta == 0:
-            raise invalid(f"adjustments[{index}].delta", "must not be 0")
     adjustments = [Adjustment(each.sku, each.variant_key, each.delta, each.reason) for each in body.adjustments]
     key = parse_key(idempotency_key)
     items = await in_time(adjust_items(engine, body.shop_id, adjustments, actor=caller.actor, key=key))

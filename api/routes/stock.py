@@ -11,10 +11,10 @@ from api.errors import insufficient
 from api.openapi import FORBIDDEN, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.problems import Problem
 from api.requests import ItemIn, ItemsIn, ItemsQuery, ValidateIn, merged
-from api.responses import ItemOut, ItemsOut, ItemsPageOut, ValidOut
+from api.responses import ItemsOut, ItemsPageOut, ValidOut
 from api.stock_requests import TimelineQuery, require_named_once
-from api.timeline import TimelineOut
 from holds.errors import InsufficientStockError
+from holds.stock_json import ItemOut, TimelineOut
 from inventory.counts import KEEP, ItemCount, count_items
 from inventory.errors import UnknownItemsError
 from inventory.items import ItemName, list_items, read_short
@@ -118,4 +118,6 @@ async def get_timeline(
     )
     if timeline is None:
         raise UnknownItemsError([ItemName(query.sku, query.variant_key)])
-    return TimelineOut.of(timeline)
+    position = timeline.next_after
+    next_cursor = None if position is None else cursor.encode(str(position.movement_id), str(position.line_id))
+    return TimelineOut.of(timeline, next_cursor)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch, fetch_on
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, is_new, put_item, request, stock_of, until_waiting
+from domain.fields import MAX_ON_HAND
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.errors import (
     BelowZero,
@@ -16,7 +17,7 @@ from inventory.errors import (
     StockBelowZeroError,
     UnknownItemsError,
 )
-from inventory.items import MAX_ON_HAND, Item, ItemName
+from inventory.items import Item, ItemName
 from inventory.reserve import reserve
 
 _LEDGER = """

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, put_item, request, stock_of
+from domain.fields import MAX_ON_HAND
 from domain.holds import HoldStatus, Line
 from inventory.errors import (
     HoldNotCommittedError,
@@ -17,7 +18,6 @@ from inventory.errors import (
     StockAboveLimitError,
     UnknownItemsError,
 )
-from inventory.items import MAX_ON_HAND
 from inventory.reserve import reserve
 from inventory.returns import restock
 

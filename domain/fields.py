@@ -1,0 +1,48 @@
+"""Types of the fields that callers send, with their limits: for the bodies of requests and the command line."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from domain.names import NAME_PATTERN
+
+MAX_ON_HAND = 1_000_000_000
+"""The most units of an item on hand. Far below what the integer column can store, so that no sum overflows it."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable characters")
+    return text
+
+
+def _not_zero(number: int) -> int:
+    if number == 0:
+        raise ValueError("must not be 0")
+    return number
+
+
+Printable = AfterValidator(_printable)
+ShopId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["demo"])]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable, Field(examples=["TEE"])]
+VariantKey = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    Printable,
+    Field(examples=["size:M"], description="'' for a product without variants."),
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable]
+Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255), Printable]
+OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
+Delta = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=-MAX_ON_HAND,
+        le=MAX_ON_HAND,
+        description="The change of the units on hand, negative if there are fewer. Not 0.",
+        examples=[-2],
+    ),
+    AfterValidator(_not_zero),
+]

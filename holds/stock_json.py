@@ -1,0 +1,65 @@
+"""Stock as JSON: in the API's responses and the command line's `--json`."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from core.json_model import Model, Record
+from domain.holds import HoldStatus
+from inventory.timeline import Timeline
+
+Kind = Literal["hold", "receive", "adjust", "count", "commit", "restock"]
+
+
+class ItemOut(Record):
+    """An item's stock. `quantity` is available, `held` is in active holds, `onHand` is their sum."""
+
+    shop_id: str
+    sku: str
+    variant_key: str
+    product_id: str | None
+    variant_attributes: dict[str, Any] | None
+    quantity: int
+    held: int
+    on_hand: int
+    low_stock_threshold: int | None
+    retired: Annotated[bool, Field(description="No new hold can have it.")]
+    updated_at: datetime
+
+
+class EntryOut(Record):
+    """A movement of the units on hand, or a hold by its creation."""
+
+    at: datetime
+    kind: Annotated[Kind, Field(description="`hold`: units were reserved. All others changed the units on hand.")]
+    delta: Annotated[int, Field(description="The change of the units on hand; 0 for a hold.")]
+    on_hand: Annotated[int, Field(description="The units on hand after it.")]
+    quantity: Annotated[int, Field(description="The units that moved, or that the hold reserved.")]
+    held: Annotated[int, Field(description="The units of an active hold; 0 once it has ended, and for a movement.")]
+    actor: str | None
+    reason: str | None
+    idempotency_key: str | None
+    hold_id: str | None
+    hold_status: HoldStatus | None
+    hold_ended_at: datetime | None
+    reference: str | None
+    checkout_session_id: str | None
+    payment_intent_id: str | None
+
+
+class TimelineOut(Model):
+    """The item as it is now, and its movements and holds, newest first."""
+
+    item: ItemOut
+    entries: list[EntryOut]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, timeline: Timeline, next_cursor: str | None = None) -> Self:
+        """Build it from a page of a timeline."""
+        return cls(
+            item=ItemOut.of(timeline.item),
+            entries=[EntryOut.of(entry) for entry in timeline.entries],
+            nextCursor=next_cursor,
+        )
