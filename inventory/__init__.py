@@ -1,1 +1,1 @@
-"""The stock itself: settings, engine, tables, write statements and reads, shared by activities, api and cli."""
+"""SQL statements that read and change stock and holds. Shared by activities, API and command line."""

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
 from domain.holds import Hold, HoldKey, HoldStatus
-from inventory.fragments import last_on_hand
-from inventory.holds import COLUMNS, LINES, hold_from
+from inventory.fragments import HOLD_LINES, last_on_hand
+from inventory.holds import COLUMNS, hold_from_row
 
 BATCH = 500
 """The rows of one read: it takes Postgres some milliseconds, so that checkouts do not wait for the audit."""
@@ -134,7 +134,7 @@ WHERE coalesce(h.status, a.status) IS NOT NULL
 def statement_of_active(*, one_shop: bool) -> str:
     """Return the read of a page of active holds with their lines."""
     return _ACTIVE.format(
-        columns=f"{COLUMNS}, {LINES}", limit=BATCH, of_shop='AND h."shopId" = %(shop)s' if one_shop else ""
+        columns=f"{COLUMNS}, {HOLD_LINES}", limit=BATCH, of_shop='AND h."shopId" = %(shop)s' if one_shop else ""
     )
 
 
@@ -150,7 +150,7 @@ async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> Async
     at, after_shop, after_hold = _FIRST, "", ""
     while True:
         parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id}
-        page = [hold_from(row) for row in await fetch(engine, statement, parameters)]
+        page = [hold_from_row(row) for row in await fetch(engine, statement, parameters)]
         if page:
             yield page
         if len(page) < BATCH:

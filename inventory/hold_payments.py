@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 from domain.holds import Hold
 from domain.payments import ClaimOutcome
-from inventory.holds import COLUMNS, LINES, hold_from
+from inventory.fragments import HOLD_LINES
+from inventory.holds import COLUMNS, hold_from_row
 
 # Another active hold to which the payment is attached; `h` is the hold that wants it.
 _OTHER_ACTIVE_HOLD = """
@@ -35,7 +36,7 @@ RETURNING id
 _HAS_OTHER = f"SELECT EXISTS ({_OTHER_ACTIVE_HOLD}) AS other"
 
 _FIND = f"""
-SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h
+SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h
 WHERE h."paymentSessionId" = %(session)s OR h."paymentIntentId" = %(intent)s
 ORDER BY h.status = 'active' DESC, h."createdAt" DESC LIMIT 1
 """  # noqa: S608 - constants
@@ -126,7 +127,7 @@ async def attach_payment(
 async def find_hold(engine: AsyncEngine, *, session_id: str | None, intent_id: str | None) -> Hold | None:
     """Return the hold to which the payment is attached, the active one before those that have ended."""
     rows = await fetch(engine, _FIND, {"session": session_id, "intent": intent_id})
-    return hold_from(rows[0]) if rows else None
+    return hold_from_row(rows[0]) if rows else None
 
 
 async def claim_late_payment(

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, fetch
 from domain.holds import Hold, HoldStatus, Line
+from inventory.fragments import HOLD_LINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,21 +19,16 @@ class Page:
     next_after: tuple[datetime, str] | None
 
 
-# Of a hold's row `h`; with LINES, what `hold_from` reads.
+# Of a hold's row `h`; with HOLD_LINES, what `hold_from_row` reads.
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash"
 """
 
-LINES = """
-  (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity) ORDER BY l.sku, l."variantKey"), '[]')
-   FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
-"""
-
-_READ = f'SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
+_READ = f'SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
 
 _LIST = f"""
-SELECT {COLUMNS}, {LINES} FROM "InventoryHold" h
+SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h
 WHERE h."shopId" = %(shop)s AND (%(status)s::text IS NULL OR h.status = %(status)s)
   AND (%(before_at)s::timestamptz IS NULL OR (h."createdAt", h.id) < (%(before_at)s, %(before_id)s))
 ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
@@ -45,8 +41,8 @@ RETURNING id
 """
 
 
-def hold_from(row: Row) -> Hold:
-    """Build a Hold from a row that has COLUMNS and LINES."""
+def hold_from_row(row: Row) -> Hold:
+    """Build a Hold from a row that has COLUMNS and HOLD_LINES."""
     return Hold(
         hold_id=row["id"],
         shop_id=row["shopId"],
@@ -69,7 +65,7 @@ def hold_from(row: Row) -> Hold:
 async def read_hold(engine: AsyncEngine, shop_id: str, hold_id: str) -> Hold | None:
     """Return the hold with its lines, or None where there is none."""
     rows = await fetch(engine, _READ, {"shop": shop_id, "hold": hold_id})
-    return hold_from(rows[0]) if rows else None
+    return hold_from_row(rows[0]) if rows else None
 
 
 async def list_holds(
@@ -83,7 +79,7 @@ async def list_holds(
     """Return the shop's holds, newest first, beginning after `after`, which is a page's `next_after`."""
     before_at, before_id = after or (None, None)
     parameters = {"shop": shop_id, "status": status, "before_at": before_at, "before_id": before_id, "limit": limit + 1}
-    holds = tuple(hold_from(row) for row in await fetch(engine, _LIST, parameters))
+    holds = tuple(hold_from_row(row) for row in await fetch(engine, _LIST, parameters))
     page = holds[:limit]
     return Page(page, (page[-1].created_at, page[-1].hold_id) if len(holds) > limit else None)
 

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
 from domain.holds import Held, Hold, Line, ReferenceTaken, ReserveRequest, Shortage, ShortItem, TooLate
-from inventory.holds import hold_from, lines_as_arrays
+from inventory.fragments import DEMAND, HOLD_LINES
+from inventory.holds import hold_from_row, lines_as_arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,9 @@ class RequestCheck:
 
 # Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: otherwise a
 # CHECK is evaluated on the stale version of a row, and the unique reference deadlocks with a settle.
-_RESERVE = """
-WITH demand AS MATERIALIZED (
-  SELECT sku, "variantKey", sum(quantity) AS wanted
-  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
-  GROUP BY sku, "variantKey"
-), locked AS MATERIALIZED (
-  SELECT i.sku, i."variantKey", d.wanted, i.quantity, i.held, i."productId", i."variantAttributes"
+_RESERVE = f"""
+WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes"
   FROM demand d
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
   WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s) AND i."retiredAt" IS NULL
@@ -38,38 +35,31 @@ WITH demand AS MATERIALIZED (
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash")
   SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s
-  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= wanted) v
+  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
   ON CONFLICT DO NOTHING
   RETURNING id
 ), taken AS (
   UPDATE "InventoryItem" i
-  SET quantity = l.quantity - l.wanted, held = l.held + l.wanted, "updatedAt" = now()
+  SET quantity = l.quantity - l.requested, held = l.held + l.requested, "updatedAt" = now()
   FROM locked l CROSS JOIN hold
   WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
 ), lines AS (
   INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
-  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.wanted
+  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.requested
   FROM locked l CROSS JOIN hold
 )
 SELECT EXISTS (SELECT FROM hold) AS reserved
-"""
+"""  # noqa: S608 - constants
 
-_CHECK = """
+_CHECK = f"""
 WITH own AS (
-  SELECT h.*,
-         (SELECT coalesce(json_agg(json_build_array(l.sku, l."variantKey", l.quantity)
-                                        ORDER BY l.sku, l."variantKey"), '[]')
-               FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId") AS lines
+  SELECT h.*, {HOLD_LINES}
   FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
 ), other AS (
   SELECT id FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
-), demand AS (
-  SELECT sku, "variantKey", sum(quantity) AS requested
-  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::int[]) AS line(sku, "variantKey", quantity)
-  GROUP BY sku, "variantKey"
-), stock AS (
+), demand AS ({DEMAND}), stock AS (
   SELECT d.sku, d."variantKey", d.requested,
          CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
          i.sku IS NOT NULL AS known,
@@ -85,7 +75,7 @@ SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)
                                  ORDER BY sku, "variantKey"), '[]')
         FROM stock WHERE available + comes_back < requested) AS short
 FROM (SELECT) AS always LEFT JOIN own ON true
-"""
+"""  # noqa: S608 - constants
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -153,7 +143,7 @@ async def check_request(
     }
     row = (await fetch(engine, _CHECK, parameters))[0]
     return RequestCheck(
-        own=hold_from(row) if row["id"] is not None else None,
+        own=hold_from_row(row) if row["id"] is not None else None,
         reference_hold_id=row["other_id"],
         short=tuple(ShortItem(*item) for item in row["short"]),
         too_late=row["too_late"],

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
 from domain.holds import Hold, HoldStatus
-from inventory.holds import COLUMNS, LINES, hold_from
+from inventory.fragments import HOLD_LINES
+from inventory.holds import COLUMNS, hold_from_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ WITH target AS MATERIALIZED (
   FROM moved WHERE %(to)s = 'committed'
   RETURNING 1
 )
-SELECT {COLUMNS}, {LINES}, EXISTS (SELECT FROM ended) AS changed,
+SELECT {COLUMNS}, {HOLD_LINES}, EXISTS (SELECT FROM ended) AS changed,
        clock_timestamp() - h."expiresAt" AS overdue, clock_timestamp() - h."createdAt" AS age
 FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELECT FROM ended)) h
 """  # noqa: S608 - constants
@@ -100,5 +101,5 @@ async def settle(
     if not rows:
         return None
     row = rows[0]
-    hold = hold_from(row)
+    hold = hold_from_row(row)
     return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from domain.fields import MAX_ON_HAND
+from domain.names import NAME_RULE, is_name
 from inventory.errors import FileProblem, InvalidFileError
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
@@ -22,7 +23,6 @@ MAX_PROBLEMS = 100
 """The most problems that are reported; the rest of the file is not checked."""
 
 _MAX_TEXT = 200
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _GUARDED = re.compile(r"'+[=+\-@]")
@@ -118,8 +118,8 @@ def _values(order: list[str], fields: list[str], rows: int) -> dict[str, str | N
             None, f"has {len(fields)} fields but the header has {len(order)}; quote a value that contains a comma"
         )
     row = dict(zip(order, fields, strict=True))
-    if not _NAME.fullmatch(row["shopId"]):
-        raise _LineError("shopId", "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit")
+    if not is_name(row["shopId"]):
+        raise _LineError("shopId", NAME_RULE)
     return {
         "shopId": row["shopId"],
         "sku": _text(row, "sku", least=1),
