@@ -9,12 +9,11 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.dependencies import Resources
-from api.errors import install_error_handlers
+from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
-from api.stock_errors import install_stock_errors
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -86,7 +85,6 @@ def create_app(
     for routes in (holds, stock, checkout, webhooks, adjustments, stock_files, system):
         app.include_router(routes.router)
     install_error_handlers(app)
-    install_stock_errors(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Timing, telemetry=telemetry)
     return app

@@ -1,19 +1,12 @@
-"""The one shape of every error, `{error, code?, message, ...}`, and the answer to each domain error."""
+"""An error that the API answers with, in the one shape of every error: `{error, code?, message, ...}`."""
 
-from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
-from api.dependencies import resources_of
 from api.problems import Problem
-from api.validation_messages import UNREADABLE, field_problems, not_json
-from core.database import DatabaseBusyError, DatabaseUnavailableError
-from domain.holds import Hold, HoldKey
-from holds import errors
+from api.responses import ShortOut
+from holds.errors import InsufficientStockError
 
 
 class ApiError(Exception):
@@ -46,146 +39,7 @@ def invalid(field: str, message: str) -> ApiError:
     return ApiError(Problem.invalid_request, f"{field}: {message}", fields=[{"field": field, "message": message}])
 
 
-def insufficient(error: errors.InsufficientStockError) -> ApiError:
+def insufficient(error: InsufficientStockError) -> ApiError:
     """Return the 409 that names every short item once."""
-    items = [
-        {
-            "sku": item.sku,
-            "variantKey": item.variant_key,
-            "requested": item.requested,
-            "available": item.available,
-        }
-        for item in error.items
-    ]
+    items = [ShortOut.of(item).dump() for item in error.items]
     return ApiError(Problem.insufficient_stock, str(error), items=items)
-
-
-def _not_active(error: errors.HoldNotActiveError) -> ApiError:
-    return ApiError(Problem.hold_not_active, str(error), holdId=error.key.hold_id, status=error.status.value)
-
-
-def _already_attached(error: errors.PaymentAlreadyAttachedError) -> ApiError:
-    return ApiError(Problem.payment_already_attached, holdId=error.hold.hold_id, **_payment_ids(error.hold))
-
-
-def _unknown_payment(error: errors.UnknownPaymentError) -> ApiError:
-    field = "checkoutSessionId" if error.payment.session_id else "paymentIntentId"
-    return invalid(field, "Stripe has none with this id")
-
-
-def _checkout_refused(error: errors.CheckoutRefusedError) -> ApiError:
-    problem = Problem.checkout_refused if error.callers_fault else Problem.payment_provider_refused
-    details = {"stripeCode": error.code, "param": error.param, "holdId": error.hold_id}
-    return ApiError(problem, str(error), **{name: value for name, value in details.items() if value is not None})
-
-
-def _payments_not_configured(error: errors.PaymentsNotConfiguredError) -> ApiError:
-    return ApiError(Problem.payments_not_configured, str(error), **_hold_id(error.hold_id))
-
-
-_ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
-    errors.InsufficientStockError: insufficient,
-    errors.HoldExistsError: lambda error: ApiError(Problem.hold_exists, holdId=error.hold_id),
-    errors.IdempotencyConflictError: lambda error: ApiError(Problem.idempotency_conflict, **_hold_id(error.hold_id)),
-    errors.HoldNotFoundError: lambda _: ApiError(Problem.hold_not_found),
-    errors.HoldNotActiveError: _not_active,
-    errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),
-    errors.PaymentAlreadyAttachedError: _already_attached,
-    errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
-    errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
-    errors.UnknownPaymentError: _unknown_payment,
-    errors.CheckoutRefusedError: _checkout_refused,
-    errors.PaymentsNotConfiguredError: _payments_not_configured,
-    errors.PaymentProviderUnavailableError: lambda _: ApiError(Problem.payment_provider_unavailable),
-    errors.StockBusyError: lambda _: ApiError(Problem.inventory_busy),
-    errors.TemporalBusyError: lambda _: ApiError(Problem.inventory_busy),
-    DatabaseBusyError: lambda _: ApiError(Problem.inventory_busy),
-    errors.UnavailableError: lambda error: ApiError(Problem.inventory_unavailable, str(error), **_key(error.key)),
-    # Its text names hosts and users: that is for the log.
-    DatabaseUnavailableError: lambda _: ApiError(Problem.inventory_unavailable, "Postgres cannot be reached."),
-    errors.RequestTimeoutError: lambda error: ApiError(Problem.inventory_timeout, **_key(error.key)),
-    TimeoutError: lambda _: ApiError(Problem.inventory_timeout),
-}
-"""The answer to each expected failure of the layers below; subclasses count as their base."""
-
-
-def answer_to(error: Exception) -> ApiError | None:
-    """Return the answer to a domain error, or None for an error that is not expected."""
-    if isinstance(error, ApiError):
-        return error
-    for kind in type(error).__mro__:
-        if (make := _ANSWERS.get(kind)) is not None:
-            answer = make(error)
-            answer.__cause__ = error.__cause__ if isinstance(error, errors.HoldsError) else error
-            return answer
-    return None
-
-
-def _key(key: HoldKey | None) -> dict[str, str]:
-    return _hold_id(None if key is None else key.hold_id)
-
-
-def _hold_id(hold_id: str | None) -> dict[str, str]:
-    return {} if hold_id is None else {"holdId": hold_id}
-
-
-def _payment_ids(hold: Hold) -> dict[str, str]:
-    named = {"checkoutSessionId": hold.payment_session_id, "paymentIntentId": hold.payment_intent_id}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def install_error_handlers(app: FastAPI) -> None:
-    """Make every failure of the app answer in the one shape, without a stack trace."""
-
-    async def expected(request: Request, error: Exception) -> JSONResponse:
-        answer = answer_to(error)
-        assert answer is not None  # noqa: S101 - it is registered for what has an answer
-        _record(request, error, answer)
-        return answer.response()
-
-    expected_kinds: list[type[Exception]] = [ApiError, *_ANSWERS]
-    for kind in expected_kinds:
-        app.add_exception_handler(kind, expected)
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - narrows the type
-        problems = error.errors()
-        if (broken := not_json(problems)) is not None:
-            return ApiError(Problem.invalid_json, broken).response()
-        fields = field_problems(problems, content_type=request.headers.get("content-type"))
-        message = "; ".join(f"{field['field']}: {field['message']}" for field in fields[:3])
-        return ApiError(Problem.invalid_request, message, fields=fields).response()
-
-    @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type
-        known = {
-            400: Problem.invalid_json,
-            404: Problem.not_found,
-            405: Problem.method_not_allowed,
-            413: Problem.body_too_large,
-        }
-        problem = known.get(error.status_code, Problem.invalid_request)
-        response = ApiError(problem, UNREADABLE if problem is Problem.invalid_json else None).response()
-        response.headers.update(error.headers or {})
-        return response
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        telemetry = resources_of(request).telemetry
-        telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
-        return ApiError(Problem.internal_error).response()
-
-
-def _record(request: Request, error: Exception, answer: ApiError) -> None:
-    """Count and log an answer that operations watch."""
-    telemetry = resources_of(request).telemetry
-    if answer.problem.value.status >= 500:  # noqa: PLR2004
-        detail = f"{answer.message} {answer.__cause__ or ''}".strip()
-        telemetry.fail("inventory_hold_error", problem=answer.problem.name, detail=detail, path=request.url.path)
-    elif isinstance(error, (DatabaseBusyError, errors.TemporalBusyError)):  # the worker counts its own StockBusyError
-        telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
-    elif isinstance(error, errors.InsufficientStockError):
-        telemetry.count("inventory_hold_insufficient", shop_id=error.shop_id)
-        telemetry.rejected(error.shop_id, [(item.sku, item.known) for item in error.items])
