@@ -37,7 +37,7 @@ async def test_a_worker_told_to_stop_finishes_the_reserve_and_the_sale_it_has_be
         commit = asyncio.create_task(deployment.post(old, "commit"))
         await until_waiting(deployment.engine, 2)
         worker.ask_to_stop()
-        await says(worker, "finishing what it has begun", processes)
+        await says(worker, "running tasks will finish", processes)
         await unlock()
 
     created = await create
@@ -85,4 +85,4 @@ async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment
 
     gone, still = await asyncio.to_thread(psutil.wait_procs, workers, 30)
     assert (len(gone), still) == (2, [])
-    await says(supervisor, "finishing what it has begun", 2)
+    await says(supervisor, "running tasks will finish", 2)
