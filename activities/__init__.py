@@ -1,1 +1,1 @@
-"""Effects: what the workflows' ports do for real."""
+"""The activities that workflows call, and the background worker."""

@@ -1,1 +1,1 @@
-"""FastAPI: routes, schemas, auth, one error mapping, and the only caller of the Temporal client."""
+"""HTTP: routes, request and answer bodies, tokens, and one table from errors to answers."""

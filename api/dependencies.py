@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.gauges import HoldGauges
 from core.metrics import Telemetry
 from core.settings import Settings
-from core.timeouts import run_with_timeout
 from holds.payments_service import PaymentsService
+from holds.request_timeout import run_for_caller
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 
@@ -35,7 +35,7 @@ class TimeLimit(Protocol):
     """Bounds the work of one request."""
 
     async def __call__(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Return the result of `work`. Raises TimeoutError after INVENTORY_REQUEST_TIMEOUT_MS."""
+        """Return the result of `work`. Raises RequestTimeoutError after INVENTORY_REQUEST_TIMEOUT_MS."""
 
 
 def resources_of(request: Request) -> Resources:
@@ -68,10 +68,10 @@ async def _payments(request: Request) -> PaymentsService:
 
 
 async def _time_limit(request: Request) -> TimeLimit:
-    seconds = resources_of(request).settings.request_timeout_ms / 1000
+    milliseconds = resources_of(request).settings.request_timeout_ms
 
     async def run(work: Coroutine[Any, Any, Answer]) -> Answer:
-        return await run_with_timeout(seconds, work)
+        return await run_for_caller(milliseconds, work)
 
     return run
 

@@ -88,7 +88,6 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     # Its text names hosts and users: that is for the log.
     DatabaseUnavailableError: lambda _: ApiError(Problem.inventory_unavailable, "Postgres cannot be reached."),
     errors.RequestTimeoutError: lambda error: ApiError(Problem.inventory_timeout, **_key(error.key)),
-    TimeoutError: lambda _: ApiError(Problem.inventory_timeout),
 }
 """The answer to each expected failure of the layers below; subclasses count as their base."""
 

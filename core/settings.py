@@ -156,15 +156,17 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
         url = value.get_secret_value()
         if not re.match(r"postgres(ql)?://", url):
             raise ValueError("must be a postgresql:// URL that psql accepts")
-        query = url.partition("?")[2]
-        parameters = {part.partition("=")[0] for part in query.split("&") if part}
-        if prisma := sorted(parameters & _PRISMA_PARAMETERS):
-            raise ValueError(f"has parameters that only Prisma knows: {', '.join(prisma)}; remove them")
-        if unknown := sorted(parameters - _psql_parameters()):
-            raise ValueError(f"has parameters that psql does not know: {', '.join(unknown)}; remove them")
         try:
             conninfo_to_dict(url)
         except psycopg.ProgrammingError:  # its message can repeat the URL with its password
+            query = url.rpartition("@")[2].partition("?")[2]  # a password may have a question mark
+            parameters = {
+                name for part in query.split("&") if re.fullmatch("[A-Za-z_]+", name := part.partition("=")[0])
+            }
+            if prisma := sorted(parameters & _PRISMA_PARAMETERS):
+                raise ValueError(f"has parameters that only Prisma knows: {', '.join(prisma)}; remove them") from None
+            if unknown := sorted(parameters - _psql_parameters()):
+                raise ValueError(f"has parameters that psql does not know: {', '.join(unknown)}; remove them") from None
             raise ValueError(
                 "is not a URL that psql accepts; in a password, write characters other than letters and digits as %XX"
             ) from None

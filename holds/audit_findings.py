@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from holds.audit_model import LostSale, MissingWorkflow, OrphanedWorkflow, Repair
+from holds.audit_model import LostSale, MissingWorkflow, Repair, StrayWorkflow
 from inventory.audit import Drift
 from workflows.findings import Finding, FindingKind, Value
 from workflows.messages import hold_workflow_id
@@ -55,7 +55,7 @@ def finding_of_missing(missing: MissingWorkflow) -> Finding:
     return _finding("lost_run", hold.shop_id, hold.hold_id, sentence, details, done=done, repair=missing.repair)
 
 
-def finding_of_orphaned(orphaned: OrphanedWorkflow, repair: Repair | None = None) -> Finding:
+def finding_of_orphaned(orphaned: StrayWorkflow, repair: Repair | None = None) -> Finding:
     """Return that a workflow runs without an active hold. Details: `status` (of the hold; None: no row)."""
     shop, hold = orphaned.shop_id, orphaned.hold_id
     state = f"{orphaned.status} in the database" if orphaned.status else "not in the database"

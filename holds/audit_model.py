@@ -36,7 +36,7 @@ class MissingWorkflow:
 
 
 @dataclass(frozen=True, slots=True)
-class OrphanedWorkflow:
+class StrayWorkflow:
     """A workflow that runs though its hold has ended in the database, or has no row there (`status` is None)."""
 
     shop_id: str
@@ -50,7 +50,7 @@ class WorkflowAudit:
 
     active_holds: int
     missing: list[MissingWorkflow]
-    orphaned: list[OrphanedWorkflow]
+    orphaned: list[StrayWorkflow]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
-from holds.audit_model import MissingWorkflow, OrphanedWorkflow, Repair, WorkflowAudit
+from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
 from holds.errors import HoldsError
 from holds.resume import HoldMessenger
 from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
@@ -81,7 +81,7 @@ class WorkflowAuditor:
         orphaned = await self._orphaned(running, started_before=now - self.reserve_limit)
         return WorkflowAudit(holds, missing, orphaned)
 
-    async def end(self, orphaned: OrphanedWorkflow) -> Repair:
+    async def end(self, orphaned: StrayWorkflow) -> Repair:
         """Cancel the hold that the workflow runs for, which ends the workflow."""
         key = HoldKey(orphaned.shop_id, orphaned.hold_id)
         try:
@@ -119,7 +119,7 @@ class WorkflowAuditor:
 
     async def _orphaned(
         self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
-    ) -> list[OrphanedWorkflow]:
+    ) -> list[StrayWorkflow]:
         suspects = await self._without_active_hold(running, running, started_before)
         if suspects:
             await asyncio.sleep(_ENDING_SECONDS)
@@ -127,7 +127,7 @@ class WorkflowAuditor:
         still = [key for key, runs_on in zip(suspects, runs, strict=True) if runs_on]
         # Read again: a row may have been inserted meanwhile.
         statuses = await self._without_active_hold(still, running, started_before)
-        return [OrphanedWorkflow(*key, status) for key, status in statuses.items()]
+        return [StrayWorkflow(*key, status) for key, status in statuses.items()]
 
     async def _without_active_hold(
         self, keys: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], started_before: datetime

@@ -35,7 +35,7 @@ from payments.events import StripeEvent
 from payments.session_params import Order, session_params
 from payments.status import PaymentStatus
 from workflows.hold import HoldWorkflow
-from workflows.messages import Attach, Attached, Cancel, Checkout
+from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
 from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
@@ -141,8 +141,9 @@ class PaymentsService:
         call = partial(self._workflows.attach, message=Attach(payment))
         answer = await self._holds.messenger.send(key, call)
         if isinstance(answer, AlreadyEnded):
-            answer = Attached(ended="missing")
-        hold = await self._holds.row(key)
+            hold, answer = answer.hold, Attached(ended=settled_status(answer.hold.status))
+        else:
+            hold = await self._holds.row(key)
         match answer.refused:
             case None if answer.ended is None or payment.is_same(hold.payment):
                 return hold

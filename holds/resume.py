@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
-from holds.errors import HoldNotFoundError
+from holds.errors import HoldNotFoundError, UnavailableError
 from holds.workflow_client import NoRunningWorkflowError, Target
 from inventory.holds import read_hold
 from workflows.messages import HoldInput, SettledStatus
@@ -31,21 +31,24 @@ class HoldMessenger:
         self._engine = engine
         self._settings = settings
 
-    async def send(self, key: HoldKey, send: Callable[[Target], Awaitable[Answer]]) -> Answer | AlreadyEnded:
+    async def send(self, key: HoldKey, call: Callable[[Target], Awaitable[Answer]]) -> Answer | AlreadyEnded:
         """Return the answer of the hold's workflow, or AlreadyEnded.
 
         An active hold whose workflow is missing (it was terminated, or Temporal was restored) is resumed by a new run,
-        which gets the message first. Raises HoldNotFoundError if there is neither workflow nor row.
+        which gets the message first. Raises HoldNotFoundError if there is neither workflow nor row, and
+        UnavailableError if the new run could not be reached.
         """
         with suppress(NoRunningWorkflowError):
-            return await send(key)
+            return await call(key)
         hold = await read_hold(self._engine, key.shop_id, key.hold_id)
         if hold is not None and hold.status is HoldStatus.ACTIVE:
             with suppress(NoRunningWorkflowError):
-                return await send(self.resume_input(hold))
+                return await call(self.resume_input(hold))
             hold = await read_hold(self._engine, key.shop_id, key.hold_id)
         if hold is None:
             raise HoldNotFoundError(key)
+        if hold.status is HoldStatus.ACTIVE:
+            raise UnavailableError("The hold's workflow could not be resumed yet.", key)
         return AlreadyEnded(hold)
 
     def resume_input(

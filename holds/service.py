@@ -38,7 +38,7 @@ from workflows.messages import (
     HoldInput,
 )
 
-_RESERVED_FOR_CANCEL_SECONDS = 1.0
+_CANCEL_MARGIN_SECONDS = 1.0
 """The part of a release's time that is reserved to signal the cancel and read the hold if the end takes longer."""
 
 
@@ -144,7 +144,7 @@ class HoldService:
 
     async def _release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
         seconds = self._settings.request_timeout_ms / 1000
-        seconds_to_wait = seconds - min(_RESERVED_FOR_CANCEL_SECONDS, seconds / 2)
+        seconds_to_wait = seconds - min(_CANCEL_MARGIN_SECONDS, seconds / 2)
         try:
             hold = await run_with_timeout(seconds_to_wait, self._release_and_wait(key, message))
         except TimeoutError:
@@ -186,13 +186,12 @@ class HoldService:
         return replace(hold, expires_at=extended.expires_at)  # the same key, the same answer, whatever came since
 
     async def _extend_refusal(self, key: HoldKey, refusal: UpdateRefusedError) -> Exception:
-        match refusal.kind:
-            case _ if refusal.kind == HOLD_EXTEND_LIMIT:
-                return ExtendLimitError()
-            case _ if refusal.kind == IDEMPOTENCY_CONFLICT:
-                return IdempotencyConflictError()
-            case _ if refusal.kind == HOLD_NOT_ACTIVE:
-                return HoldNotActiveError(key, (await self.row(key)).status)
+        if refusal.kind == HOLD_EXTEND_LIMIT:
+            return ExtendLimitError()
+        if refusal.kind == IDEMPOTENCY_CONFLICT:
+            return IdempotencyConflictError()
+        if refusal.kind == HOLD_NOT_ACTIVE:
+            return HoldNotActiveError(key, (await self.row(key)).status)
         return refusal
 
     async def read(self, key: HoldKey) -> Hold:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -33,7 +32,6 @@ from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
-    SEARCH_ATTRIBUTES,
     SHOP_ID,
     Attach,
     Attached,
@@ -63,7 +61,7 @@ class NoRunningWorkflowError(Exception):
     """The hold has no open run; the database has the state of the hold."""
 
 
-class _NotReadyError(Exception):
+class _NotReadyError(TemporalBusyError):
     """The run repeats its workflow task first, since a message arrived while it was closing."""
 
 
@@ -96,12 +94,14 @@ class WorkflowClient:
         while True:
             with suppress(NoRunningWorkflowError):  # the run that was joined closed (refused before); start another
                 return await self._update(HoldWorkflow.reserved, hold)
+            await asyncio.sleep(_NOT_READY_SECONDS)
 
     async def open_checkout(self, hold: HoldInput) -> CheckoutAnswer:
         """Start the hold's workflow, or join its open run, and wait until its Checkout Session is open or refused."""
         while True:
             with suppress(NoRunningWorkflowError):  # as in `reserve`
                 return await self._update(HoldWorkflow.checkout_opened, hold)
+            await asyncio.sleep(_NOT_READY_SECONDS)
 
     async def checkout(self, key: HoldKey) -> CheckoutAnswer:
         """Wait until the Checkout Session of an existing hold is open."""
@@ -144,7 +144,7 @@ class WorkflowClient:
                 handle = self._client.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(*to))
                 await handle.signal(signal, args=[message])
         except (RPCError, RuntimeError) as error:
-            raise await self._classified(error) from error
+            raise _classified(error) from error
 
     async def start_late_payment(self, late: LatePayment) -> None:
         """Start the workflow of a late payment. A running one is only told that the refund failed, if it did."""
@@ -162,7 +162,7 @@ class WorkflowClient:
                 static_summary=ui_text.late_payment(late),
             )
         except (RPCError, RuntimeError) as error:
-            raise await self._classified(error) from error
+            raise _classified(error) from error
 
     async def start(self, hold: HoldInput) -> None:
         """Start the hold's workflow without waiting for its reserve; an open run is left as it is."""
@@ -171,7 +171,7 @@ class WorkflowClient:
                 HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold)
             )
         except (RPCError, RuntimeError) as error:
-            raise await self._classified(error) from error
+            raise _classified(error) from error
 
     async def check_health(self) -> None:
         """Raise UnavailableError unless Temporal serves."""
@@ -179,7 +179,7 @@ class WorkflowClient:
             if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
                 raise UnavailableError("Temporal does not serve.")
         except (RPCError, RuntimeError) as error:
-            raise await self._classified(error) from error
+            raise _classified(error) from error
 
     async def _update(
         self,
@@ -214,7 +214,7 @@ class WorkflowClient:
                 answer = await handle.execute_update(update, args=message, id=update_id)
         except (RPCError, RuntimeError, WorkflowUpdateFailedError) as error:
             await _retrieve_start_error(start, error)
-            raise await self._classified(error) from error
+            raise _classified(error) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             await _retrieve_start_error(start, error)
             raise TimeoutError from error
@@ -223,41 +223,6 @@ class WorkflowClient:
 
     def _start_operation(self, hold: HoldInput) -> WithStartWorkflowOperation[HoldWorkflow, Ended]:
         return WithStartWorkflowOperation(HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold))
-
-    async def _classified(self, error: Exception) -> Exception:
-        """Return the error in this module's terms, or the error itself if the request of ours is at fault."""
-        if _is_gone(error):
-            return NoRunningWorkflowError()
-        cause = error.__cause__
-        if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
-            return UpdateRefusedError(cause.type or "", cause.message)
-        if isinstance(error, RPCError):
-            return await self._classified_rpc(error)
-        # A lazy connection that could not be made raises RuntimeError.
-        return UnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
-
-    async def _classified_rpc(self, error: RPCError) -> Exception:
-        match error.status:
-            case RPCStatusCode.FAILED_PRECONDITION:
-                return _NotReadyError()
-            case RPCStatusCode.RESOURCE_EXHAUSTED:
-                return TemporalBusyError(error.message)
-            case RPCStatusCode.INVALID_ARGUMENT if not await self._lacks_search_attribute():
-                return error
-            case RPCStatusCode.INVALID_ARGUMENT:
-                return UnavailableError("Temporal lacks a search attribute; docs/operations.md has the commands.")
-            case _:  # an expired key and a missing namespace are unavailability, too
-                return UnavailableError("Temporal cannot be reached.")
-
-    async def _lacks_search_attribute(self) -> bool:
-        """Return whether the namespace lacks one of our search attributes; False if that cannot be asked."""
-        try:
-            found = await self._client.operator_service.list_search_attributes(
-                ListSearchAttributesRequest(namespace=self._client.namespace), timeout=timedelta(seconds=1)
-            )
-        except (RPCError, RuntimeError):
-            return False
-        return any(attribute.name not in found.custom_attributes for attribute in SEARCH_ATTRIBUTES)
 
 
 async def _retrieve_start_error(start: WithStartWorkflowOperation[Any, Any] | None, error: Exception) -> None:
@@ -279,3 +244,30 @@ def _is_gone(error: Exception) -> bool:
         and isinstance(cause, ApplicationError)
         and cause.type == _COMPLETED_UNDER_UPDATE
     )
+
+
+def _classified(error: Exception) -> Exception:
+    """Return the error in this module's terms, or the error itself if it is not Temporal's."""
+    if _is_gone(error):
+        return NoRunningWorkflowError()
+    cause = error.__cause__
+    if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
+        return UpdateRefusedError(cause.type or "", cause.message)
+    if isinstance(error, RPCError):
+        return _classified_rpc(error)
+    # A lazy connection that could not be made raises RuntimeError.
+    return UnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
+
+
+def _classified_rpc(error: RPCError) -> Exception:
+    match error.status:
+        case RPCStatusCode.FAILED_PRECONDITION:
+            return _NotReadyError(error.message)
+        case RPCStatusCode.RESOURCE_EXHAUSTED:
+            return TemporalBusyError(error.message)
+        case RPCStatusCode.INVALID_ARGUMENT:  # our arguments are validated: it is the server's set-up
+            return UnavailableError(
+                "Temporal refuses the request: it may lack a search attribute; docs/operations.md has the commands."
+            )
+        case _:  # an expired key and a missing namespace are unavailability, too
+            return UnavailableError("Temporal cannot be reached.")

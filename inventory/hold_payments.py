@@ -10,7 +10,7 @@ from domain.payments import ClaimOutcome
 from inventory.fragments import HOLD_LINES
 from inventory.holds import COLUMNS, hold_from_row
 
-# Another active hold to which the payment is attached; `h` is the hold that wants it.
+# Another active hold to which the payment is attached.
 _OTHER_ACTIVE_HOLD = """
   SELECT FROM "InventoryHold" other
   WHERE other.status = 'active' AND (other."shopId", other.id) <> (%(shop)s, %(hold)s)

@@ -35,7 +35,6 @@ SHOP_ID = SearchAttributeKey.for_keyword("ShopId")
 HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
 HOLD_REFERENCE = SearchAttributeKey.for_keyword("HoldReference")
-SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (SHOP_ID, HOLD_STATUS, HOLD_EXPIRES_AT, HOLD_REFERENCE)
 
 HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"

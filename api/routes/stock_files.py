@@ -5,9 +5,9 @@ A file is kept on disk while its caller sends or receives it, so that a slow cal
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
@@ -19,13 +19,13 @@ from api.errors import ApiError, invalid
 from api.openapi import FORBIDDEN, errors, stock_file, stock_report
 from api.problems import Problem
 from api.stock_requests import ExportQuery, ImportQuery
-from core.timeouts import run_with_timeout
+from holds.request_timeout import run_for_caller
 from inventory.stock_file import convert_stock_file
 from inventory.stock_import import export_stock, import_stock
 
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
-_SECONDS = 60.0
+_MILLISECONDS = 60_000
 """The time-out of the database's work on a file; 100,000 rows take some seconds. Sending the file is not included."""
 _IN_MEMORY = 1024 * 1024
 _BLOCK = 64 * 1024
@@ -67,7 +67,9 @@ async def import_items(
             raise ApiError(Problem.invalid_import, "The file is incomplete.", problems=[]) from error
         sent.seek(0)
         await asyncio.to_thread(convert_stock_file, sent, rows)
-        await _in_time(import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run))
+        await run_for_caller(
+            _MILLISECONDS, import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run)
+        )
         return StreamingResponse(_blocks(report, files.pop_all()), media_type="application/x-ndjson")
 
 
@@ -89,7 +91,7 @@ async def export_items(
     """
     with ExitStack() as files:
         out = files.enter_context(_spool())
-        await _in_time(export_stock(engine, query.shop_id, out))
+        await run_for_caller(_MILLISECONDS, export_stock(engine, query.shop_id, out))
         name = f'attachment; filename="stock-{query.shop_id}.csv"'
         blocks = _blocks(out, files.pop_all())
         return StreamingResponse(blocks, media_type="text/csv", headers={"Content-Disposition": name})
@@ -104,13 +106,6 @@ def _require_csv(content_type: str | None) -> None:
     charset = parameters.lower().partition("charset=")[2].strip(' "')
     if media.strip().lower() != "text/csv" or charset not in ("", "utf-8", "utf8"):
         raise invalid("Content-Type", "must be text/csv, in UTF-8")
-
-
-async def _in_time(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await run_with_timeout(_SECONDS, work)
-    except TimeoutError:
-        raise ApiError(Problem.inventory_timeout) from None
 
 
 async def _blocks(file: IO[bytes], files: ExitStack) -> AsyncIterator[bytes]:

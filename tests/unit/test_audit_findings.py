@@ -3,7 +3,7 @@
 import pytest
 
 from holds.audit_findings import finding_of_orphaned, findings_of_drift
-from holds.audit_model import OrphanedWorkflow, Repair
+from holds.audit_model import Repair, StrayWorkflow
 from inventory.audit import Drift, ItemKey
 from workflows.findings import Finding
 
@@ -42,6 +42,6 @@ def test_a_drift_that_needs_a_person_is_never_repaired(drift: Drift, kind: str) 
 
 
 def test_the_sentence_tells_an_open_a_done_and_a_failed_repair_apart() -> None:
-    orphaned = OrphanedWorkflow("demo", "h1", None)
+    orphaned = StrayWorkflow("demo", "h1", None)
     sentences = {finding_of_orphaned(orphaned, repair).sentence for repair in (None, Repair(), Repair("no"))}
     assert len(sentences) == 3
