@@ -100,7 +100,7 @@ async def test_holds_are_routed_by_build_forward_and_back(product: Deployment, t
     assert await made_by_next(product, "v-late")
 
     doctor = await promote.does("holdfast doctor")
-    assert "routing by build: holds go to build 2; build 1 waits" in doctor
+    assert "✓ routing by build" in doctor
     await promoted("1")
     assert (await product.answered("v-back", "release"))["status"] == "released"
     await product.made_of_own("v-afterwards")

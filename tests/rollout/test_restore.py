@@ -1,6 +1,7 @@
 """Postgres and Temporal restored to different moments: the audit makes them agree, and nothing is sold twice."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -127,11 +128,10 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     await shop.start_worker()
     await past_reserve_limit(shop, "open-since")
     found = await operator.does('holdfast audit --restored-to "$MOMENT"', code=1)
-    assert "hold sold: active, but its workflow had ended it as committed" in found
-    assert "hold returned: active, but its workflow had ended it as released" in found
-    assert "hold open-since: it has no row in the database, and its workflow" in found
-    assert found.count("and the database knows nothing of it") == 2
-    assert "kept: active" not in found
+    kinds = set(re.findall(r"^(\w+) +\S+ hold ([\w-]+):", found, re.MULTILINE))
+    assert {("lost_run", "sold"), ("lost_run", "returned"), ("stray_run", "open-since")} <= kinds
+    assert {hold_id for kind, hold_id in kinds if kind == "lost_sale"} == {"sold-since", "paid-since"}
+    assert "kept" not in {hold_id for _, hold_id in kinds}
     await operator.does('holdfast audit --restored-to "$MOMENT" --repair')
     await shop.ends(sold="committed", paid="committed", returned="released", lapsed="expired")
     await shop.ends(sold_since="committed", paid_since="committed")
