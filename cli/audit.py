@@ -88,14 +88,15 @@ async def _check_workflows(
     connections: Connections, shop: str | None, since: datetime | None, result: _Result, *, repair: bool
 ) -> None:
     auditor = WorkflowAuditor(connections.engine, connections.temporal, connections.settings, task_queue=TASK_QUEUE)
-    lost_sales = LostSales(connections.engine, connections.temporal, task_queue=TASK_QUEUE)
     audit = await auditor.check(shop)
-    sales = await lost_sales.find(since, shop) if since else []
     result.active_holds = audit.active_holds
     result.findings += map(finding_of_missing, audit.missing)
     for orphaned in audit.orphaned:
         result.findings.append(finding_of_orphaned(orphaned, await auditor.end(orphaned) if repair else None))
-    for sale in sales:
+    if since is None:
+        return
+    lost_sales = LostSales(connections.engine, connections.temporal, task_queue=TASK_QUEUE)
+    for sale in await lost_sales.find(since, shop):  # last: if it fails, the findings above are kept
         result.findings.append(finding_of_lost_sale(sale, await lost_sales.commit_again(sale) if repair else None))
 
 

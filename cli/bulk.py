@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.service import RPCError
 
 from cli.exit_codes import ExitCode
 from core.database import DatabaseBusyError, DatabaseUnavailableError
@@ -19,6 +20,7 @@ from holds.service import HoldService
 from inventory.audit import in_batches, statuses_of
 from workflows.messages import Cancel, Extend
 
+_FAILURES = (HoldsError, DatabaseBusyError, DatabaseUnavailableError, RPCError, RuntimeError)
 _AT_ONCE = 8
 """Few enough that checkouts are still answered."""
 _WATCH_SECONDS = 0.3
@@ -126,8 +128,9 @@ async def _each(
             for hold in waiting:
                 try:
                     await tell(hold)
-                except (HoldsError, DatabaseBusyError, DatabaseUnavailableError) as error:  # the others go on
-                    tally.failed[f"{hold.shop_id} {hold.hold_id}"] = str(error).splitlines()[0]
+                except _FAILURES as error:  # the others go on
+                    reason = str(error) or type(error).__name__
+                    tally.failed[f"{hold.shop_id} {hold.hold_id}"] = reason.splitlines()[0]
                 progress.advance(bar)
 
         async with asyncio.TaskGroup() as group:

@@ -12,9 +12,9 @@ class WorkerSettings(EnvironmentSettings):
 
     processes: int = Field(
         default=1,
-        ge=1,
+        ge=0,
         alias="HOLDFAST_WORKER_PROCESSES",
-        description="Worker processes. Each runs workflow tasks on one core.",
+        description="Worker processes. Each runs workflow tasks on one core. 0 counts as 1.",
     )
     metrics_host: Annotated[str, Allowed("an address of this machine")] = Field(
         default="0.0.0.0",  # noqa: S104 - Prometheus usually runs on another machine
@@ -23,8 +23,8 @@ class WorkerSettings(EnvironmentSettings):
     )
     metrics_port: int = Field(
         default=9464,
-        ge=1,
+        ge=0,
         le=65_535,
         alias="HOLDFAST_WORKER_METRICS_PORT",
-        description="The port of the worker's `/metrics`. `holdfast up` uses a free port.",
+        description="The port of the worker's `/metrics`; 0 for a free one, as in `holdfast up`.",
     )

@@ -33,8 +33,12 @@ def findings_of_drift(drift: Drift, repair: Repair | None = None) -> list[Findin
             statements["balance"] = (
                 f"{_units(on_hand)} on hand (available {drift.quantity}, held {drift.held}), but {left}."
             )
-    done = f"Repaired: held {drift.active}, available {(drift.last_on_hand or 0) - drift.active}."
-    needed = None if drift.repairable else f"Not repairable automatically: {_what_to_do(drift)}."
+    if drift.repairable:
+        done, needed = f"Repaired: held {drift.active}, available {(drift.last_on_hand or 0) - drift.active}.", None
+    elif repair == Repair():
+        done, needed = "Corrected by a concurrent change.", None
+    else:
+        done, needed = "", f"Not repairable automatically: {_what_to_do(drift)}."
     return [
         _finding(kind, shop, subject, f"{name}: {statement}", details, done=done, by_person=needed, repair=repair)
         for kind, statement in statements.items()

@@ -88,8 +88,8 @@ class WorkflowAuditor:
             await self._workflows.signal(key, HoldWorkflow.cancel, Cancel(actor="audit", reason="ended_elsewhere"))
         except NoRunningWorkflowError:
             return Repair()  # it has ended
-        except HoldsError as error:
-            return Repair(str(error))
+        except (HoldsError, RPCError, RuntimeError) as error:
+            return Repair(str(error) or type(error).__name__)
         return Repair()
 
     async def _resume_if_missing(self, hold: Hold) -> MissingWorkflow | None:

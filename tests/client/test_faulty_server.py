@@ -46,6 +46,7 @@ from tests.client.faulty_server import (
 Client = AsyncInventoryAuthorityClient
 CART = [Item("TEE", 1)]
 UNAVAILABLE = respond(503, error_json("inventory_unavailable"))
+IN_2099 = "Sun, 22 Nov 2099 12:00:00 GMT"
 TEN_MINUTES = 600_000  # longer than any time-out of these tests
 
 
@@ -178,6 +179,10 @@ async def test_an_error_names_the_hold_of_the_callers_key_and_not_a_conflicting_
     with pytest.raises(InventoryTimeoutError) as late:
         await create(client, idempotency_key="attempt-1")
     assert (late.value.hold_id, late.value.idempotency_key) == ("h_of_the_key", "attempt-1")
+    server.react(respond(409, error_json("hold_not_active", holdId="h_of_the_key", status="expired")))
+    with pytest.raises(HoldNotActiveError) as ended:
+        await create(client, idempotency_key="attempt-1")
+    assert ended.value.hold_id == "h_of_the_key"
     server.react(respond(409, error_json("hold_exists", holdId="h-other")))
     with pytest.raises(HoldExistsError) as exists:
         await create(client, idempotency_key="attempt-1")
@@ -214,6 +219,13 @@ def test_a_repeat_waits_for_retry_after_and_longer_each_time() -> None:
     assert 0.6 < pause({"Retry-After": "1"}, b'{"retryAfter": 600}', 0) < 1
     assert 0 < pause({"Retry-After": "Sun, 22 Nov 2020 12:00:00 GMT"}, b"", 0) < 1
     assert 0 < pause({"Retry-After": "soon"}, b"", 0) < 1
+    assert 7 < pause({"Retry-After": "7"}, b'{"retryAfter": true}', 0) < 8
+
+
+def test_a_retry_after_date_without_a_zone_is_in_utc() -> None:
+    failure = error_answer(503, {"Retry-After": "Sun, 22 Nov 2099 12:00:00 -0000"}, b"")
+    assert failure.retry_after == pytest.approx(error_answer(503, {"Retry-After": IN_2099}, b"").retry_after, abs=60)
+    assert failure.retry_after > 0
 
 
 def test_a_repeat_that_could_not_end_in_time_is_not_made() -> None:

@@ -45,3 +45,8 @@ def test_the_sentence_tells_an_open_a_done_and_a_failed_repair_apart() -> None:
     orphaned = StrayWorkflow("demo", "h1", None)
     sentences = {finding_of_orphaned(orphaned, repair).sentence for repair in (None, Repair(), Repair("no"))}
     assert len(sentences) == 3
+
+
+@pytest.mark.parametrize("drift", [HELD_DIFFERS, NO_MOVEMENT, NO_ITEM])
+def test_a_drift_that_is_gone_when_it_is_repaired_counts_as_repaired(drift: Drift) -> None:
+    assert {state_of(finding) for finding in findings_of_drift(drift, Repair())} == {(True, True, None)}

@@ -198,6 +198,8 @@ def test_options_of_the_worker_override_its_variables(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOLDFAST_WORKER_METRICS_PORT", "9000")
     options = read_options(["--metrics-port", "9001"])
     assert (options.processes, options.metrics_port) == (2, 9001)
+    lowest = read_options(["--processes", "0", "--metrics-port", "0"])
+    assert (lowest.processes, lowest.metrics_port) == (0, 0)
     with pytest.raises(SettingsError) as refused:
-        read_options(["--processes", "0"])
+        read_options(["--processes", "-1"])
     assert [each.variable for each in refused.value.problems] == ["HOLDFAST_WORKER_PROCESSES"]

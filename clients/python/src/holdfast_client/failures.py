@@ -61,8 +61,8 @@ def error_answer(status: int, headers: Mapping[str, str], body: bytes | bytearra
         error = malformed
     if isinstance(error, errors.InventoryBusyError) and retry_after is not None:
         error.retry_after = retry_after
-    if not isinstance(error, errors.ConflictError) and isinstance(data.get("holdId"), str):
-        error.hold_id = data["holdId"]  # a conflict may name another hold
+    if not isinstance(error, errors.HoldExistsError) and isinstance(data.get("holdId"), str):
+        error.hold_id = data["holdId"]  # that of HoldExistsError is another hold
     return Failure(error, status in _TEMPORARY and name not in _PAYMENTS_PERMANENT, retry_after or 0.0)
 
 
@@ -126,11 +126,14 @@ def _retry_after(header: str | None, data: Json) -> float | None:
     """Return seconds: of the body's milliseconds, else of the header, which is rounded up or set by a proxy."""
     try:
         milliseconds = data.get("retryAfter")
-        if isinstance(milliseconds, int):
+        if isinstance(milliseconds, int) and not isinstance(milliseconds, bool):
             return max(0.0, milliseconds / 1000)
         if header is None or header.strip().isdecimal():
             return None if header is None else float(header)
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+        date = parsedate_to_datetime(header)
+        if date.tzinfo is None:  # the zone is -0000, which is UTC
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
     except OverflowError:
         return math.inf
     except (ValueError, TypeError):
