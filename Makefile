@@ -27,10 +27,10 @@ up: $(READY_UP) ## Set up and run the whole product on this machine; Ctrl-C stop
 test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal server
 	@$(BIN)/python -m pytest $(IN_PARALLEL)
 
-test-quick: $(READY) ## Run the tests that need no process of the product's own, in about a minute
+test-quick: $(READY_DEV) ## Run the tests that need no process of the product's own, in about a minute
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(QUICK)
 
-test-slow-machine: $(READY) ## Run the tests three times on one core beside a busy process: none may depend on speed
+test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside a busy process: none may depend on speed
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
 test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
