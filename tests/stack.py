@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
@@ -31,6 +31,8 @@ from workflows.messages import Ended, hold_workflow_id
 AUTHORITY_TOKEN = "a" * 40
 ADMIN_TOKEN = "b" * 40
 SHOP = "shop-1"
+SANDBOX = SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules("domain"))
+"""Workflow code is imported anew for each run, except for the shared values, which have no state."""
 PATIENT = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
 """What is expected to succeed has time on a slow machine. A test of a time-out sets its own."""
 
@@ -104,7 +106,7 @@ class Stack:
             self.stock,
             self.payments,
             task_queue=self.task_queue,
-            workflow_runner=SandboxedWorkflowRunner(),
+            workflow_runner=SANDBOX,
             cached_workflows=self.cached_workflows,
         )
 
@@ -115,7 +117,7 @@ class Stack:
             self.settings,
             self.telemetry,
             task_queue=self.task_queue,
-            workflow_runner=SandboxedWorkflowRunner(),
+            workflow_runner=SANDBOX,
             scheduled=False,
         )
 

@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from core.data_converter import data_converter
 from core.settings import Settings
@@ -25,7 +24,7 @@ from tests.api.asking import HOLDS, neighbour
 from tests.collector import Collector, collecting
 from tests.e2e.deployment import deployed
 from tests.paying import event, named, signed
-from tests.stack import SHOP, Stack, environment, running_stack
+from tests.stack import SANDBOX, SHOP, Stack, environment, running_stack
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 
@@ -173,7 +172,7 @@ async def test_holds_go_on_whether_tracing_is_turned_on_or_off_meanwhile(
             stack.stock,
             stack.payments,
             task_queue=stack.task_queue,
-            workflow_runner=SandboxedWorkflowRunner(),
+            workflow_runner=SANDBOX,
         )
         await stack.put(10)
         async with stack.worker():

@@ -14,11 +14,10 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from dev.harness.invariants import assert_stock_adds_up
 from inventory.settle import Settlement, settle
-from tests.stack import Stack, running_stack
+from tests.stack import SANDBOX, Stack, running_stack
 from tests.waiting import until as until_true
 from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
 from workflows.hold import HoldWorkflow
@@ -127,7 +126,7 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack)
         workflows=[HoldWorkflow],
         activities=[idle.stock.reserve, idle.stock.move_deadline],
         no_remote_activities=True,
-        workflow_runner=SandboxedWorkflowRunner(),
+        workflow_runner=SANDBOX,
     )
     acting = Worker(idle.temporal, task_queue=idle.task_queue, activities=[idle.stock.settle])
     async with deciding:
