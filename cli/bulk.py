@@ -41,6 +41,8 @@ class Tally:
     failed: dict[str, str] = field(default_factory=dict)
     """Holds that did not get the message, with the reason."""
     interrupted: bool = False
+    ends_later: bool = False
+    """Whether a hold that got the message ends by itself, perhaps later."""
 
     @property
     def exit_code(self) -> int:
@@ -58,7 +60,7 @@ class Tally:
         parts = [f"{self.told} of {self.holds} holds {self.verb}"]
         if self.ended:
             parts.append(f"so far {ends}")
-        if self.verb == "told to release" and still:
+        if self.ends_later and still:
             parts.append(f"{still} still ending, by themselves")
         if self.skipped:
             parts.append(f"{self.skipped} had ended or gained nothing")
@@ -72,7 +74,7 @@ async def release_all(
     service: HoldService, engine: AsyncEngine, holds: Sequence[Hold], cancel: Cancel, *, quiet: bool
 ) -> Tally:
     """Signal each hold's workflow to release it, then wait until they end. A missing workflow is resumed."""
-    tally = Tally("told to release", len(holds))
+    tally = Tally("told to release", len(holds), ends_later=True)
 
     async def release(hold: Hold) -> None:
         try:
