@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 from rich.console import Console
-from rich.table import Table
 
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
@@ -106,8 +105,7 @@ def _show_urls(stack: Stack, state: StateDir, environment: Mapping[str, str], co
         role: f"${name}" if environment.get(name) else str(_short(state.token_file(role)))
         for role, name in _TOKEN_VARIABLES.items()
     }
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in (
+    for name, value in (  # not a table: that would break long addresses and paths
         ("API", f"{stack.api_url}/docs"),
         ("Temporal UI", stack.temporal.ui_url),
         ("Payments", stack.payments.simulator_url or f"Stripe; its webhooks go to {stack.webhook_url}"),
@@ -119,8 +117,7 @@ def _show_urls(stack: Stack, state: StateDir, environment: Mapping[str, str], co
         ("Logs", str(_short(state.logs))),
         ("Mails", f"{_short(state.mail)} (low stock)" if not environment.get("SMTP_URL") else "$SMTP_URL"),
     ):
-        table.add_row(name, value)
-    console.print(table)
+        console.print(f"{name:<12} {value}", markup=False)
     if stack.payments.webhook_secret is None:
         console.print("STRIPE_WEBHOOK_SECRET is not set: webhooks are answered 503, so payments do not commit holds.")
     token = f"$(cat {files['authority']})"

@@ -30,6 +30,11 @@ def as_json(up: Up, *arguments: str) -> tuple[int, dict[str, Any]]:
     return code, told
 
 
+def _with_default_interrupt() -> None:
+    """Take Ctrl-C: a process that a shell started in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_smoke_checks_out_and_doctor_and_report_have_seen_it(up: Up) -> None:
     code, smoked = as_json(up, "smoke")
     assert (code, smoked["ok"]) == (0, True), smoked
@@ -67,6 +72,7 @@ def test_ctrl_c_ends_smoke_with_nothing_held(up: Up) -> None:
         env=up.environment,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
     )
     path = "/inventory/holds?shopId=holdfast-smoke&status=active"
     until(lambda: any(_lives(hold) < timedelta(minutes=1) for hold in up.ask("GET", path)["holds"]), 120)

@@ -64,7 +64,7 @@ async def test_live_holds_of_the_earlier_implementation(
         await paid(new, "paid")
         assert await new.end_of("paid") == "committed"
         await operator.does("holdfast smoke")
-        assert "CRON_SECRET: is still set" in await operator.does("holdfast doctor", code=1)
+        assert "✗ CRON_SECRET" in await operator.does("holdfast doctor", code=1)
         assert await new.end_of("brief") == "expired"
         assert await stock_of(new.engine, "mug") == (7, 0)
         [not_ours] = await broken_rules(new.engine)

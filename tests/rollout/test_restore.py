@@ -97,6 +97,11 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
             yield Shop(house, sim, folder)
 
 
+def findings(printed: str) -> set[tuple[str, str]]:
+    """Return the kind and the hold of each finding that `holdfast audit` printed about a hold."""
+    return set(re.findall(r"^(\w+) +\S+ hold ([\w-]+):", printed, re.MULTILINE))
+
+
 async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     await shop.deployment.made_of_own("sold", "returned", "kept")
     page = await shop.checkout("paid")
@@ -128,7 +133,7 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     await shop.start_worker()
     await past_reserve_limit(shop, "open-since")
     found = await operator.does('holdfast audit --restored-to "$MOMENT"', code=1)
-    kinds = set(re.findall(r"^(\w+) +\S+ hold ([\w-]+):", found, re.MULTILINE))
+    kinds = findings(found)
     assert {("lost_run", "sold"), ("lost_run", "returned"), ("stray_run", "open-since")} <= kinds
     assert {hold_id for kind, hold_id in kinds if kind == "lost_sale"} == {"sold-since", "paid-since"}
     assert "kept" not in {hold_id for _, hold_id in kinds}
@@ -194,9 +199,8 @@ async def test_a_temporal_older_than_postgres(shop: Shop) -> None:
     await shop.start_worker()
     operator = shop.operator()
     found = await operator.does("holdfast audit", code=1)
-    assert "hold t-sold: committed in the database, but its workflow" in found
-    assert "hold t-returned: released in the database, but its workflow" in found
-    assert "hold t-open-since: active, its deadline is" in found
+    expected = {("stray_run", "t-sold"), ("stray_run", "t-returned"), ("lost_run", "t-open-since")}
+    assert expected <= findings(found)
     await operator.does("holdfast audit --repair")
     for hold_id, status in {"t-sold": "committed", "t-returned": "released", "t-lapsed": "expired"}.items():
         assert await shop.deployment.end_of(hold_id) == status
@@ -226,7 +230,7 @@ async def test_a_temporal_that_begins_anew(shop: Shop) -> None:
     await shop.start_worker()
     operator = shop.operator()
     found = await operator.does("holdfast audit", code=1)
-    assert found.count("but no workflow ran for it. A new run was started") == 6
+    assert len({hold_id for kind, hold_id in findings(found) if kind == "lost_run"}) == 6
     await operator.does("holdfast audit --repair")
     assert await shop.deployment.end_of("l-lapsed") == "expired"
     await shop.deployment.start_api()

@@ -16,6 +16,11 @@ from tests.session.guardian import processes_of
 SECONDS = 240
 
 
+def _with_default_interrupt() -> None:
+    """Take Ctrl-C: a process that a shell started in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """A pytest in a process group of its own, with an xdist worker or without, whose one test leaves servers."""
 
@@ -46,6 +51,7 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
             )
 
     def wait_for_servers(self) -> int:
