@@ -207,4 +207,4 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
     assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
     assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
     assert of_worker["inventory_hold_commit_age_seconds_count"] == 9
-    assert of_worker["temporal_workflow_completed_total"] == 9
+    assert of_worker["temporal_workflow_completed_total"] >= 9  # and perhaps an audit, which runs every five minutes

@@ -121,7 +121,8 @@ async def test_the_command_says_how_many_and_refuses_an_age_that_is_none(databas
         return ran.exit_code, ran.stdout, ran.stderr
 
     code, _, told = await asyncio.to_thread(run, "--older-than", "6d")
-    assert (code, told) == (2, "holdfast holds archive: --older-than '6d' is not allowed: days as 90d, 7d at least\n")
+    assert code == 2
+    assert "--older-than '6d'" in told
     code, said, _ = await asyncio.to_thread(run, "--older-than", "90d")
     assert code == 0
     assert said.startswith("9 holds that ended before ")
