@@ -187,7 +187,8 @@ async def test_a_worker_that_does_not_reach_temporal_is_not_healthy_though_its_m
 async def test_metrics_cover_every_process_of_api_and_worker(database: str, temporal: Client, processes: int) -> None:
     api, metrics = free_port(), free_port()
     url, worker_metrics = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{metrics}/metrics"
-    variables = environment(database, TEMPORAL_ADDRESS=temporal.service_client.config.target_host)
+    address = temporal.service_client.config.target_host
+    variables = environment(database, TEMPORAL_ADDRESS=address, INVENTORY_REQUEST_TIMEOUT_MS="30000")
     serving = ("cli.main", "api", "--port", str(api), "--workers", str(processes))
     working = ("worker", "--processes", str(processes), "--metrics-port", str(metrics))
     async with (

@@ -101,7 +101,7 @@ async def test_the_messages_that_can_be_sent_say_what_they_do(hold: dict[str, An
     await page.get_by_role("button", name="More Actions").click()
     await page.get_by_role("menuitem", name="Send a Signal").click()
     await page.get_by_role("button", name="Select a signal").click()
-    await expect(page.get_by_role("option", name="cancel")).to_contain_text("Give the stock back")
+    await expect(page.get_by_role("option", name="cancel")).to_contain_text("Release the stock")
 
 
 def run_id(hold: dict[str, Any]) -> str:
