@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ class ReceivedRequest:
     """By lower-case name."""
     body: Any
     """Parsed JSON."""
+    at: float
+    """When it had arrived, on the monotonic clock."""
 
 
 Reaction = Callable[[ReceivedRequest, asyncio.StreamWriter], Awaitable[None]]
@@ -50,7 +53,7 @@ async def _read(reader: asyncio.StreamReader) -> ReceivedRequest:
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return ReceivedRequest(first.split()[1], headers, json.loads(body) if body else None)
+    return ReceivedRequest(first.split()[1], headers, json.loads(body) if body else None, time.monotonic())
 
 
 @asynccontextmanager

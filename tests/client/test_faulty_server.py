@@ -2,9 +2,12 @@
 
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 
 from holdfast_client import (
@@ -23,7 +26,7 @@ from holdfast_client import (
     MalformedAnswerError,
     PaymentsUnavailableError,
 )
-from holdfast_client.failures import Failure, error_answer, pause_before_repeat
+from holdfast_client.failures import Failure, connection_failure, error_answer, pause_before_repeat
 from tests.client.conftest import Connect
 from tests.client.faulty_server import (
     HOLD_ID,
@@ -76,6 +79,48 @@ async def test_a_call_to_a_slow_server_ends_with_the_timeout(
     [request] = server.requests
     assert late.value.hold_id == request.body["holdId"]
     assert late.value.idempotency_key == request.headers["idempotency-key"]
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of the host shop.test, in the order in which they are tried; a test fills the list."""
+    addresses: list[str] = []
+    resolve = socket.getaddrinfo
+
+    def resolve_shop(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in ("shop.test", b"shop.test"):
+            return resolve(host, port, *args, **kwargs)
+        return [found for address in addresses for found in resolve(address, port, type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_shop)
+    return addresses
+
+
+async def test_an_address_that_refuses_is_followed_by_the_next(
+    connect: Connect, server: FaultyServer, addresses: list[str]
+) -> None:
+    server.react(create_hold)
+    addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    async with connect(server.url.replace("127.0.0.1", "shop.test")) as client:
+        assert (await create(client)).status == "active"
+
+
+async def test_a_host_with_many_addresses_that_do_not_answer_ends_with_the_timeout(
+    connect: Connect, addresses: list[str]
+) -> None:
+    addresses += [f"127.0.{n // 250}.{n % 250 + 1}" for n in range(1000)]  # each with the whole time-out: 500 s
+    with socket.create_server(("0.0.0.0", 0), backlog=0) as full, ExitStack() as callers:  # noqa: S104 - loopback only
+        for _ in range(3):  # the queue of connections is full: Linux answers no further one
+            waiting = callers.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", full.getsockname()[1]))
+        async with connect(f"http://shop.test:{full.getsockname()[1]}", seconds=0.5) as client:
+            with pytest.raises(InventoryTimeoutError):
+                await create(client)
+
+
+def test_a_failure_without_a_message_is_named_by_its_kind() -> None:
+    assert "ReadError" in str(connection_failure("http://shop.test", httpx.ReadError("")).error)
 
 
 TEMPORARY: dict[str, Reaction] = {
@@ -197,11 +242,19 @@ async def test_a_retry_after_beyond_the_timeout_ends_the_call(client: Client, se
     assert len(server.requests) == 1
 
 
+async def test_a_repeat_is_sent_only_after_retry_after(client: Client, server: FaultyServer) -> None:
+    server.react(respond(503, b"", Retry_After="1"), create_hold)
+    await create(client)
+    first, second = server.requests
+    assert second.at - first.at >= 1
+
+
 async def test_repeats_end_with_the_timeout(connect: Connect, server: FaultyServer) -> None:
     server.react(UNAVAILABLE)
     async with connect(server.url, seconds=1) as client:
         with pytest.raises(InventoryUnavailableError):
             await create(client)
+    assert len(server.requests) <= 7  # with pauses from 0.05 s on that double there is no time for more
     async with connect("http://127.0.0.1:9", seconds=0.3) as client:
         with pytest.raises(InventoryUnavailableError):
             await client.validate(SHOP, CART)
@@ -215,6 +268,7 @@ def test_a_repeat_waits_for_retry_after_and_longer_each_time() -> None:
         return found
 
     assert 0 < pause({}, b"", 0) <= pause({}, b"", 1) <= pause({}, b"", 3) <= 2
+    assert pause({}, b"", 0) < pause({}, b"", 3)
     assert 7 < pause({"Retry-After": "7"}, b"<html>", 0) < 8
     assert 0.6 < pause({"Retry-After": "1"}, b'{"retryAfter": 600}', 0) < 1
     assert 0 < pause({"Retry-After": "Sun, 22 Nov 2020 12:00:00 GMT"}, b"", 0) < 1

@@ -13,7 +13,7 @@ from holdfast_client.answers import MAX_BYTES
 from holdfast_client.calls import Answer, Call
 from holdfast_client.errors import InventoryTimeoutError
 from holdfast_client.failures import Failure, connection_failure, pause_before_repeat
-from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, Mode, NotHeld, Validated
+from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, NotHeld, Validated
 from holdfast_client.settings import Settings
 
 
@@ -43,9 +43,7 @@ class AsyncInventoryAuthorityClient:
 
     async def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
         """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed."""
-        if self._settings.bypasses("validate", shop_id):
-            return Validated(bypassed=True)
-        return await self._send(calls.validate(shop_id, items))
+        return await self._send(calls.validate(self._settings, shop_id, items))
 
     async def create_hold(
         self,
@@ -59,20 +57,16 @@ class AsyncInventoryAuthorityClient:
         idempotency_key: str | None = None,
     ) -> Hold | NotHeld:
         """Hold the stock of every item, or of none, until the hold is committed, released or expires."""
-        if self._settings.bypasses("create_hold", shop_id):
-            return NotHeld(mode=self._settings.mode, bypassed=True)
-        if self._settings.mode is Mode.VALIDATE_ONLY:
-            validated = await self._send(calls.validate(shop_id, items))
-            return NotHeld(mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
         return await self._send(
             calls.create_hold(
+                self._settings,
                 shop_id,
                 items,
-                hold_id,
-                idempotency_key,
-                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                ttl_seconds=ttl_seconds,
+                hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -110,26 +104,22 @@ class AsyncInventoryAuthorityClient:
         idempotency_key: str | None = None,
     ) -> CheckoutSession:
         """Hold the items as `create_hold` does, and open a Stripe checkout session for them."""
-        if self._settings.bypasses("create_checkout_session", shop_id):
-            return CheckoutSession(shop_id=shop_id, mode=self._settings.mode, bypassed=True)
-        if self._settings.mode is Mode.VALIDATE_ONLY:
-            validated = await self._send(calls.validate(shop_id, items))
-            return CheckoutSession(shop_id=shop_id, mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
         return await self._send(
             calls.create_checkout_session(
+                self._settings,
                 shop_id,
                 items,
-                hold_id,
-                idempotency_key,
-                successUrl=success_url,
-                cancelUrl=cancel_url,
-                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                success_url=success_url,
+                cancel_url=cancel_url,
+                ttl_seconds=ttl_seconds,
+                hold_id=hold_id,
                 reference=reference,
                 replace=replace,
-                captureMethod=capture_method,
-                paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+                capture_method=capture_method,
+                payment_method_types=payment_method_types,
                 locale=locale,
-                metadata=None if metadata is None else dict(metadata),
+                metadata=metadata,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -147,6 +137,8 @@ class AsyncInventoryAuthorityClient:
 
     async def _send(self, call: Call[Answer]) -> Answer:
         """Repeat the request until it has an answer, fails for good, or has no time for another attempt."""
+        if call.known_answer is not None:
+            return call.known_answer
         deadline, attempt = time.monotonic() + self._settings.timeout, 0
         while True:
             started = time.monotonic()

@@ -1,18 +1,32 @@
-"""Builds the request of each call and reads what came back. Nothing here does I/O."""
+"""Builds the request of each call and reads what came back. Nothing here does I/O.
+
+The shop's own settings are applied here: a bypass answers a call without a request, and `validate_only` sends another.
+"""
 
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from holdfast_client import answers
 from holdfast_client.answers import Json, parse
 from holdfast_client.errors import InvalidRequestError, InventoryAuthorityError
 from holdfast_client.failures import Failure, error_answer
-from holdfast_client.models import CheckoutItem, CheckoutSession, FieldProblem, Health, Hold, Item, NotHeld, Validated
+from holdfast_client.models import (
+    CheckoutItem,
+    CheckoutSession,
+    FieldProblem,
+    Health,
+    Hold,
+    Item,
+    Mode,
+    NotHeld,
+    Validated,
+)
+from holdfast_client.settings import Settings
 
 Answer = TypeVar("Answer")
 
@@ -36,6 +50,8 @@ class Call(Generic[Answer]):
     hold_id: str | None = None
     idempotency_key: str | None = None
     repeat: bool = True
+    known_answer: Answer | None = None
+    """The answer of a call that sends no request."""
 
     def content(self) -> bytes | None:
         """Return the request's body. Raises InvalidRequestError if an argument is not valid in JSON."""
@@ -77,28 +93,87 @@ def health_check() -> Call[Health]:
     return Call("GET", "/api/inventory/health", answers.health, repeat=False)
 
 
-def validate(shop_id: str, items: Iterable[Item | CheckoutItem]) -> Call[Validated]:
+def validate(settings: Settings, shop_id: str, items: Iterable[Item]) -> Call[Validated]:
     """Build the call that checks a cart."""
-    body = {"shopId": shop_id, "items": [_line(item) for item in items]}
-    return Call("POST", "/api/inventory/validate", answers.validated, body)
+    if settings.bypasses("validate", shop_id):
+        return _bypassed(Validated(bypassed=True))
+    return _validation(shop_id, items, answers.validated)
 
 
 def create_hold(
-    shop_id: str, items: Iterable[Item], hold_id: str | None, idempotency_key: str | None, **fields: object
+    settings: Settings,
+    shop_id: str,
+    items: Iterable[Item],
+    *,
+    ttl_seconds: int | None,
+    hold_id: str | None,
+    reference: str | None,
+    replace: bool,
+    idempotency_key: str | None,
 ) -> Call[Hold | NotHeld]:
-    """Build the call that holds a cart. `fields` are the optional ones, by their JSON names."""
+    """Build the call that holds a cart."""
+    if settings.bypasses("create_hold", shop_id):
+        return _bypassed(NotHeld(mode=settings.mode, bypassed=True))
+    if settings.mode is Mode.VALIDATE_ONLY:
+        return _validation(
+            shop_id, items, lambda data: NotHeld(mode=Mode.VALIDATE_ONLY, bypassed=answers.validated(data).bypassed)
+        )
     requested, (hold_id, key) = list(items), _identity(hold_id, idempotency_key)
-    body = _without_none(shopId=shop_id, items=[_line(item) for item in requested], holdId=hold_id, **fields)
+    body = _without_none(
+        shopId=shop_id,
+        items=[_line(item) for item in requested],
+        holdId=hold_id,
+        ttlSeconds=settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+        reference=reference,
+        replace=replace,
+    )
     read = partial(answers.created, shop_id=shop_id, hold_id=hold_id, requested=requested)
     return Call("POST", "/api/inventory/holds", read, body, _CREATED_OR_FOUND, hold_id, key)
 
 
 def create_checkout_session(
-    shop_id: str, items: Iterable[CheckoutItem], hold_id: str | None, idempotency_key: str | None, **fields: object
+    settings: Settings,
+    shop_id: str,
+    items: Iterable[CheckoutItem],
+    *,
+    success_url: str,
+    cancel_url: str | None,
+    ttl_seconds: int | None,
+    hold_id: str | None,
+    reference: str | None,
+    replace: bool,
+    capture_method: Literal["automatic", "manual"] | None,
+    payment_method_types: Sequence[str] | None,
+    locale: str | None,
+    metadata: Mapping[str, str] | None,
+    idempotency_key: str | None,
 ) -> Call[CheckoutSession]:
-    """Build the call that holds a cart and opens a checkout session. `fields` as in `create_hold`."""
+    """Build the call that holds a cart and opens a checkout session."""
+    if settings.bypasses("create_checkout_session", shop_id):
+        return _bypassed(CheckoutSession(shop_id=shop_id, mode=settings.mode, bypassed=True))
+    if settings.mode is Mode.VALIDATE_ONLY:
+        return _validation(
+            shop_id,
+            items,
+            lambda data: CheckoutSession(
+                shop_id=shop_id, mode=Mode.VALIDATE_ONLY, bypassed=answers.validated(data).bypassed
+            ),
+        )
     hold_id, key = _identity(hold_id, idempotency_key)
-    body = _without_none(shopId=shop_id, items=[_priced_line(item) for item in items], holdId=hold_id, **fields)
+    body = _without_none(
+        shopId=shop_id,
+        items=[_priced_line(item) for item in items],
+        holdId=hold_id,
+        successUrl=success_url,
+        cancelUrl=cancel_url,
+        ttlSeconds=settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+        reference=reference,
+        replace=replace,
+        captureMethod=capture_method,
+        paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+        locale=locale,
+        metadata=None if metadata is None else dict(metadata),
+    )
     read = partial(answers.checkout_session, shop_id=shop_id, hold_id=hold_id)
     return Call("POST", "/api/checkout/sessions", read, body, _CREATED_OR_FOUND, hold_id, key)
 
@@ -125,6 +200,15 @@ def extend(shop_id: str, hold_id: str, ttl_seconds: int, idempotency_key: str | 
     """Build the call that extends a hold's time to live."""
     read, key = partial(answers.extended, shop_id=shop_id, hold_id=hold_id), _key(idempotency_key)
     return Call("POST", _path(shop_id, hold_id, "/extend"), read, {"ttlSeconds": ttl_seconds}, _OK, hold_id, key)
+
+
+def _validation(shop_id: str, items: Iterable[Item | CheckoutItem], read: Callable[[Json], Answer]) -> Call[Answer]:
+    body = {"shopId": shop_id, "items": [_line(item) for item in items]}
+    return Call("POST", "/api/inventory/validate", read, body)
+
+
+def _bypassed(answer: Answer) -> Call[Answer]:
+    return Call("POST", "", lambda _: answer, known_answer=answer)
 
 
 def _identity(hold_id: str | None, idempotency_key: str | None) -> tuple[str | None, str]:

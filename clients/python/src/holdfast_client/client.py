@@ -13,7 +13,7 @@ from holdfast_client.calls import Answer, Call
 from holdfast_client.deadline import DeadlineTransport
 from holdfast_client.errors import InventoryTimeoutError
 from holdfast_client.failures import Failure, connection_failure, pause_before_repeat
-from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, Mode, NotHeld, Validated
+from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, NotHeld, Validated
 from holdfast_client.settings import Settings
 
 
@@ -54,9 +54,7 @@ class InventoryAuthorityClient:
 
         Raises InsufficientStockError, with every short item.
         """
-        if self._settings.bypasses("validate", shop_id):
-            return Validated(bypassed=True)
-        return self._send(calls.validate(shop_id, items))
+        return self._send(calls.validate(self._settings, shop_id, items))
 
     def create_hold(
         self,
@@ -78,20 +76,16 @@ class InventoryAuthorityClient:
         Raises InsufficientStockError, with every short item; HoldExistsError; HoldNotActiveError if the hold of this
         key has been released or has expired; IdempotencyConflictError if the key was used for another request.
         """
-        if self._settings.bypasses("create_hold", shop_id):
-            return NotHeld(mode=self._settings.mode, bypassed=True)
-        if self._settings.mode is Mode.VALIDATE_ONLY:
-            validated = self._send(calls.validate(shop_id, items))
-            return NotHeld(mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
         return self._send(
             calls.create_hold(
+                self._settings,
                 shop_id,
                 items,
-                hold_id,
-                idempotency_key,
-                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                ttl_seconds=ttl_seconds,
+                hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -143,26 +137,22 @@ class InventoryAuthorityClient:
         With the shop's own bypass or `validate_only` no session is opened, and `url` is None.
         Raises what `create_hold` raises; CheckoutRefusedError; PaymentsUnavailableError.
         """
-        if self._settings.bypasses("create_checkout_session", shop_id):
-            return CheckoutSession(shop_id=shop_id, mode=self._settings.mode, bypassed=True)
-        if self._settings.mode is Mode.VALIDATE_ONLY:
-            validated = self._send(calls.validate(shop_id, items))
-            return CheckoutSession(shop_id=shop_id, mode=Mode.VALIDATE_ONLY, bypassed=validated.bypassed)
         return self._send(
             calls.create_checkout_session(
+                self._settings,
                 shop_id,
                 items,
-                hold_id,
-                idempotency_key,
-                successUrl=success_url,
-                cancelUrl=cancel_url,
-                ttlSeconds=self._settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
+                success_url=success_url,
+                cancel_url=cancel_url,
+                ttl_seconds=ttl_seconds,
+                hold_id=hold_id,
                 reference=reference,
                 replace=replace,
-                captureMethod=capture_method,
-                paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+                capture_method=capture_method,
+                payment_method_types=payment_method_types,
                 locale=locale,
-                metadata=None if metadata is None else dict(metadata),
+                metadata=metadata,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -178,6 +168,8 @@ class InventoryAuthorityClient:
 
     def _send(self, call: Call[Answer]) -> Answer:
         """Repeat the request until it has an answer, fails for good, or has no time for another attempt."""
+        if call.known_answer is not None:
+            return call.known_answer
         deadline, attempt = time.monotonic() + self._settings.timeout, 0
         while True:
             started = time.monotonic()

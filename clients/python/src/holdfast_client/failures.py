@@ -42,7 +42,7 @@ def pause_before_repeat(failure: Failure, attempt: int, *, seconds_taken: float,
 
 def connection_failure(origin: str, error: Exception) -> Failure:
     """Return the failure of an attempt whose connection broke before the answer was complete."""
-    message = f"No answer from {origin}: {error or type(error).__name__}."
+    message = f"No answer from {origin}: {str(error) or type(error).__name__}."
     return Failure(errors.InventoryUnavailableError(message), temporary=True)
 
 
