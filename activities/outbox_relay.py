@@ -11,6 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.error_messages import first_line
 from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
@@ -59,8 +60,7 @@ class OutboxRelay:
                 if await self.relay_batch() == BATCH:
                     pause = 0
             except (DatabaseBusyError, DatabaseUnavailableError, RPCError, RuntimeError, TimeoutError) as error:
-                problem = str(error) or type(error).__name__
-                log.warning("cannot pass on events and alerts; retrying", problem=problem.splitlines()[0])
+                log.warning("cannot pass on events and alerts; retrying", problem=first_line(error))
                 pause = _RETRY_SECONDS
             except Exception:
                 log.exception("the outbox relay failed; retrying")

@@ -26,7 +26,6 @@ from cli.doctor.results import (
     CheckResult,
     State,
     fault,
-    first_line,
     has_fault,
     not_applicable,
     ok,
@@ -36,6 +35,7 @@ from cli.doctor.results import (
 from cli.doctor.settings import masked, read
 from cli.installation import installation
 from core.alert_settings import AlertSettings
+from core.error_messages import first_line
 from workflows.deliveries import Event
 
 CHANNELS = ("chat", "pager", "mail")

@@ -10,6 +10,7 @@ from rich.console import Console
 from temporalio.service import RPCError
 
 from cli.connections import Connections, require_shop_id, run
+from core.error_messages import first_line
 from core.settings import TASK_QUEUE
 from holds.audit_findings import finding_of_lost_sale, finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
@@ -54,7 +55,7 @@ class _Result:
     items: int
     archived_holds: int = 0
     active_holds: int | None = None
-    """None: unknown, because Temporal cannot be reached."""
+    """None: unknown, because Temporal did not answer."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -63,8 +64,8 @@ async def _audit(*, repair: bool, shop: str | None, since: datetime | None, as_j
         result = await _check_stock(connections, shop, repair=repair)
         try:
             await _check_workflows(connections, shop, since, result, repair=repair)
-        except (RPCError, RuntimeError):
-            result.findings.append(not_checked("workflows", "Temporal cannot be reached."))
+        except (RPCError, RuntimeError) as error:
+            result.findings.append(not_checked("workflows", f"Temporal: {first_line(error)}"))
         result.archived_holds = sum((await archived_by_status(connections.engine, since=_EVER, shop_id=shop)).values())
     if as_json:
         _print_json(result)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from temporalio.service import RPCError
 
 from cli.exit_codes import ExitCode
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.error_messages import first_line
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.errors import ExtendLimitError, HoldNotActiveError, HoldNotFoundError, HoldsError
 from holds.service import HoldService
@@ -75,18 +76,19 @@ async def release_all(
 ) -> Tally:
     """Signal each hold's workflow to release it, then wait until they end. A missing workflow is resumed."""
     tally = Tally("told to release", len(holds), ends_later=True)
+    signalled = list[HoldKey]()
 
     async def release(hold: Hold) -> None:
-        try:
-            signalled = await service.cancel(hold.key, cancel)
-        except HoldNotFoundError:
-            signalled = False
-        tally.told += signalled
-        tally.skipped += not signalled
+        with suppress(HoldNotFoundError):
+            if await service.cancel(hold.key, cancel):
+                signalled.append(hold.key)
+                tally.told += 1
+                return
+        tally.skipped += 1
 
     async with _interruptible(tally):
         await _each(holds, release, tally, "told", quiet=quiet)
-        await _watch(engine, [hold.key for hold in holds], tally, quiet=quiet)
+        await _watch(engine, signalled, tally, quiet=quiet)
     return tally
 
 
@@ -131,8 +133,7 @@ async def _each(
                 try:
                     await tell(hold)
                 except _FAILURES as error:  # the others go on
-                    reason = str(error) or type(error).__name__
-                    tally.failed[f"{hold.shop_id} {hold.hold_id}"] = reason.splitlines()[0]
+                    tally.failed[" ".join(hold.key)] = first_line(error)
                 progress.advance(bar)
 
         async with asyncio.TaskGroup() as group:
@@ -140,8 +141,9 @@ async def _each(
                 group.create_task(work())
 
 
-async def _watch(engine: AsyncEngine, names: list[HoldKey], tally: Tally, *, quiet: bool) -> None:
-    waiting, since = [name for name in names if " ".join(name) not in tally.failed], time.monotonic()
+async def _watch(engine: AsyncEngine, waiting: list[HoldKey], tally: Tally, *, quiet: bool) -> None:
+    """Count how the holds end, until all have or none has for _STALLED_SECONDS."""
+    since = time.monotonic()
     with _progress(quiet=quiet) as progress:
         bar = progress.add_task("ended", total=len(waiting))
         while waiting and time.monotonic() - since < _STALLED_SECONDS:
@@ -155,7 +157,7 @@ async def _watch(engine: AsyncEngine, names: list[HoldKey], tally: Tally, *, qui
                 since = time.monotonic()
                 for status in ended.values():
                     tally.ended[status] = tally.ended.get(status, 0) + 1
-                waiting = [name for name in waiting if name not in ended]
+                waiting = [key for key in waiting if key not in ended]
                 progress.advance(bar, len(ended))
             if waiting:
                 await asyncio.sleep(_WATCH_SECONDS)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from cli.exit_codes import EXPECTED_ERRORS, ExitCode, exit_code_of
-from cli.installation import running_stack
+from cli.installation import installation
 from core.database import create_engine
 from core.secret_files import is_set
 from core.settings import Settings
@@ -21,33 +21,19 @@ from domain.names import NAME_RULE, is_name
 CONNECTIONS = 4
 
 
-def read_settings(command: str) -> Settings:
-    """Return the settings of the environment; without DATABASE_URL, with the servers of a running `holdfast up`.
-
-    Ends the command if neither is there. Raises SettingsError.
-    """
-    environment = dict(os.environ)
-    if not is_set(environment, "DATABASE_URL"):
-        stack = running_stack(environment)
-        if not stack:
-            fail(command, "DATABASE_URL is not set, and no `holdfast up` runs here (HOLDFAST_HOME)")
-        environment["DATABASE_URL"] = str(stack["databaseUrl"])
-        os.environ["TEMPORAL_ADDRESS"] = str(stack["temporalAddress"])  # read by Temporal's own library
-        if stack["temporalUiUrl"]:
-            environment.setdefault("TEMPORAL_UI_URL", str(stack["temporalUiUrl"]))
-    return Settings.read(environment)
-
-
 class Connections:
     """The database and the Temporal server of an installation, closed at the end of the block."""
 
     def __init__(self, command: str) -> None:
-        """Read the settings. Raises SettingsError."""
-        self.settings = read_settings(command)
+        """Read the settings. Ends the command if there is no installation. Raises SettingsError."""
+        self._environment = installation(os.environ)
+        if not is_set(self._environment, "DATABASE_URL"):
+            fail(command, "DATABASE_URL is not set, and no `holdfast up` runs here (HOLDFAST_HOME)")
+        self.settings = Settings.read(self._environment)
         self.engine: AsyncEngine = create_engine(self.settings, pool_size=CONNECTIONS)
 
     async def __aenter__(self) -> Self:
-        self.temporal: Client = await connect(self.settings.temporal_api_key, lazy=True)
+        self.temporal: Client = await connect(self.settings.temporal_api_key, lazy=True, environment=self._environment)
         return self
 
     async def __aexit__(self, *_: object) -> None:

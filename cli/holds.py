@@ -9,6 +9,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -111,20 +112,16 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
     for heading in ("hold", "status", "items", "reference", "created", "deadline", "reason"):
         table.add_column(heading, overflow="fold")
     for hold in page.holds:
-        table.add_row(
-            *map(
-                _plain,
-                (
-                    hold.hold_id,
-                    hold.status,
-                    _lines(hold),
-                    hold.reference or "",
-                    f"{hold.created_at:%m-%d %H:%M:%S}",
-                    f"{hold.expires_at:%m-%d %H:%M:%S}",
-                    hold.reason or "",
-                ),
-            )
+        cells = (
+            hold.hold_id,
+            hold.status,
+            _lines(hold),
+            hold.reference or "",
+            f"{hold.created_at:%m-%d %H:%M:%S}",
+            f"{hold.expires_at:%m-%d %H:%M:%S}",
+            hold.reason or "",
         )
+        table.add_row(*(Text(_printable(cell)) for cell in cells))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
@@ -148,7 +145,7 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
     rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
     rows += [("item", f"{line.quantity} x {line.sku} {line.variant_key}".rstrip()) for line in hold.lines]
     for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
-        console.print(f"{name:<16} {_plain(value)}")  # in lines of any length, so that a link can be clicked
+        console.print(Text(f"{name:<16} {_printable(value)}"))  # in lines of any length, so that a link can be clicked
     return 0
 
 
@@ -234,9 +231,9 @@ def _lines(hold: Hold) -> str:
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")  # noqa: PLR2004 - a line
 
 
-def _plain(value: object) -> str:
-    """Return a caller's text so that the terminal shows it, and does what it says in no way."""
-    return "".join(c if c.isprintable() else "?" for c in str(value)).replace("[", "\\[")
+def _printable(value: object) -> str:
+    """Return a caller's text without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
 def _as_json(hold: Hold) -> dict[str, Any]:

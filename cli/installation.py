@@ -35,6 +35,7 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
         "DATABASE_URL": stack["databaseUrl"],
         "TEMPORAL_ADDRESS": stack["temporalAddress"],
         "TEMPORAL_CONFIG_FILE": "/dev/null",
+        "TEMPORAL_UI_URL": environment.get("TEMPORAL_UI_URL") or stack["temporalUiUrl"],
         "INVENTORY_AUTHORITY_URL": stack["apiUrl"],
         "INVENTORY_AUTHORITY_TOKEN": stack["authorityToken"],
         "INVENTORY_ADMIN_TOKEN": stack["adminToken"],

@@ -13,6 +13,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from core.error_messages import first_line
 from core.settings import Settings
 
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -115,7 +116,7 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
     except exc.TimeoutError as error:
         raise DatabaseBusyError(_POOL_EXHAUSTED) from error
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailableError(_first_line(error)) from error
+        raise DatabaseUnavailableError(first_line(error)) from error
     connection: psycopg.AsyncConnection[Any] = pooled.driver_connection  # type: ignore[assignment]
     try:
         cursor = connection.cursor(row_factory=dict_row)
@@ -124,7 +125,7 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
         return await cursor.fetchall() if result and result.status == ExecStatus.TUPLES_OK else ()
     except psycopg.Error as error:
         if connection.closed:
-            raise ConnectionLostError(_first_line(error)) from error
+            raise ConnectionLostError(first_line(error)) from error
         if classified := _classify(error):
             raise classified from error
         raise
@@ -153,7 +154,7 @@ def classified_errors() -> Iterator[None]:
         raise DatabaseBusyError(_POOL_EXHAUSTED) from error
     except exc.DBAPIError as error:
         if error.connection_invalidated:
-            raise ConnectionLostError(_first_line(error.orig)) from error.orig
+            raise ConnectionLostError(first_line(error.orig or error)) from error.orig
         if classified := _classify(error.orig):
             raise classified from error.orig
         raise
@@ -165,15 +166,13 @@ def classified_errors() -> Iterator[None]:
 
 def _classify(error: BaseException | None) -> DatabaseBusyError | DatabaseUnavailableError | None:
     """Classify psycopg's error by its SQLSTATE; None if the statement itself is at fault."""
+    if error is None:
+        return None
     state = getattr(error, "sqlstate", None) or ""
     if state in _BUSY_STATES:
         return DatabaseBusyError(f"rows not locked in time ({state})")
     if state == _NO_SUCH_TABLE:
         return NotMigratedError("the tables do not exist; run: holdfast migrate")
     if state.startswith(_UNAVAILABLE_PREFIXES) or (not state and isinstance(error, psycopg.OperationalError)):
-        return DatabaseUnavailableError(_first_line(error))
+        return DatabaseUnavailableError(first_line(error))
     return None
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else "no answer"

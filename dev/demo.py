@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 from rich.table import Table
 
+from cli.smoke.client import RETRIED_STATUSES
+from core.error_messages import first_line
+
 SHOP = "demo"
 _STOCK: tuple[dict[str, object], ...] = (
     {"sku": "TEE", "variantKey": "size:S", "productId": "tee", "variantAttributes": {"size": "S"}, "onHand": 50},
@@ -26,7 +29,6 @@ _CART: tuple[dict[str, Any], ...] = (
     {**_LINES[1], "name": "Mug", "unitAmount": 1250, "currency": "eur"},
 )
 _RETRY_SECONDS = 20.0
-_RETRIED = frozenset({202, 429, 503, 504})
 """Retried: the worker may still be starting, and every request is idempotent."""
 
 
@@ -81,8 +83,8 @@ class _Shop:
             try:
                 answer = self._http.request(method, path, json=body, headers=headers)
             except httpx.HTTPError as error:
-                raise DemoError(f"{method} {path.partition('?')[0]}: {error or type(error).__name__}") from error
-            if answer.status_code not in _RETRIED or time.monotonic() > deadline:
+                raise DemoError(f"{method} {path.partition('?')[0]}: {first_line(error)}") from error
+            if answer.status_code not in RETRIED_STATUSES or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         if not answer.is_success:

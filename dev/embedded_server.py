@@ -1,16 +1,13 @@
 """What the embedded servers have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
-from dev.processes import START_SECONDS, STOP_SECONDS, Child, EmbeddedError
+from dev.processes import START_SECONDS, STOP_SECONDS, Child, EmbeddedError, nothing
 
 
-def _no_check() -> None:
-    pass
-
-
-class EmbeddedServer:
+class EmbeddedServer(ABC):
     """A server from a wheel. A subclass launches the process, says when it is ready, and stops it."""
 
     name: ClassVar[str]
@@ -40,17 +37,18 @@ class EmbeddedServer:
             self.stop()
             raise
 
+    @abstractmethod
     def launch(self) -> None:
         """Start the process without waiting until it is ready. Raises EmbeddedError."""
-        raise NotImplementedError
 
-    def wait_until_ready(self, check_interrupt: Callable[[], None] = _no_check) -> None:
+    def wait_until_ready(self, check_interrupt: Callable[[], None] = nothing) -> None:
         """Wait a minute at most until it is ready, calling `check_interrupt` repeatedly, which may raise to give up."""
         self.child.wait_until(self._is_ready, START_SECONDS, check_interrupt)
 
+    @abstractmethod
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End it; by force when that takes longer than the seconds. May be repeated."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_ready(self) -> bool:
-        raise NotImplementedError
+        """Return whether it serves."""

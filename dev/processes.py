@@ -21,8 +21,8 @@ _TAIL_BYTES = 65_536
 _TRAIL_LINES = 5
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Do nothing: the default of a `check_interrupt`."""
 
 
 class EmbeddedError(Exception):
@@ -113,7 +113,7 @@ class Child:
             return  # it ended already; wait_until reports it
 
     def wait_until(
-        self, ready: Callable[[], bool], seconds: float, check_interrupt: Callable[[], None] = _nothing
+        self, ready: Callable[[], bool], seconds: float, check_interrupt: Callable[[], None] = nothing
     ) -> None:
         """Wait until `ready` answers true, calling `check_interrupt` repeatedly, which may raise to give up.
 

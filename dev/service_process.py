@@ -7,7 +7,7 @@ from typing import Protocol
 
 import httpx
 
-from dev.processes import START_SECONDS, Child
+from dev.processes import START_SECONDS, Child, nothing
 
 
 class ServiceProcess(Protocol):
@@ -20,7 +20,7 @@ class ServiceProcess(Protocol):
     def launch(self) -> None:
         """Start it, after stopping its earlier process, without waiting until it is ready."""
 
-    def wait_until_ready(self, check_interrupt: Callable[[], None]) -> None:
+    def wait_until_ready(self, check_interrupt: Callable[[], None] = nothing) -> None:
         """Wait until it serves; `check_interrupt` may raise to give up. Raises EmbeddedError."""
 
     def stop(self, seconds: float) -> None:
@@ -39,7 +39,7 @@ class Program:
         self.child.stop()
         self.child.start()
 
-    def wait_until_ready(self, check_interrupt: Callable[[], None]) -> None:
+    def wait_until_ready(self, check_interrupt: Callable[[], None] = nothing) -> None:
         """Wait until it answers 200, a minute at most. Raises EmbeddedError."""
         self.child.wait_until(self._answers, START_SECONDS, check_interrupt)
 

@@ -244,7 +244,7 @@ class Stack:
 
 def stop_leftovers(state_dir: StateDir) -> None:
     """Stop the processes that a killed `holdfast up` left running on the folder."""
-    for name in ("migrate", "api", "worker", "simulator", "mailbox"):
-        stop_recorded(state_dir.pids / name)
+    for pid_file in state_dir.pids.glob("*"):
+        stop_recorded(pid_file)
     EmbeddedTemporal(state_dir.folder / "temporal").stop_leftovers()
     EmbeddedPostgres(state_dir.folder / "postgres").stop_leftovers()

@@ -20,6 +20,7 @@ from dev.stack import Stack, stop_leftovers
 from dev.state_dir import StateDir, open_state_dir
 from dev.stripe_account import StripeAccount, has_account
 from dev.temporal import temporal_binary
+from workflows.messages import hold_workflow_id
 
 _TOKEN_VARIABLES = {"authority": "INVENTORY_AUTHORITY_TOKEN", "admin": "INVENTORY_ADMIN_TOKEN"}
 
@@ -142,7 +143,7 @@ def _show_pay_link(stack: Stack, interrupt: Interrupt, console: Console) -> None
         console.print(f"\nThe demo payment could not be prepared: {error}", markup=False)
         return
     if link is not None:
-        workflow = f"{stack.temporal.ui_url}/namespaces/default/workflows/hold:{SHOP}:{link.hold_id}"
+        workflow = f"{stack.temporal.ui_url}/namespaces/default/workflows/{hold_workflow_id(SHOP, link.hold_id)}"
         console.print(f"\nPay by {link.until.astimezone():%H:%M} to commit the hold {link.hold_id} (no money moves):")
         console.print(f"  Pay       {link.url}\n  Watch it  {workflow}", markup=False)
 

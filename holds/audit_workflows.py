@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from core.error_messages import first_line
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
@@ -74,9 +75,7 @@ class WorkflowAuditor:
         async for page in audit.active_holds(self._engine, shop_id):
             self._progress(len(page))
             holds += len(page)
-            suspects = [
-                hold for hold in page if (hold.shop_id, hold.hold_id) not in running or hold.expires_at + _OVERDUE < now
-            ]
+            suspects = [hold for hold in page if hold.key not in running or hold.expires_at + _OVERDUE < now]
             missing += [found for found in await self._for_each(suspects, self._resume_if_missing) if found]
         orphaned = await self._orphaned(running, started_before=now - self.reserve_limit)
         return WorkflowAudit(holds, missing, orphaned)
@@ -89,24 +88,24 @@ class WorkflowAuditor:
         except NoRunningWorkflowError:
             return Repair()  # it has ended
         except (HoldsError, RPCError, RuntimeError) as error:
-            return Repair(str(error) or type(error).__name__)
+            return Repair(first_line(error))
         return Repair()
 
     async def _resume_if_missing(self, hold: Hold) -> MissingWorkflow | None:
         """Resume the hold in a new run if it has none. A failure is reported, so that it does not stop the audit."""
         ended_before = None
         try:
-            last = await self._last_run(hold.shop_id, hold.hold_id)
+            last = await self._last_run(*hold.key)
             if last is not None and last.status is WorkflowExecutionStatus.RUNNING:
                 return None
             # The row ends before its run does, so a row that is still active after its run is gone has no workflow.
-            row = await read_hold(self._engine, hold.shop_id, hold.hold_id)
+            row = await read_hold(self._engine, *hold.key)
             if row is None or row.status is not HoldStatus.ACTIVE:
                 return None
             ended_before = _settled_as(last)
             await self._workflows.start(self._messenger.resume_input(row, orphaned=True, ended_before=ended_before))
         except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
-            return MissingWorkflow(hold, Repair(str(error) or type(error).__name__), ended_before)
+            return MissingWorkflow(hold, Repair(first_line(error)), ended_before)
         return MissingWorkflow(row, Repair(), ended_before)
 
     async def _last_run(self, shop_id: str, hold_id: str) -> WorkflowExecutionDescription | None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from core.error_messages import first_line
 from domain.holds import HoldKey, HoldStatus
 from holds.audit_model import LostSale, Repair
 from holds.workflow_client import WorkflowClient
@@ -55,5 +56,5 @@ class LostSales:
             hold: HoldInput = replace(recorded, checkout=None, expires_at=None, ended_before="committed")
             await self._workflows.start(hold)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next sale is tried
-            return Repair(str(error) or type(error).__name__)
+            return Repair(first_line(error))
         return Repair()

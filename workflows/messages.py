@@ -35,6 +35,11 @@ SHOP_ID = SearchAttributeKey.for_keyword("ShopId")
 HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
 HOLD_REFERENCE = SearchAttributeKey.for_keyword("HoldReference")
+SEARCH_ATTRIBUTES = {
+    key.name: key.indexed_value_type.name.capitalize()
+    for key in (SHOP_ID, HOLD_STATUS, HOLD_EXPIRES_AT, HOLD_REFERENCE)
+}
+"""The types by name, as Temporal's command line writes them: a namespace must have all of them."""
 
 HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"

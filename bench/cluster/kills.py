@@ -54,7 +54,7 @@ def targets(cluster: Cluster) -> list[Target]:
     def program(name: str, it: Program) -> Target:
         def start() -> None:
             it.launch()
-            it.wait_until_ready(lambda: None)
+            it.wait_until_ready()
 
         return _without_supervisor(name, it.child, start)
 

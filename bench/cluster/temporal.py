@@ -45,7 +45,7 @@ class TemporalCluster:
             service
         ) in self.services.values():  # one by one: on an empty database, the first writes rows that the others need
             service.launch()
-            service.wait_until_ready(lambda: None)
+            service.wait_until_ready()
         self._run("namespace.sh", TEMPORAL_ADDRESS=self.address)
 
     def stop(self) -> None:

@@ -69,7 +69,7 @@ class Cluster:
         self.temporal.start()
         self.dev_server.start()
         self.simulator.launch()
-        self.simulator.wait_until_ready(lambda: None)
+        self.simulator.wait_until_ready()
         stock_shop(self.settings)
 
     def serve(self, *, apis: int, workers: int, on_dev_server: bool = False) -> None:
@@ -87,7 +87,7 @@ class Cluster:
     def start_api(self) -> None:
         """Start the API, after stopping an earlier one, and return when it is ready."""
         self.api.launch()
-        self.api.wait_until_ready(lambda: None)
+        self.api.wait_until_ready()
 
     def start_worker(self) -> None:
         """Start the worker, after stopping an earlier one, and return when all its processes poll."""

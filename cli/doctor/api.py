@@ -6,11 +6,13 @@ from typing import Any
 import httpx
 import psycopg
 
-from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import check_webhooks
 from cli.installation import api_origin
+from cli.smoke.client import SHOP
 from core.database import connection_info
+from core.error_messages import first_line
 
 AREA = "api"
 _CALL_SECONDS = 5.0
@@ -35,7 +37,7 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
             token = environment.settings.authority_tokens or environment.settings.admin_tokens
             if token:
                 bearer = {"Authorization": f"Bearer {token[0].get_secret_value()}"}
-                listed = await http.get("/api/inventory/holds", params={"shopId": "holdfast-smoke"}, headers=bearer)
+                listed = await http.get("/api/inventory/holds", params={"shopId": SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
     except httpx.HTTPError as error:

@@ -9,9 +9,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
 from cli.doctor.clocks import ClockReading, check_clock
-from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
 from core.database import connection_info
+from core.error_messages import first_line
 from core.settings import Settings
 
 AREA = "database"

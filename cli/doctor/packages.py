@@ -6,7 +6,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
-from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, not_applicable, ok
+from core.error_messages import first_line
 
 AREA = "packages"
 _CLIENT = "holdfast_client"

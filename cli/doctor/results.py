@@ -9,6 +9,8 @@ from enum import StrEnum
 from rich.console import Console
 from rich.text import Text
 
+from core.error_messages import first_line
+
 CHECK_SECONDS = 10.0
 """The time limit of one check. Checks run concurrently."""
 
@@ -85,11 +87,6 @@ async def _run_check(check: Check, seconds: float) -> list[CheckResult]:
         return [fault(check.area, check.name, f"no answer in {seconds:g} s", "check whether the server is overloaded")]
     except Exception as error:  # noqa: BLE001 - whatever it is, the other results are wanted too
         return [fault(check.area, check.name, f"the check failed: {first_line(error)}", "see the message")]
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its class if the message is empty."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def has_fault(results: Iterable[CheckResult]) -> bool:

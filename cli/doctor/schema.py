@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -30,9 +29,7 @@ class Schema:
 
 def released_schema() -> Schema:
     """Run the migrations in SQL mode and return what they create, in their order."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
     revisions = list(reversed(list(script.walk_revisions())))
     written = io.StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": written})

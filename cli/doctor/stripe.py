@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment
+from core.error_messages import first_line
 
 AREA = "stripe"
 _CALL_SECONDS = 5.0

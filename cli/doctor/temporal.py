@@ -16,18 +16,19 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.results import Check, CheckResult, fault, first_line, not_applicable, ok, run_checks
+from cli.doctor.results import Check, CheckResult, fault, not_applicable, ok, run_checks
 from cli.doctor.schedule import check_audit_schedule
 from cli.doctor.temporal_clock import check_temporal_clock
 from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
+from core.error_messages import first_line
 from core.setting_errors import SettingsError
 from core.temporal import connect, connect_config
+from workflows.messages import SEARCH_ATTRIBUTES
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
 SHARDS = 512
-_ATTRIBUTES = {"ShopId": "Keyword", "HoldStatus": "Keyword", "HoldReference": "Keyword", "HoldExpiresAt": "Datetime"}
 _LEAST_RETENTION = timedelta(days=1)
 _DEPENDENT = ("namespace", "retention", "search attributes", "history shards", "audit schedule", "workers", "clock")
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
@@ -121,9 +122,9 @@ async def _check_attributes(client: Client) -> list[CheckResult]:
 
 def check_attributes(namespace: str, found: Mapping[str, str]) -> CheckResult:
     """Check that the search attributes of holds exist, each with its type."""
-    wrong = {name: kind for name, kind in _ATTRIBUTES.items() if found.get(name) != kind}
+    wrong = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if found.get(name) != kind}
     if not wrong:
-        return ok(AREA, "search attributes", ", ".join(_ATTRIBUTES))
+        return ok(AREA, "search attributes", ", ".join(SEARCH_ATTRIBUTES))
     problems = ", ".join(f"{name} is a {found[name]}" if name in found else f"{name} is missing" for name in wrong)
     create = "; ".join(
         f"temporal operator search-attribute create -n {namespace} --name {name} --type {kind}"
@@ -134,8 +135,8 @@ def check_attributes(namespace: str, found: Mapping[str, str]) -> CheckResult:
 
 
 async def _attributes_by_query(client: Client) -> CheckResult:
-    found = dict(_ATTRIBUTES)
-    for name, kind in _ATTRIBUTES.items():
+    found = dict(SEARCH_ATTRIBUTES)
+    for name, kind in SEARCH_ATTRIBUTES.items():
         value = "'2026-01-01T00:00:00Z'" if kind == "Datetime" else "'x'"
         try:
             await client.count_workflows(f"{name} = {value}", rpc_timeout=CALL)

@@ -10,7 +10,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.results import CheckResult, fault, first_line, not_applicable, ok
+from cli.doctor.results import CheckResult, fault, not_applicable, ok
+from core.error_messages import first_line
 from core.worker_versioning import DEPLOYMENT
 
 AREA = "temporal"

@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.doctor.results import first_line
 from cli.installation import api_origin, installation
 from cli.report.evaluation import Figure, Issue, evaluate_targets, find_issues, suggested_ttl
 from cli.report.measurements import Measurements, NoMeasurementsError, from_api, from_prometheus
 from cli.report.records import Records, read_records
+from core.error_messages import first_line
 from core.setting_errors import SettingsError
 from core.settings import Settings
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.error_messages import first_line
+
 _CALL_SECONDS = 15.0
 _HOLDS = "/api/inventory/holds"
 ROUTES = {
@@ -52,7 +54,7 @@ def from_prometheus(url: str, seconds: int) -> Measurements:
             rejected = _query(http, f"sum by (sku) (increase({_REJECTED}{window}))")
             busy = _query(http, f"sum(increase({_BUSY}{window}))")
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise NoMeasurementsError(f"PROMETHEUS_URL {url} cannot be read ({error or type(error).__name__})") from error
+        raise NoMeasurementsError(f"PROMETHEUS_URL {url} cannot be read ({first_line(error)})") from error
     return Measurements(
         source=f"Prometheus at {url}, the whole window",
         p95={_NAMES[labels["route"]]: value for labels, value in p95 if labels.get("route") in _NAMES},
@@ -67,7 +69,7 @@ def from_api(origin: str) -> Measurements:
         answer = httpx.get(f"{origin}/metrics", timeout=_CALL_SECONDS, trust_env=False).raise_for_status()
         families = list(text_string_to_metric_families(answer.text))
     except (httpx.HTTPError, ValueError) as error:
-        raise NoMeasurementsError(f"{origin}/metrics cannot be read ({error or type(error).__name__})") from error
+        raise NoMeasurementsError(f"{origin}/metrics cannot be read ({first_line(error)})") from error
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     rejected: dict[str, float] = defaultdict(float)
     busy = 0.0

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from cli.smoke.steps import SmokeError
+from core.error_messages import first_line
 
 SHOP = "holdfast-smoke"
 """Reserved for smoke tests: real stock must not use this shop id."""
@@ -21,7 +22,8 @@ _CALL_TIMEOUT_SECONDS = 15.0
 _SKUS = tuple(f"smoke-{number}" for number in range(16))
 """Sixteen, so that concurrent runs use different items but the metrics get at most 16 more SKU series."""
 _RELEASE = {"reason": "smoke test"}
-_RETRIED_STATUSES = frozenset({202, 429, 503, 504})
+RETRIED_STATUSES = frozenset({202, 429, 503, 504})
+"""Answers after which the same request is repeated: it is under way, or may have had no effect."""
 """The API promises that these requests may be repeated unchanged."""
 _CHECK_WORKER = "is a worker running? Run holdfast doctor"
 _HINTS = {
@@ -168,9 +170,7 @@ class SmokeClient:
             raise SmokeError("; ".join(failures))
 
     def _release_if_active(self, hold_id: str) -> None:
-        response = self._send_with_retries(
-            "POST", _hold_path(hold_id, "/release"), {"reason": "smoke test"}, admin=True
-        )
+        response = self._send_with_retries("POST", _hold_path(hold_id, "/release"), _RELEASE, admin=True)
         if response.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND, httpx.codes.CONFLICT):
             raise _failure(response)
 
@@ -194,7 +194,7 @@ class SmokeClient:
         deadline = time.monotonic() + self._timeout
         while True:
             response = self._send(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
-            if response.status_code not in _RETRIED_STATUSES or time.monotonic() > deadline:
+            if response.status_code not in RETRIED_STATUSES or time.monotonic() > deadline:
                 return response
             time.sleep(0.2)
 
@@ -203,7 +203,7 @@ class SmokeClient:
             return self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise SmokeError(
-                f"cannot reach the API at {self._access.origin} ({error or type(error).__name__}): start "
+                f"cannot reach the API at {self._access.origin} ({first_line(error)}): start "
                 "`holdfast api`, or correct INVENTORY_AUTHORITY_URL or --url"
             ) from error
 

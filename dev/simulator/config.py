@@ -29,7 +29,6 @@ class Config:
     longest_retry: float = 60.0
     attempts: int | None = None
     """Attempts for each webhook before it is given up; None goes on for ever."""
-    webhook_timeout: float = 10.0
     public_url: str | None = None
     """Base URL of the pay pages; None takes the address that the API was called at."""
     state_file: Path | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -154,7 +154,7 @@ _TYPES = {
     "copies": int,
 }
 """The types of the fields of a fault; the others are text."""
-_EFFECTS = {"api": ApiEffect.__args__, "webhook": WebhookEffect.__args__}  # type: ignore[attr-defined]
+_EFFECTS = {"api": get_args(ApiEffect), "webhook": get_args(WebhookEffect)}
 
 
 def _add_fault(account: Account, _request: Request, body: Json) -> Json:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from dev.simulator.errors import StripeError, invalid
 
 _NAME = re.compile(r"^([^\[\]]+)((?:\[[^\[\]]*\])*)$")
+_LONGEST_TEXT = 5_000
 _MOST_METADATA = 50
 _LONGEST_METADATA_KEY = 40
 _LONGEST_METADATA_VALUE = 500
@@ -51,7 +52,7 @@ class Params:
         """Return whether the caller sent it."""
         return name in self.values
 
-    def text(self, name: str, *, longest: int = 5_000) -> str | None:
+    def text(self, name: str) -> str | None:
         """Read a string; None if it was not sent."""
         self._read.add(name)
         value = self.values.get(name)
@@ -62,8 +63,8 @@ class Params:
         if not value:
             message = f"You passed an empty string for '{self.named(name)}'; leave it out instead."
             raise invalid(message, param=self.named(name), code="parameter_invalid_empty")
-        if len(value) > longest:
-            raise invalid(f"{self.named(name)} must be at most {longest} characters", param=self.named(name))
+        if len(value) > _LONGEST_TEXT:
+            raise invalid(f"{self.named(name)} must be at most {_LONGEST_TEXT} characters", param=self.named(name))
         return value
 
     def required(self, name: str) -> str:
@@ -106,11 +107,11 @@ class Params:
             raise invalid(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
         return value
 
-    def currency(self, name: str = "currency") -> str:
+    def currency(self) -> str:
         """Read a currency, which must be sent, in small letters."""
-        value = self.required(name).lower()
+        value = self.required("currency").lower()
         if not re.fullmatch("[a-z]{3}", value):
-            raise invalid(f"Invalid currency: {value}", param=self.named(name))
+            raise invalid(f"Invalid currency: {value}", param=self.named("currency"))
         return value
 
     def url(self, name: str) -> str | None:

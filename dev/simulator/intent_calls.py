@@ -88,8 +88,7 @@ def _how(params: Params) -> tuple[str, PayMethod] | None:
         if kind is None:
             raise data.absent("type")
         data.take_all()  # other fields of a method have no effect
-        way = METHODS[kind].way
-        return kind, "card" if way == "card" else way
+        return kind, METHODS[kind].way
     if named is None:
         return None
     if named not in TEST_METHODS:
@@ -116,8 +115,6 @@ def confirm(account: Account, intent: Intent, params: Params, base_url: str) -> 
     check_confirmable(intent)
     if how is not None:
         _remember(account, intent, how)
-    if intent.payment_method is None:
-        raise _no_method()
     _confirm(account, intent, base_url)
 
 

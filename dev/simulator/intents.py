@@ -1,5 +1,7 @@
 """The state machine of a PaymentIntent (https://docs.stripe.com/payments/paymentintents/lifecycle)."""
 
+from typing import Literal
+
 from dev.simulator.account import Account
 from dev.simulator.errors import StripeError, refused
 from dev.simulator.ids import new_id, random_text
@@ -180,7 +182,7 @@ def _fail(
     account.emit("payment_intent.payment_failed", intent)
 
 
-def _new_charge(account: Account, intent: Intent, status: str) -> Charge:
+def _new_charge(account: Account, intent: Intent, status: Literal["succeeded", "pending", "failed"]) -> Charge:
     if intent.payment_method is None:
         raise _unexpected("charge", intent)
     method = account.store.payment_methods[intent.payment_method]
@@ -194,7 +196,7 @@ def _new_charge(account: Account, intent: Intent, status: str) -> Charge:
         method_type=method.type,
         metadata=dict(intent.metadata),
         description=intent.description,
-        status="failed" if status == "failed" else "pending" if status == "pending" else "succeeded",
+        status=status,
     )
     account.store.charges[charge.id] = charge
     intent.latest_charge = charge.id

@@ -35,8 +35,9 @@ def page(params: Params, records: Iterable[Record], url: str, render: Callable[[
     if after is not None:
         newest_first = newest_first[find(ids, after, "object", "starting_after", in_url=False) + 1 :]
     if before is not None:
-        newest_first = newest_first[: find(ids, before, "object", "ending_before", in_url=False)][-limit:]
-    return page_of([render(record) for record in newest_first[:limit]], url, has_more=len(newest_first) > limit)
+        newest_first = newest_first[: find(ids, before, "object", "ending_before", in_url=False)]
+    shown = newest_first[:limit] if before is None else newest_first[-limit:]
+    return page_of([render(record) for record in shown], url, has_more=len(newest_first) > limit)
 
 
 def _created(params: Params) -> tuple[int, int]:

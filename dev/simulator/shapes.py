@@ -67,7 +67,7 @@ def payment_status(record: Session, store: Store) -> PaymentStatus:
 
 
 def session(record: Session, store: Store) -> Json:
-    """Render a Checkout Session, without its lines, which Stripe shows only when api_request."""
+    """Render a Checkout Session, without its lines, which Stripe shows only when requested."""
     return {
         "id": record.id,
         "object": "checkout.session",
@@ -187,7 +187,7 @@ def product(record: Product) -> Json:
     }
 
 
-def event(record: Event, *, pending: int, api_version: str | None = None) -> Json:
+def event(record: Event, *, pending: int, api_version: str | None) -> Json:
     """Render a snapshot event. `pending` is the number of endpoints that have not acknowledged it yet."""
     data: Json = {"object": record.object}
     if record.previous is not None:

@@ -1,7 +1,7 @@
 """All records of one simulator, by id, in the order of creation."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import TypeVar
+from typing import TypeVar, get_args, get_type_hints
 
 from dev.simulator.errors import missing
 from dev.simulator.records import (
@@ -55,18 +55,8 @@ class Store:
         return store
 
 
-_KINDS = {
-    "products": Product,
-    "prices": Price,
-    "sessions": Session,
-    "payment_methods": PaymentMethod,
-    "intents": Intent,
-    "charges": Charge,
-    "refunds": Refund,
-    "disputes": Dispute,
-    "events": Event,
-    "answers": Answer,
-}
+_KINDS = {name: get_args(kind)[1] for name, kind in get_type_hints(Store).items()}
+"""The class of the records of each table."""
 
 
 def find(table: dict[str, Record], object_id: str, kind: str, param: str, *, in_url: bool = True) -> Record:

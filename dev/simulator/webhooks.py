@@ -15,6 +15,8 @@ from dev.simulator.shapes import event as render_event
 from dev.simulator.signing import signature
 from dev.simulator.waiting import wait
 
+_TIMEOUT_SECONDS = 10.0
+
 
 @dataclass
 class Delivery:
@@ -176,7 +178,7 @@ class Webhooks:
         if endpoint.secrets:
             headers["Stripe-Signature"] = signature(body, endpoint.secrets)
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=self._config.webhook_timeout, trust_env=False)
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False)
         try:
             answer = await self._client.post(endpoint.url, content=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL):

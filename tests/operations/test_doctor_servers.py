@@ -250,17 +250,20 @@ def test_too_short_a_retention_and_too_few_shards_are_faults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "state"),
+    ("server", "skew", "state"),
     [
-        (100.05, State.OK),
-        (101.0, State.OK),  # within the tolerance
-        (103.2, State.FAULT),
-        (96.5, State.FAULT),
+        (100.05, 0.0, State.OK),
+        (101.0, 0.9, State.OK),  # within the tolerance
+        (103.2, 3.1, State.FAULT),
+        (96.5, -3.5, State.FAULT),
     ],
 )
-def test_a_clock_is_a_fault_only_beyond_the_round_trip(server: float, state: State) -> None:
-    line = check_clock("temporal", "Temporal", ClockReading(before=100.0, server=server, after=100.1))
+def test_a_clock_is_a_fault_only_beyond_the_round_trip(server: float, skew: float, state: State) -> None:
+    reading = ClockReading(before=100.0, server=server, after=100.1)
+    line = check_clock("temporal", "Temporal", reading)
+    assert reading.skew == pytest.approx(skew)
     assert line.state is state
+    assert ("ahead" in line.found, "behind" in line.found) == (skew > 1, skew < -1)
 
 
 async def test_reading_the_clock_starts_no_workflow(shop: Shop) -> None:

@@ -185,7 +185,9 @@ async def test_sessions_are_listed_newest_first_in_pages(sim: Simulated) -> None
     still_open = await sim.stripe.v1.checkout.sessions.list_async(
         {"status": "open", "created": {"gte": 1}, "expand": ["data.payment_intent"], "ending_before": made[2]}
     )
-    assert [each.id for each in still_open.data] == [made[4], made[3]]
+    assert ([each.id for each in still_open.data], still_open.has_more) == ([made[4], made[3]], False)
+    nearest = await sim.stripe.v1.checkout.sessions.list_async({"limit": 2, "ending_before": made[0]})
+    assert ([each.id for each in nearest.data], nearest.has_more) == ([made[2], made[1]], True)
 
 
 @pytest.mark.parametrize(

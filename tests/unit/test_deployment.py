@@ -12,6 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from core.settings import Settings
+from workflows.messages import SEARCH_ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 OVERRIDES = sorted((ROOT / "deploy" / "compose").glob("*.yml"))
@@ -81,8 +82,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("lock", ["production.txt", "build.txt", "up.txt", "bench.txt"])
 def test_every_set_of_packages_has_the_versions_and_hashes_that_the_tests_run_with(lock: str) -> None:
-    tested = pinned("lock.txt")
-    assert {name: pin for name, pin in pinned(lock).items() if tested.get(name, pin) != pin} == {}
+    tested, found = pinned("lock.txt"), pinned(lock)
+    assert found
+    assert {name: pin for name, pin in found.items() if tested.get(name, pin) != pin} == {}
+    assert lock == "bench.txt" or set(found) <= set(tested)
+
+
+def test_the_script_for_a_namespace_creates_and_awaits_every_search_attribute() -> None:
+    script = (ROOT / "deploy/temporal/namespace.sh").read_text()
+    assert dict(re.findall(r"^attribute (\w+) (\w+)$", script, re.MULTILINE)) == SEARCH_ATTRIBUTES
+    awaited = script.partition("workflow count")[2]
+    assert all(name in awaited for name in SEARCH_ATTRIBUTES)
 
 
 def test_the_image_installs_only_what_production_needs() -> None:

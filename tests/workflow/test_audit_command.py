@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, until_waiting
 from domain.holds import HoldStatus
 from inventory.audit import ItemKey, repair
-from tests.stack import SHOP, Stack
+from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
 from tests.workflow.commands import holdfast
 from tests.workflow.test_audit import RELEASE_BY_HAND, by_hand, listed
 from workflows.messages import Ended
@@ -118,6 +119,35 @@ async def test_the_stock_is_audited_without_temporal(stack: Stack) -> None:
         ("unknown", "workflows", False),
     ]
     assert await stack.stock_of() == (10, 0)
+
+
+async def test_the_audit_says_why_temporal_refuses(stack: Stack) -> None:
+    code, answer = await audit(stack, TEMPORAL_NAMESPACE="elsewhere")
+
+    assert (code, kinds(answer)) == (1, ["unknown"])
+    assert "elsewhere" in answer["findings"][0]["problem"]
+
+
+async def test_a_running_up_is_audited_whatever_other_servers_the_environment_names(
+    stack: Stack, tmp_path: Path
+) -> None:
+    await stack.made(("TEE", 3))
+    running = {
+        "databaseUrl": stack.settings.database_url.get_secret_value(),
+        "temporalAddress": stack.temporal.service_client.config.target_host,
+        "temporalUiUrl": "http://ui.example",
+        "apiUrl": stack.url,
+        "authorityToken": AUTHORITY_TOKEN,
+        "adminToken": ADMIN_TOKEN,
+        "stripeWebhookSecret": None,
+        "simulatorUrl": None,
+    }
+    (tmp_path / "stack.json").write_text(json.dumps(running))
+    elsewhere = {"TEMPORAL_ADDRESS": "127.0.0.1:1", "TEMPORAL_NAMESPACE": "elsewhere", "TEMPORAL_API_KEY": "key"}
+
+    code, answer = await audit(stack, DATABASE_URL="", HOLDFAST_HOME=str(tmp_path), **elsewhere)
+
+    assert (code, answer["activeHolds"], answer["findings"]) == (0, 1, [])
 
 
 async def test_without_a_database_the_error_is_one_line(stack: Stack) -> None:

@@ -8,14 +8,19 @@ import sys
 import pytest
 from temporalio.client import Client
 
+from cli.bulk import release_all
+from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
+from inventory.audit import active_holds
 from tests.stack import SHOP, Stack, running_stack
 from tests.workflow.commands import command_environment, holdfast
-from workflows.messages import Ended
+from workflows.messages import Cancel, Ended
 
 
 async def test_a_shops_holds_are_listed_newest_first(stack: Stack) -> None:
-    first, second = await stack.made(("TEE", 2), reference="order-[red]1"), await stack.made()
+    first, second = await stack.made(("TEE", 2), reference=r"order-\[/red]1"), await stack.made()
     await stack.post(second["holdId"], "release", {"reason": "changed their mind"})
 
     listed = await holdfast(stack, "holds", "list", "--shop", SHOP)
@@ -24,12 +29,12 @@ async def test_a_shops_holds_are_listed_newest_first(stack: Stack) -> None:
     lines = listed.out.splitlines()
     assert (second["holdId"] in lines[1], first["holdId"] in lines[2]) == (True, True)
     assert "changed their mind" in lines[1]
-    assert "order-[red]1" in lines[2]
+    assert r"order-\[/red]1" in lines[2]
     assert [hold["holdId"] for hold in json.loads(active.out)["holds"]] == [first["holdId"]]
 
 
 async def test_a_hold_is_shown_with_its_workflow_and_the_link_to_it(stack: Stack) -> None:
-    hold = await stack.made(("TEE", 2))
+    hold = await stack.made(("TEE", 2), reference=r"order-\[/red]1")
 
     shown = await holdfast(
         stack, "holds", "show", hold["holdId"], "--shop", SHOP, TEMPORAL_UI_URL="https://ui.example/"
@@ -39,6 +44,7 @@ async def test_a_hold_is_shown_with_its_workflow_and_the_link_to_it(stack: Stack
     link = f"https://ui.example/namespaces/default/workflows/hold:{SHOP}:{hold['holdId']}"
     assert link in shown.out
     assert "2 x TEE" in shown.out
+    assert r"order-\[/red]1" in shown.out
     assert "running" in shown.out
     assert {name: told[name] for name in hold} == hold
     assert told["workflow"]["status"] == "running"
@@ -79,6 +85,20 @@ async def test_a_bulk_release_gives_back_what_every_hold_of_the_shop_has(stack: 
     assert [await stack.run_of(hold["holdId"]).result() for hold in holds] == [Ended("released")] * 6
     assert await stack.stock_of() == (10, 0)
     await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_bulk_release_counts_only_the_holds_that_it_told(stack: Stack) -> None:
+    made = [await stack.made() for _ in range(4)]
+    holds = [hold async for page in active_holds(stack.engine) for hold in page]
+    for hold in made[:2]:  # ended between the listing and the message
+        await stack.post(hold["holdId"], "release")
+    await fetch(stack.engine, 'DELETE FROM "InventoryHold" WHERE id = %(hold)s', {"hold": made[0]["holdId"]})
+    service = HoldService(stack.engine, WorkflowClient(stack.temporal, stack.task_queue), stack.settings)
+
+    tally = await release_all(service, stack.engine, holds, Cancel("bob", "closing"), quiet=True)
+
+    assert (tally.told, tally.skipped, tally.ended, tally.failed) == (2, 2, {"released": 2}, {})
+    assert "ending" not in tally.sentence()
 
 
 async def test_a_bulk_extension_that_is_run_again_extends_no_hold_twice(stack: Stack) -> None:
