@@ -35,6 +35,7 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
+from core.error_messages import first_line
 from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
@@ -127,10 +128,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
-            payment_client = None
-            if settings.stripe_api_key is not None:
-                key = settings.stripe_api_key.get_secret_value()
-                payment_client = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
+            payment_client = await stack.enter_async_context(open_client(settings))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(background_worker(client, settings, telemetry))
@@ -165,7 +163,7 @@ async def _connect_with_retries(
         try:
             return await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
         except RuntimeError as error:
-            log.warning("cannot connect to Temporal; retrying in 2 s", problem=str(error).splitlines()[0])
+            log.warning("cannot connect to Temporal; retrying in 2 s", problem=first_line(error))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=2)
     return None

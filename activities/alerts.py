@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.database_errors import database_errors_retried
 from activities.mail import send
-from core.database import DatabaseBusyError, DatabaseUnavailableError, fetch
+from core.database import fetch
 from core.metrics import Telemetry
 from core.settings import Settings
 from workflows.deliveries import AlertsPort, LowStock
@@ -49,10 +50,8 @@ class AlertActivities(AlertsPort):
     async def still_low(self, low: LowStock) -> LowStock | None:
         """Return the item's current figures if it is still low, else None."""
         key = {"shop": low.shop_id, "sku": low.sku, "variant": low.variant_key}
-        try:
+        with database_errors_retried():
             rows = await fetch(self._engine, _ITEM, key)
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
         if not rows:
             return None
         row = rows[0]

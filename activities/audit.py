@@ -3,9 +3,8 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 
-from core.database import DatabaseBusyError, DatabaseUnavailableError
+from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.audit_findings import finding_of_missing, finding_of_orphaned, findings_of_drift
@@ -29,20 +28,16 @@ class AuditActivities(AuditPort):
     @activity.defn(name="audit-stock")
     async def audit_stock(self, request: AuditRequest) -> AuditPart:
         """Compare every item with its active holds and its last movement."""
-        try:
+        with database_errors_retried():
             audit = await self._stock.check(request.shop_id)
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
         findings = [finding for drift in audit.drifts for finding in findings_of_drift(drift)]
         return self._report("stock", audit.items, findings)
 
     @activity.defn(name="audit-runs")
     async def audit_workflows(self, request: AuditRequest) -> AuditPart:
         """Compare active holds with running workflows, and resume the holds whose workflow is missing."""
-        try:
+        with database_errors_retried():
             audit = await self._workflows.check(request.shop_id)
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
         findings = [*map(finding_of_missing, audit.missing), *map(finding_of_orphaned, audit.orphaned)]
         return self._report("runs", audit.active_holds, findings)
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from core.database import DatabaseBusyError, DatabaseUnavailableError
+from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
 from domain.payments import Payment
 from inventory.outbox import record_hold_event
@@ -92,7 +92,7 @@ class PaymentActivities(PaymentsPort):
     async def capture_payment(self, query: PaymentQuery) -> None:
         """Capture an authorised payment."""
         async with self._stripe("capture-payment", query.shop_id, query.hold_id) as stripe:
-            intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
+            intent_id = await self._intent_of(stripe, query)
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
     @activity.defn(name="give-money-back")
@@ -100,7 +100,7 @@ class PaymentActivities(PaymentsPort):
         """Refund a payment, or cancel an authorised one."""
         metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
         async with self._stripe("give-money-back", query.shop_id, query.hold_id) as stripe:
-            intent_id = query.payment.payment_intent_id or (await self._intent_of(stripe, query))
+            intent_id = await self._intent_of(stripe, query)
             await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
     @activity.defn(name="report-payment-trouble")
@@ -130,7 +130,7 @@ class PaymentActivities(PaymentsPort):
     async def _note_event(self, report: LatePaymentReport) -> None:
         late = report.late
         name = f"late-payment:{late.shop_id}:{late.hold_id}:{late.payment.id}:{report.outcome}"
-        try:
+        with database_errors_retried():
             await record_hold_event(
                 self._engine,
                 event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
@@ -139,10 +139,10 @@ class PaymentActivities(PaymentsPort):
                 hold_id=late.hold_id,
                 more={"outcome": report.outcome, "paymentIntentId": late.payment.payment_intent_id},
             )
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            raise ApplicationError(f"Postgres: {error}", type="unavailable") from error
 
     async def _intent_of(self, stripe: PaymentClient, query: PaymentQuery) -> str:
+        if query.payment.payment_intent_id is not None:
+            return query.payment.payment_intent_id
         found = await stripe.check(session_id=query.payment.session_id)
         if found.intent_id is None:
             raise StripeRefusedError("the session has no payment", code=None, param=None, callers_fault=False)

@@ -1,7 +1,7 @@
 """Activities on the stock in Postgres. Each change is counted once, after its commit."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +20,9 @@ from workflows.messages import AttachRequest, DeadlineRequest, EndedHold, Settle
 from workflows.payment_messages import Claimed, LatePayment
 from workflows.ports import StockPort
 
-Answer = TypeVar("Answer")
+
+class _BusyError(ApplicationError):
+    """The rows could not be locked in time; nothing was changed."""
 
 
 class StockActivities(StockPort):
@@ -40,16 +42,12 @@ class StockActivities(StockPort):
     async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
         """Take the stock of a new hold, or return why not."""
         try:
-            with self._telemetry.activities.labels("reserve").time():
+            with self._statement("reserve", request.shop_id, request.hold_id):
                 outcome = await reserve(self._engine, request)
-        except DatabaseBusyError as error:
-            self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
+        except _BusyError:
             if activity.info().attempt == 1 and activity.info().is_local:
                 return Busy()
-            # An earlier attempt may have taken the stock and its answer may be lost: "busy" could be wrong.
-            raise _retryable("rows not locked in time", "busy") from error
-        except DatabaseUnavailableError as error:
-            raise self._unavailable("reserve", request.shop_id, request.hold_id, error) from error
+            raise  # an earlier attempt may have taken the stock and its answer may be lost: "busy" could be wrong
         if isinstance(outcome, Held) and outcome.created:
             self._telemetry.count(
                 "inventory_hold_created",
@@ -62,12 +60,8 @@ class StockActivities(StockPort):
     @activity.defn(name="move-deadline")
     async def move_deadline(self, request: DeadlineRequest) -> bool:
         """Write an active hold's deadline."""
-        moved = await self._write(
-            "move-deadline",
-            request.shop_id,
-            request.hold_id,
-            move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at),
-        )
+        with self._statement("move-deadline", request.shop_id, request.hold_id):
+            moved = await move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at)
         if moved:
             self._telemetry.count(
                 "inventory_hold_extended",
@@ -81,7 +75,7 @@ class StockActivities(StockPort):
     async def settle(self, request: SettleRequest) -> Settled:
         """End the hold with its stock."""
         try:
-            with self._telemetry.activities.labels("settle").time():
+            with self._statement("settle", request.shop_id, request.hold_id):
                 settlement = await settle(
                     self._engine,
                     shop_id=request.shop_id,
@@ -92,11 +86,6 @@ class StockActivities(StockPort):
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
                     payment_session_id=request.payment.session_id if request.payment else None,
                 )
-        except DatabaseBusyError as error:
-            self._telemetry.warn("inventory_hold_busy", shop_id=request.shop_id, hold_id=request.hold_id)
-            raise _retryable("rows not locked in time", "busy") from error
-        except DatabaseUnavailableError as error:
-            raise self._unavailable("settle", request.shop_id, request.hold_id, error) from error
         except psycopg.IntegrityError as error:
             self._telemetry.fail(
                 "inventory_hold_error",
@@ -106,7 +95,7 @@ class StockActivities(StockPort):
                 problem="the item's held is less than this hold has: the counters have drifted and need a repair",
                 detail=str(error).strip(),
             )
-            raise _retryable("the item's held has drifted below what this hold has", "drift") from error
+            raise ApplicationError("the item's held has drifted below what this hold has", type="drift") from error
         if settlement is None:
             self._telemetry.fail(
                 "inventory_hold_error",
@@ -123,35 +112,27 @@ class StockActivities(StockPort):
     @activity.defn(name="attach-payment")
     async def attach_payment(self, request: AttachRequest) -> bool:
         """Write an active hold's payment to its row."""
-        return await self._write(
-            "attach-payment",
-            request.shop_id,
-            request.hold_id,
-            attach_payment(
+        with self._statement("attach-payment", request.shop_id, request.hold_id):
+            return await attach_payment(
                 self._engine,
                 request.shop_id,
                 request.hold_id,
                 session_id=request.payment.session_id,
                 intent_id=request.payment.payment_intent_id,
-            ),
-        )
+            )
 
     @activity.defn(name="claim-late-payment")
     async def claim_late_payment(self, late: LatePayment) -> Claimed:
         """Return what a late payment can still buy, and take the stock again if possible."""
-        claim = await self._write(
-            "claim-late-payment",
-            late.shop_id,
-            late.hold_id,
-            claim_late_payment(
+        with self._statement("claim-late-payment", late.shop_id, late.hold_id):
+            claim = await claim_late_payment(
                 self._engine,
                 late.shop_id,
                 late.hold_id,
                 session_id=late.payment.session_id,
                 intent_id=late.payment.payment_intent_id,
                 take=self._policy is LatePaymentPolicy.REACQUIRE_OR_REFUND,
-            ),
-        )
+            )
         outcome = claim.outcome
         if outcome == "reacquired":
             self._telemetry.count(
@@ -165,15 +146,20 @@ class StockActivities(StockPort):
             outcome = "reacquired"
         return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
 
-    async def _write(self, what: str, shop_id: str, hold_id: str, statement: Awaitable[Answer]) -> Answer:
-        """Return the result of the statement. Raises ApplicationError, to be retried, with the kind of failure."""
+    @contextmanager
+    def _statement(self, name: str, shop_id: str, hold_id: str) -> Iterator[None]:
+        """Measure a statement, and raise an ApplicationError, to be retried, if it got no locks or no connection."""
         try:
-            with self._telemetry.activities.labels(what).time():
-                return await statement
+            with self._telemetry.activities.labels(name).time():
+                yield
         except DatabaseBusyError as error:
-            raise _retryable("rows not locked in time", "busy") from error
+            self._telemetry.warn("inventory_hold_busy", shop_id=shop_id, hold_id=hold_id)
+            raise _BusyError("rows not locked in time", type="busy") from error
         except DatabaseUnavailableError as error:
-            raise self._unavailable(what, shop_id, hold_id, error) from error
+            self._telemetry.fail(
+                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=name, problem=f"Postgres: {error}"
+            )
+            raise ApplicationError(f"cannot reach Postgres: {error}", type="unavailable") from error
 
     def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
         self._telemetry.count(
@@ -187,13 +173,3 @@ class StockActivities(StockPort):
             self._telemetry.expiry_lag.observe(max(settlement.overdue.total_seconds(), 0.0))
         if settlement.status is HoldStatus.COMMITTED:
             self._telemetry.commit_age.observe(max(settlement.age.total_seconds(), 0.0))
-
-    def _unavailable(self, what: str, shop_id: str, hold_id: str, error: Exception) -> ApplicationError:
-        self._telemetry.fail(
-            "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Postgres: {error}"
-        )
-        return _retryable(f"cannot reach Postgres: {error}", "unavailable")
-
-
-def _retryable(message: str, kind: str) -> ApplicationError:
-    return ApplicationError(message, type=kind)

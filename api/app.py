@@ -46,10 +46,7 @@ def create_app(
         engine = create_engine(settings)
         stack = AsyncExitStack()
         stack.push_async_callback(tracing.close)
-        stripe = None
-        if settings.stripe_api_key is not None:
-            key = settings.stripe_api_key.get_secret_value()
-            stripe = await stack.enter_async_context(open_client(key, settings.stripe_api_base))
+        stripe = await stack.enter_async_context(open_client(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         workflows = WorkflowClient(temporal, task_queue)
         holds_service = HoldService(engine, workflows, settings)

@@ -9,11 +9,12 @@ from api.errors import invalid
 from api.headers import text_of
 from api.requests import HoldId
 from core.settings import MIN_TTL_SECONDS, Settings
-from domain.fields import ShopId
+from domain.fields import MAX_KEY_LENGTH, ShopId
 
-_MAX_KEY = 255
+KeyText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH)]
+"""An idempotency key as its header has it; `parse_key` decodes it."""
 IdempotencyKey = Annotated[
-    Annotated[str, StringConstraints(min_length=1, max_length=_MAX_KEY)] | None,
+    KeyText | None,
     Header(
         alias="Idempotency-Key",
         description="Scoped to the shop. The same key makes one hold, or moves the deadline once, however often it is "

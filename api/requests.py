@@ -32,6 +32,9 @@ Ttl = Annotated[
         examples=[1200],
     ),
 ]
+Replace = Annotated[
+    bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+]
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
 ]
@@ -65,9 +68,7 @@ class HoldIn(Model):
     ttl_seconds: Ttl | None = None
     hold_id: HoldId | None = None
     reference: Reference | None = None
-    replace: Annotated[
-        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
-    ] = False
+    replace: Replace = False
 
 
 class CheckoutLineIn(LineIn):
@@ -110,9 +111,7 @@ class CheckoutIn(Model):
     ttl_seconds: Ttl | None = None
     hold_id: HoldId | None = None
     reference: Reference | None = None
-    replace: Annotated[
-        bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
-    ] = False
+    replace: Replace = False
     capture_method: Annotated[
         Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
     ] = "automatic"

@@ -1,24 +1,26 @@
 """Signals that are sent together with the start of a workflow."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypedDict
 
 from temporalio import workflow
 
-Argument = TypeVar("Argument")
+Parameters = ParamSpec("Parameters")
 
 
-class StartSignal(TypedDict):
-    """The arguments of `Client.start_workflow` that send a signal with the start."""
+class StartSignal(TypedDict, total=False):
+    """The arguments of `Client.start_workflow` that send a signal with the start; empty, none is sent."""
 
     start_signal: str
     start_signal_args: Sequence[Any]
 
 
-def start_signal(handler: Callable[[Any, Argument], None], argument: Argument) -> StartSignal:
+def start_signal(
+    handler: Callable[Concatenate[Any, Parameters], None], *arguments: Parameters.args, **_: Parameters.kwargs
+) -> StartSignal:
     """Return the arguments that send this signal; `handler` is a method marked `@workflow.signal`.
 
-    `start_workflow` takes only the signal's name: this keeps the reference and its argument typed.
+    `start_workflow` takes only the signal's name: this keeps the reference and its arguments typed.
     """
     name = workflow._SignalDefinition.must_name_from_fn_or_str(handler)  # noqa: SLF001 - temporalio has no public way
-    return {"start_signal": name, "start_signal_args": [argument]}
+    return {"start_signal": name, "start_signal_args": arguments}

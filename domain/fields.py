@@ -9,6 +9,9 @@ from domain.names import NAME_PATTERN
 MAX_ON_HAND = 1_000_000_000
 """The most units of an item on hand. Far below what the integer column can store, so that no sum overflows it."""
 
+MAX_KEY_LENGTH = 255
+"""The most characters of an idempotency key."""
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
@@ -33,7 +36,7 @@ VariantKey = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable]
 Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
-IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=255), Printable]
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH), Printable]
 OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]
 Delta = Annotated[
     int,

@@ -5,21 +5,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from core.json_model import Model
-from domain.holds import Hold, HoldStatus, Line
+from core.json_model import Model, Record
+from domain.holds import Hold, HoldStatus
 
 
-class LineOut(Model):
+class LineOut(Record):
     """An item of a hold; the same item asked for on two lines is one, with the sum."""
 
     sku: str
     variant_key: str
     quantity: int
-
-    @classmethod
-    def of(cls, line: Line) -> Self:
-        """Build it from a line."""
-        return cls(sku=line.sku, variantKey=line.variant_key, quantity=line.quantity)
 
 
 class HoldOut(Model):

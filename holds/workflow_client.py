@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from core.signals import start_signal
+from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
 from holds.errors import TemporalBusyError, UnavailableError
 from holds.start_options import start_options
@@ -148,18 +148,18 @@ class WorkflowClient:
 
     async def start_late_payment(self, late: LatePayment) -> None:
         """Start the workflow of a late payment. A running one is only told that the refund failed, if it did."""
-        refund_failed = LatePaymentWorkflow.refund_failed.__name__ if late.refund_failed else None
+        signal = start_signal(LatePaymentWorkflow.refund_failed) if late.refund_failed else StartSignal()
         try:
             await self._client.start_workflow(
                 LatePaymentWorkflow.run,
                 late,
                 id=late_payment_workflow_id(late.payment.id),
-                start_signal=refund_failed,
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
                 static_summary=ui_text.late_payment(late),
+                **signal,
             )
         except (RPCError, RuntimeError) as error:
             raise _classified(error) from error

@@ -9,6 +9,7 @@ from typing import Any
 import stripe
 from stripe import HTTPXClient, StripeClient
 
+from core.payment_settings import PaymentSettings
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.status import PaymentState, PaymentStatus, status_of_intent, status_of_session
 
@@ -64,22 +65,15 @@ class PaymentClient:
     async def _find_session(self, metadata: dict[str, str], begun_at: datetime) -> PaymentStatus | None:
         stored = {name: value for name, value in metadata.items() if value}  # Stripe drops empty values
         since = int((begun_at - _CLOCK_SKEW).timestamp())
-        page = await _read(
-            self._v1.checkout.sessions.list_async(
-                {"created": {"gte": since}, "limit": 100, "expand": ["data.payment_intent"]}
-            )
-        )
+        query: dict[str, Any] = {"created": {"gte": since}, "limit": 100, "expand": ["data.payment_intent"]}
         while True:
+            page = await _read(self._v1.checkout.sessions.list_async(query))  # type: ignore[arg-type]
             for session in page["data"]:
                 if session.get("metadata") == stored:
                     return status_of_session(session)
             if not page["has_more"]:
                 return None
-            page = await _read(
-                self._v1.checkout.sessions.list_async(
-                    {"created": {"gte": since}, "limit": 100, "starting_after": page["data"][-1]["id"]}
-                )
-            )
+            query["starting_after"] = page["data"][-1]["id"]
 
     async def check(self, *, session_id: str | None = None, intent_id: str | None = None) -> PaymentStatus:
         """Retrieve the status of a payment by its session, or else by its PaymentIntent; one of the two is given."""
@@ -193,12 +187,20 @@ class PaymentClient:
 
 
 @asynccontextmanager
-async def open_client(api_key: str, base: str) -> AsyncIterator[PaymentClient]:
-    """Yield a client with a connection pool of its own, which is closed at the end. `base` is the API's base URL."""
+async def open_client(settings: PaymentSettings) -> AsyncIterator[PaymentClient | None]:
+    """Yield a client with a connection pool of its own, which is closed at the end; None without STRIPE_API_KEY."""
+    if settings.stripe_api_key is None:
+        yield None
+        return
     http = HTTPXClient(timeout=CALL_SECONDS)
     try:
         yield PaymentClient(
-            StripeClient(api_key, base_addresses={"api": base}, http_client=http, max_network_retries=0)
+            StripeClient(
+                settings.stripe_api_key.get_secret_value(),
+                base_addresses={"api": settings.stripe_api_base},
+                http_client=http,
+                max_network_retries=0,
+            )
         )
     finally:
         await http.close_async()  # type: ignore[no-untyped-call]

@@ -154,9 +154,8 @@ async def running_stack(
     engine = create_engine(settings)
     telemetry = Telemetry(worker_metrics)
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
-    key = settings.stripe_api_key
     async with (
-        open_client(key.get_secret_value(), settings.stripe_api_base) if key else nullcontext() as payment_client,
+        open_client(settings) as payment_client,
         serving(app) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120) as http,
     ):

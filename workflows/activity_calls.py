@@ -1,8 +1,10 @@
 """The activity calls of the workflows of holds, with their time-outs, and why each is local or regular."""
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -60,6 +62,27 @@ _STATEMENT_UNTIL_KNOWN = _Limits(start_to_close_timeout=_STATEMENT, retry_policy
 _STRIPE_CALLS = _CallLimits(
     start_to_close_timeout=_CALLS, heartbeat_timeout=_HEARTBEAT, retry_policy=WHILE_STRIPE_IS_UNAVAILABLE
 )
+
+
+async def finishes_before(work: "asyncio.Future[Any]", stopped: Callable[[], bool]) -> bool:
+    """Wait until the work is done or `stopped()` is true; in the second case cancel the work and return False."""
+    await workflow.wait_condition(lambda: work.done() or stopped())
+    if work.done():
+        return True
+    await cancel(work)
+    return False
+
+
+async def cancel(work: "asyncio.Future[Any]") -> None:
+    """Cancel the work and wait until it has ended."""
+    work.cancel()
+    with suppress(asyncio.CancelledError, ActivityError):
+        await work
+
+
+def cause_of(error: ActivityError) -> str:
+    """Return the message of the error that the activity raised."""
+    return str(error.cause or error)
 
 
 async def reserve(request: ReserveRequest) -> ReserveOutcome:

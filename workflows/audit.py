@@ -9,6 +9,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
+from workflows.activity_calls import cause_of
 from workflows.findings import AuditPart, AuditPort, AuditReport, AuditRequest, not_checked, part_of, report_of
 from workflows.ui_text import plain
 
@@ -60,7 +61,7 @@ async def _part(subject: Literal["stock", "workflows"], check: Awaitable[AuditPa
     try:
         return await check
     except ActivityError as error:
-        return part_of(0, [not_checked(subject, str(error.cause or error))])
+        return part_of(0, [not_checked(subject, cause_of(error))])
 
 
 def _details(report: AuditReport) -> str:

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
+from workflows.activity_calls import cause_of
 from workflows.hold_signals import HoldSignals
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import (
@@ -30,7 +31,13 @@ _CLAIM_INTERVAL = timedelta(minutes=1)
 _REFUND_INTERVAL = timedelta(hours=6)
 """The pause after a refund that Stripe refused, for example because the account's balance is too low."""
 
-_REFUND_FAILED = "The refund failed and the money is back in the account: refund it in another way."
+KEEP_MONEY = "The policy is to keep the money: offer a replacement, or refund by hand."
+NO_SUCH_HOLD = "The database has no such hold."
+NOTHING_TO_REFUND = "There is nothing to refund"
+REFUND_FAILED = "The refund failed and the money is back in the account: refund it in another way."
+REFUND_REFUSED = "Stripe refused the refund"
+UNKNOWN_PAYMENT = "Stripe does not know this payment."
+"""Why a case needs a person."""
 
 
 class _ClosedByPersonError(Exception):
@@ -56,7 +63,7 @@ class LatePaymentWorkflow:
         try:
             ended = await self._resolve()
             if self._refund_failed:  # the signal may arrive during any step above
-                ended = await self._need_person(_REFUND_FAILED)
+                ended = await self._need_person(REFUND_FAILED)
         except _ClosedByPersonError:
             assert self._closed_by is not None  # noqa: S101 - narrows the type
             ended = LatePaymentEnded("closed_by_person", f"{self._closed_by.actor}: {self._closed_by.note}")
@@ -66,18 +73,18 @@ class LatePaymentWorkflow:
 
     async def _resolve(self) -> LatePaymentEnded:
         if self._refund_failed:
-            return await self._need_person(_REFUND_FAILED)
+            return await self._need_person(REFUND_FAILED)
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # the total is 0, so there is no PaymentIntent
         try:
             standing = await self._unless_closed(activity_calls.check_payment_until_known(self._query()))
         except ActivityError as error:
-            return await self._need_person(f"The payment could not be checked: {_cause(error)}")
+            return await self._need_person(f"The payment could not be checked: {cause_of(error)}")
         match standing.state:
             case "paid" | "authorized":
                 return await self._claim(authorized=standing.state == "authorized")
             case "unknown":
-                return await self._need_person("Stripe does not know this payment.")
+                return await self._need_person(UNKNOWN_PAYMENT)
             case _:
                 return _nothing_to_do(standing)
 
@@ -98,7 +105,7 @@ class LatePaymentWorkflow:
                 case "second_payment" | "short" | "declined":
                     return await self._refund(claimed)
                 case "missing":
-                    return await self._need_person("The database has no such hold.")
+                    return await self._need_person(NO_SUCH_HOLD)
                 case "active":
                     if await self._hand_over(authorized=authorized):
                         return LatePaymentEnded("handed_over", "The hold is active: its workflow handles the payment.")
@@ -116,16 +123,16 @@ class LatePaymentWorkflow:
     async def _refund(self, claimed: Claimed) -> LatePaymentEnded:
         why = "another payment paid for the hold" if claimed.outcome == "second_payment" else "the stock is gone"
         if claimed.keep_money and claimed.outcome != "second_payment":
-            return await self._need_person("The policy is to keep the money: offer a replacement, or refund by hand.")
+            return await self._need_person(KEEP_MONEY)
         if self._late.payment.payment_intent_id is None:
-            return await self._need_person(f"There is nothing to refund, and {why}: inform the shopper.")
+            return await self._need_person(f"{NOTHING_TO_REFUND}, and {why}: inform the shopper.")
         reported = False
         while True:
             self._show(f"Refunding the payment: {why}.")
             try:
                 await self._unless_closed(activity_calls.refund_or_cancel(self._query()))
             except ActivityError as error:
-                problem = f"Stripe refused the refund: {_cause(error)}"
+                problem = f"{REFUND_REFUSED}: {cause_of(error)}"
                 self._show(f"{problem} Retried every 6 hours. If it was refunded by hand, send the signal `close`.")
                 if not reported:
                     await self._report("needs_person", problem)
@@ -140,7 +147,7 @@ class LatePaymentWorkflow:
         try:
             await self._unless_closed(activity_calls.capture(self._query()))
         except ActivityError as error:
-            await self._report("needs_person", f"The hold is committed, but the capture failed: {_cause(error)}")
+            await self._report("needs_person", f"The hold is committed, but the capture failed: {cause_of(error)}")
 
     async def _need_person(self, why: str) -> LatePaymentEnded:
         await self._report("needs_person", why)
@@ -164,13 +171,9 @@ class LatePaymentWorkflow:
     async def _unless_closed(self, work: Awaitable[Answer]) -> Answer:
         """Return the result; if a person closes the case first, cancel the work and raise _ClosedByPersonError."""
         task = asyncio.ensure_future(work)
-        await workflow.wait_condition(lambda: task.done() or self._closed_by is not None)
-        if task.done():
-            return await task
-        task.cancel()
-        with suppress(asyncio.CancelledError, ActivityError):
-            await task
-        raise _ClosedByPersonError
+        if not await activity_calls.finishes_before(task, lambda: self._closed_by is not None):
+            raise _ClosedByPersonError
+        return await task
 
     def _query(self) -> PaymentQuery:
         return PaymentQuery(self._late.shop_id, self._late.hold_id, self._late.payment)
@@ -204,7 +207,3 @@ def _nothing_to_do(standing: PaymentCheck) -> LatePaymentEnded:
     if standing.state == "refunded":
         return LatePaymentEnded("already", "The payment was refunded already.")
     return LatePaymentEnded("not_paid", f"The payment is {standing.state}: no money was taken.")
-
-
-def _cause(error: ActivityError) -> str:
-    return str(error.cause or error)

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from domain.payments import Payment
 from workflows import activity_calls
+from workflows.activity_calls import cause_of
 from workflows.hold_state import HoldState
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, HoldInput
 from workflows.payment_messages import (
@@ -92,7 +93,7 @@ class PaymentSteps:
         try:
             check = await self._unless_paid(activity_calls.close(query, self._give_up_after()))
         except ActivityError as error:
-            await self._report(payment, f"Stripe did not confirm that it can no longer be paid: {_cause(error)}")
+            await self._report(payment, f"Stripe did not confirm that it can no longer be paid: {cause_of(error)}")
             self._state.processing.clear()
             self._state.closed = True
             return
@@ -157,14 +158,15 @@ class PaymentSteps:
         try:
             await activity_calls.capture(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
         except ActivityError as error:
-            await self._report(payment, f"the hold is committed but the payment could not be captured: {_cause(error)}")
+            await self._report(
+                payment,
+                f"the hold is committed but the payment could not be captured: {cause_of(error)}",
+            )
 
     async def stop_opening(self) -> None:
         """Stop opening the session: nobody has its URL yet, so nobody can pay on it."""
         if self._opening is not None:
-            self._opening.cancel()
-            with suppress(asyncio.CancelledError, ActivityError):
-                await self._opening
+            await activity_calls.cancel(self._opening)
 
     async def _record(self, check: PaymentCheck, *, at_end: bool = False) -> None:
         state, payment = self._state, check.payment
@@ -192,13 +194,7 @@ class PaymentSteps:
     async def _unless_paid(self, work: Awaitable[Answer]) -> Answer | None:
         """Return the result of the work, or None as soon as a payment or commit has arrived."""
         task = asyncio.ensure_future(work)
-        await workflow.wait_condition(lambda: task.done() or self._state.paid)
-        if task.done():
-            return await task
-        task.cancel()
-        with suppress(asyncio.CancelledError, ActivityError):
-            await task
-        return None
+        return await task if await activity_calls.finishes_before(task, lambda: self._state.paid) else None
 
     def _give_up_after(self) -> timedelta:
         """Return how long Stripe may be unavailable before the hold ends without its confirmation."""
@@ -213,12 +209,8 @@ class PaymentSteps:
 def _refused(error: ActivityError) -> CheckoutRefused:
     if _type(error) == NOT_CONFIGURED:
         return CheckoutRefused("STRIPE_API_KEY is not set for the worker.", code=NOT_CONFIGURED)
-    return CheckoutRefused(f"Stripe did not answer in time: {_cause(error)}", code="timeout")
+    return CheckoutRefused(f"Stripe did not answer in time: {cause_of(error)}", code="timeout")
 
 
 def _type(error: ActivityError) -> str | None:
     return error.cause.type if isinstance(error.cause, ApplicationError) else None
-
-
-def _cause(error: ActivityError) -> str:
-    return str(error.cause or error)

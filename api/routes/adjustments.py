@@ -3,12 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from pydantic import StringConstraints
 
 from api.auth import Admin, KnownCallersRoute
 from api.dependencies import EngineDep, SettingsDep, TimeLimitDep
 from api.openapi import FORBIDDEN, WRITE_ERRORS, errors, examples
-from api.parameters import HoldPath, ShopPath, parse_key
+from api.parameters import HoldPath, KeyText, ShopPath, parse_key
 from api.problems import Problem
 from api.requests import merged
 from api.responses import ItemsOut
@@ -25,7 +24,7 @@ from inventory.returns import restock
 router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCallersRoute)
 
 CorrectionKey = Annotated[
-    Annotated[str, StringConstraints(min_length=1, max_length=255)] | None,
+    KeyText | None,
     Header(
         alias="Idempotency-Key",
         description="Scoped to the shop, and shared by adjustments and restocks. The same key corrects once, however "

@@ -240,12 +240,18 @@ def record(folder: Path) -> None:
 
 
 async def _record_on(database: str, address: str) -> dict[str, str]:
-    engine = create_engine(Settings.read(environment(database)))
+    async with simulated(seed=1) as stripe:
+        payments = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": stripe.url}
+        return await _record_with(Settings.read(environment(database, **payments)), stripe, address)
+
+
+async def _record_with(settings: Settings, stripe: Simulated, address: str) -> dict[str, str]:
+    engine = create_engine(settings)
     counts = [ItemCount("TEE", "size:M", 100), ItemCount("MUG", "", 100)]
     await count_items(engine, SHOP, counts, actor="recorder")
     telemetry = Telemetry(CollectorRegistry())
     client = await Client.connect(address, data_converter=data_converter, identity="recorder")
-    async with simulated(seed=1) as stripe, open_client(API_KEY, stripe.url) as payment_client:
+    async with open_client(settings) as payment_client:
         stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, payment_client)
         async with make_worker(client, stock, payments, task_queue="recording"):
             told = await asyncio.gather(
