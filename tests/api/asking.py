@@ -1,5 +1,7 @@
 """What the tests of the API share: refusals, a neighbour of the API in another mode, locked rows, short holds."""
 
+import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from domain.holds import Held, Line
 from holds.idempotency import request_hash
 from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, PATIENT, SHOP, Stack, environment, serving
+from tests.waiting import LIMIT_SECONDS
 from workflows.messages import HoldInput
 
 HOLDS = "/api/inventory/holds"
@@ -83,11 +86,14 @@ def fresh(prefix: str = "k") -> str:
 
 
 async def insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """Ask as docs/errors.md says: again as long as the answer is 429, 503 or 504."""
+    """Ask as docs/errors.md says: again after `retryAfter` as long as the answer is 429, 503 or 504."""
+    deadline = time.monotonic() + LIMIT_SECONDS
     while True:
         answer = await ask()
         if answer.status_code not in {429, 503, 504}:
             return answer
+        assert time.monotonic() < deadline, f"no other answer within {LIMIT_SECONDS:.0f} s than {answer.text}"
+        await asyncio.sleep(answer.json()["retryAfter"] / 1000)
 
 
 async def expired(stack: Stack, hold_id: str) -> dict[str, Any]:

@@ -34,8 +34,8 @@ async def test_without_the_tables_it_says_what_to_run(stack: Stack, empty_databa
 
 
 async def test_a_postgres_that_accepts_and_says_nothing_does_not_keep_health_waiting(stack: Stack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts for it
-        url = f"postgresql://ann@127.0.0.1:{silent.getsockname()[1]}/shop?connect_timeout=60"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts; psycopg would wait 600 s
+        url = f"postgresql://ann@127.0.0.1:{silent.getsockname()[1]}/shop?connect_timeout=600"
         async with neighbour(stack, DATABASE_URL=url) as http:
             answer = await http.get(HEALTH)
             assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")

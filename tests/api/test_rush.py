@@ -1,21 +1,13 @@
 """Many buyers at once."""
 
 import asyncio
+from functools import partial
 
-import httpx
 from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
-from tests.api.asking import fresh, refused
-from tests.stack import Stack, running_stack
-
-
-async def persistent(stack: Stack, buyer: str) -> httpx.Response:
-    """Ask as a checkout does: again with the same key while the answer is «busy»."""
-    while True:
-        answer = await stack.create(key=buyer)
-        if answer.status_code != 429:
-            return answer
+from tests.api.asking import fresh, insist, refused
+from tests.stack import running_stack
 
 
 async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temporal: Client) -> None:
@@ -23,7 +15,7 @@ async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temp
         database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="30000", INVENTORY_LOCK_TIMEOUT_MS="4000"
     ) as stack:
         await stack.put(10)
-        answers = await asyncio.gather(*(persistent(stack, fresh("buyer")) for _ in range(200)))
+        answers = await asyncio.gather(*(insist(partial(stack.create, key=fresh("buyer"))) for _ in range(200)))
 
         made = [answer.json()["holdId"] for answer in answers if answer.status_code == 201]
         assert len(set(made)) == len(made) == 10

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -212,12 +213,19 @@ async def test_no_request_waits_for_a_collector_that_never_answers(
     assert sorted(line["spans_lost"] for line in lines if "spans_lost" in line) == [False, False, True, True]
 
 
-async def test_a_process_stops_although_its_collector_never_answers() -> None:
+async def test_a_process_stops_although_its_last_spans_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = threading.Event()
     with collecting(answers=False) as collector:
         tracing, provider = worker_tracing(collector.url)
         provider.get_tracer("test").start_span("the last").end()
         await collector.until(lambda: bool(collector.posted))
+        shut_down = provider.shutdown
+        monkeypatch.setattr(provider, "shutdown", exported.wait)  # the library's own limit is not the one under test
         await tracing.close()
+        assert not exported.is_set()
+        exported.set()
+        collector.answers.set()
+        await asyncio.to_thread(shut_down)
 
 
 async def test_processes_deliver_what_is_left_when_they_stop_and_their_logs_name_the_trace(

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
+from tests.api import asking
 from tests.api.asking import fresh, neighbour, refused
 from tests.paying import LINE, PAGES, Shop, brief_checkout, running_shop
 from tests.simulated import API_KEY
@@ -50,10 +51,7 @@ async def pages(shop: Shop, hold_id: str) -> list[str]:
 
 async def insist(shop: Shop, key: str) -> httpx.Response:
     """Ask with a key until there is an answer."""
-    while True:
-        answer = await shop.ask_for_checkout(key=key)
-        if answer.status_code != 504:
-            return answer
+    return await asking.insist(lambda: shop.ask_for_checkout(key=key))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from tests.paying import Shop
 from tests.waiting import until
-from workflows.late_payment import LatePaymentWorkflow
+from workflows.late_payment import REFUND_FAILED, LatePaymentWorkflow
 from workflows.payment_messages import CloseCase
 
 
@@ -31,5 +31,6 @@ async def test_a_refund_that_fails_while_its_case_is_open_is_left_to_a_person(co
         return bool(await shop.case_of(intent).query(LatePaymentWorkflow.waits_for_person))
 
     await until(waits_for_person, "the case waits for a person")
+    assert REFUND_FAILED in await shop.case_of(intent).query(LatePaymentWorkflow.state)
     await shop.case_of(intent).signal(LatePaymentWorkflow.close, CloseCase(actor="Ada", note="sent by bank"))
     assert (await shop.case_of(intent).result()).outcome == "closed_by_person"

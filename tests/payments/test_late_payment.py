@@ -16,6 +16,7 @@ from domain.payments import Payment
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
 from tests.stack import SHOP
 from tests.waiting import until
+from workflows import late_payment
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 
@@ -58,13 +59,16 @@ async def status_of(shop: Shop, intent: str) -> WorkflowExecutionStatus | None:
     return cases[0].status if cases else None
 
 
-async def until_waits_for_person(shop: Shop, intent: str) -> None:
+async def until_waits_for_person(shop: Shop, intent: str, cause: str) -> None:
+    """Wait until nothing more happens before a person closes the case; it must say why."""
+
     async def waits() -> bool:
         if await status_of(shop, intent) is None:
             return False
         return bool(await shop.case_of(intent).query(LatePaymentWorkflow.waits_for_person))
 
     await until(waits, f"the case of {intent} waits for a person")
+    assert cause in await shop.case_of(intent).query(LatePaymentWorkflow.state)
 
 
 async def until_reported(shop: Shop) -> None:
@@ -156,7 +160,7 @@ async def test_the_policy_keep_leaves_a_case_to_a_person(database: str, temporal
     async with running_shop(database, temporal, LATE_PAYMENT_POLICY="keep") as shop:
         _, page = await ended(shop)
         intent = await pay_late(shop, page)
-        await until_waits_for_person(shop, intent)
+        await until_waits_for_person(shop, intent, late_payment.KEEP_MONEY)
         assert await status_of(shop, intent) is WorkflowExecutionStatus.RUNNING
         assert counted(shop, "needs_person") == 1
         assert await refunds(shop, intent) == (0, 1999)
@@ -287,7 +291,7 @@ async def test_a_payment_that_stripe_does_not_know_waits_for_a_person(corner: Sh
     intent = f"pi_{hold_id.replace('_', '')}"
     told = {"id": intent, "object": "payment_intent", "metadata": named(hold_id)}
     assert (await corner.send(event("payment_intent.succeeded", told))).status_code == 200
-    await until_waits_for_person(corner, intent)
+    await until_waits_for_person(corner, intent, late_payment.UNKNOWN_PAYMENT)
     assert (await corner.stack.read(hold_id))["status"] == "released"
     assert await by_hand(corner, intent) == "closed_by_person"
 
@@ -301,7 +305,7 @@ async def test_a_payment_for_a_hold_whose_row_is_gone_waits_for_a_person(corner:
     await corner.stack.temporal.start_workflow(
         LatePaymentWorkflow.run, late, id=late_payment_workflow_id(intent), task_queue=corner.stack.task_queue
     )
-    await until_waits_for_person(corner, intent)
+    await until_waits_for_person(corner, intent, late_payment.NO_SUCH_HOLD)
     assert await by_hand(corner, intent) == "closed_by_person"
 
 
@@ -319,7 +323,7 @@ async def test_a_page_that_costs_nothing_and_is_too_late_is_told_to_a_person(cor
     _, page = await ended(corner, items=[{**LINE, "sku": corner.item, "unitAmount": 0}])
     await sell_out(corner)
     await corner.pay(page, late="complete")
-    await until_waits_for_person(corner, page)
+    await until_waits_for_person(corner, page, late_payment.NOTHING_TO_REFUND)
     assert await by_hand(corner, page) == "closed_by_person"
 
 
@@ -343,7 +347,7 @@ async def test_a_refund_that_failed_later_is_told_to_a_person(shop: Shop) -> Non
 
     await shop.stripe.control(f"/refunds/{refund['id']}/settle", ok=False)
 
-    await until_waits_for_person(shop, intent)
+    await until_waits_for_person(shop, intent, late_payment.REFUND_FAILED)
     assert counted(shop, "needs_person") == 1
     assert await by_hand(shop, intent) == "closed_by_person"
 
@@ -394,19 +398,23 @@ async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
     await until_reported(shop)
     for tries in (1, 2):
         assert await refunds(shop, intent) == (0, 1999)
-        await until_refused(shop, tries)
+        await until_refused(shop, intent, tries)
         await environment.fast_forward(shop.case_of(intent), 6 * 3600 + 1)
     assert await outcome(shop, intent) == "refunded"
     assert await refunds(shop, intent) == (1, 0)
     assert (counted(shop, "needs_person"), counted(shop, "refunded")) == (1, 1)
 
 
-async def until_refused(shop: Shop, times: int) -> None:
-    """Wait until the refund was refused that often."""
+async def until_refused(shop: Shop, intent: str, times: int) -> None:
+    """Wait until the refund was refused that often and the case says so, and how a person ends it."""
 
     async def is_so() -> bool:
         calls = await shop.stripe.control("/calls", "GET")
-        return bool(sum(each["operation"] == "refunds.create" and not each["replayed"] for each in calls) == times)
+        state = await shop.case_of(intent).query(LatePaymentWorkflow.state)
+        says = late_payment.REFUND_REFUSED in state and "`close`" in state
+        return says and bool(
+            sum(each["operation"] == "refunds.create" and not each["replayed"] for each in calls) == times
+        )
 
     await until(is_so, f"refused {times} times")
 
@@ -417,6 +425,7 @@ async def test_a_refund_that_stripe_refuses_can_be_finished_by_hand(shop: Shop) 
     await shop.stripe.control("/faults", on="api", effect="error", match="refunds.create", status=400, times=None)
     intent = await pay_late(shop, page)
     await until_reported(shop)
+    assert late_payment.REFUND_REFUSED in await shop.case_of(intent).query(LatePaymentWorkflow.state)
     assert await by_hand(shop, intent) == "closed_by_person"
     assert await refunds(shop, intent) == (0, 1999)
 

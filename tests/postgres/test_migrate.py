@@ -114,19 +114,20 @@ def test_the_command_prints_what_it_did(empty_database: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "named"),
     [
-        "postgresql://holdfast:top-secret@127.0.0.1:1/holdfast",
-        "postgresql://holdfast:top-secret@127.0.0.1:x/holdfast",
-        "postgresql://holdfast:top-secret@[::1",
-        None,
+        ("postgresql://holdfast:top-secret@127.0.0.1:1/holdfast", "127.0.0.1"),
+        ("postgresql://holdfast:top-secret@127.0.0.1:x/holdfast", "port"),
+        ("postgresql://holdfast:top-secret@[::1", "DATABASE_URL"),
+        (None, "DATABASE_URL"),
     ],
 )
-def test_an_unreachable_database_is_one_error_line_without_the_password(url: str | None) -> None:
+def test_an_unreachable_database_is_one_error_line_without_the_password(url: str | None, named: str) -> None:
     code, output, error = _command(url)
     assert code == 1
     assert output == ""
     assert error.count("\n") == 1
+    assert named in error
     assert "top-secret" not in error
 
 

@@ -18,7 +18,14 @@ from dev.harness.stock import end, is_new, put_item, request, too_late
 from domain.holds import Held, HoldStatus, Line
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
-from inventory.errors import CountBelowHeldError, StockError
+from inventory.errors import (
+    CountBelowHeldError,
+    HoldNotCommittedError,
+    KeyReusedError,
+    ReturnAboveCommittedError,
+    StockBelowZeroError,
+    UnknownItemsError,
+)
 from inventory.holds import move_deadline
 from inventory.reserve import reserve
 from inventory.returns import restock
@@ -147,12 +154,12 @@ class Shop:
                     await count_items(self.engine, self.shop_id, asked_counts, actor="staff")
             case Adjust(changes, key):
                 adjustments = [Adjustment(sku, "", n, "found or lost") for sku, n in changes]
-                with suppress(StockError):
+                with suppress(StockBelowZeroError, UnknownItemsError, KeyReusedError):
                     await adjust_items(self.engine, self.shop_id, adjustments, actor="staff", key=key)
                     self.corrected[key].add(changes)
             case Restock(hold_id, units, key):
                 lines_back = None if units is None else [Line("mug", "", units)]
-                with suppress(StockError):
+                with suppress(ReturnAboveCommittedError, HoldNotCommittedError, KeyReusedError):
                     await restock(self.engine, self.shop_id, hold_id, lines_back, actor="staff", reason="back", key=key)
 
     async def check(self) -> None:

@@ -46,6 +46,7 @@ def test_a_panel_has_a_description_a_unit_and_a_page_that_exists(panel: dict[str
     assert panel["fieldConfig"]["defaults"]["unit"]
     for link in panel.get("links", []):
         page, _, heading = link["url"].removeprefix(PLACEHOLDER).partition("#")
+        assert (ROOT / page).is_file()
         assert not heading or heading in anchors(ROOT / page)
     for source in (panel, *panel["targets"]):
         assert source["datasource"] == {"type": "prometheus", "uid": "${datasource}"}

@@ -148,7 +148,7 @@ def test_the_settings_that_a_page_names_are_described(text: str) -> None:
     )
     named = set(
         re.findall(
-            r"\b(?:DATABASE|HOLDFAST|HOLD|INVENTORY|LATE|OTEL|PAYMENT|SKIP|SMTP|STOCK|STRIPE|TEMPORAL)_[A-Z_]*[A-Z]\b",
+            r"\b(?:ALERTMANAGER|DATABASE|HOLDFAST|HOLD|INVENTORY|LATE|OTEL|PAYMENT|PROMETHEUS|SKIP|SMTP|STOCK|STRIPE|TEMPORAL)_[A-Z_]*[A-Z]\b",
             text,
         )
     )

@@ -47,6 +47,7 @@ def test_spans_are_sent_where_the_opentelemetry_variables_say() -> None:
         ("INVENTORY_MODE", ""),
         ("INVENTORY_MODE", "RESERVE_TTL"),
         ("INVENTORY_HOLD_TTL_SECONDS", "20m"),
+        ("INVENTORY_HOLD_MAX_TTL_SECONDS", "29"),
         ("SKIP_INVENTORY_VALIDATION", "maybe"),
         ("SKIP_INVENTORY_VALIDATION", ""),
         ("INVENTORY_LOCK_TIMEOUT_MS", "2s"),
@@ -91,7 +92,8 @@ def test_the_bounds_of_a_number_are_allowed(name: str, lowest: int, highest: int
     for value in (lowest, highest):
         Settings.read(URL | {name: str(value)})
     for value in (lowest - 1, highest + 1):
-        problem(**{name: str(value)})
+        found = problem(**{name: str(value)})
+        assert name in (found.variable, *found.related)
 
 
 def test_a_maximum_below_the_default_lifetime_is_a_problem_of_both() -> None:
