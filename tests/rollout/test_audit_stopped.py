@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from activities.audit_schedule import AUDIT_SCHEDULE
 from tests.e2e.deployment import Deployment, until
@@ -34,6 +35,13 @@ async def test_an_audit_that_stopped_runs_again(product: Deployment, tmp_path: P
     async def hangs() -> bool:
         return await audits(product, "Running") == 1
 
+    async def is_scheduled() -> bool:
+        try:
+            await schedule.describe()
+        except RPCError:
+            return False
+        return True
+
     # Without a worker, and without its schedule, from a shell.
     await product.run_of("lost").terminate()
     assert "hold lost: active" in await operator.does("holdfast audit", code=1)
@@ -46,6 +54,7 @@ async def test_an_audit_that_stopped_runs_again(product: Deployment, tmp_path: P
     await schedule.delete()
     assert "holdfast-audit is missing" in await operator.does("holdfast doctor", code=1)
     worker = await product.start_worker()
+    await until(is_scheduled, "the started worker makes the schedule")
     await schedule.pause()
     assert "holdfast-audit is paused" in await operator.does("holdfast doctor", code=1)
     await operator.does("temporal schedule toggle --unpause --schedule-id holdfast-audit --reason 'on again'")
