@@ -177,7 +177,9 @@ class Stack:
             for service in services:
                 service.child.ask_to_stop()
             deadline = time.monotonic() + STOP_SECONDS
-            while any(service.child.alive for service in services):
+            while alive := [service.child.name for service in services if service.child.alive]:
+                if self._interrupt.insisted:
+                    self._report(f"Interrupted again: killing {', '.join(alive)}")
                 if self._interrupt.insisted or time.monotonic() > deadline:
                     break
                 time.sleep(0.02)

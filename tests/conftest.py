@@ -2,15 +2,14 @@
 
 import asyncio
 import os
-import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 
 from cli.migrate import migrate
 from core.data_converter import data_converter
@@ -18,13 +17,11 @@ from core.database import create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
+from tests.servers import FAST, address_of, database_on, time_skipping_temporal
 from tests.session import logs
 from tests.session.folder import SessionFolder
 from tests.session.leaks import _leaks_fail_their_test, _leaks_of_a_module_fail_its_last_test  # noqa: F401
 from tests.stack import Stack, running_stack
-
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""The tests' data need not survive a crash of the machine."""
 
 _TEMPLATE = "holdfast_template"
 _FOLDER = pytest.StashKey[SessionFolder]()
@@ -42,15 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind."""
     config.stash[_FOLDER].close()
-
-
-@contextmanager
-def _database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        yield postgres.database_url(name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,9 +63,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture
-def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+def emptydatabase_on(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a database with nothing in it."""
-    with _database(postgres, "template0") as url:
+    with database_on(postgres, "template0") as url:
         yield url
 
 
@@ -93,7 +81,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """The URL of a fresh, migrated database."""
-    with _database(postgres, migrated_template) as url:
+    with database_on(postgres, migrated_template) as url:
         yield url
 
 
@@ -116,6 +104,19 @@ async def temporal() -> AsyncIterator[Client]:
             yield await Client.connect(server.address, data_converter=data_converter)
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+async def _time_skipping() -> AsyncIterator[WorkflowEnvironment]:
+    async with time_skipping_temporal() as environment:
+        yield environment
+
+
+@pytest.fixture
+def time_skipping(_time_skipping: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch) -> WorkflowEnvironment:
+    """A Temporal server that can skip time, one for the whole session; the product under test connects to it."""
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address_of(_time_skipping))
+    return _time_skipping
 
 
 @pytest.fixture

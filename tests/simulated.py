@@ -17,7 +17,7 @@ from cli.installation import SIMULATED_STRIPE_KEY
 from dev.simulator.account import Account
 from dev.simulator.app import create_app
 from dev.simulator.config import Config, Endpoint
-from tests.stack import serving
+from tests.stack import NO_TLS, serving
 from tests.waiting import until
 
 API_KEY = SIMULATED_STRIPE_KEY
@@ -68,7 +68,7 @@ async def simulated(
     app = create_app(Config(endpoints=endpoints, **{"first_retry": 0.05, "longest_retry": 0.5, **config}))
     async with (
         serving(watched_by(app)) as url,
-        httpx.AsyncClient(base_url=url, timeout=120) as browser,
+        httpx.AsyncClient(base_url=url, timeout=120, verify=NO_TLS) as browser,
         stripe_client(url) as stripe,
     ):
         account: Account = app.state.account

@@ -1,7 +1,8 @@
-"""The product under test, whole: the API over real HTTP, a worker in the sandbox, real Postgres, real Temporal."""
+"""The product under test, whole: the API over real HTTP, a worker, real Postgres, real Temporal."""
 
 import asyncio
 import socket
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -13,7 +14,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.background_worker import background_worker
@@ -32,7 +33,12 @@ AUTHORITY_TOKEN = "a" * 40
 ADMIN_TOKEN = "b" * 40
 SHOP = "shop-1"
 SANDBOX = SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules("domain"))
-"""Workflow code is imported anew for each run, except for the shared values, which have no state."""
+"""Imports workflow code anew for each run, except for the shared values, which have no state: a third of a test's time.
+
+So most tests run workflows as production does. Every committed history replays in the sandbox.
+"""
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of `http://` addresses: a context of their own would load the certificates of all authorities."""
 PATIENT = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
 """What is expected to succeed has time on a slow machine. A test of a time-out sets its own."""
 
@@ -52,6 +58,7 @@ class Stack:
     settings: Settings
     stock: StockActivities
     payments: PaymentActivities
+    workflow_runner: WorkflowRunner | None
     cached_workflows: int
     telemetry: Telemetry
 
@@ -106,7 +113,7 @@ class Stack:
             self.stock,
             self.payments,
             task_queue=self.task_queue,
-            workflow_runner=SANDBOX,
+            workflow_runner=self.workflow_runner,
             cached_workflows=self.cached_workflows,
         )
 
@@ -117,7 +124,7 @@ class Stack:
             self.settings,
             self.telemetry,
             task_queue=self.task_queue,
-            workflow_runner=SANDBOX,
+            workflow_runner=self.workflow_runner,
             scheduled=False,
         )
 
@@ -145,7 +152,13 @@ def environment(database: str, **changes: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_stack(
-    database: str, temporal: Client, *, with_worker: bool = True, cached_workflows: int = 500, **changes: str
+    database: str,
+    temporal: Client,
+    *,
+    with_worker: bool = True,
+    workflow_runner: WorkflowRunner | None = None,
+    cached_workflows: int = 500,
+    **changes: str,
 ) -> AsyncIterator[Stack]:
     """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
     settings = Settings.read(environment(database, **(PATIENT | changes)))
@@ -157,7 +170,9 @@ async def running_stack(
     async with (
         open_client(settings) as payment_client,
         serving(app) as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120) as http,
+        httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120, verify=NO_TLS
+        ) as http,
     ):
         stack = Stack(
             url=url,
@@ -170,6 +185,7 @@ async def running_stack(
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy),
             payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
+            workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,
             telemetry=telemetry,
         )

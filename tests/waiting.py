@@ -18,4 +18,4 @@ async def until(condition: Callable[[], object], what: str, seconds: float = LIM
         if value:
             return
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)

@@ -10,14 +10,14 @@ from cli.migrate import migrate
 from core.temporal import connect
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.conftest import FAST, _database
+from tests.servers import FAST, database_on
 from tests.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="module")
 async def shared(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Stack]:
     """The product for all tests of a module, which must leave it as it was."""
-    with _database(postgres, migrated_template) as url:
+    with database_on(postgres, migrated_template) as url:
         async with running_stack(url, temporal) as running:
             yield running
 

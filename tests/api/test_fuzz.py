@@ -1,6 +1,7 @@
 """Schemathesis reads the OpenAPI document and sends what it allows and what it does not, over real HTTP."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.paying import Shop, running_shop
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
-EXAMPLES = 50
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
 """Cases of each operation and kind."""
 
 CHECKS = [

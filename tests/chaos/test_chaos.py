@@ -15,8 +15,8 @@ import pytest
 from dev.harness.reconciliation import OVERDUE_SECONDS, reconcile
 from dev.harness.shoppers import SHORTEST_LIFE, ShopperLog, dice, shopping
 from tests.chaos.fault_injector import WORKER_PROCESSES, Saboteur
-from tests.e2e.deployment import RECOVERY_SECONDS
 from tests.e2e.house import House, house_in
+from tests.waiting import LIMIT_SECONDS
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "3"))
 FIRST_SEED = int(os.environ.get("CHAOS_SEED") or time.time_ns() % 1_000_000)
@@ -28,7 +28,7 @@ SEASONS = [
     for number, start in enumerate(range(0, ROUNDS, ROUNDS_IN_A_SEASON))
 ]
 
-_SEASON_SECONDS = ROUNDS_IN_A_SEASON * ROUND_SECONDS + 2 * SHORTEST_LIFE + OVERDUE_SECONDS + 3 * RECOVERY_SECONDS
+_SEASON_SECONDS = ROUNDS_IN_A_SEASON * ROUND_SECONDS + 2 * SHORTEST_LIFE + OVERDUE_SECONDS + 3 * LIMIT_SECONDS
 
 pytestmark = pytest.mark.timeout(_SEASON_SECONDS + 60)
 

@@ -13,8 +13,8 @@ from temporalio.client import Client
 from dev.postgres import EmbeddedPostgres
 from holdfast_client import AsyncInventoryAuthorityClient, InventoryAuthorityClient
 from tests.client.faulty_server import FaultyServer, faulty_server
-from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
+from tests.servers import database_on
 from tests.stack import AUTHORITY_TOKEN
 
 Connect = Callable[..., AbstractAsyncContextManager[AsyncInventoryAuthorityClient]]

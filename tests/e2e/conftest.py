@@ -7,8 +7,9 @@ import pytest
 
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.e2e.deployment import Deployment, database_on, deployed
+from tests.e2e.deployment import Deployment, deployed
 from tests.e2e.up import Up, started_up
+from tests.servers import database_on
 
 
 @pytest.fixture(scope="module")

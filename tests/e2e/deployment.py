@@ -4,16 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
@@ -21,16 +18,13 @@ from core.data_converter import data_converter
 from core.database import create_engine, fetch
 from core.settings import TASK_QUEUE, Settings
 from dev.ports import free_port
-from dev.postgres import EmbeddedPostgres
 from dev.processes import START_SECONDS, Child
 from domain.holds import Line
 from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, SHOP, environment
+from tests.waiting import LIMIT_SECONDS
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, hold_workflow_id
-
-RECOVERY_SECONDS = 45.0
-"""Two time-outs of a task that died with its worker (10 s each), the longest pause between two attempts, and room."""
 
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "SKIP_INVENTORY", "PROMETHEUS_")
 
@@ -132,7 +126,7 @@ class Deployment:
 
     async def answered(self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Ask as `post` does, and again for as long as the answer is not known, and return the hold."""
-        async with asyncio.timeout(RECOVERY_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 answer = await self.post(hold_id, verb, body)
                 if answer.status_code == 200:
@@ -167,7 +161,7 @@ class Deployment:
 
     async def end_of(self, hold_id: str) -> str:
         """Wait until the hold's workflow has ended, and return how."""
-        async with asyncio.timeout(RECOVERY_SECONDS):
+        async with asyncio.timeout(LIMIT_SECONDS):
             return (await self.run_of(hold_id).result()).status
 
     async def failed_runs(self) -> list[str]:
@@ -225,16 +219,6 @@ async def deployed(folder: Path, database: str, temporal_address: str, **changes
         await deployment.close()
 
 
-@contextmanager
-def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    """Yield the URL of a fresh database."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
-        yield postgres.database_url(name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
 def kill(child: Child) -> None:
     """End a process at this very moment, and all of its own."""
     child.stop(0)
@@ -263,13 +247,3 @@ def freeze(pid: int) -> Callable[[], None]:
         with suppress(psutil.NoSuchProcess):
             one.suspend()
     return thaw
-
-
-async def until(
-    condition: Callable[[], Awaitable[object]], what: str, seconds: float = RECOVERY_SECONDS, pause: float = 0.02
-) -> None:
-    """Return when the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        await asyncio.sleep(pause)

@@ -17,9 +17,10 @@ from temporalio.api.enums.v1 import EventType
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of, until_waiting
-from tests.e2e.deployment import Deployment, kill, until
+from tests.e2e.deployment import Deployment, kill
 from tests.e2e.wire import wire_to
 from tests.stack import SHOP
+from tests.waiting import until
 
 SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""
@@ -84,7 +85,7 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
                 and [await deployment.status(hold_id) for hold_id in SETTLED] == list(SETTLED.values())
             )
 
-        await until(all_committed, "Postgres has committed every statement whose answer is withheld", 8)
+        await until(all_committed, "Postgres has committed every statement whose answer is withheld")
         async with locked(deployment.database, "late", "sold-late") as unlock, locked(deployment.database, "refused"):
             ask("late", deployment.create("late", "late", 3))
             ask("refused", deployment.create("refused", "refused", 3))
@@ -96,7 +97,7 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
             async def none_waits() -> bool:
                 return await deployment.waiting() == 0
 
-            await until(none_waits, "Postgres gives up the reserve that never got its lock", 120)
+            await until(none_waits, "Postgres gives up the reserve that never got its lock")
         rows = {hold_id: await deployment.row(hold_id) for hold_id in HOLDS}
     await deployment.start_worker()
     yield Aftermath(deployment, asked, rows)

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.e2e.up import Up, until
+from tests.e2e.up import Up, until, with_default_interrupt
 
 
 def holdfast(up: Up, *arguments: str) -> tuple[int, str]:
@@ -30,11 +30,6 @@ def as_json(up: Up, *arguments: str) -> tuple[int, dict[str, Any]]:
     return code, told
 
 
-def _with_default_interrupt() -> None:
-    """Take Ctrl-C: a process that a shell started in the background ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_smoke_checks_out_and_doctor_and_report_have_seen_it(up: Up) -> None:
     code, smoked = as_json(up, "smoke")
     assert (code, smoked["ok"]) == (0, True), smoked
@@ -51,18 +46,15 @@ def test_smoke_checks_out_and_doctor_and_report_have_seen_it(up: Up) -> None:
     assert p95["webhook p95"].endswith(" ms")
 
 
-def test_doctor_and_smoke_say_that_the_worker_is_stopped(up: Up) -> None:
+def test_doctor_says_that_the_worker_is_stopped(up: Up) -> None:
     worker = up.stack["pids"]["worker"]
     os.kill(worker, signal.SIGSTOP)
     try:
         code, told = as_json(up, "doctor")
-        assert code == 1
-        assert {line["name"] for line in told["lines"] if line["state"] == "fault"} == {"worker answers"}
-        code, smoke = as_json(up, "smoke")
-        assert code == 1
-        assert next(step["name"] for step in smoke["steps"] if not step["ok"]) == "hold"
     finally:
         os.kill(worker, signal.SIGCONT)
+    assert code == 1
+    assert {line["name"] for line in told["lines"] if line["state"] == "fault"} == {"worker answers"}
     until(lambda: holdfast(up, "smoke")[0] == 0, 120)
 
 
@@ -72,7 +64,7 @@ def test_ctrl_c_ends_smoke_with_nothing_held(up: Up) -> None:
         env=up.environment,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
+        preexec_fn=with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
     )
     path = "/inventory/holds?shopId=holdfast-smoke&status=active"
     until(lambda: any(_lives(hold) < timedelta(minutes=1) for hold in up.ask("GET", path)["holds"]), 120)

@@ -10,10 +10,11 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from dev.postgres import EmbeddedPostgres
 from domain.payments import Payment
-from tests.e2e.deployment import Deployment, freeze, kill, until
+from tests.e2e.deployment import Deployment, freeze, kill
 from tests.e2e.house import House, house_in
 from tests.e2e.wire import Wire, wire_to
 from tests.stack import SHOP
+from tests.waiting import until
 from workflows.hold import HoldWorkflow
 
 
@@ -204,7 +205,7 @@ async def reserve_fails_on(house: House, hold_id: str) -> None:
     async def goes_on() -> bool:
         return failures(house, hold_id) > before + 3
 
-    await until(goes_on, "the reserve fails a fourth time", 15)
+    await until(goes_on, "the reserve fails a fourth time")
 
 
 async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(house: House, wire: Wire) -> None:

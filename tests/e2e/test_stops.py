@@ -10,8 +10,9 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.processes import processes_of
 from dev.harness.stock import stock_of, until_waiting
 from dev.processes import Child
-from tests.e2e.deployment import Deployment, kill, kill_alone, until
+from tests.e2e.deployment import Deployment, kill, kill_alone
 from tests.e2e.test_kills import locked
+from tests.waiting import until
 
 
 async def says(worker: Child, line: str, times: int = 1) -> None:

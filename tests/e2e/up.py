@@ -171,6 +171,11 @@ def started_up() -> Iterator[Up]:
         one.end()
 
 
+def with_default_interrupt() -> None:
+    """Take Ctrl-C: a process that a shell started in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def until(condition: Callable[[], object], seconds: float, told: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -8,14 +8,14 @@ from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, Sch
 
 from activities.audit_schedule import AUDIT_SCHEDULE
 from dev.postgres import EmbeddedPostgres
-from tests.conftest import _database
 from tests.paying import Shop, running_shop
+from tests.servers import database_on
 
 
 @pytest.fixture(scope="module")
 async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Shop]:
     """One for all tests of a module, which leave it as it was. Its worker is a test's own and makes no schedule."""
-    with _database(postgres, migrated_template) as url:
+    with database_on(postgres, migrated_template) as url:
         async with running_shop(url, temporal) as running:
             handle = await temporal.create_schedule(AUDIT_SCHEDULE, scheduled())
             yield running

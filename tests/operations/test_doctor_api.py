@@ -15,9 +15,9 @@ from cli.doctor.settings import read
 from cli.doctor.stripe import check_webhooks
 from core.metrics import Telemetry
 from dev.postgres import EmbeddedPostgres
-from tests.conftest import FAST
 from tests.operations.diagnosis import diagnose_shop, faults, result_of, variables
 from tests.paying import Shop
+from tests.servers import FAST
 from tests.stack import SHOP, running_stack
 
 

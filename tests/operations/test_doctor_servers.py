@@ -29,10 +29,10 @@ from cli.doctor.workers import check_pollers, check_routing
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.conftest import FAST
 from tests.operations.conftest import scheduled
 from tests.operations.diagnosis import diagnose_shop, faults, result_of
 from tests.paying import Shop
+from tests.servers import FAST
 from tests.stack import running_stack
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from temporalio.client import Client
 from cli.smoke.client import SHOP, TIMEOUT_SECONDS, ApiAccess, SmokeClient
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult, Step
+from tests.commands import run_holdfast
 from tests.paying import Shop
 from tests.simulated import SECRET
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, Stack, environment, running_stack
@@ -103,16 +103,6 @@ async def smoke_holds(shop: Shop) -> list[dict[str, Any]]:
     return holds
 
 
-async def test_with_expiry_a_hold_expires_and_its_stock_becomes_available(shop: Shop) -> None:
-    before = {hold["holdId"] for hold in await smoke_holds(shop)}
-    result = await smoke(access(shop.stack.url), with_expiry=True)
-    assert failed(result) == []
-    assert {"expiry", "stock after the expiry"} <= set(names(result))
-    made = [hold["status"] for hold in await smoke_holds(shop) if hold["holdId"] not in before]
-    assert sorted(made) == ["committed", "expired", "released"]
-    assert await leftovers(shop.stack) == []
-
-
 async def test_without_a_webhook_secret_the_hold_is_committed_through_the_api(shop: Shop) -> None:
     result = await smoke(replace(access(shop.stack.url), webhook_secret=None))
     assert failed(result) == []
@@ -190,22 +180,20 @@ async def test_validate_only_and_bypass_check_what_they_can_and_create_no_hold(d
         assert connection.execute('SELECT count(*) FROM "InventoryHold"').fetchone() == (0,)
 
 
-async def command(shop: Shop, *options: str, **variables: str) -> tuple[int | None, str]:
+async def command(shop: Shop, *options: str, **variables: str) -> tuple[int, str]:
     """Run the command in a process of its own, and return its exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "cli.main", "smoke", *options),
-        env={
+    ran = await asyncio.to_thread(
+        run_holdfast,
+        ("smoke", *options),
+        {
             "PATH": os.environ["PATH"],
             **environment("postgresql://nobody@127.0.0.1:1/nothing"),
             "INVENTORY_AUTHORITY_URL": f"{shop.stack.url}/api/inventory",
             "STRIPE_WEBHOOK_SECRET": SECRET,
             **variables,
         },
-        stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode()
+    return ran.code, ran.out
 
 
 async def test_the_command_prints_every_step_and_exits_with_0(shop: Shop) -> None:

@@ -16,10 +16,10 @@ from cli.main import app
 from cli.migrate import migrate
 from core.settings import Settings
 from core.temporal import connect
+from tests.commands import holdfast
 from tests.operations.diagnosis import faults
 from tests.stack import running_stack
 from tests.tls import Authority, Certificate, tls_before
-from tests.workflow.commands import holdfast
 from worker import main as worker
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

@@ -6,8 +6,8 @@ import pytest
 from temporalio.client import Client
 
 from dev.postgres import EmbeddedPostgres
-from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
+from tests.servers import database_on
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
+from payments.events import HANDLED_EVENT_TYPES
 from tests.paying import LINE, Shop, brief_checkout
 from tests.waiting import until
 
@@ -79,3 +80,14 @@ async def given_back(shop: Shop, made: Made, ending: str) -> None:
 
 
 ENDINGS = pytest.mark.parametrize("ending", ["deadline", "release"])
+
+
+async def only(shop: Shop, *kinds: str) -> None:
+    """Have the simulator send no other webhooks than these; for the rest of the test."""
+    for kind in HANDLED_EVENT_TYPES - set(kinds):
+        await shop.stripe.control("/faults", on="webhook", effect="drop", match=kind, times=None)
+
+
+def counted(shop: Shop, kind: str, result: str) -> float:
+    """Return how often an event of that type had that result."""
+    return shop.stack.counted("inventory_stripe_event", type=kind, result=result)

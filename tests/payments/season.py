@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any
 
 from dev.harness.invariants import assert_stock_adds_up
-from tests.e2e.deployment import until
 from tests.payments.market import Market, dice
 from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story, unheard
 from tests.payments.shoppers import visit
 from tests.payments.wishes import WISHES
+from tests.waiting import until
 
 _AT_THE_DOOR = 8
 _TOLD_IN_FULL = 5
@@ -38,7 +38,7 @@ async def go_shopping(market: Market, seed: int, checkouts: int, saboteur: Corou
     async def all_ended() -> bool:
         return not await market.active_holds()
 
-    await until(all_ended, "every hold has ended, in bad weather", SETTLE_SECONDS, pause=0.3)
+    await until(all_ended, "every hold has ended, in bad weather", SETTLE_SECONDS)
     return strikes
 
 

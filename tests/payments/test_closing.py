@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from core.data_converter import data_converter
-from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
+
+Skipping = tuple[Shop, WorkflowEnvironment]
 
 
 @pytest.fixture
@@ -106,34 +106,22 @@ async def test_a_cancel_waits_for_a_debit_under_way(shop: Shop, comes: bool) -> 
 
 
 @pytest.fixture
-async def skipping(database: str) -> AsyncIterator[tuple[Shop, WorkflowEnvironment]]:
+async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIterator[Skipping]:
     """A shop on a Temporal server that skips time; Stripe, Postgres and the shopper keep the real one.
 
     A page there lives 35 minutes, and its stock waits for Stripe's word five minutes longer, however short the grace.
     """
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=[
-            *TEMPORAL_FLAGS,
-            "--dynamic-config-value",
-            "frontend.WorkflowTimeSkippingEnabled=true",
-        ],
-        data_converter=data_converter,
-    )
-    async with environment:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
-            async with running_shop(
-                database,
-                environment.client,
-                INVENTORY_HOLD_MAX_TTL_SECONDS="1200",
-                PAYMENT_CLOSE_GRACE_SECONDS="0",
-            ) as shop:
-                yield shop, environment
+    async with running_shop(
+        database,
+        time_skipping.client,
+        INVENTORY_HOLD_MAX_TTL_SECONDS="1200",
+        PAYMENT_CLOSE_GRACE_SECONDS="0",
+    ) as shop:
+        yield shop, time_skipping
 
 
 async def test_stripe_away_for_longer_than_anybody_can_pay_ends_the_hold_with_an_alert(
-    skipping: tuple[Shop, WorkflowEnvironment],
+    skipping: Skipping,
 ) -> None:
     shop, time = skipping
     made = await shop.checkout()
@@ -154,7 +142,7 @@ async def test_stripe_away_for_longer_than_anybody_can_pay_ends_the_hold_with_an
 
 
 async def test_a_debit_that_is_under_way_after_its_grace_gives_the_stock_back_with_an_alert(
-    skipping: tuple[Shop, WorkflowEnvironment],
+    skipping: Skipping,
 ) -> None:
     shop, time = skipping
     made = await shop.checkout()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
-from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import LINE, Shop, event, named
+from tests.payments.endings import counted, only
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
@@ -22,16 +22,6 @@ Made = dict[str, Any]
 @pytest.fixture
 async def shop(corner: Shop) -> Shop:
     return corner
-
-
-async def only(shop: Shop, *kinds: str) -> None:
-    """Have the simulator send no other webhooks than these; for the rest of the test."""
-    for kind in HANDLED_EVENT_TYPES - set(kinds):
-        await shop.stripe.control("/faults", on="webhook", effect="drop", match=kind, times=None)
-
-
-def counted(shop: Shop, kind: str, result: str) -> float:
-    return shop.stack.counted("inventory_stripe_event", type=kind, result=result)
 
 
 async def sold(shop: Shop, made: Made) -> dict[str, Any]:

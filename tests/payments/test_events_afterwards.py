@@ -6,6 +6,7 @@ import pytest
 
 from payments.events import HANDLED_EVENT_TYPES
 from tests.paying import Shop, event, named
+from tests.payments.endings import counted, only
 from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase
@@ -16,16 +17,6 @@ Made = dict[str, Any]
 @pytest.fixture
 async def shop(corner: Shop) -> Shop:
     return corner
-
-
-async def only(shop: Shop, *kinds: str) -> None:
-    """Have the simulator send no other webhooks than these; for the rest of the test."""
-    for kind in HANDLED_EVENT_TYPES - set(kinds):
-        await shop.stripe.control("/faults", on="webhook", effect="drop", match=kind, times=None)
-
-
-def counted(shop: Shop, kind: str, result: str) -> float:
-    return shop.stack.counted("inventory_stripe_event", type=kind, result=result)
 
 
 async def bought(shop: Shop, **fields: Any) -> Made:

@@ -15,10 +15,12 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.e2e.deployment import Deployment, database_on, deployed, kill, until
+from tests.e2e.deployment import Deployment, deployed, kill
 from tests.paying import LINE, PAGES
+from tests.servers import database_on
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP
+from tests.waiting import until
 
 POINTS = {
     "not-opened": ("checkout.sessions.create", "before"),

@@ -8,10 +8,8 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from core.data_converter import data_converter
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
-from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.payments import Payment
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
 from tests.stack import SHOP
@@ -21,6 +19,8 @@ from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 
 MOVEMENT = 'SELECT kind, delta, actor, reason FROM "InventoryMovement" WHERE "holdId" = %(hold)s'
+
+Skipping = tuple[Shop, WorkflowEnvironment]
 
 
 async def ended(shop: Shop, verb: str = "release", **fields: Any) -> tuple[str, str]:
@@ -366,26 +366,14 @@ async def test_a_hold_that_is_active_gets_its_payment_from_the_case(corner: Shop
 
 
 @pytest.fixture
-async def skipping(database: str) -> AsyncIterator[tuple[Shop, WorkflowEnvironment]]:
-    """The shop on a Temporal server of its own that skips time."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=[
-            *TEMPORAL_FLAGS,
-            "--dynamic-config-value",
-            "frontend.WorkflowTimeSkippingEnabled=true",
-        ],
-        data_converter=data_converter,
-    )
-    async with environment:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
-            async with running_shop(database, environment.client) as shop:
-                yield shop, environment
+async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIterator[Skipping]:
+    """The shop on a Temporal server that skips time."""
+    async with running_shop(database, time_skipping.client) as shop:
+        yield shop, time_skipping
 
 
 async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
-    skipping: tuple[Shop, WorkflowEnvironment],
+    skipping: Skipping,
 ) -> None:
     shop, environment = skipping
     _, page = await ended(shop)

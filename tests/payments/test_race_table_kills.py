@@ -19,10 +19,12 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of, until_waiting
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.e2e.deployment import RECOVERY_SECONDS, Deployment, database_on, deployed, kill, until
+from tests.e2e.deployment import Deployment, deployed, kill
 from tests.paying import LINE, PAGES, event, named, signed
+from tests.servers import database_on
 from tests.simulated import API_KEY, SECRET, Simulated, simulated
 from tests.stack import SHOP
+from tests.waiting import until
 
 HANGS = 300
 """Seconds for which a call is not answered: until its worker is killed."""
@@ -113,7 +115,7 @@ class Scene:
         async def is_so() -> bool:
             return await self.product.status(name) == status
 
-        await until(is_so, f"{name} {status}", 2 * RECOVERY_SECONDS)
+        await until(is_so, f"{name} {status}")
         row = await self.product.row(name)
         assert row is not None
         return row

@@ -10,7 +10,7 @@ from cli.migrate import migrate
 from core.database import create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
-from tests.conftest import FAST
+from tests.servers import FAST
 
 
 @pytest.fixture

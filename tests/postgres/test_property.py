@@ -182,7 +182,7 @@ class Shop:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(batches)
 async def test_stock_adds_up_whatever_happens_at_once(crowd: AsyncEngine, batches: list[list[Step]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cli.migrate import migrate
 from dev.postgres import EmbeddedPostgres, postgres_binaries
-from tests.conftest import FAST
+from tests.servers import FAST
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -1,4 +1,4 @@
-"""How committed histories replay: in the sandbox and out of it, traced and untraced."""
+"""How committed histories replay: in the sandbox, which forbids what is not deterministic, and as in production."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -14,20 +14,20 @@ from core.temporal_tracing import TraceContextInterceptor
 Replay = Callable[[Sequence[type], WorkflowHistory], Awaitable[object]]
 
 
-@pytest.fixture(params=[SandboxedWorkflowRunner(), UnsandboxedWorkflowRunner()], ids=["in", "out"])
-def runner(request: pytest.FixtureRequest) -> SandboxedWorkflowRunner | UnsandboxedWorkflowRunner:
-    """In the sandbox, as in the tests, and out of it, as in production."""
-    chosen: SandboxedWorkflowRunner | UnsandboxedWorkflowRunner = request.param
-    return chosen
-
-
-@pytest.fixture(params=[[], [TraceContextInterceptor(TracerProvider())]], ids=["untraced", "traced"])
-def replay(runner: SandboxedWorkflowRunner | UnsandboxedWorkflowRunner, request: pytest.FixtureRequest) -> Replay:
+@pytest.fixture(
+    params=[
+        (SandboxedWorkflowRunner(), []),
+        (UnsandboxedWorkflowRunner(), [TraceContextInterceptor(TracerProvider())]),
+    ],
+    ids=["in-the-sandbox", "traced"],
+)
+def replay(request: pytest.FixtureRequest) -> Replay:
     """Return what replays a history on these workflows. It raises where they do otherwise than is recorded."""
+    runner, interceptors = request.param
 
     def replayed(workflows: Sequence[type], history: WorkflowHistory) -> Awaitable[object]:
         replayer = Replayer(
-            workflows=workflows, data_converter=data_converter, workflow_runner=runner, interceptors=request.param
+            workflows=workflows, data_converter=data_converter, workflow_runner=runner, interceptors=interceptors
         )
         return replayer.replay_workflow(history)
 

@@ -7,8 +7,9 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities.audit_schedule import AUDIT_SCHEDULE
-from tests.e2e.deployment import Deployment, until
+from tests.e2e.deployment import Deployment
 from tests.rollout.operator import Operator
+from tests.waiting import until
 
 _TERMINATE = """temporal workflow terminate --query 'WorkflowType="AuditWorkflow" AND ExecutionStatus="Running"' --reason hangs --yes"""  # noqa: E501 - the page's line
 _TRIGGER = "temporal schedule trigger --schedule-id holdfast-audit"

@@ -6,9 +6,10 @@ from typing import Any
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
-from tests.e2e.deployment import Deployment, until
+from tests.e2e.deployment import Deployment
 from tests.rollout.operator import Operator, paid
 from tests.stack import SHOP
+from tests.waiting import until
 
 
 async def restarted(product: Deployment, **changes: str) -> None:

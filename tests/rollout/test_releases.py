@@ -8,8 +8,9 @@ from temporalio.api.enums.v1 import EventType
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from dev.processes import Child
-from tests.e2e.deployment import Deployment, until
+from tests.e2e.deployment import Deployment
 from tests.rollout.operator import Operator
+from tests.waiting import until
 
 NEXT = "tests.rollout.next_release"
 FAILED = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED

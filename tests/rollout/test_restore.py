@@ -15,13 +15,14 @@ from core.settings import TASK_QUEUE, Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from holds.audit_workflows import WorkflowAuditor
-from tests.e2e.deployment import Deployment, until
+from tests.e2e.deployment import Deployment
 from tests.e2e.house import House, house_in
 from tests.operations.diagnosis import SECRET
 from tests.paying import LINE, PAGES
 from tests.rollout.operator import Operator
 from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP
+from tests.waiting import until
 
 
 @dataclass

@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.up import until
+from tests.e2e.up import until, with_default_interrupt
 from tests.session.guardian import processes_of
 
 SECONDS = 240
-
-
-def _with_default_interrupt() -> None:
-    """Take Ctrl-C: a process that a shell started in the background ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Run:
@@ -51,7 +46,7 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
+                preexec_fn=with_default_interrupt,  # noqa: PLW1509 - nothing but a signal's disposition is set
             )
 
     def wait_for_servers(self) -> int:

@@ -7,8 +7,6 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from core.data_converter import data_converter
-from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from tests.stack import Stack, running_stack
 
 
@@ -37,20 +35,8 @@ class SkippingStack:
 
 
 @pytest.fixture
-async def skipping(database: str) -> AsyncIterator[SkippingStack]:
-    """The product on a Temporal server of its own that skips time."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=[
-            *TEMPORAL_FLAGS,
-            "--dynamic-config-value",
-            "frontend.WorkflowTimeSkippingEnabled=true",
-        ],
-        data_converter=data_converter,
-    )
-    async with environment:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
-            async with running_stack(database, environment.client) as stack:
-                await stack.put(10)
-                yield SkippingStack(stack, environment)
+async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIterator[SkippingStack]:
+    """The product on a Temporal server that skips time."""
+    async with running_stack(database, time_skipping.client) as stack:
+        await stack.put(10)
+        yield SkippingStack(stack, time_skipping)

@@ -12,8 +12,8 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, until_waiting
 from domain.holds import HoldStatus
 from inventory.audit import ItemKey, repair
+from tests.commands import holdfast
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP, Stack
-from tests.workflow.commands import holdfast
 from tests.workflow.test_audit import RELEASE_BY_HAND, by_hand, listed
 from workflows.messages import Ended
 

@@ -14,8 +14,8 @@ from dev.harness.invariants import assert_stock_adds_up
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 from inventory.audit import active_holds
+from tests.commands import command_environment, holdfast
 from tests.stack import SHOP, Stack, running_stack
-from tests.workflow.commands import command_environment, holdfast
 from workflows.messages import Cancel, Ended
 
 

@@ -40,7 +40,7 @@ def winner(*messages: str) -> str:
 @pytest.fixture
 async def idle(database: str, temporal: Client) -> AsyncIterator[Stack]:
     """The product without a worker: the test says when one runs."""
-    async with running_stack(database, temporal, with_worker=False) as stack:
+    async with running_stack(database, temporal, with_worker=False, workflow_runner=SANDBOX) as stack:
         await stack.put(1000)
         yield stack
 

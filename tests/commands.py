@@ -1,0 +1,66 @@
+"""The `holdfast` command as a person runs it: a process of its own, forked from one that has imported the code."""
+
+import asyncio
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tests.stack import Stack, environment
+from tests.waiting import LIMIT_SECONDS
+
+_OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "STOCK_ALERT_", "HOLD_EVENTS_", "SMTP_")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command_environment(stack: Stack, **changes: str) -> dict[str, str]:
+    """Return the environment in which a command is about this stack."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+        **environment(str(stack.settings.database_url.get_secret_value())),
+        "TEMPORAL_ADDRESS": stack.temporal.service_client.config.target_host,
+        "COLUMNS": "200",
+        **changes,
+    }
+
+
+async def holdfast(stack: Stack, *arguments: str, **changes: str) -> Ran:
+    """Run `holdfast` with the arguments on this stack and wait for its end."""
+    return await asyncio.to_thread(run_holdfast, arguments, command_environment(stack, **changes))
+
+
+def run_holdfast(arguments: Sequence[str], variables: Mapping[str, str]) -> Ran:
+    """Run `holdfast` with these arguments and these variables only, and wait for its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder, "code")
+        to_forker = _forker().stdin
+        assert to_forker is not None
+        to_forker.write(f"{json.dumps([arguments, dict(variables), folder])}\n")
+        to_forker.flush()
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not code.exists():
+            assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS:.0f} s: holdfast {' '.join(arguments)} ends"
+            time.sleep(0.02)
+        return Ran(int(code.read_text()), Path(folder, "out").read_text(), Path(folder, "err").read_text())
+
+
+@cache
+def _forker() -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-m", "tests.forker"], stdin=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process

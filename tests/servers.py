@@ -1,0 +1,46 @@
+"""Parts of servers that fixtures of several folders share: databases on a Postgres, a Temporal that skips time."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import psycopg
+from temporalio.testing import WorkflowEnvironment
+
+from core.data_converter import data_converter
+from dev.postgres import EmbeddedPostgres
+from dev.temporal import TEMPORAL_FLAGS, temporal_binary
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""The tests' data need not survive a crash of the machine."""
+
+
+@contextmanager
+def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Yield the URL of a fresh database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
+        yield postgres.database_url(name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@asynccontextmanager
+async def time_skipping_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
+    """Run a Temporal server on which a test can let time pass for one workflow (`fast_forward`)."""
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        dev_server_existing_path=str(temporal_binary()),
+        dev_server_extra_args=[
+            *TEMPORAL_FLAGS,
+            "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
+            *flags,
+        ],
+        data_converter=data_converter,
+    )
+    async with environment:
+        yield environment
+
+
+def address_of(environment: WorkflowEnvironment) -> str:
+    """Return the host and port of the environment's server."""
+    return environment.client.service_client.config.target_host
