@@ -63,7 +63,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture
-def emptydatabase_on(postgres: EmbeddedPostgres) -> Iterator[str]:
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a database with nothing in it."""
     with database_on(postgres, "template0") as url:
         yield url
