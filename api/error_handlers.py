@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.dependencies import resources_of
 from api.errors import ApiError, insufficient, invalid
@@ -91,6 +92,9 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
 }
 """The answer to each expected failure of the layers below; subclasses count as their base."""
 
+_CLIENT_CLOSED_REQUEST = 499
+"""For the metrics only, as nginx has it: nobody receives the answer."""
+
 
 def answer_to(error: Exception) -> ApiError | None:
     """Return the answer to a domain error, or None for an error that is not expected."""
@@ -141,8 +145,13 @@ def install_error_handlers(app: FastAPI) -> None:
         return ApiError(Problem.invalid_request, message, fields=fields).response()
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: Exception) -> JSONResponse:
+    async def _http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type
+        match error.__cause__:  # FastAPI wraps what reading the body raises
+            case ApiError() as refusal:
+                return refusal.response()
+            case ClientDisconnect():
+                return Response(status_code=_CLIENT_CLOSED_REQUEST)
         known = {
             400: Problem.invalid_json,
             404: Problem.not_found,
@@ -153,6 +162,10 @@ def install_error_handlers(app: FastAPI) -> None:
         response = ApiError(problem, UNREADABLE if problem is Problem.invalid_json else None).response()
         response.headers.update(error.headers or {})
         return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:

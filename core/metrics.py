@@ -103,6 +103,12 @@ class Telemetry:
             ["type", "result"],
             registry=registry,
         )
+        self._connections_closed = Counter(
+            "inventory_connections_closed",
+            "Connections that the API closed because of their client, by error",
+            ["error"],
+            registry=registry,
+        )
         self._skus = _LabelValues(_SKU_LIMIT)
         self._shops = _LabelValues(SHOP_LIMIT)
         self.expiry_lag = Histogram(
@@ -175,6 +181,10 @@ class Telemetry:
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
         )
+
+    def connection_closed(self, error: str) -> None:
+        """Count a connection that its client's behavior ended. Not logged: anybody can cause any number of them."""
+        self._connections_closed.labels(error).inc()
 
     def validated(self, *, ok: bool, shop_id: str) -> None:
         """Count and log the answer to a validation."""

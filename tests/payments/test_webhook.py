@@ -71,6 +71,8 @@ SIGNATURES: dict[str, Callable[[bytes], str]] = {
     ),
     "by another secret": lambda body: signed(body, "whsec_another"),
     "made 301 s ago": lambda body: signed(body, at=time.time() - 301),
+    "made 310 s from now": lambda body: signed(body, at=time.time() + 310),
+    "right, but longer than 4 KiB": lambda body: signed(body) + ",v1=00" * 1000,
     "by another scheme": lambda body: signed(body, scheme="v0"),
     "without a time": lambda body: signed(body).partition(",")[2],
     "with another time": lambda body: f"t={int(time.time()) + 1},{signed(body).partition(',')[2]}",
