@@ -114,7 +114,7 @@ async def test_a_token_does_not_stand_in_for_a_signature(shop: Shop) -> None:
         lambda body: signed(body, SECRET, NEXT_SECRET),
         lambda body: signed(body, "whsec_gone", NEXT_SECRET),
         lambda body: signed(body, at=time.time() - 295),
-        lambda body: signed(body, at=time.time() + 3600),
+        lambda body: signed(body, at=time.time() + 290),
         lambda body: signed(body) + ",v0=00",
     ],
     ids=["old secret", "new secret", "both", "a third one", "295 s ago", "a clock ahead", "two schemes"],
