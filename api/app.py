@@ -12,6 +12,7 @@ from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
 from api.http_protocol import ConnectionLimits
+from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
@@ -59,6 +60,7 @@ def create_app(
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine),
+            metrics_text=MetricsText(registry),
         )
         log = structlog.get_logger("api")
         if settings.bypass:

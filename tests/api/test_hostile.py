@@ -216,6 +216,13 @@ async def test_a_method_that_a_route_does_not_know_is_refused(victim: Stack, met
     assert answer.headers["Allow"] == "POST"
 
 
+@pytest.mark.parametrize(("path", "allowed"), [(HOLDS, {"GET", "POST"}), (ITEMS, {"GET", "PUT"})])
+async def test_a_refused_method_is_told_all_methods_of_the_path(victim: Stack, path: str, allowed: set[str]) -> None:
+    answer = await victim.http.delete(path)
+    refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) - {"HEAD"} == allowed
+
+
 def cursor(parts: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 

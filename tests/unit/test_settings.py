@@ -171,6 +171,15 @@ def test_an_api_needs_a_token() -> None:
     Settings.read(URL | {"INVENTORY_AUTHORITY_TOKEN": TOKEN}).require_tokens()
 
 
+def test_a_token_for_both_roles_is_refused_and_not_repeated() -> None:
+    tokens = {"INVENTORY_AUTHORITY_TOKEN": f"{TOKEN},{TOKEN}1", "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1"}
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(URL | tokens).require_tokens()
+    (found,) = refused.value.problems
+    assert (found.variable, found.related) == ("INVENTORY_ADMIN_TOKEN", ("INVENTORY_AUTHORITY_TOKEN",))
+    assert TOKEN not in str(refused.value)
+
+
 @pytest.mark.parametrize("key", ["sk_live_abc", "rk_live_abc"])
 def test_a_live_key_is_refused_with_the_address_of_the_simulator(key: str) -> None:
     found = problem(STRIPE_API_KEY=key, STRIPE_API_BASE="http://127.0.0.1:8010")
