@@ -236,10 +236,13 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
                 await http.post(VALIDATE, json=CART)
                 hold = (await http.post(HOLDS, json=CART)).json()["holdId"]
                 assert (await http.post(f"{HOLDS}/{SHOP}/{hold}/commit")).status_code == 200
+        async with client(url) as http:
+            assert (await http.get("/livez", headers={"X": "x" * 20_000})).status_code == 431
         of_api = [await scraped(f"{url}/metrics") for _ in range(4)]
         of_worker = await scraped(worker_metrics)
         assert await healthy(metrics)
     assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
+    assert {sums["inventory_connections_closed_total"] for sums in of_api} == {1}
     assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
     assert of_worker["inventory_hold_commit_age_seconds_count"] == 9
     assert of_worker["temporal_workflow_completed_total"] == 9
