@@ -80,8 +80,8 @@ class LimitedProtocol(HttpToolsProtocol):
     @property
     def waits_for_client(self) -> bool:
         """Whether nothing can happen on the connection until its client sends or reads."""
-        stuck = self.flow.write_paused or self.transport.is_closing()
-        return stuck or self._incomplete is not None or self._is_idle
+        sends = self._is_idle or (self._incomplete is _Part.BODY and not self.pipeline)
+        return sends or self.flow.write_paused or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline of the first header. At the limit of connections, close the one that waits longest."""

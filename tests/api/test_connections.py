@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from api.app import create_app
 from core.settings import Settings
-from tests.api.asking import HOLDS, VALIDATE, neighbour
-from tests.stack import ADMIN_TOKEN, PROTOCOL, Stack, environment, serving
+from tests.api.asking import HOLDS, ITEMS, VALIDATE, locked, neighbour
+from tests.stack import ADMIN_TOKEN, PROTOCOL, SHOP, Stack, environment, serving
 from tests.waiting import until
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
@@ -172,6 +172,17 @@ async def test_silent_connections_make_room_for_those_that_ask(shared: Stack, co
         gone = [asyncio.create_task(caller.ended()) for caller in silent[:30]]
         assert await asyncio.gather(*gone) == [b""] * 30
         assert closed(registry, "too_many_connections") == 31
+
+
+async def test_a_request_that_is_being_served_keeps_its_connection(shared: Stack, connections: AsyncExitStack) -> None:
+    await shared.put(5)
+    count = {"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 6}]}
+    async with neighbour(shared, HOLDFAST_API_CONNECTIONS="10") as api:
+        async with locked(shared):
+            served = asyncio.create_task(api.put(ITEMS, json=count))
+            for _ in range(40):
+                await connect(connections, str(api.base_url))
+        assert (await served).status_code == 200
 
 
 BEARER = f"Authorization: Bearer {ADMIN_TOKEN}\r\n".encode()
