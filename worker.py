@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.client import Client
 from temporalio.worker import (
@@ -39,6 +39,7 @@ from core.error_messages import first_line
 from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
+from core.metrics_server import serve_metrics
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingsError
 from core.settings import TASK_QUEUE, Settings
@@ -208,7 +209,7 @@ def _supervise(settings: Settings, options: WorkerSettings) -> None:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         registry.register(SdkMetrics(ports))
-        start_http_server(options.metrics_port, options.metrics_host, registry=registry)
+        serve_metrics(options.metrics_port, options.metrics_host, registry=registry)
         log.info("worker processes started", processes=options.processes, metrics_port=options.metrics_port)
         while not stopping:
             connection.wait([child.sentinel for child in children], timeout=1)
@@ -250,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     sdk_metrics_port = free_metrics_port()
     REGISTRY.register(SdkMetrics([sdk_metrics_port]))
-    start_http_server(options.metrics_port, options.metrics_host)
+    serve_metrics(options.metrics_port, options.metrics_host)
     _run_process(settings, sdk_metrics_port)
 
 

@@ -1,6 +1,6 @@
 """The application factory: reads the settings, makes the connections and the services, and adds the routes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
+from api.http_protocol import ConnectionLimits
+from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
@@ -42,7 +44,7 @@ def create_app(
     tracing = start_tracing(settings, "holdfast-api")
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         engine = create_engine(settings)
         stack = AsyncExitStack()
         stack.push_async_callback(tracing.close)
@@ -58,14 +60,18 @@ def create_app(
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine),
+            metrics_text=MetricsText(registry),
         )
         log = structlog.get_logger("api")
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":
             log.warning("INVENTORY_BACKEND=prisma is read as postgres; set it so")
+        limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
+        if limits.connections < settings.api_connections:
+            log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
         try:
-            yield
+            yield {"connection_limits": limits}  # read by the server's protocol
         finally:
             await engine.dispose()
             await stack.aclose()

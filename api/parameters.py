@@ -18,7 +18,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Scoped to the shop. The same key makes one hold, or moves the deadline once, however often it is "
-        "sent.",
+        "sent. With `holdId` it has no effect: that id identifies the request.",
     ),
 ]
 ShopPath = Annotated[ShopId, Path(alias="shopId")]

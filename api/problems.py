@@ -38,9 +38,11 @@ class Problem(Enum):
         "No; fix the request.",
         "Or it is not UTF-8, is nested too deeply, or has a number with thousands of digits.",
     )
+    invalid_http = ErrorKind(400, "The request is not HTTP/1.1 or HTTP/1.0.", "No; fix the client.")
     invalid_signature = ErrorKind(
         400,
-        "The webhook's signature is missing, older than 300 s, or not made with a secret of STRIPE_WEBHOOK_SECRET.",
+        "The webhook's signature is missing, not made within 300 s of now, over 4 KiB, or not made with a secret "
+        "of STRIPE_WEBHOOK_SECRET.",
         "No; compare the secret with the endpoint's in Stripe.",
     )
     invalid_event = ErrorKind(400, "The webhook's body is signed but is not an event of Stripe's.", "No.")
@@ -60,6 +62,12 @@ class Problem(Enum):
     )
     method_not_allowed = ErrorKind(
         405, "The route does not support this method.", "No.", "The header `Allow` lists the methods."
+    )
+    request_timed_out = ErrorKind(
+        408,
+        "The header or the body of the request did not arrive in time.",
+        "Yes, with the same key.",
+        "HOLDFAST_API_HEADER_SECONDS and HOLDFAST_API_BODY_SECONDS are the limits.",
     )
     insufficient_stock = ErrorKind(
         409,
@@ -155,6 +163,9 @@ class Problem(Enum):
         "`problems` has the first hundred: `line` (the header is line 1), `column`, and what is allowed there. Nothing "
         "was changed.",
     )
+    headers_too_large = ErrorKind(
+        431, "The address and the header fields of the request are over 16 KiB together.", "No; send less."
+    )
     inventory_busy = ErrorKind(
         429,
         "The stock is locked by other requests; nothing was changed.",
@@ -188,6 +199,13 @@ class Problem(Enum):
         "Postgres or Temporal cannot be reached.",
         "Yes, after `retryAfter`, with the same key or the `holdId` of the answer, which finds a hold that was made.",
         "No request is approved unchecked.",
+        retry_after_ms=_UNAVAILABLE_MS,
+    )
+    too_many_connections = ErrorKind(
+        503,
+        "The process has as many connections as it may have (HOLDFAST_API_CONNECTIONS).",
+        "Yes, after `retryAfter`, with the same key.",
+        "Connections that wait for their client are closed first, mostly without an answer.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     inventory_timeout = ErrorKind(

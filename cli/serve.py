@@ -40,6 +40,8 @@ def serve(host: str, port: int, workers: int) -> int:
         uvicorn.run(
             "api.app:create_app",
             factory=True,
+            http="api.http_protocol:LimitedProtocol",
+            ws="none",
             host=host,
             port=port,
             workers=workers,

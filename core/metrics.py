@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 _SKU_LIMIT = 1000
 SHOP_LIMIT = 100
 """How many shops have their own series, per process; all others are counted as `other`."""
-_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+"""Finest around the targets. Each bucket is a series for each route, method and status."""
 _LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0)
 _AGE_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0)
 
@@ -103,6 +104,12 @@ class Telemetry:
             ["type", "result"],
             registry=registry,
         )
+        self._connections_closed = Counter(
+            "inventory_connections_closed",
+            "Connections that the API closed because of their client, by error",
+            ["error"],
+            registry=registry,
+        )
         self._skus = _LabelValues(_SKU_LIMIT)
         self._shops = _LabelValues(SHOP_LIMIT)
         self.expiry_lag = Histogram(
@@ -175,6 +182,10 @@ class Telemetry:
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
         )
+
+    def connection_closed(self, error: str) -> None:
+        """Count a connection that its client's behavior ended. Not logged: anybody can cause any number of them."""
+        self._connections_closed.labels(error).inc()
 
     def validated(self, *, ok: bool, shop_id: str) -> None:
         """Count and log the answer to a validation."""

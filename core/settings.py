@@ -11,6 +11,7 @@ from psycopg.pq import Conninfo
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.alert_settings import AlertSettings
+from core.api_settings import ApiSettings
 from core.environment_settings import Allowed
 from core.payment_settings import PaymentSettings
 from core.setting_errors import SettingConflictError, SettingProblem, SettingsError
@@ -34,7 +35,7 @@ class Mode(StrEnum):
     RESERVE_TTL = "reserve_ttl"
 
 
-class Settings(PaymentSettings, AlertSettings, TracingSettings):
+class Settings(ApiSettings, PaymentSettings, AlertSettings, TracingSettings):
     """All settings that API, worker and commands share. `Settings.read()` reads them."""
 
     database_url: Annotated[SecretStr, Allowed("`postgresql://…` as psql accepts it")] = Field(
@@ -198,11 +199,14 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
         return self.lock_timeout_ms + 1000
 
     def require_tokens(self) -> None:
-        """Raise SettingsError if no token is set: the API does not start without authentication."""
+        """Raise SettingsError unless a token is set, and none for both roles: the API does not start without."""
+        authority, admin = "INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"
         if not (self.authority_tokens or self.admin_tokens):
-            authority, admin = "INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"
             reason = f"is not set, and neither is {admin}; the API needs at least one; {_GENERATE}"
             raise SettingsError(SettingProblem(authority, reason, (admin,)))
+        if set(self.authority_tokens) & set(self.admin_tokens):
+            reason = f"has a token that {authority} has too, so that the shop could change stock; {_GENERATE}"
+            raise SettingsError(SettingProblem(admin, reason, (authority,)))
 
 
 def _psql_parameters() -> set[str]:

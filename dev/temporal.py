@@ -85,7 +85,7 @@ class EmbeddedTemporal(EmbeddedServer):
             self.name,
             command,
             log=self._log or folder / "temporal.log",
-            env={name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")},
+            env={name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ},  # no secrets
             pid_file=folder / _PID_FILE,
         )
         self._child.start()

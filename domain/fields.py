@@ -1,8 +1,11 @@
 """Types of the fields that callers send, with their limits: for the bodies of requests and the command line."""
 
-from typing import Annotated
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 from domain.names import NAME_PATTERN
 
@@ -23,6 +26,25 @@ def _not_zero(number: int) -> int:
     if number == 0:
         raise ValueError("must not be 0")
     return number
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Annotates a text that has to match a pattern as a whole; `rule` tells the caller what is allowed."""
+
+    pattern: str
+    rule: str
+
+    def _check(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise ValueError(self.rule)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^{self.pattern}$"}
 
 
 Printable = AfterValidator(_printable)

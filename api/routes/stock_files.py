@@ -11,11 +11,10 @@ from typing import IO, Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
 
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.dependencies import EngineDep
-from api.errors import ApiError, invalid
+from api.errors import invalid
 from api.openapi import FORBIDDEN, errors, stock_file, stock_report
 from api.problems import Problem
 from api.stock_requests import ExportQuery, ImportQuery
@@ -60,11 +59,8 @@ async def import_items(
     _require_csv(request.headers.get("content-type"))
     with ExitStack() as files:
         sent, rows, report = (files.enter_context(_spool()) for _ in range(3))
-        try:
-            async for block in request.stream():
-                await asyncio.to_thread(sent.write, block)
-        except ClientDisconnect as error:  # the part that was received is not a complete file
-            raise ApiError(Problem.invalid_import, "The file is incomplete.", problems=[]) from error
+        async for block in request.stream():
+            await asyncio.to_thread(sent.write, block)
         sent.seek(0)
         await asyncio.to_thread(convert_stock_file, sent, rows)
         await run_for_caller(

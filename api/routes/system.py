@@ -1,15 +1,12 @@
 """Health, liveness, readiness and metrics, for operations and load balancers. None needs a token."""
 
 import asyncio
-import os
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.dependencies import resources_of
@@ -93,10 +90,6 @@ async def livez() -> AliveOut:
 async def metrics(request: Request) -> Response:
     """Serve the metrics of all the API's processes and, where Postgres answers, the active holds."""
     resources = resources_of(request)
-    registry = resources.telemetry.registry
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = await run_in_threadpool(generate_latest, registry)
+    text = await resources.metrics_text.read()
     await resources.gauges.refresh()
     return Response(text + generate_latest(resources.gauges), media_type=CONTENT_TYPE_LATEST)

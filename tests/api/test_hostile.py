@@ -146,10 +146,29 @@ async def test_many_faults_are_a_short_answer(victim: Stack) -> None:
     assert len(answer.content) < 8000
 
 
-async def test_of_two_fields_of_one_name_the_last_counts_and_nothing_breaks(victim: Stack) -> None:
-    content = b'{"shopId": "shop-1", "items": [{"sku": "TEE", "quantity": 1, "quantity": 99}]}'
-    short = refused(await victim.http.post(VALIDATE, content=content, headers=JSON), 409, "insufficient_stock")
-    assert short["items"][0]["requested"] == 99
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"shopId": "shop-1", "items": [{"sku": "TEE", "quantity": 1, "quantity": 99}]}', "quantity"),
+        (b'{"shopId": "shop-1", "shopId": "shop-2", "items": []}', "shopId"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "body"),
+    ],
+)
+async def test_a_field_given_twice_is_named(victim: Stack, content: bytes, field: str) -> None:
+    for url in (HOLDS, VALIDATE):
+        assert fields_of(await victim.http.post(url, content=content, headers=JSON)) == [field]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+async def test_json_in_another_encoding_than_utf_8_is_refused(victim: Stack, encoding: str) -> None:
+    content = json.dumps(CART).encode(encoding)
+    body = refused(await victim.http.post(VALIDATE, content=content, headers=JSON), 400, "invalid_json")
+    assert "UTF-8" in body["message"]
+
+
+async def test_a_byte_order_mark_of_utf_8_changes_nothing(victim: Stack) -> None:
+    content = json.dumps(CART).encode("utf-8-sig")
+    assert (await victim.http.post(VALIDATE, content=content, headers=JSON)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Actor"])
@@ -195,6 +214,13 @@ async def test_a_method_that_a_route_does_not_know_is_refused(victim: Stack, met
     answer = await victim.http.request(method, VALIDATE)
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(HOLDS, {"GET", "POST"}), (ITEMS, {"GET", "PUT"})])
+async def test_a_refused_method_is_told_all_methods_of_the_path(victim: Stack, path: str, allowed: set[str]) -> None:
+    answer = await victim.http.delete(path)
+    refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) - {"HEAD"} == allowed
 
 
 def cursor(parts: Any) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ import psutil
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
 from api import gauges as census
+from api import metrics_text
 from dev.ports import free_port
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
 from tests.stack import SHOP, Stack, environment, running_stack
@@ -102,6 +105,22 @@ async def test_requests_are_timed_by_route_and_not_by_what_callers_make_up(stack
     families = {family.name: family for family in text_string_to_metric_families(text)}
     labels = {(s.labels["route"], s.labels["method"]) for s in families["inventory_request_seconds"].samples}
     assert labels == {(f"{HOLDS}/{{shopId}}/{{holdId}}", "GET"), ("unknown", "GET"), ("unknown", "other")}
+
+
+async def test_callers_at_the_same_time_cause_one_rendering_of_the_metrics(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+
+    def render(registry: CollectorRegistry) -> bytes:
+        rendered.append(threading.current_thread().name)
+        return generate_latest(registry)
+
+    monkeypatch.setattr(metrics_text, "generate_latest", render)
+    texts = await asyncio.gather(*(stack.http.get("/metrics") for _ in range(20)))
+    assert all("inventory_hold_created_total" in answer.text for answer in texts)
+    assert len(rendered) < 20
+    assert threading.main_thread().name not in rendered
 
 
 async def test_active_holds_come_from_the_database(stack: Stack) -> None:
@@ -217,10 +236,13 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
                 await http.post(VALIDATE, json=CART)
                 hold = (await http.post(HOLDS, json=CART)).json()["holdId"]
                 assert (await http.post(f"{HOLDS}/{SHOP}/{hold}/commit")).status_code == 200
+        async with client(url) as http:
+            assert (await http.get("/livez", headers={"X": "x" * 20_000})).status_code == 431
         of_api = [await scraped(f"{url}/metrics") for _ in range(4)]
         of_worker = await scraped(worker_metrics)
         assert await healthy(metrics)
     assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
+    assert {sums["inventory_connections_closed_total"] for sums in of_api} == {1}
     assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
     assert of_worker["inventory_hold_commit_age_seconds_count"] == 9
     assert of_worker["temporal_workflow_completed_total"] == 9

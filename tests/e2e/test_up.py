@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleDescription
 
@@ -121,6 +122,30 @@ def test_secrets_are_for_their_user_only(up: Up) -> None:
         assert up.stack[name] not in up.output() + commands
 
 
+def test_each_process_gets_only_the_secrets_that_it_uses(up: Up) -> None:
+    secrets = {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY"}
+    given = {
+        name: psutil.Process(pid).environ().keys() & (secrets | {"DATABASE_URL"})
+        for name, pid in up.stack["pids"].items()
+    }
+    assert given == {
+        "api": secrets | {"DATABASE_URL"},
+        "worker": {"DATABASE_URL", "STRIPE_API_KEY"},
+        "simulator": {"STRIPE_WEBHOOK_SECRET"},
+        "mailbox": set(),
+        "postgres": set(),
+        "temporal": set(),
+    }
+
+
+def test_another_user_of_the_machine_cannot_connect_to_the_database(up: Up) -> None:
+    url = httpx.URL(up.stack["databaseUrl"])
+    assert url.password
+    assert url.password not in up.output() + " ".join(word for process in up.members for word in process.cmdline())
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(f"postgresql://postgres@127.0.0.1:{url.port}/holdfast")
+
+
 def test_a_second_up_on_the_same_folder_is_told_of_the_first(up: Up) -> None:
     assert up.process is not None
     assert f"another `holdfast up` (process {up.process.pid}) runs on {up.home}" in Up(up.home).refused()
@@ -221,6 +246,18 @@ def test_reset_begins_anew(up: Up) -> None:
     assert session not in {each["session"] for each in up.simulated("/sessions")}
     for made_anew in ("adminToken", "stripeWebhookSecret"):
         assert up.stack[made_anew] != first[made_anew]
+
+
+def test_a_mailbox_that_ends_again_and_again_stops_nothing_else(up: Up) -> None:
+    for _ in range(5):
+        killed = up.stack["pids"]["mailbox"]
+        os.kill(killed, signal.SIGKILL)
+        until(partial(lambda before: up.stack["pids"]["mailbox"] != before, killed), 120, up.output)
+    os.kill(up.stack["pids"]["mailbox"], signal.SIGKILL)
+    assert up.process is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        up.process.wait(2)  # several rounds of its watch over the processes
+    up.pay(up.hold())
 
 
 def test_one_that_ends_again_and_again_stops_all_with_a_message(up: Up) -> None:

@@ -214,6 +214,17 @@ def test_secrets_are_files_and_every_other_setting_is_one_of_ours(file: Path) ->
     assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
+def test_each_container_of_ours_gets_only_the_secrets_that_it_uses() -> None:
+    given: dict[str, set[str]] = {}
+    for file in (ROOT / "docker-compose.yml", *OVERRIDES):
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            given.setdefault(name, set()).update(
+                each for each in service.get("secrets", ()) if name in OURS and not str(each).endswith(".pem")
+            )
+    assert given["migrate"] == {"database_url"}
+    assert given["api"] - given["worker"] == {"authority_token", "admin_token", "stripe_webhook_secret"}
+
+
 def test_every_secret_of_ours_can_be_handed_over_as_a_file() -> None:
     assert {f"{name}_FILE" for name in Settings.secrets()} <= set(handed())
 

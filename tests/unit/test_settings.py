@@ -83,6 +83,9 @@ def test_an_invalid_value_is_refused_by_its_name(name: str, value: str) -> None:
         ("INVENTORY_HOLD_TTL_SECONDS", 30, 3600),
         ("INVENTORY_HOLD_MAX_TTL_SECONDS", 1200, 86_400),
         ("INVENTORY_LOCK_TIMEOUT_MS", 50, 4000),
+        ("HOLDFAST_API_CONNECTIONS", 10, 65_535),
+        ("HOLDFAST_API_HEADER_SECONDS", 1, 300),
+        ("HOLDFAST_API_BODY_SECONDS", 1, 3600),
         ("INVENTORY_REQUEST_TIMEOUT_MS", 500, 30_000),
         ("INVENTORY_DATABASE_POOL_SIZE", 1, 64),
         ("PAYMENT_CLOSE_GRACE_SECONDS", 0, 604_800),
@@ -169,6 +172,15 @@ def test_an_api_needs_a_token() -> None:
     (found,) = refused.value.problems
     assert {found.variable, *found.related} == {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"}
     Settings.read(URL | {"INVENTORY_AUTHORITY_TOKEN": TOKEN}).require_tokens()
+
+
+def test_a_token_for_both_roles_is_refused_and_not_repeated() -> None:
+    tokens = {"INVENTORY_AUTHORITY_TOKEN": f"{TOKEN},{TOKEN}1", "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1"}
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(URL | tokens).require_tokens()
+    (found,) = refused.value.problems
+    assert (found.variable, found.related) == ("INVENTORY_ADMIN_TOKEN", ("INVENTORY_AUTHORITY_TOKEN",))
+    assert TOKEN not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["sk_live_abc", "rk_live_abc"])

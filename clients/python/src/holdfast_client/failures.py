@@ -11,7 +11,7 @@ from holdfast_client import errors
 from holdfast_client.answers import Json, field, objects, parse
 from holdfast_client.models import FieldProblem, HoldStatus, ShortItem
 
-_TEMPORARY = {429, 500, 502, 503, 504}
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
 _PAYMENTS_PERMANENT = {"payments_not_configured", "payment_provider_refused"}  # until an operator acts
 _PAYMENTS = {*_PAYMENTS_PERMANENT, "payment_provider_unavailable"}
 _FIRST_PAUSE, _MAX_PAUSE = 0.1, 2.0  # seconds
@@ -96,7 +96,7 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.InventoryTimeoutError(message)
         case _ if status >= 500 and name in _PAYMENTS:  # noqa: PLR2004
             return errors.PaymentsUnavailableError(message)
-        case _ if status >= 500:  # noqa: PLR2004
+        case _ if status == 408 or status >= 500:  # noqa: PLR2004
             return errors.InventoryUnavailableError(message)
         case _ if status == 413 or (status >= 400 and name):  # noqa: PLR2004
             return errors.InvalidRequestError(message)
