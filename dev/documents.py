@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from api.problems import Problem
 from core.alert_settings import AlertSettings
+from core.api_settings import ApiSettings
 from core.environment_settings import allowed_values
 from core.payment_settings import PaymentSettings
 from core.settings import Settings
@@ -33,6 +34,7 @@ def configuration() -> dict[str, str]:
     return {
         "settings": _settings_table(own),
         **{_part_name(group.__name__): _settings_table(group.model_fields.values()) for group in grouped},
+        "api-settings": _settings_table(ApiSettings.model_fields.values()),
         "worker-settings": _settings_table(WorkerSettings.model_fields.values()),
         "secrets": ", ".join(f"`{variable}`" for variable in Settings.secrets()) + ".\n",
     }

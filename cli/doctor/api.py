@@ -40,7 +40,7 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
                 listed = await http.get("/api/inventory/holds", params={"shopId": SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _unreachable(f"{masked(origin)}: {first_line(error)}")
     except (ValueError, KeyError, TypeError):
         return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response")
