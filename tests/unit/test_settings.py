@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.app import create_app
+from cli.serve import serve
 from core.api_settings import ApiSettings
 from core.environment_settings import EnvironmentSettings
 from core.setting_errors import SettingProblem, SettingsError
@@ -251,6 +252,20 @@ def test_worker_and_api_print_one_line_for_each_thing_that_is_wrong() -> None:
     lines = refusal("cli.main", "api", **wrong, HOLDFAST_API_PORT="http", HOLDFAST_API_KEEP_ALIVE_SECONDS="0")
     named = {*wrong, "HOLDFAST_API_PORT", "HOLDFAST_API_KEEP_ALIVE_SECONDS"}
     assert sorted(line.partition(":")[0] for line in lines) == sorted(named)
+
+
+def test_the_api_keeps_silent_connections_longer_than_balancers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**URL, "INVENTORY_ADMIN_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(name, value)
+    ran: list[dict[str, object]] = []
+    monkeypatch.setattr("uvicorn.run", lambda *_, **options: ran.append(options))
+    assert serve("127.0.0.1", None, 1) == 0
+    monkeypatch.setenv("HOLDFAST_API_KEEP_ALIVE_SECONDS", "620")
+    assert serve("127.0.0.1", None, 1) == 0
+    usual, longer = (options["timeout_keep_alive"] for options in ran)
+    assert isinstance(usual, int)
+    assert usual > 60
+    assert longer == 620
 
 
 def test_a_worker_whose_metrics_port_is_taken_says_so_in_one_line() -> None:
