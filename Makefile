@@ -33,10 +33,10 @@ test-quick: $(READY_DEV) ## Run the tests that need no process of the product's 
 test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside a busy process: none may depend on speed
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
-test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
-	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
+test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, pgbouncer, prometheus: installs Debian's if missing)
+	@PATH="$$PATH:/usr/sbin" which chromium pgbouncer promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium prometheus prometheus-alertmanager prometheus-node-exporter)
+		chromium pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter)
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents

@@ -78,6 +78,8 @@ class CheckOut(Model):
     """The check of one dependency."""
 
     status: Literal["ok", "failed", "not needed"]
+    reason: Literal["unreachable", "read_only", "not_migrated", "pooler_unknown", "namespace_missing"] | None = None
+    """Why it failed, for programs; `detail` is for people."""
     detail: str | None = None
 
 

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.environment_settings import Allowed, EnvironmentSettings
 from core.setting_errors import SettingConflictError
@@ -70,11 +70,6 @@ class PaymentSettings(EnvironmentSettings):
         "seconds. Then the hold ends and an alert is raised. The effective time is at least five minutes, and can be "
         "up to five minutes shorter than set.",
     )
-
-    @field_validator("stripe_api_key", "stripe_api_base", mode="before")
-    @classmethod
-    def _empty_means_default(cls, value: object, info: ValidationInfo) -> object:
-        return cls.model_fields[info.field_name or ""].default if value == "" else value
 
     @field_validator("stripe_api_key")
     @classmethod

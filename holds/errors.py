@@ -143,6 +143,10 @@ class UnavailableError(HoldsError):
         self.key = key
 
 
+class NamespaceMissingError(UnavailableError):
+    """Temporal serves, but does not have the namespace of TEMPORAL_NAMESPACE: every hold would be refused."""
+
+
 class RequestTimeoutError(HoldsError):
     """No answer within INVENTORY_REQUEST_TIMEOUT_MS. The request may still take effect."""
 

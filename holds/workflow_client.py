@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -26,7 +27,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 
 from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
-from holds.errors import TemporalBusyError, UnavailableError
+from holds.errors import NamespaceMissingError, TemporalBusyError, UnavailableError
 from holds.start_options import start_options
 from workflows import ui_text
 from workflows.hold import HoldWorkflow
@@ -50,6 +51,7 @@ Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 
 _NOT_READY_SECONDS = 0.05
+_HEALTH_CALL = timedelta(seconds=1)
 _COMPLETED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
 
 
@@ -174,11 +176,18 @@ class WorkflowClient:
             raise _classified(error) from error
 
     async def check_health(self) -> None:
-        """Raise UnavailableError unless Temporal serves."""
+        """Raise UnavailableError unless Temporal serves, NamespaceMissingError unless it has the namespace."""
+        namespace = self._client.namespace
         try:
-            if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
+            if not await self._client.service_client.check_health(timeout=_HEALTH_CALL):
                 raise UnavailableError("Temporal does not serve.")
+            request = DescribeNamespaceRequest(namespace=namespace)
+            await self._client.workflow_service.describe_namespace(request, timeout=_HEALTH_CALL)
         except (RPCError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                raise NamespaceMissingError(f"Temporal has no namespace {namespace}.") from error
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.PERMISSION_DENIED:
+                return  # it may be that only operators may describe a namespace: whoever may not, does not learn more
             raise _classified(error) from error
 
     async def _update(

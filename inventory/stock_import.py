@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import DatabaseBusyError
+from core.database import DatabaseBusyError, behind_pooler
 from core.transactions import on_connection
 from inventory.blocking_holds import oldest_holds
 from inventory.errors import BelowHeld, CountBelowHeldError, FileProblem, InvalidFileError
@@ -52,12 +52,14 @@ async def import_stock(
             if below := await _apply(connection, actor=actor, dry_run=dry_run):
                 await transaction.rollback()
                 return below
+            if behind_pooler(engine):  # the next transaction may be in another session, without these tables
+                await _write_report(connection, raw, report)
+                return ()
         # The items are no longer locked while the report is written.
         async with connection.begin():
-            for statement in (*SESSION_LIMITS, "ANALYZE import_report"):
+            for statement in SESSION_LIMITS:
                 await connection.exec_driver_sql(statement)
-            await _copy_out(raw, sql.SQL(REPORT), report)
-            await connection.exec_driver_sql("DROP TABLE import_row, import_report")
+            await _write_report(connection, raw, report)
         return ()
 
     if below := await on_connection(engine, work):
@@ -134,6 +136,12 @@ async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> S
             return row.below or ()
         # Another transaction created one of the new items: begin again, now it exists and can be locked.
         await savepoint.rollback()
+
+
+async def _write_report(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any], report: IO[bytes]) -> None:
+    await connection.exec_driver_sql("ANALYZE import_report")
+    await _copy_out(raw, sql.SQL(REPORT), report)
+    await connection.exec_driver_sql("DROP TABLE import_row, import_report")
 
 
 async def _copy_out(raw: psycopg.AsyncConnection[Any], statement: sql.SQL | sql.Composed, out: IO[bytes]) -> None:

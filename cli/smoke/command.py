@@ -18,6 +18,7 @@ from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
+from core.setting_values import split_url
 
 
 class AccessError(Exception):
@@ -32,6 +33,10 @@ def read_access(variables: Mapping[str, str]) -> ApiAccess:
     origin = api_origin(variables)
     if origin is None:
         raise AccessError("no API address: set INVENTORY_AUTHORITY_URL, use --url, or start `holdfast up`")
+    try:
+        split_url(origin, "https", "http")
+    except ValueError as error:
+        raise AccessError(f"INVENTORY_AUTHORITY_URL (--url): {error}") from None
     names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET")
     try:
         values = with_secret_files(variables, names)
