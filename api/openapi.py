@@ -72,7 +72,7 @@ def stock_report() -> dict[str, Any]:
     row = {"line": 2, "shopId": "demo", "sku": "TEE", "variantKey": "size:M", "result": "changed"}
     example = json.dumps(row | {"before": was, "after": then, "quantity": 98, "held": 2}) + "\n"
     return {
-        "description": "A line of JSON for each row of the file, in its order.",
+        "description": "A line of JSON for each row of the file, in its order; a last one with `notes`, if any.",
         "content": {"application/x-ndjson": {"schema": _TEXT, "example": example}},
     }
 

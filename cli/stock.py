@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -112,29 +113,38 @@ def adjust(
 def import_file(
     *,
     file: Annotated[Path, typer.Argument(help="A stock file (CSV); - for standard input.")],
+    shop: Annotated[
+        str | None, typer.Option("--shop", help="Refuse a file with rows of another shop.", envvar="HOLDFAST_SHOP")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change; change nothing.")] = False,
+    update_only: Annotated[
+        bool, typer.Option("--update-only", help="Create no item: refuse a file with a new one.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Set the items in a stock file to its counts, all rows or none."""
+    require_valid(shop=(fields.ShopId | None, shop or None))
     try:
         source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
-    with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as report:
+    with ExitStack() as files:
+        sent, rows, report = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         try:
             with source:
-                convert_stock_file(source, rows)
+                shutil.copyfileobj(source, sent)  # a pipe cannot be read twice
+            converted = convert_stock_file(sent, rows, shop_id=shop or None)
         except OSError as error:
             fail(f"{file}: {error.strerror}")
         except InvalidFileError as error:
             refuse(error)
-        run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run))
+        run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run, update_only=update_only))
         report.seek(0)
         if as_json:
-            for line in report:
+            for line in (*report, converted.last_line()):
                 sys.stdout.write(line.decode())
         else:
-            _print(report_table(map(json.loads, report), dry_run=dry_run))
+            _print(report_table(map(json.loads, report), converted.notes, dry_run=dry_run))
 
 
 def export_file(

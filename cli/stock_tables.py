@@ -48,9 +48,9 @@ def timeline_table(timeline: Timeline) -> Group:
     return Group(_text(today), table, *([_text(more)] if more else []))
 
 
-def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
-    """Return the first rows that change, and how many there are of each kind."""
-    table = _table("line", "item", "", "on hand", "held", numbers=0)
+def report_table(rows: Iterable[Mapping[str, Any]], notes: Iterable[str], *, dry_run: bool) -> Group:
+    """Return the first rows that change, how many there are of each kind, and the notes of the file."""
+    table = _table("line", "item", "", "on hand", "held", "nearest existing item", numbers=0)
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row["result"]] += 1
@@ -58,12 +58,16 @@ def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
             continue
         was = "" if row["before"] is None else f"{row['before']['onHand']} → "
         name = f"{row['shopId']} {row['sku']} {row['variantKey']}"
-        table.add_row(str(row["line"]), _text(name), row["result"], f"{was}{row['after']['onHand']}", str(row["held"]))
+        nearest = "" if row["nearest"] is None else f"{row['nearest']['sku']} {row['nearest']['variantKey']}"
+        figures = (f"{was}{row['after']['onHand']}", str(row["held"]))
+        table.add_row(str(row["line"]), _text(name), row["result"], *figures, _text(nearest))
     told = ", ".join(f"{counts[result]:,} {result}" for result in ("created", "changed", "unchanged"))
     more = counts["created"] + counts["changed"] - table.row_count
     told += f" ({more:,} of them not shown; --json has all)" if more else ""
     title = "What would change; nothing was changed:" if dry_run else "What was changed:"
-    return Group(title, table, told)
+    if counts["created"] and dry_run:
+        told += f"\n{counts['created']:,} would be NEW items; --update-only refuses them."
+    return Group(title, table, told, *map(_text, notes))
 
 
 def _table(*headings: str, numbers: int) -> Table:

@@ -1,7 +1,6 @@
 """`holdfast stock`: what staff do on a terminal, and what scripts read of it."""
 
 import asyncio
-import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.actor import actor
 from cli.main import app
 from core.database import create_engine
 from core.settings import Settings
@@ -83,8 +83,8 @@ def test_the_records_name_the_system_user_and_the_reason(stock: Shop) -> None:
     stock("adjust", "MUG", "-4", "--reason", "broken [red] ones", "--key", "k1")
     told = stock.json("timeline", "MUG")
     assert [(e["delta"], e["onHand"], e["actor"], e["reason"]) for e in told["entries"]] == [
-        (-4, 6, getpass.getuser(), "broken [red] ones"),
-        (10, 10, getpass.getuser(), "stocktaking"),
+        (-4, 6, actor(), "broken [red] ones"),
+        (10, 10, actor(), "stocktaking"),
     ]
     table = stock("timeline", "MUG").stdout
     assert "6 on hand, 0 held, 6 can be sold" in table
@@ -149,11 +149,27 @@ def test_what_cannot_be_done_is_told_in_a_line(stock: Shop, arguments: tuple[str
     assert "\n" not in told
 
 
+def test_a_dry_run_counts_the_new_items_and_names_the_nearest_existing_one(stock: Shop) -> None:
+    stock("set", "MUG", "10")
+    file = f"{HEADER}\ndemo,MUGS,,,7,\ndemo,MUG,,,7,\n".encode("utf-16")
+    would = stock("import", "-", "--dry-run", stdin=file).stdout
+    assert "1 would be NEW items" in would
+    assert [line.split("│")[6].strip() for line in would.splitlines() if "created" in line and "│" in line] == ["MUG"]
+    assert "'MUGS' is no item of the shop" in stock.refused("import", "-", "--update-only", stdin=file)
+    stock("import", "-", stdin=file)
+    assert len(stock.json("show")["items"]) == 2
+
+
+def test_a_file_of_another_shop_is_refused_where_one_shop_is_set(stock: Shop) -> None:
+    told = stock.refused("import", "-", stdin=f"{HEADER}\nDemo,MUG,,,7,\n".encode())
+    assert told == "line 2, column shopId: is 'Demo', but this import is for the shop 'demo'"
+
+
 def test_a_file_at_fault_is_told_line_by_line(stock: Shop) -> None:
-    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,x,\ndemo,B,,,1\n".encode())
+    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,x,\ndemo,B,,\n".encode())
     assert [line.partition(":")[0] for line in told.splitlines()] == [
         "line 2, column onHand",
-        "line 3, column lowStockThreshold",
+        "line 3, column onHand",
     ]
     told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,1,\ndemo,A,,,1,\n".encode())
     assert told.startswith("line 3, column sku:")
