@@ -102,7 +102,7 @@ def _example(problem: Problem) -> Any:  # noqa: ANN401 - JSON
     return json.loads(bytes(ApiError(problem, **_DETAILS.get(problem, {})).response().body))
 
 
-_SHORT = {"sku": "TEE", "variantKey": "size:M", "requested": 2, "available": 1}
+_SHORT = {"sku": "TEE", "variantKey": "size:M", "requested": 2, "available": 1, "reason": "insufficient"}
 _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.insufficient_stock: {"items": [_SHORT]},
     Problem.hold_exists: {"holdId": "h_5f2c9a"},

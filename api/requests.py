@@ -55,10 +55,12 @@ Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
 
 
 class ValidateIn(Model):
-    """A cart to validate."""
+    """A cart to validate. The units of the active hold named here count as available: it is the shopper's own."""
 
     shop_id: ShopId
     items: Lines
+    hold_id: HoldId | None = None
+    reference: Annotated[Identifier | None, Field(description="The `reference` of the shopper's active hold.")] = None
 
 
 class HoldIn(Model):
