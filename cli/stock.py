@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.actor import actor
 from cli.stock_run import fail, name_of, refuse, require_valid, run
 from cli.stock_tables import items_table, report_table, timeline_table
+from cli.tables import print_whole
 from domain import fields
 from holds.stock_json import ItemOut, TimelineOut
 from inventory.adjustments import Adjustment, adjust_items
@@ -55,7 +55,10 @@ def show(
             if after is None:
                 return items
 
-    _print_items(run(read), as_json=as_json)
+    items = run(read)
+    if sku is not None and not items:
+        fail(f"the shop {shop} has no item {sku}" + (" that is low on stock" if low else ""))
+    _print_items(items, as_json=as_json)
 
 
 def set_count(
@@ -69,15 +72,20 @@ def set_count(
     retired: Annotated[
         bool | None, typer.Option("--retire/--revive", help="Exclude the item from new holds, or allow them again.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the item if the shop has none of this name; do not ask.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set an item by count. Held units do not change; an item that does not exist is created."""
+    """Set an item by count. Held units do not change. Asks before it creates an item."""
     require_valid(
         **_item(shop, sku, variant),
         on_hand=(fields.OnHand, on_hand),
         threshold=(fields.OnHand | None, threshold),
         reason=(fields.Reason | None, reason),
     )
+    if not create:
+        _confirm_new_item(shop, sku, variant)
     count = ItemCount(
         sku, variant, on_hand, low_stock_threshold=KEEP if threshold is None else threshold,
         retired=KEEP if retired is None else retired,
@@ -144,7 +152,7 @@ def import_file(
             for line in (*report, converted.last_line()):
                 sys.stdout.write(line.decode())
         else:
-            _print(report_table(map(json.loads, report), converted.notes, dry_run=dry_run))
+            print_whole(report_table(map(json.loads, report), converted.notes, dry_run=dry_run))
 
 
 def export_file(
@@ -184,7 +192,20 @@ def timeline(
     if as_json:
         print(TimelineOut.of(found).model_dump_json())
     else:
-        _print(timeline_table(found))
+        print_whole(timeline_table(found))
+
+
+def _confirm_new_item(shop: str, sku: str, variant: str) -> None:
+    """Ask before a new item is created, which may be a typing error. Without a terminal, end the command."""
+    if run(lambda engine: read_timeline(engine, shop, sku, variant, limit=1)) is not None:
+        return
+    others = run(lambda engine: list_items(engine, shop, sku=sku, limit=5)).items
+    has = f", only {', '.join(name_of(item.sku, item.variant_key) for item in others)}" if others else ""
+    new = f"the shop {shop} has no item {name_of(sku, variant)}{has}"
+    if not sys.stdin.isatty():
+        fail(f"{new}; --create makes it")
+    if not typer.confirm(f"{new[0].upper()}{new[1:]}. Create it?", err=True):
+        raise typer.Exit(1)
 
 
 def _item(shop: str, sku: str, variant: str) -> dict[str, tuple[Any, object]]:
@@ -195,8 +216,4 @@ def _print_items(items: list[Item], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"items": [ItemOut.of(item).model_dump(mode="json") for item in items]}))
     else:
-        _print(items_table(items))
-
-
-def _print(output: RenderableType) -> None:
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(output)
+        print_whole(items_table(items))

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cli.tables import whole_table
 from inventory.items import Item
 from inventory.timeline import Timeline
 
@@ -16,7 +17,8 @@ _MOST_ROWS = 50
 
 def items_table(items: Iterable[Item]) -> Table:
     """Return the items with what can be sold, what is held, and what is low or retired."""
-    table = _table("item", "available", "held", "on hand", "low at", "", numbers=4)
+    numbers = ("available", "held", "on hand", "low at")
+    table = whole_table(("item", *numbers, ""), numbers=numbers)
     for item in items:
         low = item.low_stock_threshold is not None and item.quantity <= item.low_stock_threshold
         state = "retired" if item.retired_at is not None else "low" if low else ""
@@ -29,9 +31,8 @@ def items_table(items: Iterable[Item]) -> Table:
 def timeline_table(timeline: Timeline) -> Group:
     """Return the timeline, newest first, under the item's figures of today."""
     item = timeline.item
-    table = _table("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment", numbers=0)
-    for column in (2, 3):
-        table.columns[column].justify = "right"
+    headings = ("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment")
+    table = whole_table(headings, texts=("why",), numbers=("units", "on hand"))
     name = f"{item.shop_id} {item.sku} {item.variant_key}".strip()
     today = f"{name}: {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
     for entry in timeline.entries:
@@ -50,7 +51,7 @@ def timeline_table(timeline: Timeline) -> Group:
 
 def report_table(rows: Iterable[Mapping[str, Any]], notes: Iterable[str], *, dry_run: bool) -> Group:
     """Return the first rows that change, how many there are of each kind, and the notes of the file."""
-    table = _table("line", "item", "", "on hand", "held", "nearest existing item", numbers=0)
+    table = whole_table(("line", "item", "", "on hand", "held", "nearest existing item"))
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row["result"]] += 1
@@ -68,13 +69,6 @@ def report_table(rows: Iterable[Mapping[str, Any]], notes: Iterable[str], *, dry
     if counts["created"] and dry_run:
         told += f"\n{counts['created']:,} would be NEW items; --update-only refuses them."
     return Group(title, table, told, *map(_text, notes))
-
-
-def _table(*headings: str, numbers: int) -> Table:
-    table = Table()
-    for position, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if 0 < position <= numbers else "left")
-    return table
 
 
 def _text(text: str) -> Text:
