@@ -42,6 +42,7 @@ from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
 from core.polling import last_polls
+from core.process_end import end_process
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, Settings
@@ -197,10 +198,7 @@ def _run_process(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
-    # All work is finished. A normal exit can abort the process (seen once in some twenty exits under load): threads of
-    # the SDK may call into the interpreter while it shuts down.
-    sys.stdout.flush()
-    os._exit(0)
+    end_process(0)
 
 
 def _supervise(settings: Settings, options: WorkerSettings) -> None:

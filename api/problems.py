@@ -73,8 +73,9 @@ class Problem(Enum):
         409,
         "Fewer units are available than were requested.",
         "When there is stock again, with the same key.",
-        "`items` has every short item once, with `requested` (the sum over all lines) and what is `available`; an "
-        "unknown item has 0. Nothing was held.",
+        "`items` has every short item once, with `requested` (the sum over all lines), what is `available`, and the "
+        "`reason`: `insufficient`, or with 0 available `unknown_item` (no such sku and variant in this shop) or "
+        "`retired`. Nothing was held.",
         code="inventory_insufficient",
     )
     hold_exists = ErrorKind(

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import Matching, OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
+from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
@@ -19,7 +19,8 @@ _MAX_ATTRIBUTES = 50
 
 HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
 Reference = Annotated[
-    Text, Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"])
+    Identifier,
+    Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"]),
 ]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
 Ttl = Annotated[
@@ -54,10 +55,12 @@ Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
 
 
 class ValidateIn(Model):
-    """A cart to validate."""
+    """A cart to validate. The units of the active hold named here count as available: it is the shopper's own."""
 
     shop_id: ShopId
     items: Lines
+    hold_id: HoldId | None = None
+    reference: Annotated[Identifier | None, Field(description="The `reference` of the shopper's active hold.")] = None
 
 
 class HoldIn(Model):
@@ -207,7 +210,7 @@ class ItemIn(Model):
     sku: Sku
     variant_key: VariantKey = ""
     on_hand: OnHand
-    product_id: Text | None = None
+    product_id: Identifier | None = None
     variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
     low_stock_threshold: OnHand | None = None
     retired: Annotated[

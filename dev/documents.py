@@ -34,7 +34,6 @@ def configuration() -> dict[str, str]:
     return {
         "settings": _settings_table(own),
         **{_part_name(group.__name__): _settings_table(group.model_fields.values()) for group in grouped},
-        "api-settings": _settings_table(ApiSettings.model_fields.values()),
         "worker-settings": _settings_table(WorkerSettings.model_fields.values()),
         "secrets": ", ".join(f"`{variable}`" for variable in Settings.secrets()) + ".\n",
     }

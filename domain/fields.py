@@ -22,6 +22,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _without_blanks_around(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("must not begin or end with a blank")
+    return text
+
+
 def _not_zero(number: int) -> int:
     if number == 0:
         raise ValueError("must not be 0")
@@ -48,15 +54,19 @@ class Matching:
 
 
 Printable = AfterValidator(_printable)
+Trimmed = AfterValidator(_without_blanks_around)
+"""Of an identifier: one with a blank that nobody sees would be another one."""
 ShopId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["demo"])]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable, Field(examples=["TEE"])]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable, Trimmed, Field(examples=["TEE"])]
 VariantKey = Annotated[
     str,
     StringConstraints(max_length=200),
     Printable,
+    Trimmed,
     Field(examples=["size:M"], description="'' for a product without variants."),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable]
+Identifier = Annotated[Text, Trimmed]
 Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH), Printable]
 OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]

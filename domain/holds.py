@@ -149,6 +149,10 @@ class Held:
         )
 
 
+ShortageReason = Literal["unknown_item", "retired", "insufficient"]
+"""`unknown_item`: the shop has no item with this SKU and variant. `retired`: no new hold can have the item."""
+
+
 @dataclass(frozen=True)
 class ShortItem:
     """An item of which fewer units are available than were requested, over all lines."""
@@ -160,6 +164,14 @@ class ShortItem:
     """0 for an unknown and for a retired item."""
     known: bool = True
     """Whether the shop has such an item."""
+    retired: bool = False
+
+    @property
+    def reason(self) -> ShortageReason:
+        """Why the units cannot be held."""
+        if not self.known:
+            return "unknown_item"
+        return "retired" if self.retired else "insufficient"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 
 from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
-from holds.errors import NamespaceMissingError, TemporalBusyError, UnavailableError
+from holds.errors import NamespaceMissingError, TemporalBusyError, TemporalUnavailableError
 from holds.start_options import start_options
 from workflows import ui_text
 from workflows.hold import HoldWorkflow
@@ -83,7 +83,7 @@ Target = HoldKey | HoldInput
 class WorkflowClient:
     """Starts hold workflows and sends them messages.
 
-    Every method raises UnavailableError if Temporal cannot be reached, and TemporalBusyError (nothing was changed).
+    Every method raises TemporalUnavailableError, and TemporalBusyError (nothing was changed).
     Messages to a HoldKey raise NoRunningWorkflowError if the hold has no open run.
     """
 
@@ -176,11 +176,11 @@ class WorkflowClient:
             raise _classified(error) from error
 
     async def check_health(self) -> None:
-        """Raise UnavailableError unless Temporal serves, NamespaceMissingError unless it has the namespace."""
+        """Raise TemporalUnavailableError unless Temporal serves, NamespaceMissingError unless it has the namespace."""
         namespace = self._client.namespace
         try:
             if not await self._client.service_client.check_health(timeout=_HEALTH_CALL):
-                raise UnavailableError("Temporal does not serve.")
+                raise TemporalUnavailableError("Temporal does not serve.")
             request = DescribeNamespaceRequest(namespace=namespace)
             await self._client.workflow_service.describe_namespace(request, timeout=_HEALTH_CALL)
         except (RPCError, RuntimeError) as error:
@@ -265,7 +265,7 @@ def _classified(error: Exception) -> Exception:
     if isinstance(error, RPCError):
         return _classified_rpc(error)
     # A lazy connection that could not be made raises RuntimeError.
-    return UnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
+    return TemporalUnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
 
 
 def _classified_rpc(error: RPCError) -> Exception:
@@ -275,8 +275,8 @@ def _classified_rpc(error: RPCError) -> Exception:
         case RPCStatusCode.RESOURCE_EXHAUSTED:
             return TemporalBusyError(error.message)
         case RPCStatusCode.INVALID_ARGUMENT:  # our arguments are validated: it is the server's set-up
-            return UnavailableError(
+            return TemporalUnavailableError(
                 "Temporal refuses the request: it may lack a search attribute; docs/operations.md has the commands."
             )
         case _:  # an expired key and a missing namespace are unavailability, too
-            return UnavailableError("Temporal cannot be reached.")
+            return TemporalUnavailableError("Temporal cannot be reached.")

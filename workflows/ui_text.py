@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
 from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment
 
@@ -50,14 +50,17 @@ def end(status: str, reason: str) -> str:
     return status if reason == status else _cut(f"{status}: {plain(reason)}", _SUMMARY_BYTES)
 
 
+def _shortage(item: ShortItem) -> str:
+    if item.reason == "insufficient":
+        return f"{item.requested} asked, {item.available} there"
+    return "retired" if item.reason == "retired" else "no such item"
+
+
 def refusal(reservation: ReserveOutcome) -> str:
     """Return why no hold was made."""
     match reservation:
         case Shortage(items):
-            short = ", ".join(
-                f"{_item(item.sku, item.variant_key)} ({item.requested} asked, {item.available} there)"
-                for item in items
-            )
+            short = ", ".join(f"{_item(item.sku, item.variant_key)} ({_shortage(item)})" for item in items)
             return _cut(f"Refused: not enough stock of {short}.", _DETAILS_BYTES)
         case ReferenceTaken(hold_id):
             return f"Refused: the active hold {hold_id} has the reference."

@@ -183,7 +183,9 @@ async def test_a_cart_that_is_short_opens_no_page(corner: Shop) -> None:
     answer = await corner.ask_for_checkout(items=[{**LINE, "sku": corner.item, "quantity": 11}], holdId=hold_id)
 
     told = refused(answer, 409, "insufficient_stock")
-    assert told["items"] == [{"sku": corner.item, "variantKey": "", "requested": 11, "available": 10}]
+    assert told["items"] == [
+        {"sku": corner.item, "variantKey": "", "requested": 11, "available": 10, "reason": "insufficient"}
+    ]
     assert await sessions(corner, hold_id) == []
     assert await corner.stock() == (10, 0)
 

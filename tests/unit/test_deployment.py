@@ -28,7 +28,7 @@ NOT_PASSED_ON = {
     "HOLDFAST_TEMPORAL_PORT": "of `holdfast up`",
     "HOLDFAST_TEMPORAL_UI_PORT": "of `holdfast up`",
     "HOLDFAST_SIMULATOR_PORT": "of `holdfast up`",
-    "HOLDFAST_SHOP": "of one command, which has --shop",
+    "HOLDFAST_SHOP": "of commands, which have --shop",
     "OTEL_EXPORTER_OTLP_HEADERS": "a secret that cannot be read from a file",
     "OTEL_EXPORTER_OTLP_CERTIFICATE": "a file, to be mounted where it is needed",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "without effect",

@@ -32,10 +32,14 @@ def test_texts_stay_within_what_the_server_takes() -> None:
 
 
 def test_a_refusal_says_why() -> None:
-    short = Shortage((ShortItem("POSTER", "", 2, 1), ShortItem("TEE", "size:M", 3, 0)))
+    short = (
+        ShortItem("POSTER", "", 2, 1),
+        ShortItem("TEE", "size:M", 3, 0, known=False),
+        ShortItem("CAP", "", 1, 0, retired=True),
+    )
 
-    assert ui_text.refusal(short) == (
-        "Refused: not enough stock of POSTER (2 asked, 1 there), TEE size:M (3 asked, 0 there)."
+    assert ui_text.refusal(Shortage(short)) == (
+        "Refused: not enough stock of POSTER (2 asked, 1 there), TEE size:M (no such item), CAP (retired)."
     )
     assert ui_text.refusal(ReferenceTaken("h_1")) == "Refused: the active hold h_1 has the reference."
 

@@ -49,12 +49,15 @@ class InventoryAuthorityClient:
         """
         return self._send(calls.health_check())
 
-    def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
+    def validate(
+        self, shop_id: str, items: Iterable[Item], *, hold_id: str | None = None, reference: str | None = None
+    ) -> Validated:
         """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed.
 
+        The units of the shopper's own active hold, named by `hold_id` or `reference`, count as available.
         Raises InsufficientStockError, with every short item.
         """
-        return self._send(calls.validate(self._settings, shop_id, items))
+        return self._send(calls.validate(self._settings, shop_id, items, hold_id=hold_id, reference=reference))
 
     def create_hold(
         self,

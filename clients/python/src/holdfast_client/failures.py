@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from holdfast_client import errors
-from holdfast_client.answers import Json, field, objects, parse
+from holdfast_client.answers import Json, field, objects, optional, parse
 from holdfast_client.models import FieldProblem, HoldStatus, ShortItem
 
 _TEMPORARY = {408, 429, 500, 502, 503, 504}
@@ -111,6 +111,7 @@ def _short_items(data: Json) -> tuple[ShortItem, ...]:
             field(item, "variantKey", str),
             field(item, "requested", int),
             field(item, "available", int),
+            optional(item, "reason", str) or "insufficient",  # a server before 0.2 sends none
         )
         for item in objects(data, "items")
     )
