@@ -27,8 +27,10 @@ from holds.model import CreateResult, HoldRequest
 from holds.request_timeout import name_hold_on_span, run_for_caller
 from holds.resume import AlreadyEnded
 from holds.service import HoldService
-from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
+from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
@@ -138,6 +140,14 @@ class PaymentsService:
         return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, payment), key)
 
     async def _attach(self, key: HoldKey, payment: Payment) -> Hold:
+        return await self._with_payment(key, payment) or await self._attach_new(key, payment)
+
+    async def _with_payment(self, key: HoldKey, payment: Payment) -> Hold | None:
+        """Return the active hold if it has the payment: a repeat, which need not count against a run's updates."""
+        hold = await read_hold(self._engine, *key)
+        return hold if hold and hold.status is HoldStatus.ACTIVE and payment.is_same(hold.payment) else None
+
+    async def _attach_new(self, key: HoldKey, payment: Payment) -> Hold:
         call = partial(self._workflows.attach, message=Attach(payment))
         answer = await self._holds.messenger.send(key, call)
         if isinstance(answer, AlreadyEnded):
