@@ -118,7 +118,8 @@ class HoldService:
     async def result(self, request: HoldRequest, outcome: ReserveOutcome) -> CreateResult:
         """Return the hold that was made, or raise why none was. Raises as `create`."""
         match outcome:
-            case Held(status=HoldStatus.ACTIVE):
+            # A worker of an earlier release does not tell who made it.
+            case Held(status=HoldStatus.ACTIVE, made_by=made_by) if made_by in (None, request.request_id):
                 hold = outcome.as_new_hold(request.key)
                 return CreateResult(_same_request(hold, request), created=True)
             case Held():
@@ -266,6 +267,7 @@ class HoldService:
             request_hash=request.request_hash,
             reference=request.reference,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
+            request_id=request.request_id,
         )
 
 

@@ -1,6 +1,7 @@
 """HoldWorkflow: one checkout's hold, from its reserve to its only end."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -134,7 +135,8 @@ class HoldWorkflow(HoldSignals):
             request_hash=self._hold.request_hash,
         )
         self._written_deadline = request.expires_at
-        return await activity_calls.reserve(request)
+        outcome = await activity_calls.reserve(request)
+        return replace(outcome, made_by=self._hold.request_id) if isinstance(outcome, Held) else outcome
 
     def _adopt(self, held: Held) -> None:
         """Use the times of the row: they differ from this run's if the hold is older than the run.
