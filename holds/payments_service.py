@@ -24,6 +24,7 @@ from holds.errors import (
     UnknownPaymentError,
 )
 from holds.model import CreateResult, HoldRequest
+from holds.replacing import replacing
 from holds.request_timeout import name_hold_on_span, run_for_caller
 from holds.resume import AlreadyEnded
 from holds.service import HoldService
@@ -90,6 +91,11 @@ class PaymentsService:
         return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(request, order), request.key)
 
     async def _open_checkout(self, request: HoldRequest, order: Order) -> tuple[CreateResult, CheckoutOpened | None]:
+        return await replacing(request, partial(self._open_checkout_once, request, order))
+
+    async def _open_checkout_once(
+        self, request: HoldRequest, order: Order
+    ) -> tuple[CreateResult, CheckoutOpened | None]:
         earlier = await self._holds.prepare(request)
         if earlier is not None:
             return earlier, await self._session_of(earlier.hold)

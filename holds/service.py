@@ -24,6 +24,7 @@ from holds.errors import (
     TemporalBusyError,
 )
 from holds.model import CreateResult, HoldRequest, ReleaseResult
+from holds.replacing import replacing
 from holds.request_timeout import run_for_caller
 from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
@@ -66,6 +67,9 @@ class HoldService:
         return await run_for_caller(self._settings.request_timeout_ms, self._create(request), request.key)
 
     async def _create(self, request: HoldRequest) -> CreateResult:
+        return await replacing(request, partial(self._create_once, request))
+
+    async def _create_once(self, request: HoldRequest) -> CreateResult:
         earlier = await self.prepare(request)
         return earlier or await self.result(request, await self._workflows.reserve(self.input_for(request)))
 
