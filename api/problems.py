@@ -171,8 +171,8 @@ class Problem(Enum):
         429,
         "The stock is locked by other requests; nothing was changed.",
         "Yes, after `retryAfter`, with the same key.",
-        "Rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, one hold got more than ten messages at once, or "
-        "another import runs.",
+        "Rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, one hold got more requests at once than Temporal "
+        "takes, or another import runs.",
         retry_after_ms=_LOCKED_MS,
     )
     internal_error = ErrorKind(500, "Internal error; see the log.", "Yes, with the same key.")

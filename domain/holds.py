@@ -100,6 +100,8 @@ class Held:
     """The payment that the row names."""
     created: bool = False
     """Whether this request made the row, and not an earlier one."""
+    made_by: str | None = None
+    """The id of the request that started the run, in the run's answer: callers who joined the run did not make it."""
     kind: Literal["held"] = "held"
 
     @classmethod

@@ -15,7 +15,8 @@ from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
 from holds.errors import HoldsError
 from holds.resume import HoldMessenger
-from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import WorkflowClient
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
 from inventory.audit import in_batches

@@ -24,11 +24,14 @@ from holds.errors import (
     UnknownPaymentError,
 )
 from holds.model import CreateResult, HoldRequest
+from holds.replacing import replacing
 from holds.request_timeout import name_hold_on_span, run_for_caller
 from holds.resume import AlreadyEnded
 from holds.service import HoldService
-from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
+from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
@@ -88,6 +91,11 @@ class PaymentsService:
         return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(request, order), request.key)
 
     async def _open_checkout(self, request: HoldRequest, order: Order) -> tuple[CreateResult, CheckoutOpened | None]:
+        return await replacing(request, partial(self._open_checkout_once, request, order))
+
+    async def _open_checkout_once(
+        self, request: HoldRequest, order: Order
+    ) -> tuple[CreateResult, CheckoutOpened | None]:
         earlier = await self._holds.prepare(request)
         if earlier is not None:
             return earlier, await self._session_of(earlier.hold)
@@ -138,6 +146,14 @@ class PaymentsService:
         return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, payment), key)
 
     async def _attach(self, key: HoldKey, payment: Payment) -> Hold:
+        return await self._with_payment(key, payment) or await self._attach_new(key, payment)
+
+    async def _with_payment(self, key: HoldKey, payment: Payment) -> Hold | None:
+        """Return the active hold if it has the payment: a repeat, which need not count against a run's updates."""
+        hold = await read_hold(self._engine, *key)
+        return hold if hold and hold.status is HoldStatus.ACTIVE and payment.is_same(hold.payment) else None
+
+    async def _attach_new(self, key: HoldKey, payment: Payment) -> Hold:
         call = partial(self._workflows.attach, message=Attach(payment))
         answer = await self._holds.messenger.send(key, call)
         if isinstance(answer, AlreadyEnded):

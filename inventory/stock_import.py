@@ -22,6 +22,7 @@ from inventory.stock_import_statements import (
     ALL_JOINS,
     APPLY,
     CREATE_TABLES,
+    DROP_TABLES,
     DUPLICATES,
     EXPORT,
     HASH_JOINS,

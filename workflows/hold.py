@@ -1,6 +1,7 @@
 """HoldWorkflow: one checkout's hold, from its reserve to its only end."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -11,6 +12,7 @@ from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
 from workflows.closing import finish
+from workflows.continuation import next_input, restore
 from workflows.decision import (
     AttachPayment,
     CheckPayment,
@@ -70,6 +72,9 @@ class HoldWorkflow(HoldSignals):
         self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions()
+        if hold.continued is not None:
+            restore(hold.continued, self._state, self._payment_steps, self._extensions)
+        self._stays = False
         self._ending: str | None = None
         self._ended: EndStatus | None = None
         self._ended_hold: EndedHold | None = None
@@ -130,7 +135,8 @@ class HoldWorkflow(HoldSignals):
             request_hash=self._hold.request_hash,
         )
         self._written_deadline = request.expires_at
-        return await activity_calls.reserve(request)
+        outcome = await activity_calls.reserve(request)
+        return replace(outcome, made_by=self._hold.request_id) if isinstance(outcome, Held) else outcome
 
     def _adopt(self, held: Held) -> None:
         """Use the times of the row: they differ from this run's if the hold is older than the run.
@@ -165,16 +171,22 @@ class HoldWorkflow(HoldSignals):
                     return await self._settle("expired", why, "holdfast")
                 case ClosePayment() | AttachPayment() | CheckPayment() as step:
                     await self._take_payment_step(step)
-                case Wait() if self._state.deadline != self._written_deadline:
-                    await self._write_deadline(self._state.deadline)
                 case Wait(until):
-                    pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
-                    self._show(
-                        f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}"
-                    )
-                    await self._sleep(until, version)
+                    await self._wait(until, version)
                 case decision:
                     assert_never(decision)
+
+    async def _wait(self, until: datetime, version: int) -> None:
+        if self._state.deadline != self._written_deadline:
+            await self._write_deadline(self._state.deadline)
+        elif self._can_continue():
+            if workflow.patched("continue-as-new"):
+                workflow.continue_as_new(self._next_input())
+            self._stays = True  # the run began without that: otherwise its history could not be replayed
+        else:
+            pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
+            self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}")
+            await self._sleep(until, version)
 
     async def _take_payment_step(self, step: ClosePayment | AttachPayment | CheckPayment) -> None:
         match step:
@@ -193,10 +205,20 @@ class HoldWorkflow(HoldSignals):
     async def _sleep(self, until: datetime, version: int) -> None:
         try:
             await workflow.wait_condition(
-                lambda: self._version != version, timeout=until - workflow.now(), timeout_summary="hold TTL"
+                lambda: self._version != version or self._can_continue(),
+                timeout=until - workflow.now(),
+                timeout_summary="hold TTL",
             )
         except TimeoutError:
             return  # a time-out is not a decision: `decide` is evaluated again
+
+    def _can_continue(self) -> bool:
+        """Return whether Temporal suggests a new run, well before its limits of one, and nothing is under way."""
+        suggested = workflow.info().is_continue_as_new_suggested() and not self._stays
+        return suggested and workflow.all_handlers_finished() and self._next_input() is not None
+
+    def _next_input(self) -> HoldInput | None:
+        return next_input(self._hold, self._state, self._payment_steps, self._extensions)
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
@@ -244,6 +266,12 @@ class HoldWorkflow(HoldSignals):
         self._state.record_cancel(message)
         self._changed()
 
+    @workflow.signal(description='Sell the hold. Data: {"actor": "your name", "reason": "why"}')
+    def record_commit(self, message: Commit | None = None) -> None:
+        """Commit the hold without an answer: no limit of updates stops a signal."""
+        self._state.commit = self._state.commit or message or Commit(actor="temporal")
+        self._changed()
+
     @workflow.update(description="Wait until the stock is reserved or refused")
     async def reserved(self) -> ReserveOutcome:
         """Return the outcome of this run's reserve."""
@@ -253,8 +281,15 @@ class HoldWorkflow(HoldSignals):
 
     @workflow.update(description="Wait until the Checkout Session is open or refused")
     async def checkout_opened(self) -> CheckoutAnswer:
-        """Return the outcome of the reserve and of the Checkout Session."""
-        await workflow.wait_condition(lambda: self._ended is not None or self._payment_steps.checkout is not None)
+        """Return the outcome of the reserve and of the Checkout Session, which is None if this run opens none."""
+        without = self._hold.checkout is None and workflow.patched("answer-without-checkout")
+        await workflow.wait_condition(
+            lambda: (
+                self._ended is not None
+                or self._payment_steps.checkout is not None
+                or (without and self._reservation is not None)
+            )
+        )
         assert self._reservation is not None  # noqa: S101 - narrows the type
         return CheckoutAnswer(self._reservation, self._payment_steps.checkout, self._ended)
 
@@ -272,20 +307,19 @@ class HoldWorkflow(HoldSignals):
     @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Commit the hold. Returns how it ended, which may differ."""
-        self._state.commit = self._state.commit or message
-        self._changed()
-        return await self._end()
+        self.record_commit(message)
+        return await self._end(message.request_id)
 
     @workflow.update(description="Release the stock and wait for the hold's end")
     async def release(self, message: Cancel) -> Ended:
         """Release the hold. Returns how it ended, which may differ."""
         self.cancel(message)
-        return await self._end()
+        return await self._end(message.request_id)
 
-    async def _end(self) -> Ended:
+    async def _end(self, request_id: str | None) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)
         assert self._ended is not None  # noqa: S101 - narrows the type
-        return Ended(self._ended, self._ended_hold)
+        return Ended(self._ended, self._ended_hold, request_id)
 
     @workflow.update(description="Move the deadline and wait until it is written")
     async def extend(self, message: Extend) -> Extended:

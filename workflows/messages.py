@@ -78,6 +78,10 @@ class HoldInput:
     """How an earlier run ended it, where a restored database does not know that: it is ended so again.
 
     An expired hold expires again by itself, since its row's deadline has passed."""
+    request_id: str | None = None
+    """Of the request that starts the run: its caller made the hold, the others joined."""
+    continued: "Continued | None" = None
+    """What the earlier run knew, which this one continues."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,19 @@ class Checkout:
 
     params: dict[str, Any]
     """Stripe's parameters as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a run knew that the hold's row does not have."""
+
+    attached: Payment | None
+    closed: bool
+    failed: tuple[str, ...]
+    extensions: "tuple[tuple[Extend, datetime], ...]"
+    """Each request, and the deadline that it led to."""
+    checkout: CheckoutOutcome | None
+    session_expires_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,8 @@ class Ended:
     status: EndStatus
     hold: EndedHold | None = None
     """In the answer to an update; not where the hold had ended before this run."""
+    request_id: str | None = None
+    """Of the request that the update was sent with; every caller who joined it gets this answer too."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +211,7 @@ class Cancel:
     reason: str = "cancelled"
     payment: Payment | None = None
     """The payment whose end this reports; it counts only if the hold has no payment, or this one."""
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +220,7 @@ class Commit:
 
     actor: str
     reason: str = "committed"
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,23 @@ class PaymentSteps:
         self.attached: dict[Attach, Attached] = {}
         """The answer to each attach request."""
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether the Checkout Session is being opened, or written to the row."""
+        return self._opening is not None and not self._opening.done()
+
+    @property
+    def session_expires_at(self) -> datetime | None:
+        """When the payment's session expires at Stripe, if that is known."""
+        return self._session_expires_at
+
+    def restore(self, checkout: CheckoutOutcome | None, session_expires_at: datetime | None) -> None:
+        """Restore what the earlier run knew."""
+        self.checkout, self._session_expires_at = checkout, session_expires_at
+
     def begin_checkout(self, created_at: datetime) -> None:
         """Start to open the Checkout Session concurrently; from here on one may exist."""
-        if self._hold.checkout is None:
+        if self._hold.checkout is None or self._hold.continued is not None:
             return
         self._state.opening = True
         self._opening = asyncio.create_task(self._open(created_at))

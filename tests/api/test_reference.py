@@ -81,6 +81,20 @@ async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack, m
     assert await stack.stock_of() == (4, 0)
 
 
+async def test_requests_to_replace_at_once_all_make_their_hold_and_the_last_one_stays(stack: Stack) -> None:
+    await stack.put(1)
+    await stack.made(reference="cart")
+    answers = await asyncio.gather(*(stack.create(reference="cart", replace=True) for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4
+    holds = [await stack.read(answer.json()["holdId"]) for answer in answers]
+    assert (
+        sorted((hold["status"], hold["reason"]) for hold in holds if hold["status"] != "active")
+        == [("released", "replaced")] * 3
+    )
+    assert await stack.stock_of() == (0, 1)
+    await assert_stock_adds_up(stack.engine)
+
+
 async def test_replace_repeated_with_its_key_answers_the_new_hold(stack: Stack) -> None:
     key = fresh()
     await stack.put(5)
