@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.dependencies import Resources
@@ -13,6 +14,7 @@ from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
+from api.parameters import refuse_repeated
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
@@ -70,11 +72,12 @@ def create_app(
             await engine.dispose()
             await stack.aclose()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs and /redoc without a request to another host
         title="Holdfast",
         version=version("holdfast"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_repeated)],
         telemetry=request_spans(tracing.provider),
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,

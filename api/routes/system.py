@@ -1,4 +1,4 @@
-"""Health, liveness, readiness and metrics, for operations and load balancers. None needs a token."""
+"""Health, liveness, readiness and metrics, for operations and load balancers, and `/`. None needs a token."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -87,6 +87,12 @@ async def readyz(request: Request, response: Response) -> HealthOut:
 async def livez() -> AliveOut:
     """Answer, which is all that liveness asks."""
     return AliveOut()
+
+
+@router.get("/", include_in_schema=False)
+async def root(request: Request) -> RedirectResponse:
+    """Lead people to the documentation."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
