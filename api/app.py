@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.dependencies import Resources
@@ -15,6 +16,7 @@ from api.http_protocol import ConnectionLimits
 from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
+from api.parameters import refuse_repeated
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
@@ -76,11 +78,12 @@ def create_app(
             await engine.dispose()
             await stack.aclose()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs and /redoc without a request to another host
         title="Holdfast",
         version=version("holdfast"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_repeated)],
         telemetry=request_spans(tracing.provider),
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,

@@ -145,7 +145,7 @@ class Problem(Enum):
     )
     invalid_request = ErrorKind(
         422,
-        "A field or header is missing, unknown, of the wrong type or out of range.",
+        "A field, parameter or header is missing, unknown, repeated, of the wrong type or out of range.",
         "No; fix the request.",
         "Or the `Content-Type` is not `application/json` (of an import `text/csv`). `fields` names the first 20 and "
         "what is allowed.",

@@ -72,6 +72,7 @@ class Stack:
             metrics_port=ports.temporal_metrics,
             log=state_dir.logs / "temporal.log",
         )
+        self.api_url = f"http://127.0.0.1:{ports.api}"
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
             **payments.environment,
@@ -86,8 +87,9 @@ class Stack:
             "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
             "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",
             "STOCK_ALERT_RECIPIENT": environment.get("STOCK_ALERT_RECIPIENT") or "stock@localhost",
+            "STOCK_ALERT_WINDOW_SECONDS": environment.get("STOCK_ALERT_WINDOW_SECONDS") or "1",
+            "STOCK_ALERT_LINK": environment.get("STOCK_ALERT_LINK") or f"{self.api_url}/docs#/stock/get_items",
         }
-        self.api_url = f"http://127.0.0.1:{ports.api}"
         api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
         worker = self._child("worker", "worker")
         mailbox = self._child("mailbox", "dev.mailbox", "--port", str(ports.mail), "--folder", str(state_dir.mail))

@@ -11,7 +11,7 @@ from rich.console import Console
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
 from core.settings import Settings
-from dev.demo import SHOP, DemoError, first_hold, pay_link
+from dev.demo import SHOP, DemoError, first_hold, has_holds, pay_link
 from dev.interrupt import Interrupt, StopRequestedError
 from dev.ports import Ports
 from dev.postgres import postgres_binaries
@@ -90,6 +90,9 @@ def _run(
 
 def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> None:
     try:
+        if has_holds(stack.api_url, stack.request_tokens, interrupt.check_interrupt):
+            console.print("Stock and holds are as they were left; `holdfast up --reset` starts anew.")
+            return
         table = first_hold(stack.api_url, stack.request_tokens, interrupt.check_interrupt)
     except DemoError as error:
         console.print(f"The first hold was not created: {error}", markup=False)

@@ -1,7 +1,9 @@
-"""LowStockAlertWorkflow: alerts people that an item is low, at most once a day."""
+"""LowStockAlertWorkflow: alerted people of one item. New falls go to LowStockDigestWorkflow.
+
+Runs that an earlier release started may wait for the end of their quiet period, with a fall to report then.
+"""
 
 import asyncio
-import hashlib
 from collections import deque
 from dataclasses import replace
 from datetime import timedelta
@@ -27,17 +29,6 @@ QUIET_PERIOD = timedelta(hours=24)
 
 _REMEMBERED = 100
 """The outbox delivers a fall a second time within seconds, if at all."""
-_LONGEST_ID = 900
-"""Bytes; Temporal's limit is 1,000."""
-
-
-def low_stock_workflow_id(shop_id: str, sku: str, variant_key: str) -> str:
-    """Return the id of an item's workflow. Colons in the sku are escaped, so that no two items share an id."""
-    escaped = sku.replace("%", "%25").replace(":", "%3A")
-    name = f"low-stock:{shop_id}:{escaped}:{variant_key}"
-    if len(name.encode()) <= _LONGEST_ID:
-        return name
-    return f"low-stock:{shop_id}:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @workflow.defn(name="LowStockAlertWorkflow")

@@ -1,11 +1,11 @@
-"""Health, liveness, readiness and metrics, for operations and load balancers. None needs a token."""
+"""Health, liveness, readiness and metrics, for operations and load balancers, and `/`. None needs a token."""
 
 import asyncio
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -106,6 +106,12 @@ async def readyz(request: Request, response: Response) -> HealthOut:
 async def livez() -> AliveOut:
     """Answer, which is all that liveness asks."""
     return AliveOut()
+
+
+@router.get("/", include_in_schema=False)
+async def root(request: Request) -> RedirectResponse:
+    """Lead people to the documentation."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.head("/metrics", include_in_schema=False)

@@ -172,15 +172,22 @@ def test_a_killed_process_is_started_again_and_a_hold_survives(up: Up, member: s
     assert "ended (killed by SIGKILL); starting it again" in up.output()
 
 
+def stock_on_hand(up: Up) -> dict[str, int]:
+    items = up.ask("GET", "/inventory/items?shopId=demo")["items"]
+    return {f"{item['sku']} {item['variantKey']}": item["onHand"] for item in items}
+
+
 def test_ctrl_c_stops_all_and_the_next_start_finds_the_data(up: Up) -> None:
     hold_id = up.hold()
     stack, processes = up.stack, up.members
+    on_hand = stock_on_hand(up)
     assert len(processes) > len(MEMBERS)  # Postgres has children of its own
     assert up.signal(signal.SIGINT) == 0
     assert gone(processes)
     assert not up.published
     up.start()
     assert up.status(hold_id) == "active"
+    assert stock_on_hand(up) == on_hand  # the demonstration sells once
     up.pay(hold_id)
     for kept in ("databaseUrl", "authorityToken", "adminToken", "stripeWebhookSecret"):
         assert up.stack[kept] == stack[kept]

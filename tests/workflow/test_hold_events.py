@@ -59,7 +59,7 @@ async def relay_and_die(stack: Stack) -> None:
     """Relay the entries of the outbox, and die before they are deleted."""
     async with claim_batch(stack.engine, with_holds=True) as taken:
         for entry in taken.entries:
-            await relay_of(stack)._relay(entry)
+            await relay_of(stack)._relay([entry])
             taken.done.append(entry.id)
         raise DiedError
 
