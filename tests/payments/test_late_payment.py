@@ -296,6 +296,24 @@ async def test_a_payment_that_stripe_does_not_know_waits_for_a_person(corner: Sh
     assert await by_hand(corner, intent) == "closed_by_person"
 
 
+async def test_a_case_cancelled_in_temporal_is_left_to_a_person(shop: Shop) -> None:
+    _, page = await ended(shop)
+    await sell_out(shop)
+    await shop.stripe.control("/faults", on="api", effect="error", match="refunds.create", status=500, times=None)
+    intent = await pay_late(shop, page)
+
+    async def begun() -> bool:
+        return await status_of(shop, intent) is not None
+
+    await until(begun, f"a case for {intent}")
+    await shop.case_of(intent).cancel()
+
+    await until_waits_for_person(shop, intent, late_payment.CANCELLED)
+    assert counted(shop, "needs_person") == 1
+    assert await refunds(shop, intent) == (0, 1999)
+    assert await by_hand(shop, intent) == "closed_by_person"
+
+
 async def test_a_payment_for_a_hold_whose_row_is_gone_waits_for_a_person(corner: Shop) -> None:
     page = (await corner.checkout())["checkoutSessionId"]
     await corner.stripe.control("/faults", on="webhook", effect="drop", match="*", about=page, times=None)
