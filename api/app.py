@@ -57,7 +57,7 @@ def create_app(
             workflows=workflows,
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
-            gauges=HoldGauges(engine),
+            gauges=HoldGauges(engine, workflows.open_late_payments),
         )
         log = structlog.get_logger("api")
         if settings.bypass:
