@@ -116,7 +116,7 @@ class OutboxRelay:
             id=hold_events_workflow_id(entry.shop_id, hold_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"Events of hold {hold_id} of {entry.shop_id}",
+            static_summary=ui_text.plain(f"Events of hold {hold_id} of {entry.shop_id}"),
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 

@@ -156,10 +156,10 @@ class LowStockAlertWorkflow(RunDetails):
             self._falls.update(dict.fromkeys(fall.channels, fall))
 
     def _show(self) -> None:
-        name = ui_text.plain(f"{self._item.sku} {self._item.variant_key}".strip())
+        name = ui_text.plain(f"{self._item.shop_id} {self._item.sku} {self._item.variant_key}".strip())
         busy = ", ".join(f"{channel} is being sent" for channel in sorted(self._busy))
         quiet = ", ".join(f"{c}: quiet until {at:%Y-%m-%d %H:%M} UTC" for c, at in sorted(self._quiet_until.items()))
-        self.show_step(f"{self._item.shop_id} {name}. {busy}{'. ' if busy and quiet else ''}{quiet}")
+        self.show_step(f"{name}. {busy}{'. ' if busy and quiet else ''}{quiet}")
 
 
 def data_of(low: LowStock) -> dict[str, object]:

@@ -384,14 +384,15 @@ async def test_a_hold_that_is_active_gets_its_payment_from_the_case(corner: Shop
 
 
 @pytest.fixture
-async def skipping(database: str) -> AsyncIterator[tuple[Shop, WorkflowEnvironment]]:
-    """The shop on a Temporal server of its own that skips time."""
+async def skipping(database: str, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Shop, WorkflowEnvironment]]:
+    """The shop on a Temporal server of its own that skips time; a parameter is a further flag of the server."""
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=str(temporal_binary()),
         dev_server_extra_args=[
             *TEMPORAL_FLAGS,
             "--dynamic-config-value",
             "frontend.WorkflowTimeSkippingEnabled=true",
+            *getattr(request, "param", ()),
         ],
         data_converter=data_converter,
     )
@@ -450,3 +451,30 @@ async def test_a_refund_that_stripe_refuses_can_be_finished_by_hand(shop: Shop) 
 
 async def test_after_all_of_this_the_stock_adds_up(sandbox: Shop) -> None:
     await assert_stock_adds_up(sandbox.stack.engine)
+
+
+@pytest.mark.parametrize(
+    "skipping", [["--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40"]], indirect=True, ids=["short"]
+)
+async def test_a_case_that_waits_for_its_hold_for_days_begins_new_runs_and_ends(
+    skipping: tuple[Shop, WorkflowEnvironment],
+) -> None:
+    shop, environment = skipping
+    made = await shop.checkout()
+    await shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await shop.pay(made["checkoutSessionId"])
+    intent = await shop.intent_of(made["checkoutSessionId"])
+    await shop.stack.run_of(made["holdId"]).terminate()
+    late = LatePayment(SHOP, made["holdId"], Payment(intent, made["checkoutSessionId"]))
+    first = await shop.stack.temporal.start_workflow(
+        LatePaymentWorkflow.run, late, id=late_payment_workflow_id(intent), task_queue=shop.stack.task_queue
+    )
+
+    async def is_new_run() -> bool:
+        await environment.fast_forward(shop.case_of(intent), 61)
+        return bool((await shop.case_of(intent).describe()).run_id != first.result_run_id)
+
+    await until(is_new_run, "the case goes on in a new run")
+    assert (await shop.stack.post(made["holdId"], "commit")).status_code == 200
+    await environment.fast_forward(shop.case_of(intent), 61)
+    assert await outcome(shop, intent) in ("recorded", "already")
