@@ -16,6 +16,7 @@ from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
 from inventory.outbox import BATCH, OutboxEntry, claim_batch
+from workflows import ui_text
 from workflows.deliveries import Channel, Event, HoldEvents, ShopAlerts, ShopFalls, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow, low_stock_digest_workflow_id
@@ -119,7 +120,7 @@ class OutboxRelay:
             id=hold_events_workflow_id(entry.shop_id, hold_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"Events of hold {hold_id} of {entry.shop_id}",
+            static_summary=ui_text.plain(f"Events of hold {hold_id} of {entry.shop_id}"),
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 

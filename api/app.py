@@ -61,7 +61,7 @@ def create_app(
             workflows=workflows,
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
-            gauges=HoldGauges(engine),
+            gauges=HoldGauges(engine, workflows.open_late_payments),
             metrics_text=MetricsText(registry),
         )
         log = structlog.get_logger("api")

@@ -142,8 +142,8 @@ class Telemetry:
         self.audit_looks = Counter("inventory_audit_looks", "Completed parts of audits", ["at"], registry=registry)
         self.audit_findings = Counter(
             "inventory_audit_findings",
-            "Findings of audits, counted in each audit that reports them",
-            ["kind"],
+            "Findings of audits, counted in each audit that reports them, and whether it has mended them",
+            ["kind", "mended"],
             registry=registry,
         )
 
@@ -213,7 +213,7 @@ class Telemetry:
         self.audit_looks.labels(at).inc()
         self._log.info("inventory_audit_looks", metric="inventory_audit_looks", at=at, looked_at=looked_at)
         for kind, mended, fields in findings:
-            self.audit_findings.labels(kind).inc()
+            self.audit_findings.labels(kind, str(mended).lower()).inc()
             log = self._log.warning if mended else self._log.error
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 

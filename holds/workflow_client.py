@@ -177,6 +177,14 @@ class WorkflowClient:
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
 
+    async def open_late_payments(self) -> int:
+        """Return the number of late payments that are not settled, as Temporal's list has it, which lags by seconds."""
+        query = 'WorkflowType = "LatePaymentWorkflow" AND ExecutionStatus = "Running"'
+        try:
+            return (await self._client.count_workflows(query)).count
+        except (RPCError, RuntimeError) as error:
+            raise classified(error) from error
+
     async def check_health(self) -> None:
         """Raise TemporalUnavailableError unless Temporal serves, NamespaceMissingError unless it has the namespace."""
         namespace = self._client.namespace

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from pydantic import AwareDatetime
 from temporalio import activity
 from temporalio.common import RetryPolicy
 
@@ -26,7 +27,7 @@ class Event:
 
     id: str
     type: str
-    occurred_at: datetime
+    occurred_at: AwareDatetime
     data: dict[str, Any]
 
 
@@ -57,7 +58,7 @@ class Fall:
     quantity: int
     held: int
     threshold: int
-    at: datetime
+    at: AwareDatetime
     channels: list[Channel] = field(default_factory=list)
     """The channels to alert."""
 

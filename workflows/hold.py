@@ -1,6 +1,5 @@
 """HoldWorkflow: one checkout's hold, from its reserve to its only end."""
 
-import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -11,6 +10,8 @@ from temporalio.exceptions import ApplicationError
 from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
+from workflows.cancellation import run_despite_cancellation
+from workflows.checked_messages import checked_signal, one
 from workflows.closing import finish
 from workflows.continuation import next_input, restore
 from workflows.decision import (
@@ -49,12 +50,13 @@ from workflows.messages import (
     Snapshot,
     settled_status,
 )
-from workflows.payment_messages import PaymentFailed, PaymentProcessing
+from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
 from workflows.payment_steps import PaymentSteps
+from workflows.run_details import RunDetails
 
 
 @workflow.defn(name="HoldWorkflow")
-class HoldWorkflow(HoldSignals):
+class HoldWorkflow(HoldSignals, RunDetails):
     """Holds stock, waits for messages with a durable timer, and ends the hold exactly once."""
 
     @workflow.init
@@ -84,18 +86,14 @@ class HoldWorkflow(HoldSignals):
     async def run(self, hold: HoldInput) -> Ended:
         """Run the hold to its end. A cancellation in the Temporal UI is caught here only, and recorded as a cancel."""
         del hold  # __init__ has it
-        work = asyncio.create_task(self._run())
-        while True:
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                if workflow.cancellation_reason() is None or work.done():
-                    raise  # not requested: the worker evicts this run from its cache
-                self._record_cancellation()
-                self._changed()
+        return await run_despite_cancellation(self._run(), self._note_cancellation)
 
     def _changed(self) -> None:
         self._version += 1
+
+    def _note_cancellation(self) -> None:
+        self._record_cancellation()
+        self._changed()
 
     def _record_cancellation(self) -> None:
         """Record a cancellation requested in Temporal, which reaches `run` some steps later than a message."""
@@ -241,26 +239,29 @@ class HoldWorkflow(HoldSignals):
         return settled.status
 
     def _show(self, step: str) -> None:
-        workflow.set_current_details(step)
+        self.show_step(step)
 
-    @workflow.signal(description="Stripe: a payment for this hold was made")
-    def payment_succeeded(self, payment: Payment) -> None:
+    @checked_signal(description="Stripe: a payment for this hold was made")
+    def payment_succeeded(self, payment: NamedPayment) -> None:
         """Commit the hold, or start a late payment if the hold has ended otherwise."""
         self._state.record_payment(payment)
         self._changed()
 
-    @workflow.signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
+    @checked_signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
         """Record a declined attempt, which ends nothing."""
         self._state.record_failed_attempt(attempt.payment, attempt.event_id)
 
-    @workflow.signal(description="Stripe: a payment is processing (bank debit, voucher)")
+    @checked_signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
         """Wait for the payment until the end of its method's grace period."""
         self._state.record_processing(message, workflow.now())
         self._changed()
 
-    @workflow.signal(description='Release the stock. Data: {"actor": "your name", "reason": "why"}')
+    @checked_signal(
+        description='Release the stock. Data: {"actor": "your name", "reason": "why"}',
+        without_data=Cancel(actor="temporal"),
+    )
     def cancel(self, message: Cancel) -> None:
         """Release the hold, unless it is committed."""
         self._state.record_cancel(message)
@@ -304,17 +305,24 @@ class HoldWorkflow(HoldSignals):
         await workflow.wait_condition(lambda: self._ended is not None or request in self._payment_steps.attached)
         return self._payment_steps.attached.get(request) or Attached(ended=self._ended)
 
+    attach.validator(one(Attach))
+
     @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Commit the hold. Returns how it ended, which may differ."""
         self.record_commit(message)
         return await self._end(message.request_id)
 
+    commit.validator(one(Commit))
+
     @workflow.update(description="Release the stock and wait for the hold's end")
     async def release(self, message: Cancel) -> Ended:
         """Release the hold. Returns how it ended, which may differ."""
-        self.cancel(message)
+        self._state.record_cancel(message)
+        self._changed()
         return await self._end(message.request_id)
+
+    release.validator(one(Cancel))
 
     async def _end(self, request_id: str | None) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)

@@ -5,13 +5,14 @@ Fields are only ever added, and only with a default: histories outlive code.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import StringConstraints
 from temporalio.common import SearchAttributeKey
 
 from domain.holds import Hold, HoldKey, HoldStatus, Line, ReserveOutcome
 from domain.payments import Payment
-from workflows.payment_messages import AttachRefusal, CheckoutOutcome
+from workflows.payment_messages import AttachRefusal, CheckoutOutcome, NamedPayment
 
 SettledStatus = Literal["committed", "released", "expired"]
 EndStatus = Literal[SettledStatus, "missing", "rejected"]
@@ -30,6 +31,9 @@ def settled_status(status: HoldStatus) -> SettledStatus:
         case HoldStatus.ACTIVE:
             raise ValueError("the hold is active")
 
+
+Storable = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""A text that Postgres can store: with another, the hold could never be ended."""
 
 SHOP_ID = SearchAttributeKey.for_keyword("ShopId")
 HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
@@ -207,9 +211,9 @@ class Settled:
 class Cancel:
     """A request to release the hold."""
 
-    actor: str
-    reason: str = "cancelled"
-    payment: Payment | None = None
+    actor: Storable
+    reason: Storable = "cancelled"
+    payment: NamedPayment | None = None
     """The payment whose end this reports; it counts only if the hold has no payment, or this one."""
     request_id: str | None = None
 
@@ -218,8 +222,8 @@ class Cancel:
 class Commit:
     """A request to commit the hold."""
 
-    actor: str
-    reason: str = "committed"
+    actor: Storable
+    reason: Storable = "committed"
     request_id: str | None = None
 
 
@@ -244,7 +248,7 @@ class Extended:
 class Attach:
     """The shop opened a payment of its own for the hold: the id of its session, or of its PaymentIntent."""
 
-    payment: Payment
+    payment: NamedPayment
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -20,9 +21,12 @@ from temporalio.client import Client
 from api import gauges as census
 from api import metrics_text
 from dev.ports import free_port
+from domain.payments import Payment
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
 from tests.stack import SHOP, Stack, environment, running_stack
 from tests.waiting import until
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 
 CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 COUNTERS = ["created", "committed", "released", "expired", "extended", "insufficient", "busy", "error"]
@@ -130,6 +134,29 @@ async def test_active_holds_come_from_the_database(stack: Stack) -> None:
     text = (await stack.http.get("/metrics")).text
     assert 'inventory_holds_active{shop="shop-1"} 2.0' in text
     assert 'inventory_holds_overdue{shop="shop-1"} 0.0' in text
+
+
+async def test_late_payments_are_counted_as_long_as_they_are_open(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
+    open_before = await open_late_payments(stack)
+    late = LatePayment(SHOP, "h-gone", Payment("pi_counted"))
+    case = await stack.temporal.start_workflow(
+        LatePaymentWorkflow.run, late, id=late_payment_workflow_id("pi_counted"), task_queue=stack.task_queue
+    )
+
+    async def counted(expected: int) -> bool:
+        return await open_late_payments(stack) == expected
+
+    await until(lambda: counted(open_before + 1), "the open case is counted")
+    await case.signal(LatePaymentWorkflow.close, CloseCase("mara", "refunded by hand"))
+    await until(lambda: counted(open_before), "the closed case is no longer counted")
+
+
+async def open_late_payments(stack: Stack) -> int:
+    (line,) = re.findall(r"^inventory_late_payments_open (\S+)$", (await stack.http.get("/metrics")).text, re.MULTILINE)
+    return int(float(line))
 
 
 async def test_active_holds_are_counted_once_however_often_they_are_scraped(
