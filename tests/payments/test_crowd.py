@@ -14,10 +14,10 @@ from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from domain.payments import Payment
 from tests.api.asking import fresh, refused
-from tests.e2e.deployment import database_on
 from tests.paying import Shop, running_shop
 from tests.payments.endings import fault, fired
 from tests.payments.test_attach import attach
+from tests.servers import database_on
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.payment_messages import PaymentProcessing

@@ -23,7 +23,7 @@ from domain.holds import HoldStatus
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS
 from tests.api.asking import HEALTH, locked, neighbour
-from tests.conftest import _database
+from tests.servers import database_on
 from tests.stack import Stack, running_stack
 
 POOLER = {"INVENTORY_DATABASE_POOLER": "1"}
@@ -68,7 +68,7 @@ def _answers(port: int) -> bool:
 @pytest.fixture
 async def direct(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
     """The URL of a database at Postgres itself."""
-    with _database(postgres, migrated_template) as url:
+    with database_on(postgres, migrated_template) as url:
         yield url
 
 
