@@ -164,9 +164,7 @@ class EmbeddedPostgres(EmbeddedServer):
             command, cwd=unfinished, env=_environment(), capture_output=True, text=True, check=False
         )
         if made.returncode != 0:
-            lines = [line for line in made.stderr.splitlines() if line.strip()] or ["it printed nothing"]
-            serious = [line for line in lines if "error" in line or "FATAL" in line]
-            raise EmbeddedError(f"Postgres cannot make its data folder: {(serious or lines)[-1]}")
+            raise EmbeddedError(f"Postgres cannot make its data folder: {_complaint(made.stderr)}")
         unfinished.replace(self._data)
 
     def _require_password(self, binaries: Path) -> None:
@@ -181,7 +179,7 @@ class EmbeddedPostgres(EmbeddedServer):
             check=False,
         )
         if set_by.returncode != 0 or "ERROR" in set_by.stderr:
-            raise EmbeddedError("Postgres cannot set its password; use --reset")
+            raise EmbeddedError(f"Postgres cannot set its password: {_complaint(set_by.stderr)}")
         rules = self._data / "pg_hba.conf"
         rules.write_text(re.sub(r"\btrust$", "scram-sha-256", rules.read_text(), flags=re.MULTILINE))
         draft = self.password_file.with_suffix(".draft")
@@ -201,6 +199,12 @@ class EmbeddedPostgres(EmbeddedServer):
             return int((self._data / "postmaster.pid").read_text().partition("\n")[0])
         except (FileNotFoundError, ValueError):
             return None
+
+
+def _complaint(printed: str) -> str:
+    lines = [line for line in printed.splitlines() if line.strip()] or ["it printed nothing"]
+    serious = [line for line in lines if "error" in line or "ERROR" in line or "FATAL" in line]
+    return (serious or lines)[-1]
 
 
 def _environment() -> dict[str, str]:

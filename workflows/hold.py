@@ -267,10 +267,12 @@ class HoldWorkflow(HoldSignals, RunDetails):
         self._state.record_cancel(message)
         self._changed()
 
-    @workflow.signal(description='Sell the hold. Data: {"actor": "your name", "reason": "why"}')
-    def record_commit(self, message: Commit | None = None) -> None:
+    @checked_signal(
+        description='Sell the hold. Data: {"actor": "your name", "reason": "why"}', without_data=Commit(actor="temporal")
+    )
+    def record_commit(self, message: Commit) -> None:
         """Commit the hold without an answer: no limit of updates stops a signal."""
-        self._state.commit = self._state.commit or message or Commit(actor="temporal")
+        self._state.commit = self._state.commit or message
         self._changed()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
@@ -310,7 +312,8 @@ class HoldWorkflow(HoldSignals, RunDetails):
     @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Commit the hold. Returns how it ended, which may differ."""
-        self.record_commit(message)
+        self._state.commit = self._state.commit or message
+        self._changed()
         return await self._end(message.request_id)
 
     commit.validator(one(Commit))

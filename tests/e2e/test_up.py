@@ -309,7 +309,7 @@ def test_a_broken_database_folder_is_refused_in_one_line_and_reset_makes_all_ane
     (data / "garbage").write_text("not Postgres")
     assert f"{data} is not a Postgres data folder" in fresh.refused()
     (data / "PG_VERSION").write_text("12\n")
-    assert "Postgres ended" in fresh.refused()
+    assert "Postgres cannot set its password: " in fresh.refused()
     (home / "simulator.json").write_text("[]")
     fresh.start("--reset")
 
