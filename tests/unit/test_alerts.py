@@ -123,7 +123,6 @@ async def hanging_up() -> AsyncIterator[int]:
     [
         ("STOCK_ALERT_RECIPIENT", "nobody"),
         ("STOCK_ALERT_RECIPIENT", "a@example.com\nBcc: b@example.com"),
-        ("STOCK_ALERT_SENDER", ""),
         ("SMTP_URL", "mail.example.com:25"),
         ("SMTP_URL", "smtp://"),
         ("SMTP_URL", "smtp://ann:pa55word@mail:99999"),
