@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import stripe
+from temporalio.service import RPCError
 
 from tests.payments.market import LIFE_SECONDS, PLENTIFUL, PRICES, SCARCE, Market
 from tests.stack import SHOP
@@ -61,6 +62,13 @@ class Visit:
         answer = await browser.post(f"/_simulator{path}", json=body, headers={"Connection": "close"})
         self.market.note(self.hold_id, f"{path} {body}: {answer.status_code}")
         return answer.status_code == 200
+
+    async def get_unreadable_signals(self) -> None:
+        """Let somebody send signals to the hold in the Temporal UI, without data or with what nothing can read."""
+        run = self.market.deployment.run_of(self.hold_id)
+        for signal in ("payment_succeeded", "payment_failed", "payment_processing"):
+            with suppress(RPCError):  # it has ended, or Temporal is away
+                await run.signal(signal, args=self.dice.choice(([], [{}], ["please"], [1, 2])))
 
     async def pause(self, longest: float = 1.0) -> None:
         """Think about it."""

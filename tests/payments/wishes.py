@@ -30,6 +30,14 @@ async def is_declined_and_leaves(v: Visit) -> None:
     await v.pay("declined")
 
 
+async def pays_while_somebody_sends_unreadable_signals(v: Visit) -> None:
+    await asyncio.gather(v.get_unreadable_signals(), v.pay())
+
+
+async def walks_away_while_somebody_sends_unreadable_signals(v: Visit) -> None:
+    await v.get_unreadable_signals()
+
+
 async def authenticates(v: Visit) -> None:
     if await v.pay("3ds"):
         await v.pause()
@@ -177,6 +185,8 @@ WISHES = (
     Wish(gets_it_free, 1, free=True),
     Wish(pays_after_declines, 5),
     Wish(is_declined_and_leaves, 3),
+    Wish(pays_while_somebody_sends_unreadable_signals, 3),
+    Wish(walks_away_while_somebody_sends_unreadable_signals, 2),
     Wish(authenticates, 4),
     Wish(leaves_while_authenticating, 2),
     Wish(walks_away, 7),
