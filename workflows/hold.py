@@ -48,7 +48,7 @@ from workflows.messages import (
     settled_status,
 )
 from workflows.payment_messages import PaymentFailed, PaymentProcessing
-from workflows.payment_steps import PaymentSteps
+from workflows.payment_steps import GRACE_ENDS_EARLY, PaymentSteps
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -140,7 +140,12 @@ class HoldWorkflow(HoldSignals):
         """
         self._created_at = held.created_at
         self._written_deadline = held.expires_at
+        self._state.own_deadline = held.expires_at
         self._state.deadline = max([held.expires_at, *self._state.processing.values()])
+        if held.payment is not None and held.expires_at > self._ceiling and workflow.patched(GRACE_ENDS_EARLY):
+            # Only a grace period ends that late: whether its payment is still processing is read from Stripe.
+            self._state.own_deadline = self._ceiling
+            self._state.unchecked[held.payment.id] = held.payment
         if held.payment is not None and self._state.attached is None:
             self._state.attach(held.payment)
 
@@ -153,7 +158,10 @@ class HoldWorkflow(HoldSignals):
             self._record_cancellation()
             if not self._state.paid and self._state.cancel is None:
                 # Only here: a run that resumes an older hold knows its deadline only from the row.
+                self._state.own_deadline = self._extensions.moved_by_waiting(self._state.own_deadline, self._ceiling)
                 self._state.deadline = self._extensions.apply(self._state.deadline, self._ceiling)
+            if self._state.grace_ended_early and workflow.patched(GRACE_ENDS_EARLY):
+                self._state.shorten_to_running_graces()
             version = self._version
             match decide(self._state, workflow.now()):
                 case CommitHold(actor, reason, payment):
@@ -200,7 +208,14 @@ class HoldWorkflow(HoldSignals):
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
-        written = await activity_calls.write_deadline(DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline))
+        earlier = self._written_deadline
+        request = DeadlineRequest(
+            self._hold.shop_id,
+            self._hold.hold_id,
+            deadline,
+            moves_back_from=earlier if earlier is not None and deadline < earlier else None,
+        )
+        written = await activity_calls.write_deadline(request)
         self._written_deadline = deadline
         if written:
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
@@ -227,10 +242,13 @@ class HoldWorkflow(HoldSignals):
         self._state.record_payment(payment)
         self._changed()
 
-    @workflow.signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
+    @workflow.signal(description="Stripe: an attempt to pay failed; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
-        """Record a declined attempt, which ends nothing."""
+        """Record a failed attempt: it ends the grace period of a payment that was processing, and nothing else."""
         self._state.record_failed_attempt(attempt.payment, attempt.event_id)
+        if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
+            self._state.end_processing(attempt.payment)
+            self._changed()
 
     @workflow.signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
@@ -294,7 +312,7 @@ class HoldWorkflow(HoldSignals):
         self._changed()
         await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
         if self._is_written(extension.deadline):
-            return Extended(extension.deadline or self._state.deadline)
+            return Extended(min(extension.deadline or self._state.deadline, self._state.deadline))
         return Extended(self._state.deadline, self._ended)
 
     @extend.validator
@@ -311,7 +329,9 @@ class HoldWorkflow(HoldSignals):
             raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 
     def _is_written(self, deadline: datetime | None) -> bool:
-        return deadline is not None and self._written_deadline is not None and self._written_deadline >= deadline
+        if deadline is None or self._written_deadline is None:
+            return False
+        return self._written_deadline >= min(deadline, self._state.deadline)  # a grace may have ended early since
 
     @workflow.query(description="What the hold knows and waits for")
     def snapshot(self) -> Snapshot:

@@ -13,6 +13,7 @@ class HoldState:
     """The messages that arrived and what Stripe said. Recording a message twice changes nothing."""
 
     deadline: datetime
+    """When the hold ends unless something else does: the later of its own deadline and the running grace periods."""
     commit: Commit | None = None
     cancel: Cancel | None = None
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -32,6 +33,24 @@ class HoldState:
     unchecked: dict[str, Payment] = field(default_factory=dict)
     """Payments whose status has to be read from Stripe."""
     attach_requests: list[Attach] = field(default_factory=list)
+    own_deadline: datetime = field(init=False)
+    """The deadline without any grace period: as made and extended."""
+
+    def __post_init__(self) -> None:
+        """Start without a grace period."""
+        self.own_deadline = self.deadline
+
+    @property
+    def grace_ended_early(self) -> bool:
+        """Whether the deadline still waits for a grace period whose payment is no longer processing."""
+        return self.deadline > self._latest_end()
+
+    def shorten_to_running_graces(self) -> None:
+        """Move the deadline back to the later of the hold's own and the grace periods that still run."""
+        self.deadline = self._latest_end()
+
+    def _latest_end(self) -> datetime:
+        return max([self.own_deadline, *self.processing.values()])
 
     @property
     def paid(self) -> bool:
@@ -64,6 +83,11 @@ class HoldState:
         self.failed.add(event_id)
         if self.attached is None:
             self.attach(payment)
+
+    def end_processing(self, payment: Payment) -> None:
+        """Record that a processing payment failed. Its status is read again, because the event may be an old one."""
+        del self.processing[payment.id]
+        self.unchecked[payment.id] = payment
 
     def record_processing(self, message: PaymentProcessing, now: datetime) -> None:
         """Record a processing payment. Its grace period counts from the first such message."""

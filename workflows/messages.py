@@ -95,6 +95,8 @@ class DeadlineRequest:
     shop_id: str
     hold_id: str
     expires_at: datetime
+    moves_back_from: datetime | None = None
+    """Set where the deadline moves back: only from this one, because a statement may arrive late."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ _MIN_GRACE = timedelta(minutes=5)
 """The longest interval between two attempts. Temporal gives up an activity when the next attempt would be too late, and
 one attempt must follow the end of the session."""
 CHECKOUT_REFUSED = "checkout_refused"
+GRACE_ENDS_EARLY = "grace-ends-early"
+"""The patch since which the failure of a payment ends its grace period."""
 
 
 class PaymentSteps:
@@ -90,6 +92,7 @@ class PaymentSteps:
             return
         payment = self._state.attached
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, cancelled)
+        failures = len(self._state.failed)
         try:
             check = await self._unless_paid(activity_calls.close(query, self._give_up_after()))
         except ActivityError as error:
@@ -97,18 +100,27 @@ class PaymentSteps:
             self._state.processing.clear()
             self._state.closed = True
             return
-        if check is not None:
+        if check is not None and not self._outdated(check, failures):
             await self._record(check, at_end=True)
 
     async def check(self, payment: Payment) -> None:
         """Read the payment's status from Stripe. If Stripe does not answer, closing it reads the status again."""
+        failures = len(self._state.failed)
         with suppress(ActivityError):
             check = await self._unless_paid(
                 activity_calls.check_payment(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
             )
             if check is not None:
+                if self._outdated(check, failures):
+                    return  # it stays unchecked
                 await self._record(check)
         self._state.unchecked.pop(payment.id, None)
+
+    def _outdated(self, check: PaymentCheck, failures: int) -> bool:
+        """Return whether a payment failed while this status was read: then it may no longer be processing."""
+        return (
+            check.state == "processing" and len(self._state.failed) != failures and workflow.patched(GRACE_ENDS_EARLY)
+        )
 
     async def attach(self, request: Attach) -> None:
         """Attach the payment that the shop opened, and answer the request."""
@@ -137,7 +149,10 @@ class PaymentSteps:
             return Attached("of_another_hold")
         self._state.attach(known)
         self._session_expires_at = check.expires_at
-        await self._record(check)
+        if check.state == "processing" and workflow.patched(GRACE_ENDS_EARLY):
+            self._state.unchecked[known.id] = known  # an event of its failure finds the hold only from now on
+        else:
+            await self._record(check)
         return Attached()
 
     async def _has_another(self, payment: Payment) -> bool:

@@ -106,6 +106,15 @@ def test_the_grace_counts_from_the_first_time_that_the_payment_is_heard_of() -> 
     assert state.deadline == NOW + GRACE
 
 
+def test_a_payment_that_failed_after_the_holds_own_deadline_is_closed_at_once() -> None:
+    state = facts()
+    state.record_processing(PaymentProcessing(PAYMENT, int(GRACE.total_seconds())), NOW)
+    state.end_processing(PAYMENT)
+    state.shorten_to_running_graces()
+    assert decide(state, NOW) == CheckPayment(PAYMENT)
+    assert decide(state, LATER) == ClosePayment(cancelled=False)
+
+
 def test_a_short_grace_does_not_shorten_the_hold() -> None:
     state = facts()
     state.record_processing(PaymentProcessing(PAYMENT, 1), NOW)
