@@ -168,6 +168,8 @@ class PaymentsService:
         May be repeated: each message is keyed by the payment or the event. Raises RequestTimeoutError,
         UnavailableError, TemporalBusyError and DatabaseBusyError, so that Stripe delivers the event again.
         """
+        if self._settings.stripe_live_mode not in (None, event.livemode):
+            return EventResult("wrong_mode", logging.ERROR)  # a payment with test money sells nothing at a live key
         if event.kind == "ignored":
             return EventResult("ignored")
         return await run_for_caller(self._settings.request_timeout_ms, self._receive_event(event))

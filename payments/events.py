@@ -38,6 +38,8 @@ class StripeEvent:
     intent_id: str | None = None
     object_id: str | None = None
     """The id of the object that the event is about."""
+    livemode: bool = False
+    """Whether it is about real money; otherwise it comes from Stripe's test mode."""
 
 
 def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
@@ -69,8 +71,9 @@ def parse_event(body: bytes) -> StripeEvent:
         raise InvalidEventError("the body has no event id and type")
     data = event.get("data")
     subject = data.get("object") if isinstance(data, dict) else None
+    livemode = event.get("livemode") is True
     if event.get("object") != "event" or not isinstance(subject, dict):
-        return StripeEvent(event_id, event["type"], "ignored")  # a thin event, or one of another API
+        return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
     intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
@@ -82,6 +85,7 @@ def parse_event(body: bytes) -> StripeEvent:
         session_id=_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
         object_id=_id(subject.get("id")),
+        livemode=livemode,
     )
 
 
