@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
-from domain.names import is_name
 from domain.payments import Payment
 from holds.errors import (
     CheckoutRefusedError,
@@ -210,8 +209,8 @@ class PaymentsService:
         """Return the hold that the metadata name, else the one to which the shop attached the payment."""
         if event.session_id is None and event.intent_id is None:
             return None
-        if event.shop_id is not None and event.hold_id is not None:
-            return HoldKey(event.shop_id, event.hold_id) if is_name(event.shop_id) and is_name(event.hold_id) else None
+        if event.hold is not None:
+            return event.hold
         hold = await find_hold(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         return None if hold is None else hold.key
 

@@ -89,7 +89,7 @@ async def receive_stripe_event(
         livemode=event.livemode,
         event_id=event.event_id,
         about=event.object_id,
-        shop_id=event.shop_id,
-        hold_id=event.hold_id,
+        shop_id=event.hold.shop_id if event.hold else None,
+        hold_id=event.hold.hold_id if event.hold else None,
     )
     return ReceivedOut(result=received.result)

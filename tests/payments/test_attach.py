@@ -113,6 +113,17 @@ async def test_a_payment_that_names_another_hold_is_refused(corner: Shop) -> Non
     refused(await attach(corner, hold_id, elsewhere), 409, "payment_of_another_hold")
 
 
+@pytest.mark.parametrize(
+    "metadata", [{"shop_id": "Our 2nd shop"}, {"shop_id": "shop-2"}, {"inventory_reservation_id": "h-1"}]
+)
+async def test_metadata_without_both_ids_name_no_hold(corner: Shop, metadata: dict[str, str]) -> None:
+    hold_id = await made(corner)
+    intent = await own_intent(corner, metadata)
+    await attached(corner, hold_id, intent)
+    await pay_intent(corner, intent)
+    assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == intent
+
+
 async def test_a_payment_that_is_attached_to_another_hold_is_refused(corner: Shop) -> None:
     hold_id, other = await made(corner), await made(corner)
     page = await own_session(corner)
