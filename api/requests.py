@@ -138,6 +138,10 @@ class CheckoutIn(Model):
 class PaymentIn(Model):
     """A payment that the shop opened itself: one of the two ids."""
 
+    replace: Annotated[
+        bool, Field(strict=True, description="Close the hold's earlier payment first, then attach this one.")
+    ] = False
+
     checkout_session_id: Annotated[
         str | None, Field(pattern=r"^cs_[A-Za-z0-9_]{1,250}$", examples=["cs_test_a1B2"])
     ] = None

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
@@ -118,6 +119,10 @@ class WorkflowClient:
     async def release(self, to: Target, message: Cancel) -> Ended:
         """Release the hold and wait for its end."""
         return await self._update(HoldWorkflow.release, to, message)
+
+    async def make_way(self, to: Target, message: Cancel) -> Ended:
+        """Release the hold for another one. Raises UpdateRefusedError while a payment of it is in progress."""
+        return await self._update(HoldWorkflow.release, to, replace(message, unless_in_progress=True))
 
     async def extend(self, to: Target, message: Extend) -> Extended:
         """Move the hold's deadline and wait until it is written. Raises UpdateRefusedError.

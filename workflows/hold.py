@@ -30,6 +30,7 @@ from workflows.messages import (
     HOLD_NOT_ACTIVE,
     HOLD_STATUS,
     IDEMPOTENCY_CONFLICT,
+    PAYMENT_IN_PROGRESS,
     Attach,
     Attached,
     Cancel,
@@ -47,8 +48,9 @@ from workflows.messages import (
     Snapshot,
     settled_status,
 )
+from workflows.patches import END_KEEPS_HOLD, GRACE_ENDS_EARLY
 from workflows.payment_messages import PaymentFailed, PaymentProcessing
-from workflows.payment_steps import GRACE_ENDS_EARLY, PaymentSteps
+from workflows.payment_steps import PaymentSteps
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -258,8 +260,12 @@ class HoldWorkflow(HoldSignals):
 
     @workflow.signal(description='Release the stock. Data: {"actor": "your name", "reason": "why"}')
     def cancel(self, message: Cancel) -> None:
-        """Release the hold, unless it is committed."""
-        self._state.record_cancel(message)
+        """Release the hold, unless it is committed. The end of a payment that the shop opened releases nothing."""
+        ended = message.payment
+        if ended is not None and not ended.is_same(self._state.page) and workflow.patched(END_KEEPS_HOLD):
+            self._state.record_end(ended)
+        else:
+            self._state.record_cancel(message)
         self._changed()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
@@ -279,8 +285,8 @@ class HoldWorkflow(HoldSignals):
     @workflow.update(description="Attach a payment that the shop opened")
     async def attach(self, request: Attach) -> Attached:
         """Attach the payment, so that it is closed before the stock is released."""
-        if (earlier := self._payment_steps.attached.get(request)) and earlier.refused:
-            del self._payment_steps.attached[request]  # the reason may no longer hold
+        if self._payment_steps.is_outdated(request):
+            del self._payment_steps.attached[request]
         if request not in self._payment_steps.attached and request not in self._state.attach_requests:
             self._state.attach_requests.append(request)
             self._changed()
@@ -298,7 +304,16 @@ class HoldWorkflow(HoldSignals):
     async def release(self, message: Cancel) -> Ended:
         """Release the hold. Returns how it ended, which may differ."""
         self.cancel(message)
+        if message.unless_in_progress:
+            await workflow.wait_condition(lambda: self._ended is not None or self._state.in_progress)
+            if self._ended is None:  # it was found when the payment was to be closed
+                raise _in_progress()
         return await self._end()
+
+    @release.validator
+    def _check_release(self, message: Cancel) -> None:
+        if message.unless_in_progress and self._state.in_progress and not self._ended:
+            raise _in_progress()
 
     async def _end(self) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)
@@ -346,3 +361,7 @@ class HoldWorkflow(HoldSignals):
             failed_attempts=len(self._state.failed),
             attached=self._state.attached,
         )
+
+
+def _in_progress() -> ApplicationError:
+    return ApplicationError("a payment of the hold is in progress", type=PAYMENT_IN_PROGRESS)

@@ -26,6 +26,8 @@ class HoldState:
     """Declined attempts, by the id of the event."""
     attached: Payment | None = None
     """The payment that has to be closed before the stock may be released."""
+    page: Payment | None = None
+    """The session that Holdfast opened, unless another payment takes its place: its end releases the hold."""
     opening: bool = False
     """Whether a Checkout Session is being opened, so that one may exist whose id is not known yet."""
     closed: bool = False
@@ -56,6 +58,11 @@ class HoldState:
     def paid(self) -> bool:
         """Whether a commit or a payment has arrived."""
         return self.commit is not None or bool(self.payments)
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether a payment is processing, so that days may pass until it is known whether the hold is sold."""
+        return bool(self.processing) and not self.paid
 
     @property
     def payable(self) -> bool:
@@ -117,6 +124,13 @@ class HoldState:
                 return  # the hold's own payment can still be made
             self.closed = True
         self.cancel = self.cancel or message
+
+    def record_end(self, payment: Payment) -> None:
+        """Record that a payment of the shop's own has ended. The hold waits for another one until its deadline."""
+        self.record_unpayable(payment)
+        self.unchecked.pop(payment.id, None)
+        if payment.is_same(self.attached):
+            self.attached = None
 
     def record_unpayable(self, payment: Payment) -> None:
         """Record that a payment can no longer be made."""
