@@ -187,7 +187,7 @@ async def test_a_hold_whose_payment_is_in_progress_is_not_replaced(corner: Shop,
     await corner.pay(hold["checkoutSessionId"], "debit")
     if known:
         await corner.until_heard("payment_intent.processing", hold["checkoutSessionId"])
-    again = {"reference": order, "replace": True}
+    again: dict[str, Any] = {"reference": order, "replace": True}
 
     for _ in range(2):
         await in_progress(corner, hold, await corner.stack.create((corner.item, 1), **again))

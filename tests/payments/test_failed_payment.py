@@ -118,7 +118,7 @@ async def test_a_resumed_run_learns_that_the_payment_has_failed(corner: Shop) ->
     ceiling = datetime.fromisoformat(hold["createdAt"]) + timedelta(hours=1)
 
     async def is_so() -> bool:
-        return datetime.fromisoformat((await corner.stack.read(hold["holdId"]))["expiresAt"]) <= ceiling
+        return bool(datetime.fromisoformat((await corner.stack.read(hold["holdId"]))["expiresAt"]) <= ceiling)
 
     await until(is_so, "the hold no longer waits for the payment")
 
