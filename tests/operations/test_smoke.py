@@ -123,7 +123,7 @@ async def test_without_a_webhook_secret_the_hold_is_committed_through_the_api(sh
 
 
 async def test_the_webhook_is_sent_in_the_mode_of_the_apis_key(shop: Shop) -> None:
-    live_key = {"STRIPE_API_KEY": "sk_live_" + "x" * 24, "STRIPE_WEBHOOK_SECRET": SECRET}
+    live_key: dict[str, Any] = {"STRIPE_API_KEY": "sk_live_" + "x" * 24, "STRIPE_WEBHOOK_SECRET": SECRET}
     async with neighbour(shop.stack, **live_key) as http:
         api = access(str(http.base_url))
         assert failed(await smoke(api)) == []

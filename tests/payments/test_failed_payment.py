@@ -102,7 +102,8 @@ async def test_a_payment_that_fails_while_its_status_is_read_is_read_again(corne
 
     async def read_again() -> bool:
         calls = await corner.stripe.control("/calls", "GET")
-        return sum(intent in each["path"] and each["operation"] == "payment_intents.retrieve" for each in calls) > 1
+        reads = [c for c in calls if intent in c["path"] and c["operation"] == "payment_intents.retrieve"]
+        return len(reads) > 1
 
     await until(read_again, "the status is read again")
     assert (await corner.stack.post(hold["holdId"], "release")).json()["status"] == "released"
