@@ -19,6 +19,7 @@ from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.json_model import Record
 from domain.holds import Hold, HoldKey
 from holds import errors
+from holds.hold_json import HoldOut
 from inventory import errors as stock
 
 
@@ -28,6 +29,11 @@ def _not_active(error: errors.HoldNotActiveError) -> ApiError:
 
 def _already_attached(error: errors.PaymentAlreadyAttachedError) -> ApiError:
     return ApiError(Problem.payment_already_attached, holdId=error.hold.hold_id, **_payment_ids(error.hold))
+
+
+def _in_progress(error: errors.PaymentInProgressError) -> ApiError:
+    hold = HoldOut.of(error.hold).model_dump(mode="json", include={"hold_id", "status", "expires_at"})
+    return ApiError(Problem.payment_in_progress, **hold, **_payment_ids(error.hold))
 
 
 def _unknown_payment(error: errors.UnknownPaymentError) -> ApiError:
@@ -69,6 +75,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.HoldNotActiveError: _not_active,
     errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),
     errors.PaymentAlreadyAttachedError: _already_attached,
+    errors.PaymentInProgressError: _in_progress,
     errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
     errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
     errors.UnknownPaymentError: _unknown_payment,

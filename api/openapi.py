@@ -124,6 +124,12 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     },
     Problem.invalid_request: {"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]},
     Problem.payment_already_attached: {"holdId": "h_5f2c9a", "checkoutSessionId": "cs_test_a1B2"},
+    Problem.payment_in_progress: {
+        "holdId": "h_5f2c9a",
+        "status": "active",
+        "expiresAt": "2026-12-20T12:24:43.714943Z",
+        "checkoutSessionId": "cs_test_a1B2",
+    },
     Problem.checkout_refused: {"holdId": "h_5f2c9a", "param": "line_items[0][price]"},
     Problem.inventory_timeout: {"holdId": "h_5f2c9a"},
 }

@@ -112,8 +112,15 @@ class Problem(Enum):
     payment_already_attached = ErrorKind(
         409,
         "The hold has another payment that can still be made.",
-        "After that payment was expired or cancelled.",
+        'With `"replace": true`, which closes that payment first, or after it was expired or cancelled.',
         "`checkoutSessionId` or `paymentIntentId` names it.",
+    )
+    payment_in_progress = ErrorKind(
+        409,
+        "A payment of the hold that should make way is in progress (a bank debit, a voucher), which can take days.",
+        "After that payment has failed. If it succeeds, that hold is sold.",
+        "With `replace`. `holdId` names the hold, with its `status`, `expiresAt`, and `checkoutSessionId` or "
+        "`paymentIntentId`. It stays held for that payment.",
     )
     payment_not_payable = ErrorKind(
         409, "The payment can no longer be made.", "No; open another one.", "It was cancelled, expired or refunded."

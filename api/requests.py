@@ -184,6 +184,9 @@ class PaymentIn(Model):
         ]
         | None
     ) = None
+    replace: Annotated[
+        bool, Field(strict=True, description="Close the hold's earlier payment first, then attach this one.")
+    ] = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -94,7 +94,7 @@ class Telemetry:
         )
         self._event_time = Gauge(
             "inventory_stripe_event_timestamp_seconds",
-            "When the last correctly signed Stripe event arrived; 0 if none since the start",
+            "When the last correctly signed Stripe event of the key's mode arrived; 0 if none since the start",
             registry=registry,
             multiprocess_mode="max",
         )
@@ -176,7 +176,7 @@ class Telemetry:
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
         """Count and log a Stripe event. Unknown types share one series, because callers can invent them."""
-        if result not in ("invalid_signature", "malformed"):
+        if result not in ("invalid_signature", "malformed", "wrong_mode"):
             self._event_time.set_to_current_time()
         self._stripe_events.labels(kind if known else "other", result).inc()
         self._log.log(

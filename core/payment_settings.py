@@ -15,6 +15,11 @@ MIN_GRACE_SECONDS = 30
 MAX_GRACE_SECONDS = 60 * 86_400
 
 
+def is_live_key(key: str) -> bool:
+    """Return whether the key is one of Stripe's live mode, with which real money is moved."""
+    return key[2:].startswith("_live_")
+
+
 class LatePaymentPolicy(StrEnum):
     """What happens with a payment that arrives after its hold ended."""
 
@@ -38,7 +43,8 @@ class PaymentSettings(EnvironmentSettings):
         default=(),
         alias="STRIPE_WEBHOOK_SECRET",
         description="The signing secret of the Stripe endpoint for `/api/webhooks/stripe`; two during a rotation. "
-        "Without it, the webhook answers 503.",
+        "Without it, the webhook answers 503. Events of the other mode (test or live) than that of STRIPE_API_KEY are "
+        "ignored.",
     )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,
@@ -108,10 +114,14 @@ class PaymentSettings(EnvironmentSettings):
             graces[method] = int(seconds)
         return graces
 
+    @property
+    def stripe_live_mode(self) -> bool | None:
+        """Whether STRIPE_API_KEY is a live key; None without a key."""
+        return None if self.stripe_api_key is None else is_live_key(self.stripe_api_key.get_secret_value())
+
     @model_validator(mode="after")
     def _refuse_live_key_elsewhere(self) -> Self:
-        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
-        if key[2:].startswith("_live_") and self.stripe_api_base != STRIPE_API:
+        if self.stripe_live_mode and self.stripe_api_base != STRIPE_API:
             reason = (
                 f"is a live key, and STRIPE_API_BASE is not {STRIPE_API}; use a test key with the simulator, or unset "
                 "STRIPE_API_BASE"

@@ -82,6 +82,14 @@ class PaymentAlreadyAttachedError(HoldsError):
         self.hold = hold
 
 
+class PaymentInProgressError(HoldsError):
+    """A payment of the hold that has to make way is in progress, which takes days. The hold stays."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__("A payment of the hold is in progress.")
+        self.hold = hold
+
+
 class PaymentNotPayableError(HoldsError):
     """The payment can no longer be made."""
 

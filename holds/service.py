@@ -19,6 +19,7 @@ from holds.errors import (
     HoldNotFoundError,
     IdempotencyConflictError,
     InsufficientStockError,
+    PaymentInProgressError,
     RequestTimeoutError,
     StockBusyError,
     TemporalBusyError,
@@ -36,6 +37,7 @@ from workflows.messages import (
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
+    PAYMENT_IN_PROGRESS,
     Cancel,
     Commit,
     Ended,
@@ -62,7 +64,8 @@ class HoldService:
         """Hold the stock, or return the hold that this id made before.
 
         Raises InsufficientStockError, HoldExistsError, HoldNotActiveError (the hold to replace was paid),
-        IdempotencyConflictError, StockBusyError, RequestTimeoutError, UnavailableError, TemporalBusyError.
+        PaymentInProgressError (of the hold to replace), IdempotencyConflictError, StockBusyError,
+        RequestTimeoutError, UnavailableError, TemporalBusyError.
         """
         return await run_for_caller(self._settings.request_timeout_ms, self._create(request), request.key)
 
@@ -111,10 +114,16 @@ class HoldService:
         return check
 
     async def _release_replaced(self, request: HoldRequest, replaced: HoldKey) -> None:
+        cancel = Cancel(actor=request.actor, reason="replaced")
         try:
-            hold = await self._release_and_wait(replaced, Cancel(actor=request.actor, reason="replaced"))
+            ended = await self.messenger.send(replaced, partial(self._workflows.make_way, message=cancel))
+            hold = await self._ended_hold(replaced, ended)
         except HoldNotFoundError:
             return  # it was archived or deleted meanwhile: nothing is in the way
+        except UpdateRefusedError as refusal:
+            if refusal.kind != PAYMENT_IN_PROGRESS:
+                raise
+            raise PaymentInProgressError(await self.row(replaced)) from refusal
         if hold.status is HoldStatus.COMMITTED:
             message = "The hold with this reference was paid meanwhile."
             raise HoldNotActiveError(replaced, hold.status, message)

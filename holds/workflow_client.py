@@ -123,6 +123,10 @@ class WorkflowClient:
             raise TemporalBusyError("Temporal gave up the update.") from error
         return ended if ended.request_id == request.request_id else Ended(ended.status)
 
+    async def make_way(self, to: Target, message: Cancel) -> Ended:
+        """Release the hold for another one. Raises UpdateRefusedError while a payment of it is in progress."""
+        return await self._update(HoldWorkflow.release, to, replace(message, unless_in_progress=True))
+
     async def extend(self, to: Target, message: Extend) -> Extended:
         """Move the hold's deadline and wait until it is written. Raises UpdateRefusedError.
 

@@ -33,6 +33,7 @@ from workflows.messages import (
     HOLD_NOT_ACTIVE,
     HOLD_STATUS,
     IDEMPOTENCY_CONFLICT,
+    PAYMENT_IN_PROGRESS,
     Attach,
     Attached,
     Cancel,
@@ -50,6 +51,7 @@ from workflows.messages import (
     Snapshot,
     settled_status,
 )
+from workflows.patches import END_KEEPS_HOLD, GRACE_ENDS_EARLY
 from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
 from workflows.payment_steps import PaymentSteps
 from workflows.run_details import RunDetails
@@ -144,7 +146,12 @@ class HoldWorkflow(HoldSignals, RunDetails):
         """
         self._created_at = held.created_at
         self._written_deadline = held.expires_at
+        self._state.own_deadline = held.expires_at
         self._state.deadline = max([held.expires_at, *self._state.processing.values()])
+        if held.payment is not None and held.expires_at > self._ceiling and workflow.patched(GRACE_ENDS_EARLY):
+            # Only a grace period ends that late: whether its payment is still processing is read from Stripe.
+            self._state.own_deadline = self._ceiling
+            self._state.unchecked[held.payment.id] = held.payment
         if held.payment is not None and self._state.attached is None:
             self._state.attach(held.payment)
 
@@ -157,7 +164,10 @@ class HoldWorkflow(HoldSignals, RunDetails):
             self._record_cancellation()
             if not self._state.paid and self._state.cancel is None:
                 # Only here: a run that resumes an older hold knows its deadline only from the row.
+                self._state.own_deadline = self._extensions.moved_by_waiting(self._state.own_deadline, self._ceiling)
                 self._state.deadline = self._extensions.apply(self._state.deadline, self._ceiling)
+            if self._state.grace_ended_early and workflow.patched(GRACE_ENDS_EARLY):
+                self._state.shorten_to_running_graces()
             version = self._version
             match decide(self._state, workflow.now()):
                 case CommitHold(actor, reason, payment):
@@ -220,7 +230,14 @@ class HoldWorkflow(HoldSignals, RunDetails):
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self._show("Writing the new deadline.")
-        written = await activity_calls.write_deadline(DeadlineRequest(self._hold.shop_id, self._hold.hold_id, deadline))
+        earlier = self._written_deadline
+        request = DeadlineRequest(
+            self._hold.shop_id,
+            self._hold.hold_id,
+            deadline,
+            moves_back_from=earlier if earlier is not None and deadline < earlier else None,
+        )
+        written = await activity_calls.write_deadline(request)
         self._written_deadline = deadline
         if written:
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
@@ -247,10 +264,13 @@ class HoldWorkflow(HoldSignals, RunDetails):
         self._state.record_payment(payment)
         self._changed()
 
-    @checked_signal(description="Stripe: an attempt to pay was declined; the shopper can try again")
+    @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
-        """Record a declined attempt, which ends nothing."""
+        """Record a failed attempt: it ends the grace period of a payment that was processing, and nothing else."""
         self._state.record_failed_attempt(attempt.payment, attempt.event_id)
+        if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
+            self._state.end_processing(attempt.payment)
+            self._changed()
 
     @checked_signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
@@ -263,12 +283,17 @@ class HoldWorkflow(HoldSignals, RunDetails):
         without_data=Cancel(actor="temporal"),
     )
     def cancel(self, message: Cancel) -> None:
-        """Release the hold, unless it is committed."""
-        self._state.record_cancel(message)
+        """Release the hold, unless it is committed. The end of a payment that the shop opened releases nothing."""
+        ended = message.payment
+        if ended is not None and not ended.is_same(self._state.page) and workflow.patched(END_KEEPS_HOLD):
+            self._state.record_end(ended)
+        else:
+            self._state.record_cancel(message)
         self._changed()
 
     @checked_signal(
-        description='Sell the hold. Data: {"actor": "your name", "reason": "why"}', without_data=Commit(actor="temporal")
+        description='Sell the hold. Data: {"actor": "your name", "reason": "why"}',
+        without_data=Commit(actor="temporal"),
     )
     def record_commit(self, message: Commit) -> None:
         """Commit the hold without an answer: no limit of updates stops a signal."""
@@ -299,8 +324,8 @@ class HoldWorkflow(HoldSignals, RunDetails):
     @workflow.update(description="Attach a payment that the shop opened")
     async def attach(self, request: Attach) -> Attached:
         """Attach the payment, so that it is closed before the stock is released."""
-        if (earlier := self._payment_steps.attached.get(request)) and earlier.refused:
-            del self._payment_steps.attached[request]  # the reason may no longer hold
+        if self._payment_steps.is_outdated(request):
+            del self._payment_steps.attached[request]
         if request not in self._payment_steps.attached and request not in self._state.attach_requests:
             self._state.attach_requests.append(request)
             self._changed()
@@ -323,9 +348,16 @@ class HoldWorkflow(HoldSignals, RunDetails):
         """Release the hold. Returns how it ended, which may differ."""
         self._state.record_cancel(message)
         self._changed()
+        if message.unless_in_progress:
+            await workflow.wait_condition(lambda: self._ended is not None or self._state.in_progress)
+            if self._ended is None:  # it was found when the payment was to be closed
+                raise _in_progress()
         return await self._end(message.request_id)
 
-    release.validator(one(Cancel))
+    @release.validator
+    def _check_release(self, message: Cancel) -> None:
+        if message.unless_in_progress and self._state.in_progress and not self._ended:
+            raise _in_progress()
 
     async def _end(self, request_id: str | None) -> Ended:
         await workflow.wait_condition(lambda: self._ended is not None)
@@ -339,7 +371,7 @@ class HoldWorkflow(HoldSignals, RunDetails):
         self._changed()
         await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
         if self._is_written(extension.deadline):
-            return Extended(extension.deadline or self._state.deadline)
+            return Extended(min(extension.deadline or self._state.deadline, self._state.deadline))
         return Extended(self._state.deadline, self._ended)
 
     @extend.validator
@@ -356,7 +388,9 @@ class HoldWorkflow(HoldSignals, RunDetails):
             raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 
     def _is_written(self, deadline: datetime | None) -> bool:
-        return deadline is not None and self._written_deadline is not None and self._written_deadline >= deadline
+        if deadline is None or self._written_deadline is None:
+            return False
+        return self._written_deadline >= min(deadline, self._state.deadline)  # a grace may have ended early since
 
     @workflow.query(description="What the hold knows and waits for")
     def snapshot(self) -> Snapshot:
@@ -371,3 +405,7 @@ class HoldWorkflow(HoldSignals, RunDetails):
             failed_attempts=len(self._state.failed),
             attached=self._state.attached,
         )
+
+
+def _in_progress() -> ApplicationError:
+    return ApplicationError("a payment of the hold is in progress", type=PAYMENT_IN_PROGRESS)

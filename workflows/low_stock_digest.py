@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
+from workflows import ui_text
+from workflows.cancellation import run_despite_cancellation
+from workflows.checked_messages import checked_signal
 from workflows.deliveries import (
     ATTEMPT_TIMEOUT,
     UNLIMITED_RETRIES,
@@ -20,6 +23,7 @@ from workflows.deliveries import (
 )
 from workflows.hold_events import deliver
 from workflows.pending_alerts import ItemFall, PendingAlerts, item_key
+from workflows.run_details import RunDetails
 
 
 def low_stock_digest_workflow_id(shop_id: str) -> str:
@@ -28,7 +32,7 @@ def low_stock_digest_workflow_id(shop_id: str) -> str:
 
 
 @workflow.defn(name="LowStockDigestWorkflow")
-class LowStockDigestWorkflow:
+class LowStockDigestWorkflow(RunDetails):
     """Serves the channels independently: an unavailable receiver does not delay e-mail."""
 
     @workflow.init
@@ -43,15 +47,9 @@ class LowStockDigestWorkflow:
 
     @workflow.run
     async def run(self, shop: ShopAlerts) -> None:
-        """Send digests; end when nothing waits and every quiet period is over. Request Cancellation drops nothing."""
+        """Send digests; end when nothing waits and every quiet period is over."""
         del shop  # __init__ has it
-        work = asyncio.create_task(self._run())
-        while True:
-            try:
-                return await asyncio.shield(work)
-            except asyncio.CancelledError:
-                if workflow.cancellation_reason() is None or work.done():
-                    raise  # not requested: the worker evicts this run from its cache
+        await run_despite_cancellation(self._run(), self.note_cancellation)
 
     async def _run(self) -> None:
         await workflow.wait_condition(lambda: bool(self._pending))
@@ -124,11 +122,9 @@ class LowStockDigestWorkflow:
             event = Event(digest.event_id, "stock.low", digest.at, data_of(digest))
             await deliver(Delivery("stock-alerts" if channel == "webhook" else "hold-events", event))
 
-    @workflow.signal(description="Items fell to their thresholds or below")
-    def fell(self, message: ShopFalls | None = None) -> None:
-        """Record the falls for each channel. Without data nothing is recorded."""
-        if message is None:
-            return
+    @checked_signal(description="Items fell to their thresholds or below")
+    def fell(self, message: ShopFalls) -> None:
+        """Record the falls for each channel."""
         self._window = timedelta(seconds=message.window_seconds)
         self._link = message.link
         for channel in message.channels:
@@ -138,13 +134,13 @@ class LowStockDigestWorkflow:
         self._changed = True
 
     def _show(self) -> None:
-        lines = [f"Low stock of {self._shop_id}.", ""]
+        lines = [f"Low stock of {ui_text.plain(self._shop_id)}.", ""]
         for channel, pending in self._pending.items():
             due = pending.due(self._window)
             state = "is being sent" if channel in self._sending else f"next {due:%Y-%m-%d %H:%M} UTC" if due else "idle"
             counts = f"{len(pending.waiting)} items wait, {len(pending.reported)} are in their quiet period"
             lines.append(f"- {channel}: {state}; {counts}")
-        workflow.set_current_details("\n".join(lines))
+        self.show_step("\n".join(lines))
 
 
 def data_of(digest: LowStockDigest) -> dict[str, object]:

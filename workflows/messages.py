@@ -49,6 +49,8 @@ HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"
 IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 """Types of the errors with which the extend update is refused; the API answers with the same codes."""
+PAYMENT_IN_PROGRESS = "payment_in_progress"
+"""The type of the error with which the release update is refused, if it asks for that."""
 
 
 def hold_workflow_id(shop_id: str, hold_id: str) -> str:
@@ -116,6 +118,8 @@ class DeadlineRequest:
     shop_id: str
     hold_id: str
     expires_at: datetime
+    moves_back_from: datetime | None = None
+    """Set where the deadline moves back: only from this one, because a statement may arrive late."""
 
 
 @dataclass(frozen=True)
@@ -214,8 +218,10 @@ class Cancel:
     actor: Storable
     reason: Storable = "cancelled"
     payment: NamedPayment | None = None
-    """The payment whose end this reports; it counts only if the hold has no payment, or this one."""
+    """The payment whose end this reports; it counts only if it is the page that Holdfast opened for the hold."""
     request_id: str | None = None
+    unless_in_progress: bool = False
+    """Of the release update: whether it is refused, instead of waiting for days, while a payment is in progress."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +255,8 @@ class Attach:
     """The shop opened a payment of its own for the hold: the id of its session, or of its PaymentIntent."""
 
     payment: NamedPayment
+    replace: bool = False
+    """Whether to close the hold's earlier payment first."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,9 @@ class PaymentTrouble:
     problem: str
 
 
-AttachRefusal = Literal["already_attached", "unknown", "unpayable", "of_another_hold", "away", "not_configured"]
+AttachRefusal = Literal[
+    "already_attached", "in_progress", "unknown", "unpayable", "of_another_hold", "away", "not_configured"
+]
 
 
 def late_payment_workflow_id(payment_id: str) -> str:

@@ -76,8 +76,9 @@ class InventoryAuthorityClient:
         A repeat with the same `hold_id` or `idempotency_key` returns the same hold. `ttl_seconds` is 30 to 86400.
         `reference` is the shop's order or cart, which has one active hold at most; `replace` releases an earlier one.
 
-        Raises InsufficientStockError, with every short item; HoldExistsError; HoldNotActiveError if the hold of this
-        key has been released or has expired; IdempotencyConflictError if the key was used for another request.
+        Raises InsufficientStockError, with every short item; HoldExistsError; PaymentInProgressError if an earlier
+        hold waits for a bank debit or a voucher; HoldNotActiveError if the hold of this key has been released or has
+        expired; IdempotencyConflictError if the key was used for another request.
         """
         return self._send(
             calls.create_hold(

@@ -61,8 +61,9 @@ def error_answer(status: int, headers: Mapping[str, str], body: bytes | bytearra
         error = malformed
     if isinstance(error, errors.InventoryBusyError) and retry_after is not None:
         error.retry_after = retry_after
-    if not isinstance(error, errors.HoldExistsError) and isinstance(data.get("holdId"), str):
-        error.hold_id = data["holdId"]  # that of HoldExistsError is another hold
+    another_holds = isinstance(error, (errors.HoldExistsError, errors.PaymentInProgressError))
+    if not another_holds and isinstance(data.get("holdId"), str):
+        error.hold_id = data["holdId"]
     return Failure(error, status in _TEMPORARY and name not in _PAYMENTS_PERMANENT, retry_after or 0.0)
 
 
@@ -78,6 +79,8 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.InsufficientStockError(message, _short_items(data))
         case 409, "hold_exists":
             return errors.HoldExistsError(message, field(data, "holdId", str))
+        case 409, "payment_in_progress":
+            return errors.PaymentInProgressError(message, field(data, "holdId", str))
         case 409, "hold_not_active":
             return errors.HoldNotActiveError(message, field(data, "status", HoldStatus))
         case 409, "hold_extend_limit":
