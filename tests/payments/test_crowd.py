@@ -16,7 +16,7 @@ from domain.payments import Payment
 from tests.api.asking import fresh, refused
 from tests.paying import Shop, running_shop
 from tests.payments.endings import fault, fired
-from tests.payments.test_attach import attach
+from tests.payments.own_payments import attach
 from tests.servers import database_on
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
