@@ -13,7 +13,9 @@ def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extension
 
     That is while something is under way: a payment, a cancel that waits for it, a session that is being opened.
     """
-    carried = HoldState(state.deadline, attached=state.attached, closed=state.closed, failed=state.failed)
+    carried = HoldState(
+        state.deadline, attached=state.attached, page=state.page, closed=state.closed, failed=state.failed
+    )
     if steps.is_opening or state != carried:
         return None
     return replace(
@@ -26,13 +28,14 @@ def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extension
             extensions=tuple((each.request, each.deadline or state.deadline) for each in extensions.requests),
             checkout=steps.checkout,
             session_expires_at=steps.session_expires_at,
+            page=state.page,
         ),
     )
 
 
 def restore(continued: Continued, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> None:
     """Restore what the earlier run knew."""
-    state.attached, state.closed = continued.attached, continued.closed
+    state.attached, state.page, state.closed = continued.attached, continued.page, continued.closed
     state.failed.update(continued.failed)
     extensions.requests += [Extension(request, deadline) for request, deadline in continued.extensions]
     steps.restore(continued.checkout, continued.session_expires_at)

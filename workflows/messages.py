@@ -109,6 +109,7 @@ class Continued:
     """Each request, and the deadline that it led to."""
     checkout: CheckoutOutcome | None
     session_expires_at: datetime | None
+    page: Payment | None = None
 
 
 @dataclass(frozen=True)
