@@ -17,16 +17,24 @@ from tests.stack import SHOP, Stack
 from tests.waiting import until
 from tests.workflow.sending import hold_input
 from workflows.audit import AuditWorkflow
-from workflows.deliveries import HoldEvents, LowItem
+from workflows.deliveries import HoldEvents, LowItem, ShopAlerts
 from workflows.findings import AuditRequest
 from workflows.hold import HoldWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
+from workflows.low_stock_digest import LowStockDigestWorkflow
 from workflows.messages import Ended, hold_workflow_id
 from workflows.payment_messages import LatePayment
 
-WORKFLOWS = [HoldWorkflow, LatePaymentWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow, AuditWorkflow]
+WORKFLOWS = [
+    HoldWorkflow,
+    LatePaymentWorkflow,
+    HoldEventsWorkflow,
+    LowStockAlertWorkflow,
+    LowStockDigestWorkflow,
+    AuditWorkflow,
+]
 METADATA = "__temporal_workflow_metadata"
 
 
@@ -45,7 +53,7 @@ UNREADABLE: list[list[Any]] = [
     [json_payload(b"mara", b"of/mine")],
     ["mara", "why"],
 ]
-WITHOUT_DATA = {"cancel", "close", "refund_failed"}
+WITHOUT_DATA = {"cancel", "close", "record_commit", "refund_failed"}
 """Signals that need no data to act."""
 
 
@@ -60,6 +68,7 @@ async def started(stack: Stack, kind: Any) -> WorkflowHandle[Any, Any]:
         LatePaymentWorkflow: LatePayment(SHOP, "h-1", Payment(f"pi_{uuid.uuid4().hex}")),
         HoldEventsWorkflow: HoldEvents(SHOP, "h-1"),
         LowStockAlertWorkflow: LowItem(SHOP, "TEE", ""),
+        LowStockDigestWorkflow: ShopAlerts(SHOP),
         AuditWorkflow: AuditRequest(SHOP),
     }
     hold = inputs[HoldWorkflow]
@@ -135,16 +144,16 @@ async def test_a_case_that_is_closed_without_data_ends(stack: Stack) -> None:
 
 
 async def test_request_cancellation_ends_no_workflow(stack: Stack) -> None:
-    late, events, alert, audit = [await started(stack, kind) for kind in WORKFLOWS if kind is not HoldWorkflow]
+    late, *background, audit = [await started(stack, kind) for kind in WORKFLOWS if kind is not HoldWorkflow]
 
-    for run in (late, events, alert, audit):
+    for run in (late, *background, audit):
         await run.cancel()
 
     await until(lambda: waits_for_person(late), "the case waits for a person")
     assert stack.counted("inventory_late_payment", outcome="needs_person") == 1
-    for run in (events, alert):
+    for run in background:
         assert "Request Cancellation has no effect" in await details_of(run)
     assert (await audit.result()).found == {}
-    for run in (late, events, alert):
+    for run in (late, *background):
         assert (await run.describe()).status is WorkflowExecutionStatus.RUNNING
         await run.terminate()
