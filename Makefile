@@ -8,6 +8,7 @@ READY_BENCH := $(VENV)/.ready-bench
 # Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
 TEST_PROCESSES ?= 3
 IN_PARALLEL = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+EDGE := tests/system/edge
 QUICK = tests/unit tests/replay tests/postgres tests/simulator
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 ifdef PIP_INDEX_URL # which uv does not read
@@ -33,10 +34,12 @@ test-quick: $(READY_DEV) ## Run the tests that need no process of the product's 
 test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside a busy process: none may depend on speed
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
-test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, prometheus: installs Debian's if missing)
-	@which chromium promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
+test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, npm, pgbouncer, prometheus: installs Debian's if missing)
+	@PATH="$$PATH:/usr/sbin" which chromium npm pgbouncer promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium prometheus prometheus-alertmanager prometheus-node-exporter)
+		chromium npm pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter)
+	@[ $(EDGE)/node_modules/.package-lock.json -nt $(EDGE)/package-lock.json ] || \
+		npm ci --prefix $(EDGE) --ignore-scripts --no-audit --no-fund --silent
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents
@@ -76,7 +79,7 @@ lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for d
 	@$(COMPILE) --group installer -o requirements/uv.txt
 
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
-	@rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+	@rm -rf $(VENV) dist $(EDGE)/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
 # An interrupted set-up leaves .unfinished behind: the next one starts from nothing. $(1) are files of requirements/.
 define set-up

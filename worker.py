@@ -21,9 +21,10 @@ from typing import NoReturn
 
 import structlog
 import uvloop
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
     UnsandboxedWorkflowRunner,
@@ -39,8 +40,11 @@ from core.error_messages import first_line
 from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
+from core.metrics_server import serve_metrics
+from core.polling import last_polls
+from core.process_end import end_process
 from core.sdk_metrics import SdkMetrics, free_metrics_port
-from core.setting_errors import SettingsError
+from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
 from core.tracing import ProcessTracing, start_tracing
@@ -62,6 +66,8 @@ CACHED_WORKFLOWS = 20_000
 
 A workflow that is not cached is replayed from its history for its next task.
 """
+_POLLED_SECONDS = 0.1
+"""How often a starting worker asks Temporal whether it has polled."""
 
 
 def make_worker(
@@ -119,9 +125,10 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     _stop_when_supervisor_ends(loop, stop)
     tracing = start_tracing(settings, "holdfast-worker")
-    client = await _connect_with_retries(settings, stop, sdk_metrics_port, tracing)
-    if client is None:
+    connected = await _connect_with_retries(settings, stop, sdk_metrics_port, tracing)
+    if connected is None:
         return
+    client, earlier = connected
     telemetry = Telemetry()
     engine = create_engine(settings)
     log = structlog.get_logger("worker")
@@ -133,7 +140,8 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(background_worker(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
-            log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
+            if await _has_polled(client, earlier, stop):
+                log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
             await stop.wait()
             log.info("worker is stopping; running tasks will finish")
     finally:
@@ -155,18 +163,34 @@ def _stop_when_supervisor_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Ev
 
 async def _connect_with_retries(
     settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: ProcessTracing
-) -> Client | None:
-    """Connect to Temporal, retrying every 2 s; None if `stop` is set first."""
+) -> tuple[Client, list[int]] | None:
+    """Connect to Temporal and its namespace, retrying every 2 s; None if `stop` is set first.
+
+    Also returns the `last_polls` before this worker's own.
+    """
     runtime = runtime_with_metrics(sdk_metrics_port)
     log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
-            return await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
-        except RuntimeError as error:
+            client = await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
+            return client, await last_polls(client, TASK_QUEUE)
+        except (RuntimeError, RPCError) as error:
             log.warning("cannot connect to Temporal; retrying in 2 s", problem=first_line(error))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=2)
     return None
+
+
+async def _has_polled(client: Client, earlier: list[int], stop: asyncio.Event) -> bool:
+    """Wait until Temporal has seen this worker poll for workflows and for activities; False if `stop` is set first."""
+    while not stop.is_set():
+        with suppress(RPCError):  # the worker itself repeats its polls, and logs why they fail
+            polls = await last_polls(client, TASK_QUEUE)
+            if all(poll > before for poll, before in zip(polls, earlier, strict=True)):
+                return True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), timeout=_POLLED_SECONDS)
+    return False
 
 
 def _run_process(settings: Settings, sdk_metrics_port: int) -> NoReturn:
@@ -174,10 +198,7 @@ def _run_process(settings: Settings, sdk_metrics_port: int) -> NoReturn:
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely()
     uvloop.run(run_worker(settings, sdk_metrics_port))
-    # All work is finished. A normal exit can abort the process (seen once in some twenty exits under load): threads of
-    # the SDK may call into the interpreter while it shuts down.
-    sys.stdout.flush()
-    os._exit(0)
+    end_process(0)
 
 
 def _supervise(settings: Settings, options: WorkerSettings) -> None:
@@ -195,6 +216,9 @@ def _supervise(settings: Settings, options: WorkerSettings) -> None:
             process.start()
             return process
 
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        _serve_metrics(options, registry, SdkMetrics(ports))
         children = [start(index) for index in range(options.processes)]
 
         def stop(*_: object) -> None:
@@ -205,10 +229,6 @@ def _supervise(settings: Settings, options: WorkerSettings) -> None:
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        registry.register(SdkMetrics(ports))
-        start_http_server(options.metrics_port, options.metrics_host, registry=registry)
         log.info("worker processes started", processes=options.processes, metrics_port=options.metrics_port)
         while not stopping:
             connection.wait([child.sentinel for child in children], timeout=1)
@@ -218,6 +238,17 @@ def _supervise(settings: Settings, options: WorkerSettings) -> None:
                     children[index] = start(index)
         for child in children:
             child.join(SHUTDOWN_GRACE.total_seconds() + 5)
+
+
+def _serve_metrics(options: WorkerSettings, registry: CollectorRegistry, sdk_metrics: SdkMetrics) -> None:
+    """Serve /metrics. Raises SettingsError if this machine has no such address, or its port is taken."""
+    try:
+        serve_metrics(options.metrics_port, options.metrics_host, registry)
+    except OSError as error:
+        where = f"{options.metrics_host}:{options.metrics_port}"
+        problem = f"metrics cannot be served on {where}: {error.strerror or error}"
+        raise SettingsError(SettingProblem("HOLDFAST_WORKER_METRICS_PORT", problem)) from None
+    registry.register(sdk_metrics)
 
 
 def read_options(arguments: Sequence[str] | None = None) -> WorkerSettings:
@@ -238,19 +269,17 @@ def read_options(arguments: Sequence[str] | None = None) -> WorkerSettings:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker and return the exit code of the process: 2 if a setting is invalid."""
     try:
-        options = read_options(arguments)
-        settings = Settings.read()
-        connect_config(settings.temporal_api_key)
+        check_all(lambda: read_options(arguments), Settings.read, lambda: connect_config(None))
+        options, settings = read_options(arguments), Settings.read()
+        configure_logging(settings.log_format)
+        if options.processes > 1:
+            _supervise(settings, options)
+            return 0
+        sdk_metrics_port = free_metrics_port()
+        _serve_metrics(options, REGISTRY, SdkMetrics([sdk_metrics_port]))
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - logging is not configured yet
+        print(error, file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         return 2
-    configure_logging(settings.log_format)
-    if options.processes > 1:
-        _supervise(settings, options)
-        return 0
-    sdk_metrics_port = free_metrics_port()
-    REGISTRY.register(SdkMetrics([sdk_metrics_port]))
-    start_http_server(options.metrics_port, options.metrics_host)
     _run_process(settings, sdk_metrics_port)
 
 

@@ -1,8 +1,10 @@
 """The Temporal schedule that runs AuditWorkflow."""
 
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 
+from temporalio.api.common.v1 import Payload
 from temporalio.client import (
     Client,
     Schedule,
@@ -27,7 +29,7 @@ AUDIT_INTERVAL = timedelta(minutes=5)
 async def schedule_audit(client: Client, task_queue: str) -> None:
     """Create the schedule, which runs the audit every five minutes. Every worker calls this at its start.
 
-    An existing schedule gets this release's interval and action; a paused one stays paused. Raises RPCError.
+    An existing schedule becomes this release's, whatever differs; a paused one stays paused. Raises RPCError.
     """
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
@@ -43,16 +45,32 @@ async def schedule_audit(client: Client, task_queue: str) -> None:
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)),
     )
 
-    def updated(current: ScheduleUpdateInput) -> ScheduleUpdate | None:
-        existing = current.description.schedule
-        interval = [spec.every for spec in existing.spec.intervals]
-        action = existing.action
-        queue = action.task_queue if isinstance(action, ScheduleActionStartWorkflow) else None
-        if (interval, queue) == ([AUDIT_INTERVAL], task_queue):
-            return None
-        return ScheduleUpdate(schedule=replace(schedule, state=existing.state))
+    async def updated(current: ScheduleUpdateInput) -> ScheduleUpdate | None:
+        existing = await _decoded(client, current.description.schedule)
+        wanted = replace(schedule, state=existing.state)
+        return None if existing == wanted else ScheduleUpdate(schedule=wanted)
 
     try:
         await client.create_schedule(AUDIT_SCHEDULE, schedule)
     except ScheduleAlreadyRunningError:
         await client.get_schedule_handle(AUDIT_SCHEDULE).update(updated)
+
+
+async def _decoded(client: Client, described: Schedule) -> Schedule:
+    """Return the schedule with the values of its action, which a description has as payloads."""
+    if not isinstance(described.action, ScheduleActionStartWorkflow):
+        return described
+    action = copy(described.action)
+    action.args = await client.data_converter.decode(list(action.args), [AuditRequest])
+    action.static_summary = await _text(client, action.static_summary)
+    action.static_details = await _text(client, action.static_details)
+    return replace(described, action=action)
+
+
+async def _text(client: Client, described: str | Payload | None) -> str | None:
+    if not isinstance(described, Payload):
+        return described
+    if not described.metadata:
+        return None
+    text: str = (await client.data_converter.decode([described], [str]))[0]
+    return text

@@ -22,6 +22,7 @@ from core.worker_versioning import deployment_config
 from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
+from workflows.low_stock_digest import LowStockDigestWorkflow
 
 _CONNECTIONS = 3
 _ACTIVITY_SLOTS = 32
@@ -57,7 +58,7 @@ async def background_worker(
     worker = Worker(
         client,
         task_queue=queue,
-        workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockAlertWorkflow],
+        workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockDigestWorkflow, LowStockAlertWorkflow],
         activities=[
             audit.audit_stock,
             audit.audit_workflows,
@@ -65,6 +66,8 @@ async def background_worker(
             events.give_up_event,
             alerts.mail_low_stock,
             alerts.still_low,
+            alerts.read_low_items,
+            alerts.mail_low_stock_digest,
         ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         max_cached_workflows=_CACHED_WORKFLOWS,

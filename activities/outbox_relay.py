@@ -17,9 +17,10 @@ from core.settings import Settings
 from core.signals import start_signal
 from inventory.outbox import BATCH, OutboxEntry, claim_batch
 from workflows import ui_text
-from workflows.deliveries import Channel, Event, Fall, HoldEvents, LowItem, hold_events_workflow_id
+from workflows.deliveries import Channel, Event, HoldEvents, ShopAlerts, ShopFalls, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
-from workflows.low_stock import LowStockAlertWorkflow, low_stock_workflow_id
+from workflows.low_stock_digest import LowStockDigestWorkflow, low_stock_digest_workflow_id
+from workflows.pending_alerts import ItemFall
 
 POLL_SECONDS = 1.0
 """The interval of polling an empty outbox, which costs one statement."""
@@ -29,7 +30,8 @@ _BATCH_SECONDS = 20.0
 """Entries that Temporal has not accepted by then are in the next batch, possibly of another process."""
 _CONCURRENT_CALLS = 8
 
-Group = tuple[str, str | None, str | None, str | None]
+Group = tuple[str, str | None]
+"""A shop and a hold; without a hold, all items of the shop."""
 
 
 class OutboxRelay:
@@ -43,6 +45,7 @@ class OutboxRelay:
         self._telemetry = telemetry
         self._task_queue = task_queue
         self._events_on = bool(settings.events_url)
+        self._settings = settings
         self._channels: list[Channel] = []
         if settings.alert_recipients and settings.smtp_url.get_secret_value():
             self._channels.append("mail")
@@ -68,19 +71,19 @@ class OutboxRelay:
             await asyncio.sleep(pause)
 
     async def relay_batch(self) -> int:
-        """Pass on a batch and return its size. An entry that fails stays, with the later ones of its hold or item."""
+        """Pass on a batch and return its size. An entry that fails stays, with the later ones of its hold or shop."""
         async with claim_batch(self._engine, with_holds=self._events_on) as batch:
             groups: dict[Group, list[OutboxEntry]] = {}
             for entry in batch.entries:
-                groups.setdefault((entry.shop_id, entry.hold_id, entry.sku, entry.variant_key), []).append(entry)
+                groups.setdefault((entry.shop_id, entry.hold_id), []).append(entry)
             limit = asyncio.Semaphore(_CONCURRENT_CALLS)
             results: list[BaseException | None] = []
 
             async def relay_group(entries: Sequence[OutboxEntry]) -> None:
                 async with limit:
-                    for entry in entries:
-                        await self._relay(entry)
-                        batch.done.append(entry.id)
+                    for part in [entries] if entries[0].hold_id is None else [[entry] for entry in entries]:
+                        await self._relay(part)
+                        batch.done.extend(entry.id for entry in part)
 
             try:
                 async with asyncio.timeout(_BATCH_SECONDS):
@@ -94,19 +97,20 @@ class OutboxRelay:
                 raise result
         return count
 
-    async def _relay(self, entry: OutboxEntry) -> None:
+    async def _relay(self, entries: Sequence[OutboxEntry]) -> None:
+        """Pass on one event of a hold, or falls of items of one shop."""
         try:
-            if entry.hold_id is not None:
-                await self._signal_hold_events(entry, entry.hold_id)
+            if entries[0].hold_id is not None:
+                await self._signal_hold_events(entries[0], entries[0].hold_id)
             else:
-                await self._signal_low_stock(entry)
+                await self._signal_low_stock(entries)
         except RPCError as error:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             # Temporal will always refuse it, so it must not block later entries.
-            self._telemetry.fail(
-                "inventory_event_lost", type=entry.type, event_id=entry.event_id, data=entry.data, problem=error.message
-            )
+            for entry in entries:
+                lost = {"type": entry.type, "event_id": entry.event_id, "data": entry.data}
+                self._telemetry.fail("inventory_event_lost", **lost, problem=error.message)
 
     async def _signal_hold_events(self, entry: OutboxEntry, hold_id: str) -> None:
         event = Event(entry.event_id, entry.type, entry.at, _data_of(entry))
@@ -116,27 +120,28 @@ class OutboxRelay:
             id=hold_events_workflow_id(entry.shop_id, hold_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"Events of hold {hold_id} of {entry.shop_id}",
+            static_summary=ui_text.plain(f"Events of hold {hold_id} of {entry.shop_id}"),
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 
-    async def _signal_low_stock(self, entry: OutboxEntry) -> None:
-        sku, variant_key = entry.sku or "", entry.variant_key or ""
-        self._telemetry.count(
-            "inventory_low_stock", shop_id=entry.shop_id, sku=sku, variant_key=variant_key, **entry.data
-        )
+    async def _signal_low_stock(self, entries: Sequence[OutboxEntry]) -> None:
+        shop_id = entries[0].shop_id
+        falls = [ItemFall(entry.sku or "", entry.variant_key or "", entry.event_id, entry.at) for entry in entries]
+        for fall, entry in zip(falls, entries, strict=True):
+            item = {"shop_id": shop_id, "sku": fall.sku, "variant_key": fall.variant_key}
+            self._telemetry.count("inventory_low_stock", **item, **entry.data)
         if not self._channels:
             return
-        figures = {name: int(entry.data[name]) for name in ("quantity", "held", "threshold")}
-        fall = Fall(entry.event_id, **figures, at=entry.at, channels=self._channels)
+        link = self._settings.alert_link.replace("{shopId}", shop_id)
+        message = ShopFalls(falls, self._channels, self._settings.alert_window_seconds, link)
         await self._temporal.start_workflow(
-            LowStockAlertWorkflow.run,
-            LowItem(entry.shop_id, sku, variant_key),
-            id=low_stock_workflow_id(entry.shop_id, sku, variant_key),
+            LowStockDigestWorkflow.run,
+            ShopAlerts(shop_id),
+            id=low_stock_digest_workflow_id(shop_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=ui_text.plain(f"Low stock: {sku} {variant_key}".strip()),
-            **start_signal(LowStockAlertWorkflow.fell, fall),
+            static_summary=f"Low stock of {shop_id}",
+            **start_signal(LowStockDigestWorkflow.fell, message),
         )
 
 

@@ -11,11 +11,12 @@ from temporalio.exceptions import ApplicationError
 
 from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
+from domain.holds import HoldKey
 from domain.payments import Payment
 from inventory.outbox import record_hold_event
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
-from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
+from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
 from payments.grace_periods import grace_seconds
 from payments.status import PaymentStatus
 from workflows.payment_messages import (
@@ -149,11 +150,7 @@ class PaymentActivities(PaymentsPort):
         return found.intent_id
 
     def _answer(self, found: PaymentStatus, query: PaymentQuery) -> PaymentCheck:
-        named = found.metadata or {}
-        ours = (named.get(SHOP_METADATA_KEY), named.get(HOLD_METADATA_KEY)) in (
-            (query.shop_id, query.hold_id),
-            (None, None),
-        )
+        named = hold_in_metadata(found.metadata or {})
         return PaymentCheck(
             state=found.state.value,
             payment=Payment(
@@ -161,7 +158,7 @@ class PaymentActivities(PaymentsPort):
             ),
             grace_seconds=grace_seconds(found.method, self._graces),
             expires_at=found.expires_at,
-            of_another_hold=not ours,
+            of_another_hold=named not in (None, HoldKey(query.shop_id, query.hold_id)),
         )
 
     @asynccontextmanager

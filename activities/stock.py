@@ -61,8 +61,14 @@ class StockActivities(StockPort):
     async def move_deadline(self, request: DeadlineRequest) -> bool:
         """Write an active hold's deadline."""
         with self._statement("move-deadline", request.shop_id, request.hold_id):
-            moved = await move_deadline(self._engine, request.shop_id, request.hold_id, request.expires_at)
-        if moved:
+            moved = await move_deadline(
+                self._engine,
+                request.shop_id,
+                request.hold_id,
+                request.expires_at,
+                back_from=request.moves_back_from,
+            )
+        if moved and request.moves_back_from is None:
             self._telemetry.count(
                 "inventory_hold_extended",
                 shop_id=request.shop_id,

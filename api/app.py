@@ -1,18 +1,22 @@
 """The application factory: reads the settings, makes the connections and the services, and adds the routes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
+from api.http_protocol import ConnectionLimits
+from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
+from api.parameters import refuse_repeated
 from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
@@ -42,7 +46,7 @@ def create_app(
     tracing = start_tracing(settings, "holdfast-api")
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         engine = create_engine(settings)
         stack = AsyncExitStack()
         stack.push_async_callback(tracing.close)
@@ -57,24 +61,29 @@ def create_app(
             workflows=workflows,
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
-            gauges=HoldGauges(engine),
+            gauges=HoldGauges(engine, workflows.open_late_payments),
+            metrics_text=MetricsText(registry),
         )
         log = structlog.get_logger("api")
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":
             log.warning("INVENTORY_BACKEND=prisma is read as postgres; set it so")
+        limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
+        if limits.connections < settings.api_connections:
+            log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
         try:
-            yield
+            yield {"connection_limits": limits}  # read by the server's protocol
         finally:
             await engine.dispose()
             await stack.aclose()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs and /redoc without a request to another host
         title="Holdfast",
         version=version("holdfast"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_repeated)],
         telemetry=request_spans(tracing.provider),
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,

@@ -14,6 +14,7 @@ from pydantic import SecretStr, StringConstraints
 from api.dependencies import resources_of
 from api.errors import ApiError
 from api.headers import text_of
+from api.json_body import JsonRequest
 from api.problems import Problem
 
 _BEARER = HTTPBearer(auto_error=False, description="The authority token, or where it says so the admin token.")
@@ -59,7 +60,7 @@ class KnownCallersRoute(APIRoute):
 
         async def handle_known(request: Request) -> Response:
             _role(request)
-            return await handle(request)
+            return await handle(JsonRequest(request.scope, request.receive))
 
         return handle_known
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.gauges import HoldGauges
+from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.payments_service import PaymentsService
@@ -29,6 +30,7 @@ class Resources:
     holds: HoldService
     payments: PaymentsService
     gauges: HoldGauges
+    metrics_text: MetricsText
 
 
 class TimeLimit(Protocol):

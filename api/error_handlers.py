@@ -5,8 +5,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.dependencies import resources_of
 from api.errors import ApiError, insufficient, invalid
@@ -17,6 +19,7 @@ from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.json_model import Record
 from domain.holds import Hold, HoldKey
 from holds import errors
+from holds.hold_json import HoldOut
 from inventory import errors as stock
 
 
@@ -26,6 +29,11 @@ def _not_active(error: errors.HoldNotActiveError) -> ApiError:
 
 def _already_attached(error: errors.PaymentAlreadyAttachedError) -> ApiError:
     return ApiError(Problem.payment_already_attached, holdId=error.hold.hold_id, **_payment_ids(error.hold))
+
+
+def _in_progress(error: errors.PaymentInProgressError) -> ApiError:
+    hold = HoldOut.of(error.hold).model_dump(mode="json", include={"hold_id", "status", "expires_at"})
+    return ApiError(Problem.payment_in_progress, **hold, **_payment_ids(error.hold))
 
 
 def _unknown_payment(error: errors.UnknownPaymentError) -> ApiError:
@@ -67,6 +75,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.HoldNotActiveError: _not_active,
     errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),
     errors.PaymentAlreadyAttachedError: _already_attached,
+    errors.PaymentInProgressError: _in_progress,
     errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
     errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
     errors.UnknownPaymentError: _unknown_payment,
@@ -90,6 +99,9 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.RequestTimeoutError: lambda error: ApiError(Problem.inventory_timeout, **_key(error.key)),
 }
 """The answer to each expected failure of the layers below; subclasses count as their base."""
+
+_CLIENT_CLOSED_REQUEST = 499
+"""For the metrics only, as nginx has it: nobody receives the answer."""
 
 
 def answer_to(error: Exception) -> ApiError | None:
@@ -141,24 +153,46 @@ def install_error_handlers(app: FastAPI) -> None:
         return ApiError(Problem.invalid_request, message, fields=fields).response()
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: Exception) -> JSONResponse:
+    async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - narrows the type
-        known = {
-            400: Problem.invalid_json,
-            404: Problem.not_found,
-            405: Problem.method_not_allowed,
-            413: Problem.body_too_large,
-        }
-        problem = known.get(error.status_code, Problem.invalid_request)
-        response = ApiError(problem, UNREADABLE if problem is Problem.invalid_json else None).response()
-        response.headers.update(error.headers or {})
-        return response
+        match error.__cause__:  # FastAPI wraps what reading the body raises
+            case ApiError() as refusal:
+                return refusal.response()
+            case ClientDisconnect():
+                return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        return _http_answer(request, error)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         telemetry = resources_of(request).telemetry
         telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
         return ApiError(Problem.internal_error).response()
+
+
+def _http_answer(request: Request, error: HTTPException) -> Response:
+    """Return the answer to what the framework refuses by itself."""
+    known = {
+        400: Problem.invalid_json,
+        404: Problem.not_found,
+        405: Problem.method_not_allowed,
+        413: Problem.body_too_large,
+    }
+    problem = known.get(error.status_code, Problem.invalid_request)
+    response = ApiError(problem, UNREADABLE if problem is Problem.invalid_json else None).response()
+    response.headers.update(error.headers or {})
+    if problem is Problem.method_not_allowed:
+        response.headers["Allow"] = _allowed_methods(request)
+    return response
+
+
+def _allowed_methods(request: Request) -> str:
+    """Return the methods of all routes of the path; the framework knows of the first one only."""
+    matching = (route for route in iter_route_contexts(request.app.routes) if route.path_regex.match(request.url.path))
+    return ", ".join(sorted({method for route in matching for method in route.methods or ()}))
 
 
 def _record(request: Request, error: Exception, answer: ApiError) -> None:

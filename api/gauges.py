@@ -1,4 +1,4 @@
-"""Gauges of active and overdue holds. Postgres counts them at most every ten seconds, however often scraped."""
+"""Gauges of active and overdue holds and of open late payments, counted at most every ten seconds."""
 
 import asyncio
 import time
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import SHOP_LIMIT
 from core.timeouts import run_with_timeout
+from holds.errors import HoldsError
 from inventory.gauges import active_holds, overdue_holds
 
 KEPT_SECONDS = 10.0
@@ -26,18 +27,22 @@ _Counts = Mapping[str, int] | None
 class HoldGauges(Collector):
     """The gauges of a process; call `refresh` before a scrape."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, open_late_payments: Callable[[], Coroutine[Any, Any, int]]) -> None:
         self._engine = engine
+        self._open_late_payments = open_late_payments
         self._refreshing = asyncio.Lock()
         self._refreshed_at: float | None = None
         self._active: _Counts = {}
         self._overdue: _Counts = {}
+        self._late_payments: int | None = 0
 
     async def refresh(self) -> None:
-        """Count in Postgres, unless that was done within KEPT_SECONDS. A count that fails leaves out its gauge only."""
+        """Count, unless that was done within KEPT_SECONDS. A count that fails leaves out its gauge only."""
         async with self._refreshing:
             if self._refreshed_at is None or time.monotonic() - self._refreshed_at > KEPT_SECONDS:
-                active, overdue = await asyncio.gather(self._counted(active_holds), self._counted(overdue_holds))
+                active, overdue, self._late_payments = await asyncio.gather(
+                    self._counted(active_holds), self._counted(overdue_holds), self._counted_late_payments()
+                )
                 self._active = active
                 # A shop with active holds gets a 0, so that the absence of overdue ones is visible.
                 self._overdue = overdue if overdue is None else {**dict.fromkeys(active or (), 0), **overdue}
@@ -47,6 +52,12 @@ class HoldGauges(Collector):
         try:
             return await run_with_timeout(_COUNT_SECONDS, count(self._engine, SHOP_LIMIT))
         except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
+            return None
+
+    async def _counted_late_payments(self) -> int | None:
+        try:
+            return await run_with_timeout(_COUNT_SECONDS, self._open_late_payments())
+        except (HoldsError, TimeoutError):
             return None
 
     def collect(self) -> Iterator[Metric]:
@@ -60,3 +71,7 @@ class HoldGauges(Collector):
                 for shop, holds in counts.items():
                     gauge.add_metric([shop], holds)
                 yield gauge
+        if self._late_payments is not None:
+            yield GaugeMetricFamily(
+                "inventory_late_payments_open", "Late payments that are not settled", value=self._late_payments
+            )

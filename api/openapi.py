@@ -72,7 +72,7 @@ def stock_report() -> dict[str, Any]:
     row = {"line": 2, "shopId": "demo", "sku": "TEE", "variantKey": "size:M", "result": "changed"}
     example = json.dumps(row | {"before": was, "after": then, "quantity": 98, "held": 2}) + "\n"
     return {
-        "description": "A line of JSON for each row of the file, in its order.",
+        "description": "A line of JSON for each row of the file, in its order; a last one with `notes`, if any.",
         "content": {"application/x-ndjson": {"schema": _TEXT, "example": example}},
     }
 
@@ -102,7 +102,7 @@ def _example(problem: Problem) -> Any:  # noqa: ANN401 - JSON
     return json.loads(bytes(ApiError(problem, **_DETAILS.get(problem, {})).response().body))
 
 
-_SHORT = {"sku": "TEE", "variantKey": "size:M", "requested": 2, "available": 1}
+_SHORT = {"sku": "TEE", "variantKey": "size:M", "requested": 2, "available": 1, "reason": "insufficient"}
 _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.insufficient_stock: {"items": [_SHORT]},
     Problem.hold_exists: {"holdId": "h_5f2c9a"},
@@ -124,6 +124,12 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     },
     Problem.invalid_request: {"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]},
     Problem.payment_already_attached: {"holdId": "h_5f2c9a", "checkoutSessionId": "cs_test_a1B2"},
+    Problem.payment_in_progress: {
+        "holdId": "h_5f2c9a",
+        "status": "active",
+        "expiresAt": "2026-12-20T12:24:43.714943Z",
+        "checkoutSessionId": "cs_test_a1B2",
+    },
     Problem.checkout_refused: {"holdId": "h_5f2c9a", "param": "line_items[0][price]"},
     Problem.inventory_timeout: {"holdId": "h_5f2c9a"},
 }

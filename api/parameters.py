@@ -1,8 +1,10 @@
-"""Parameters that several routes have: path names, the idempotency key, the time to live."""
+"""Parameters that several routes have: path names, the idempotency key, the time to live. None may be sent twice."""
 
+from collections import Counter
 from typing import Annotated
 
-from fastapi import Header, Path
+from fastapi import Header, Path, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import StringConstraints
 
 from api.errors import invalid
@@ -18,11 +20,25 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Scoped to the shop. The same key makes one hold, or moves the deadline once, however often it is "
-        "sent.",
+        "sent. With `holdId` it has no effect: that id identifies the request.",
     ),
 ]
 ShopPath = Annotated[ShopId, Path(alias="shopId")]
 HoldPath = Annotated[HoldId, Path(alias="holdId")]
+
+_READ_HEADERS = ("Authorization", "Idempotency-Key", "X-Actor")
+
+
+async def refuse_repeated(request: Request) -> None:
+    """Raise the 422 for query parameters and headers that are sent more than once: one value would be ignored."""
+    sent = Counter(name for name, _ in request.query_params.multi_items())
+    sent.update({name: len(request.headers.getlist(name)) for name in _READ_HEADERS})
+    repeated = [name for name, count in sent.items() if count > 1]
+    if repeated:
+        message = "must be sent at most once"
+        raise RequestValidationError(
+            [{"type": "repeated", "loc": ("query", name), "msg": message} for name in repeated]
+        )
 
 
 def parse_key(key: str | None) -> str | None:

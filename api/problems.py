@@ -38,9 +38,11 @@ class Problem(Enum):
         "No; fix the request.",
         "Or it is not UTF-8, is nested too deeply, or has a number with thousands of digits.",
     )
+    invalid_http = ErrorKind(400, "The request is not HTTP/1.1 or HTTP/1.0.", "No; fix the client.")
     invalid_signature = ErrorKind(
         400,
-        "The webhook's signature is missing, older than 300 s, or not made with a secret of STRIPE_WEBHOOK_SECRET.",
+        "The webhook's signature is missing, not made within 300 s of now, over 4 KiB, or not made with a secret "
+        "of STRIPE_WEBHOOK_SECRET.",
         "No; compare the secret with the endpoint's in Stripe.",
     )
     invalid_event = ErrorKind(400, "The webhook's body is signed but is not an event of Stripe's.", "No.")
@@ -61,12 +63,19 @@ class Problem(Enum):
     method_not_allowed = ErrorKind(
         405, "The route does not support this method.", "No.", "The header `Allow` lists the methods."
     )
+    request_timed_out = ErrorKind(
+        408,
+        "The header or the body of the request did not arrive in time.",
+        "Yes, with the same key.",
+        "HOLDFAST_API_HEADER_SECONDS and HOLDFAST_API_BODY_SECONDS are the limits.",
+    )
     insufficient_stock = ErrorKind(
         409,
         "Fewer units are available than were requested.",
         "When there is stock again, with the same key.",
-        "`items` has every short item once, with `requested` (the sum over all lines) and what is `available`; an "
-        "unknown item has 0. Nothing was held.",
+        "`items` has every short item once, with `requested` (the sum over all lines), what is `available`, and the "
+        "`reason`: `insufficient`, or with 0 available `unknown_item` (no such sku and variant in this shop) or "
+        "`retired`. Nothing was held.",
         code="inventory_insufficient",
     )
     hold_exists = ErrorKind(
@@ -103,8 +112,15 @@ class Problem(Enum):
     payment_already_attached = ErrorKind(
         409,
         "The hold has another payment that can still be made.",
-        "After that payment was expired or cancelled.",
+        'With `"replace": true`, which closes that payment first, or after it was expired or cancelled.',
         "`checkoutSessionId` or `paymentIntentId` names it.",
+    )
+    payment_in_progress = ErrorKind(
+        409,
+        "A payment of the hold that should make way is in progress (a bank debit, a voucher), which can take days.",
+        "After that payment has failed. If it succeeds, that hold is sold.",
+        "With `replace`. `holdId` names the hold, with its `status`, `expiresAt`, and `checkoutSessionId` or "
+        "`paymentIntentId`. It stays held for that payment.",
     )
     payment_not_payable = ErrorKind(
         409, "The payment can no longer be made.", "No; open another one.", "It was cancelled, expired or refunded."
@@ -136,7 +152,7 @@ class Problem(Enum):
     )
     invalid_request = ErrorKind(
         422,
-        "A field or header is missing, unknown, of the wrong type or out of range.",
+        "A field, parameter or header is missing, unknown, repeated, of the wrong type or out of range.",
         "No; fix the request.",
         "Or the `Content-Type` is not `application/json` (of an import `text/csv`). `fields` names the first 20 and "
         "what is allowed.",
@@ -155,12 +171,15 @@ class Problem(Enum):
         "`problems` has the first hundred: `line` (the header is line 1), `column`, and what is allowed there. Nothing "
         "was changed.",
     )
+    headers_too_large = ErrorKind(
+        431, "The address and the header fields of the request are over 16 KiB together.", "No; send less."
+    )
     inventory_busy = ErrorKind(
         429,
         "The stock is locked by other requests; nothing was changed.",
         "Yes, after `retryAfter`, with the same key.",
-        "Rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, one hold got more than ten messages at once, or "
-        "another import runs.",
+        "Rows could not be locked within INVENTORY_LOCK_TIMEOUT_MS, one hold got more requests at once than Temporal "
+        "takes, or another import runs.",
         retry_after_ms=_LOCKED_MS,
     )
     internal_error = ErrorKind(500, "Internal error; see the log.", "Yes, with the same key.")
@@ -188,6 +207,13 @@ class Problem(Enum):
         "Postgres or Temporal cannot be reached.",
         "Yes, after `retryAfter`, with the same key or the `holdId` of the answer, which finds a hold that was made.",
         "No request is approved unchecked.",
+        retry_after_ms=_UNAVAILABLE_MS,
+    )
+    too_many_connections = ErrorKind(
+        503,
+        "The process has as many connections as it may have (HOLDFAST_API_CONNECTIONS).",
+        "Yes, after `retryAfter`, with the same key.",
+        "Connections that wait for their client are closed first, mostly without an answer.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     inventory_timeout = ErrorKind(

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
+from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
@@ -19,7 +19,8 @@ _MAX_ATTRIBUTES = 50
 
 HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
 Reference = Annotated[
-    Text, Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"])
+    Identifier,
+    Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"]),
 ]
 Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
 Ttl = Annotated[
@@ -54,10 +55,12 @@ Lines = Annotated[list[LineIn], Field(min_length=1, max_length=MAX_LINES)]
 
 
 class ValidateIn(Model):
-    """A cart to validate."""
+    """A cart to validate. The units of the active hold named here count as available: it is the shopper's own."""
 
     shop_id: ShopId
     items: Lines
+    hold_id: HoldId | None = None
+    reference: Annotated[Identifier | None, Field(description="The `reference` of the shopper's active hold.")] = None
 
 
 class HoldIn(Model):
@@ -79,8 +82,15 @@ class CheckoutLineIn(LineIn):
         int | None,
         Field(strict=True, ge=0, le=99_999_999, description="In the currency's smallest unit: cents, yen."),
     ] = None
-    currency: Annotated[str | None, Field(pattern=r"^[A-Za-z]{3}$", examples=["eur"])] = None
-    price: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["price_1Pq2Rs"])] = None
+    currency: Annotated[str, Matching("[A-Za-z]{3}", "must be three letters"), Field(examples=["eur"])] | None = None
+    price: (
+        Annotated[
+            str,
+            Matching("[A-Za-z0-9_]{1,255}", "must be 1 to 255 letters, digits or '_'"),
+            Field(examples=["price_1Pq2Rs"]),
+        ]
+        | None
+    ) = None
 
     @model_validator(mode="after")
     def _one_price(self) -> Self:
@@ -94,11 +104,21 @@ class CheckoutLineIn(LineIn):
 
 Url = Annotated[
     str,
-    StringConstraints(max_length=2000, pattern=r"^https?://[^\s/]+\S*$"),
+    StringConstraints(max_length=2000),
+    Matching(
+        r"https?://[^\s/\x00-\x1f\x7f]+[^\s\x00-\x1f\x7f]*",
+        "must be an address that begins with https:// or http://, without spaces and control characters",
+    ),
     Field(examples=["https://shop.example/paid"]),
 ]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=r"^[^\[\]]+$")]
-MetadataValue = Annotated[str, StringConstraints(max_length=500)]
+MetadataKey = Annotated[
+    str, Matching(r"[^\[\]\x00-\x1f\x7f]{1,40}", "must be 1 to 40 characters without '[', ']' and control characters")
+]
+MetadataValue = Annotated[
+    str,
+    StringConstraints(max_length=500),
+    Matching(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*", "must have no control characters but tabs and line breaks"),
+]
 
 
 class CheckoutIn(Model):
@@ -116,12 +136,22 @@ class CheckoutIn(Model):
         Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
     ] = "automatic"
     payment_method_types: Annotated[
-        list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]] | None,
+        list[
+            Annotated[str, Matching("[a-z][a-z0-9_]{0,49}", "must be 1 to 50 of a-z, 0-9 and '_', the first a letter")]
+        ]
+        | None,
         Field(
             min_length=1, max_length=30, description="Those of your Stripe account unless given.", examples=[["card"]]
         ),
     ] = None
-    locale: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,9}$", examples=["de"])] = None
+    locale: (
+        Annotated[
+            str,
+            Matching("[A-Za-z][A-Za-z0-9-]{0,9}", "must be 1 to 10 letters, digits or '-', the first a letter"),
+            Field(examples=["de"]),
+        ]
+        | None
+    ) = None
     metadata: Annotated[
         dict[MetadataKey, MetadataValue],
         Field(max_length=40, description="Further metadata of session and PaymentIntent. No personal data."),
@@ -138,10 +168,25 @@ class CheckoutIn(Model):
 class PaymentIn(Model):
     """A payment that the shop opened itself: one of the two ids."""
 
-    checkout_session_id: Annotated[
-        str | None, Field(pattern=r"^cs_[A-Za-z0-9_]{1,250}$", examples=["cs_test_a1B2"])
-    ] = None
-    payment_intent_id: Annotated[str | None, Field(pattern=r"^pi_[A-Za-z0-9_]{1,250}$", examples=["pi_3Pq2Rs"])] = None
+    checkout_session_id: (
+        Annotated[
+            str,
+            Matching("cs_[A-Za-z0-9_]{1,250}", "must be the id of a Checkout Session: cs_…"),
+            Field(examples=["cs_test_a1B2"]),
+        ]
+        | None
+    ) = None
+    payment_intent_id: (
+        Annotated[
+            str,
+            Matching("pi_[A-Za-z0-9_]{1,250}", "must be the id of a PaymentIntent: pi_…"),
+            Field(examples=["pi_3Pq2Rs"]),
+        ]
+        | None
+    ) = None
+    replace: Annotated[
+        bool, Field(strict=True, description="Close the hold's earlier payment first, then attach this one.")
+    ] = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -168,7 +213,7 @@ class ItemIn(Model):
     sku: Sku
     variant_key: VariantKey = ""
     on_hand: OnHand
-    product_id: Text | None = None
+    product_id: Identifier | None = None
     variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
     low_stock_threshold: OnHand | None = None
     retired: Annotated[

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from core.json_model import Model, Record
-from domain.holds import HoldStatus
+from domain.holds import HoldStatus, ShortageReason
 from holds.hold_json import HoldOut
 from holds.stock_json import ItemOut
 
@@ -78,6 +78,8 @@ class CheckOut(Model):
     """The check of one dependency."""
 
     status: Literal["ok", "failed", "not needed"]
+    reason: Literal["unreachable", "read_only", "not_migrated", "pooler_unknown", "namespace_missing"] | None = None
+    """Why it failed, for programs; `detail` is for people."""
     detail: str | None = None
 
 
@@ -105,6 +107,13 @@ class ShortOut(Record):
     variant_key: str
     requested: int
     available: int
+    reason: Annotated[
+        ShortageReason | None,
+        Field(
+            description="`unknown_item`: the shop has no item of this sku and variant. `retired`: no new hold can have "
+            "it. `insufficient`: there are too few."
+        ),
+    ] = None
 
 
 class ErrorOut(BaseModel):

@@ -35,9 +35,11 @@ class RestockIn(Model):
 
 
 class ImportQuery(Model):
-    """Whether to import, or only to report the changes."""
+    """How to import."""
 
     dry_run: Annotated[bool, Field(description="Report what would change; change nothing.")] = False
+    update_only: Annotated[bool, Field(description="Refuse a file that names an item which does not exist.")] = False
+    shop_id: Annotated[ShopId | None, Field(description="Refuse a file with a row of another shop.")] = None
 
 
 class ExportQuery(Model):

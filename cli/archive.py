@@ -19,7 +19,7 @@ _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 def archive_command(
     *,
     older_than: Annotated[str, typer.Option(help="Days since the hold ended, as 90d; at least 7d.")],
-    shop: Annotated[str | None, typer.Option(help="Only this shop.")] = None,
+    shop: Annotated[str | None, typer.Option(help="Only this shop.", envvar="HOLDFAST_SHOP")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Move ended holds into the table InventoryHoldArchive, in small batches that do not block checkouts.

@@ -26,7 +26,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 def audit_command(
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair counts, and end workflows that have no active hold.")
+        bool, typer.Option("--repair", help="Repair counts, and end workflows whose hold has no row.")
     ] = False,
     shop: Annotated[str | None, typer.Option(help="Check this shop only.")] = None,
     restored_to: Annotated[
@@ -37,8 +37,9 @@ def audit_command(
 ) -> None:
     """Compare every item with its holds and movements, and every active hold with its workflow.
 
-    A hold whose workflow is missing is resumed in a new one. After a restore, --restored-to finds the sales that
-    Temporal remembers and the database does not contain; --repair commits them again if the stock is there.
+    A hold whose workflow is missing is resumed in a new one; a workflow whose hold has ended is ended. After a
+    restore, --restored-to finds the sales that Temporal remembers and the database does not contain; --repair commits
+    them again if the stock is there.
 
     Exit code: 0 if nothing is wrong, or --repair repaired all of it; 1 if something is wrong; 2 if the audit failed.
     """
@@ -93,7 +94,8 @@ async def _check_workflows(
     result.active_holds = audit.active_holds
     result.findings += map(finding_of_missing, audit.missing)
     for orphaned in audit.orphaned:
-        result.findings.append(finding_of_orphaned(orphaned, await auditor.end(orphaned) if repair else None))
+        wanted = repair and orphaned.repair is None
+        result.findings.append(finding_of_orphaned(orphaned, await auditor.end(orphaned) if wanted else None))
     if since is None:
         return
     lost_sales = LostSales(connections.engine, connections.temporal, task_queue=TASK_QUEUE)

@@ -4,7 +4,14 @@ from enum import IntEnum
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.setting_errors import SettingsError
-from holds.errors import HoldsError
+from holds.errors import (
+    HoldsError,
+    PaymentProviderUnavailableError,
+    RequestTimeoutError,
+    StockBusyError,
+    TemporalBusyError,
+    UnavailableError,
+)
 
 
 class ExitCode(IntEnum):
@@ -19,12 +26,20 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES: dict[type[Exception], ExitCode] = {
+    UnavailableError: ExitCode.NOT_RUN,
+    RequestTimeoutError: ExitCode.NOT_RUN,
+    TemporalBusyError: ExitCode.NOT_RUN,
+    StockBusyError: ExitCode.NOT_RUN,
+    PaymentProviderUnavailableError: ExitCode.NOT_RUN,
     HoldsError: ExitCode.NEGATIVE,
     SettingsError: ExitCode.NOT_RUN,
     DatabaseBusyError: ExitCode.NOT_RUN,
     DatabaseUnavailableError: ExitCode.NOT_RUN,
 }
-"""By error class, for it and its subclasses. Any other error is a defect and is shown with its traceback."""
+"""By error class, for it and its subclasses; the first that fits counts.
+
+Any other error is a defect and is shown with its traceback.
+"""
 EXPECTED_ERRORS = tuple(EXIT_CODES)
 
 

@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -17,6 +16,7 @@ from cli.actor import actor
 from cli.bulk import extend_all, release_all
 from cli.connections import Connections, fail, require_shop_id, run
 from cli.exit_codes import ExitCode
+from cli.tables import print_whole, whole_table
 from core.settings import TASK_QUEUE
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.hold_json import HoldOut
@@ -26,12 +26,11 @@ from inventory.audit import active_holds
 from inventory.holds import list_holds, read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
-_WIDE = 400
-"""Where nobody looks at it, a table is as wide as it is."""
 _TEMPORAL_UI = "http://localhost:8233"
 _UNREACHABLE = "Temporal cannot be reached"
 
-ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.")]
+ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
+OneShopOption = Annotated[str, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
 AllOption = Annotated[bool, typer.Option("--all", help="All active holds, of --shop or of every shop.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,7 +39,7 @@ HoldArgument = Annotated[str | None, typer.Argument(help="The hold's id.")]
 
 def list_command(
     *,
-    shop: Annotated[str, typer.Option("--shop", help="The shop.")],
+    shop: OneShopOption,
     status: Annotated[HoldStatus | None, typer.Option(help="Only holds of this status.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 50,
     as_json: JsonOption = False,
@@ -52,7 +51,7 @@ def list_command(
 def show_command(
     hold_id: Annotated[str, typer.Argument(help="The hold's id.")],
     *,
-    shop: Annotated[str, typer.Option("--shop", help="The shop.")],
+    shop: OneShopOption,
     as_json: JsonOption = False,
 ) -> None:
     """Show one hold: its lines, what it did to the stock, its workflow and where to look at it."""
@@ -108,9 +107,8 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
     if as_json:
         _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
         return 0
-    table = Table(box=None, pad_edge=False)
-    for heading in ("hold", "status", "items", "reference", "created", "deadline", "reason"):
-        table.add_column(heading, overflow="fold")
+    headings = ("hold", "status", "items", "reference", "created", "deadline", "reason")
+    table = whole_table(headings, texts=("items", "reason"), box=None)
     for hold in page.holds:
         cells = (
             hold.hold_id,
@@ -122,12 +120,9 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
             hold.reason or "",
         )
         table.add_row(*(Text(_printable(cell)) for cell in cells))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(table)
+    print_whole(table)
     if page.next_after is not None:
-        console.print(f"and older ones; --limit shows up to 500, --status {HoldStatus.ACTIVE} only the active.")
+        print(f"and older ones; --limit shows up to 500, --status {HoldStatus.ACTIVE} only the active.")
     return 0
 
 
@@ -171,6 +166,7 @@ async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> 
 
 async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) -> int:
     async with Connections("holds") as connections:
+        await WorkflowClient(connections.temporal, TASK_QUEUE).check_health()  # else each hold would wait for it
         holds = [hold async for page in active_holds(connections.engine, shop) for hold in page]
         if isinstance(message, Cancel):
             tally = await release_all(_service(connections), connections.engine, holds, message, quiet=as_json)
@@ -213,7 +209,7 @@ def _one_or_all(hold_id: str | None, shop: str | None, *, every: bool) -> tuple[
     if hold_id is None:
         return None
     if shop is None:
-        fail("holds", "--shop is missing")
+        fail("holds", "--shop (or HOLDFAST_SHOP) is missing")
     return shop, hold_id
 
 

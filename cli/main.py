@@ -1,10 +1,13 @@
 """The `holdfast` command: all its commands, and where each is."""
 
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
+import typer
 from typer.core import TyperGroup
 
-from cli.lazy import LazyCommand, group, plain_app
+from cli.lazy import LazyCommand, group
+from core.process_end import end_process
 
 _NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 """Takes `-2` as an argument."""
@@ -58,7 +61,21 @@ class _Root(TyperGroup):
         super().__init__(**{**settings, "commands": COMMANDS})
 
 
-app = plain_app(cls=_Root, no_args_is_help=True)
+class _App(typer.Typer):
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401 - those of the base
+        """Run the command and end the process with its exit code."""
+        code: object = 0
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            code = end.code or 0
+        except Exception as defect:  # noqa: BLE001 - as the interpreter would do
+            sys.excepthook(type(defect), defect, defect.__traceback__)
+            code = 1
+        end_process(code if isinstance(code, int) else 1)
+
+
+app = _App(rich_markup_mode=None, cls=_Root, no_args_is_help=True)
 
 
 @app.callback()

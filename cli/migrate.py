@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, exc
 from sqlalchemy.pool import NullPool
 
 import migrations
+from core.database_session import SESSION_DEFAULTS, startup_options
 from core.setting_errors import SettingsError
 from core.settings import Settings
 from migrations.adoption import AdoptionRefusedError, adopt
@@ -28,6 +29,10 @@ MIGRATION_LOCK_SECONDS = 60.0
 
 _LOCK_KEY = int.from_bytes(b"holdfast")
 _POLL_SECONDS = 0.1
+_POOLER = (
+    "a migration needs a connection to Postgres itself, and this one leads to a pooler: set DATABASE_URL to Postgres's "
+    "own address, and INVENTORY_DATABASE_POOLER=0, for this command"
+)
 
 
 class MigrationError(Exception):
@@ -43,6 +48,8 @@ def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) 
     engine = _engine(database_url)
     try:
         with engine.connect() as connection:
+            if connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0":  # the start-up options were lost
+                raise MigrationError(_POOLER)
             _take_migration_lock(connection, wait_seconds)
             return _bring_up_to_date(connection)
     except AdoptionRefusedError as error:
@@ -54,7 +61,7 @@ def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) 
 def migrate_command() -> None:
     """Migrate the database at DATABASE_URL to this release's schema. Safe to repeat and to run concurrently."""
     try:
-        lines = migrate(Settings.read_database().database_url.get_secret_value())  # a migration job needs no tokens
+        lines = migrate(_own_url(Settings.read_database()))  # a migration job needs no tokens
     except (SettingsError, MigrationError) as error:
         print(f"holdfast migrate: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -62,14 +69,25 @@ def migrate_command() -> None:
         print(line)
 
 
+def _own_url(settings: Settings) -> str:
+    if settings.database_pooler:
+        raise MigrationError(_POOLER)
+    return settings.database_url.get_secret_value()
+
+
 def _engine(database_url: str) -> Engine:
     try:
         given = conninfo_to_dict(database_url)
-        limits = f"-c lock_timeout={TABLE_LOCK_MS} -c statement_timeout={STATEMENT_MS} -c timezone=UTC"
-        defaults = {"connect_timeout": "5", "application_name": "holdfast migrate"}
+        limits = {"lock_timeout": str(TABLE_LOCK_MS), "statement_timeout": str(STATEMENT_MS)}
+        defaults = {
+            "connect_timeout": "5",
+            "application_name": "holdfast migrate",
+            "target_session_attrs": "read-write",
+        }
         info = make_conninfo(
             database_url,
-            options=f"{given.get('options') or ''} {limits}".strip(),
+            client_encoding="UTF8",
+            options=startup_options(given.get("options"), SESSION_DEFAULTS | limits),
             **{name: value for name, value in defaults.items() if name not in given},
         )
     except psycopg.ProgrammingError:  # its message contains the URL with the password

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from core.setting_errors import SettingsError
+from core.setting_errors import SettingsError, check_all
 from core.settings import Settings
 from core.temporal import SHUTDOWN_GRACE, connect_config
 
@@ -17,19 +17,20 @@ from core.temporal import SHUTDOWN_GRACE, connect_config
 def api_command(
     *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.", envvar="HOLDFAST_API_PORT")] = 8000,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on. Default: HOLDFAST_API_PORT, else 8000.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="The number of processes.", min=1)] = 1,
 ) -> None:
     """Serve the HTTP API. Its /metrics covers all its processes."""
     raise typer.Exit(serve(host, port, workers))
 
 
-def serve(host: str, port: int, workers: int) -> int:
+def serve(host: str, port: int | None, workers: int) -> int:
     """Serve until SIGTERM or SIGINT, finish the open requests and return the exit code: 2 for invalid settings."""
     try:
+        check_all(lambda: Settings.read().require_tokens(), lambda: connect_config(None))
         settings = Settings.read()
-        settings.require_tokens()
-        connect_config(settings.temporal_api_key)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -40,11 +41,14 @@ def serve(host: str, port: int, workers: int) -> int:
         uvicorn.run(
             "api.app:create_app",
             factory=True,
+            http="api.http_protocol:LimitedProtocol",
+            ws="none",
             host=host,
-            port=port,
+            port=settings.api_port if port is None else port,
             workers=workers,
             log_config=None,
             access_log=False,
+            timeout_keep_alive=settings.api_keep_alive_seconds,
             timeout_graceful_shutdown=int(SHUTDOWN_GRACE.total_seconds()),
         )
     return 0

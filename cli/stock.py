@@ -4,16 +4,17 @@ import json
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.actor import actor
 from cli.stock_run import fail, name_of, refuse, require_valid, run
 from cli.stock_tables import items_table, report_table, timeline_table
+from cli.tables import print_whole
 from domain import fields
 from holds.stock_json import ItemOut, TimelineOut
 from inventory.adjustments import Adjustment, adjust_items
@@ -54,7 +55,10 @@ def show(
             if after is None:
                 return items
 
-    _print_items(run(read), as_json=as_json)
+    items = run(read)
+    if sku is not None and not items:
+        fail(f"the shop {shop} has no item {sku}" + (" that is low on stock" if low else ""))
+    _print_items(items, as_json=as_json)
 
 
 def set_count(
@@ -68,15 +72,20 @@ def set_count(
     retired: Annotated[
         bool | None, typer.Option("--retire/--revive", help="Exclude the item from new holds, or allow them again.")
     ] = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Create the item if the shop has none of this name; do not ask.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set an item by count. Held units do not change; an item that does not exist is created."""
+    """Set an item by count. Held units do not change. Asks before it creates an item."""
     require_valid(
         **_item(shop, sku, variant),
         on_hand=(fields.OnHand, on_hand),
         threshold=(fields.OnHand | None, threshold),
         reason=(fields.Reason | None, reason),
     )
+    if not create:
+        _confirm_new_item(shop, sku, variant)
     count = ItemCount(
         sku, variant, on_hand, low_stock_threshold=KEEP if threshold is None else threshold,
         retired=KEEP if retired is None else retired,
@@ -112,29 +121,38 @@ def adjust(
 def import_file(
     *,
     file: Annotated[Path, typer.Argument(help="A stock file (CSV); - for standard input.")],
+    shop: Annotated[
+        str | None, typer.Option("--shop", help="Refuse a file with rows of another shop.", envvar="HOLDFAST_SHOP")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would change; change nothing.")] = False,
+    update_only: Annotated[
+        bool, typer.Option("--update-only", help="Create no item: refuse a file with a new one.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Set the items in a stock file to its counts, all rows or none."""
+    require_valid(shop=(fields.ShopId | None, shop or None))
     try:
         source: IO[bytes] = sys.stdin.buffer if str(file) == "-" else file.open("rb")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
-    with tempfile.TemporaryFile() as rows, tempfile.TemporaryFile() as report:
+    with ExitStack() as files:
+        sent, rows, report = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         try:
             with source:
-                convert_stock_file(source, rows)
+                shutil.copyfileobj(source, sent)  # a pipe cannot be read twice
+            converted = convert_stock_file(sent, rows, shop_id=shop or None)
         except OSError as error:
             fail(f"{file}: {error.strerror}")
         except InvalidFileError as error:
             refuse(error)
-        run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run))
+        run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run, update_only=update_only))
         report.seek(0)
         if as_json:
-            for line in report:
+            for line in (*report, converted.last_line()):
                 sys.stdout.write(line.decode())
         else:
-            _print(report_table(map(json.loads, report), dry_run=dry_run))
+            print_whole(report_table(map(json.loads, report), converted.notes, dry_run=dry_run))
 
 
 def export_file(
@@ -174,7 +192,20 @@ def timeline(
     if as_json:
         print(TimelineOut.of(found).model_dump_json())
     else:
-        _print(timeline_table(found))
+        print_whole(timeline_table(found))
+
+
+def _confirm_new_item(shop: str, sku: str, variant: str) -> None:
+    """Ask before a new item is created, which may be a typing error. Without a terminal, end the command."""
+    if run(lambda engine: read_timeline(engine, shop, sku, variant, limit=1)) is not None:
+        return
+    others = run(lambda engine: list_items(engine, shop, sku=sku, limit=5)).items
+    has = f", only {', '.join(name_of(item.sku, item.variant_key) for item in others)}" if others else ""
+    new = f"the shop {shop} has no item {name_of(sku, variant)}{has}"
+    if not sys.stdin.isatty():
+        fail(f"{new}; --create makes it")
+    if not typer.confirm(f"{new[0].upper()}{new[1:]}. Create it?", err=True):
+        raise typer.Exit(1)
 
 
 def _item(shop: str, sku: str, variant: str) -> dict[str, tuple[Any, object]]:
@@ -185,8 +216,4 @@ def _print_items(items: list[Item], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"items": [ItemOut.of(item).model_dump(mode="json") for item in items]}))
     else:
-        _print(items_table(items))
-
-
-def _print(output: RenderableType) -> None:
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(output)
+        print_whole(items_table(items))

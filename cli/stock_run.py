@@ -9,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cli.exit_codes import ExitCode
 from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
 from core.setting_errors import SettingsError
 from core.settings import Settings
@@ -41,6 +42,8 @@ def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
         fail(str(error))
     except DatabaseUnavailableError as error:
         fail(f"the database cannot be reached: {error}")
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 async def _on_engine(settings: Settings, work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cli.tables import whole_table
 from inventory.items import Item
 from inventory.timeline import Timeline
 
@@ -16,7 +17,8 @@ _MOST_ROWS = 50
 
 def items_table(items: Iterable[Item]) -> Table:
     """Return the items with what can be sold, what is held, and what is low or retired."""
-    table = _table("item", "available", "held", "on hand", "low at", "", numbers=4)
+    numbers = ("available", "held", "on hand", "low at")
+    table = whole_table(("item", *numbers, ""), numbers=numbers)
     for item in items:
         low = item.low_stock_threshold is not None and item.quantity <= item.low_stock_threshold
         state = "retired" if item.retired_at is not None else "low" if low else ""
@@ -29,9 +31,8 @@ def items_table(items: Iterable[Item]) -> Table:
 def timeline_table(timeline: Timeline) -> Group:
     """Return the timeline, newest first, under the item's figures of today."""
     item = timeline.item
-    table = _table("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment", numbers=0)
-    for column in (2, 3):
-        table.columns[column].justify = "right"
+    headings = ("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment")
+    table = whole_table(headings, texts=("why",), numbers=("units", "on hand"))
     name = f"{item.shop_id} {item.sku} {item.variant_key}".strip()
     today = f"{name}: {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
     for entry in timeline.entries:
@@ -48,9 +49,9 @@ def timeline_table(timeline: Timeline) -> Group:
     return Group(_text(today), table, *([_text(more)] if more else []))
 
 
-def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
-    """Return the first rows that change, and how many there are of each kind."""
-    table = _table("line", "item", "", "on hand", "held", numbers=0)
+def report_table(rows: Iterable[Mapping[str, Any]], notes: Iterable[str], *, dry_run: bool) -> Group:
+    """Return the first rows that change, how many there are of each kind, and the notes of the file."""
+    table = whole_table(("line", "item", "", "on hand", "held", "nearest existing item"))
     counts: Counter[str] = Counter()
     for row in rows:
         counts[row["result"]] += 1
@@ -58,19 +59,16 @@ def report_table(rows: Iterable[Mapping[str, Any]], *, dry_run: bool) -> Group:
             continue
         was = "" if row["before"] is None else f"{row['before']['onHand']} → "
         name = f"{row['shopId']} {row['sku']} {row['variantKey']}"
-        table.add_row(str(row["line"]), _text(name), row["result"], f"{was}{row['after']['onHand']}", str(row["held"]))
+        nearest = "" if row["nearest"] is None else f"{row['nearest']['sku']} {row['nearest']['variantKey']}"
+        figures = (f"{was}{row['after']['onHand']}", str(row["held"]))
+        table.add_row(str(row["line"]), _text(name), row["result"], *figures, _text(nearest))
     told = ", ".join(f"{counts[result]:,} {result}" for result in ("created", "changed", "unchanged"))
     more = counts["created"] + counts["changed"] - table.row_count
     told += f" ({more:,} of them not shown; --json has all)" if more else ""
     title = "What would change; nothing was changed:" if dry_run else "What was changed:"
-    return Group(title, table, told)
-
-
-def _table(*headings: str, numbers: int) -> Table:
-    table = Table()
-    for position, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if 0 < position <= numbers else "left")
-    return table
+    if counts["created"] and dry_run:
+        told += f"\n{counts['created']:,} would be NEW items; --update-only refuses them."
+    return Group(title, table, told, *map(_text, notes))
 
 
 def _text(text: str) -> Text:

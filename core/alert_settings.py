@@ -26,7 +26,7 @@ class AlertSettings(EnvironmentSettings):
     alert_recipients: Annotated[tuple[str, ...], Allowed("addresses, comma-separated")] = Field(
         default=(),
         alias="STOCK_ALERT_RECIPIENT",
-        description="Recipients of an e-mail when an item's stock falls to its `lowStockThreshold` or below, at most "
+        description="Recipients of an e-mail when items' stock falls to their `lowStockThreshold` or below, at most "
         "once in 24 hours for each item. Needs `SMTP_URL`; without it, the worker logs a warning.",
     )
     alert_sender: Annotated[str, Allowed("an address")] = Field(
@@ -41,10 +41,23 @@ class AlertSettings(EnvironmentSettings):
         "it, and requires it before it sends a password to another machine. Default ports: 465 for `smtps`, 587 with a "
         "password, otherwise 25. In user and password, write characters other than letters and digits as %XX.",
     )
+    alert_window_seconds: int = Field(
+        default=600,
+        ge=0,
+        le=86_400,
+        alias="STOCK_ALERT_WINDOW_SECONDS",
+        description="How long low-stock alerts are collected: what falls within it is one e-mail and one POST for each "
+        "shop.",
+    )
+    alert_link: Annotated[str, Allowed("`https://…`, `http://…`, with `{shopId}` where the shop's id belongs")] = Field(
+        default="",
+        alias="STOCK_ALERT_LINK",
+        description="The page where people see low stock, for example your back office. Low-stock alerts link to it.",
+    )
     alert_url: Annotated[str, _URL] = Field(
         default="",
         alias="STOCK_ALERT_WEBHOOK_URL",
-        description="Receives a signed POST `stock.low` for each alert.",
+        description="Receives a signed POST `stock.low` for each low-stock alert.",
     )
     alert_secrets: Annotated[tuple[SecretStr, ...], _SIGNING_SECRETS] = Field(
         default=(),
@@ -89,7 +102,7 @@ class AlertSettings(EnvironmentSettings):
             split_url(value.get_secret_value(), "smtp", "smtps")
         return value
 
-    @field_validator("alert_url", "events_url", "temporal_ui_url")
+    @field_validator("alert_url", "alert_link", "events_url", "temporal_ui_url")
     @classmethod
     def _check_http_url(cls, value: str) -> str:
         if value:

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import dict_row
 from sqlalchemy import event, exc
-from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from core.database_session import connection_info, transaction_settings
 from core.error_messages import first_line
 from core.settings import Settings
 
@@ -21,11 +21,15 @@ _QUERY_CANCELED = "57014"
 _DEADLOCK = "40P01"
 _SERIALIZATION = "40001"
 _BUSY_STATES = frozenset({_LOCK_NOT_AVAILABLE, _QUERY_CANCELED, _DEADLOCK, _SERIALIZATION})
-_UNAVAILABLE_PREFIXES = ("08", "53", "57P", "25006", "3D000")
-"""SQLSTATE prefixes of: connection failure, out of resources, shutdown or startup, read-only server (a replica), no
-such database."""
+_USELESS_CONNECTION = ("08", "57P", "25006")
+"""SQLSTATE prefixes of: connection failure, shutdown or startup, read-only session. After a failover such a connection
+can stay as it is for ever, so the pool replaces it."""
+_UNAVAILABLE_PREFIXES = (*_USELESS_CONNECTION, "53", "3D000")
+"""Also: out of resources, no such database."""
 _NO_SUCH_TABLE = "42P01"
 _POOL_EXHAUSTED = "every connection of this process is in use"
+_IN_TRANSACTION = "holdfast_settings"
+"""The name of the engine's option with the statement that begins each transaction behind a pooler."""
 
 
 Row = Mapping[str, Any]
@@ -48,26 +52,27 @@ class NotMigratedError(DatabaseUnavailableError):
     """The tables do not exist. `holdfast migrate` creates them."""
 
 
-def connection_info(settings: Settings) -> str:
-    """Return the connection string, with the time limits of every connection added as startup options."""
-    url = settings.database_url.get_secret_value()
-    given = conninfo_to_dict(url)
-    limits = (
-        f"-c lock_timeout={settings.lock_timeout_ms} -c statement_timeout={settings.statement_timeout_ms}"
-        " -c plan_cache_mode=force_generic_plan -c timezone=UTC"
-        f"{' -c holdfast.events=on' if settings.events_url else ''}"
-    )
-    defaults = {"connect_timeout": "2", "application_name": "holdfast", "tcp_user_timeout": "10000"}
-    missing = {name: value for name, value in defaults.items() if name not in given}
-    return make_conninfo(url, options=f"{given.get('options') or ''} {limits}".strip(), **missing)
+class PoolerUnknownError(DatabaseUnavailableError):
+    """The connection lost its time-outs on the way: a pooler is in between, and the settings do not say so."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection has no lock_timeout, as behind a pooler such as PgBouncer: set INVENTORY_DATABASE_POOLER=1"
+        )
 
 
 def create_engine(settings: Settings, pool_size: int | None = None) -> AsyncEngine:
     """Create the connection pool of a process. It connects on first use and reconnects after an outage."""
     info = connection_info(settings)
+    in_transaction = transaction_settings(settings)
 
     async def connect() -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(info)
+        connection = await psycopg.AsyncConnection.connect(
+            info, autocommit=True, prepare_threshold=settings.prepare_threshold
+        )
+        if not in_transaction:
+            await _require_options(connection)
+        return connection
 
     engine = create_async_engine(
         "postgresql+psycopg://",
@@ -77,9 +82,41 @@ def create_engine(settings: Settings, pool_size: int | None = None) -> AsyncEngi
         pool_size=pool_size or settings.pool_size,
         max_overflow=0,
         pool_timeout=settings.lock_timeout_ms / 1000,
+        execution_options={_IN_TRANSACTION: in_transaction},
     )
     event.listen(engine.sync_engine, "checkout", _replace_closed_connection)
+    event.listen(engine.sync_engine, "handle_error", _discard_useless_connections)
+    if in_transaction:
+        event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(in_transaction))
     return engine
+
+
+async def _require_options(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Close the connection and raise PoolerUnknownError if it did not get its start-up options."""
+    try:
+        [limit] = await (await connection.execute("SHOW lock_timeout")).fetchone() or [None]
+    except BaseException:  # a cancellation, too, would leave it open
+        await connection.close()
+        raise
+    if limit == "0":
+        await connection.close()
+        raise PoolerUnknownError
+
+
+def behind_pooler(engine: AsyncEngine) -> bool:
+    """Whether the engine's connections lead to a pooler: each transaction may be in another session."""
+    return bool(engine.get_execution_options()[_IN_TRANSACTION])
+
+
+def _discard_useless_connections(context: ExceptionContext) -> None:
+    """Make the pool replace its connections when one of them cannot be used any more."""
+    if _is_useless(context.original_exception):
+        context.is_disconnect = True
+
+
+def _is_useless(error: BaseException) -> bool:
+    """Return whether the error means that its connection cannot be used any more."""
+    return (getattr(error, "sqlstate", None) or "").startswith(_USELESS_CONNECTION)
 
 
 def _replace_closed_connection(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
@@ -120,11 +157,15 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
     connection: psycopg.AsyncConnection[Any] = pooled.driver_connection  # type: ignore[assignment]
     try:
         cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)
+        if in_transaction := engine.get_execution_options()[_IN_TRANSACTION]:
+            await _execute_in_transaction(cursor, in_transaction, statement, parameters)
+        else:
+            await cursor.execute(statement, parameters)
         result = cursor.pgresult
         return await cursor.fetchall() if result and result.status == ExecStatus.TUPLES_OK else ()
     except psycopg.Error as error:
-        if connection.closed:
+        if connection.closed or _is_useless(error):
+            pooled.invalidate(soft=True)
             raise ConnectionLostError(first_line(error)) from error
         if classified := _classify(error):
             raise classified from error
@@ -134,6 +175,23 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             pooled.invalidate(soft=True)
         pooled.close()
+
+
+async def _execute_in_transaction(
+    cursor: psycopg.AsyncCursor[dict[str, Any]], first: str, statement: str, parameters: Mapping[str, object]
+) -> None:
+    """Execute both statements in one transaction, sent at once: no row lock waits for another round trip."""
+    connection = cursor.connection
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            await connection.execute(first)
+            await cursor.execute(statement, parameters)
+            await connection.execute("COMMIT")
+    except psycopg.Error:
+        if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            await connection.rollback()
+        raise
 
 
 async def fetch_on(connection: AsyncConnection, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:

@@ -1,6 +1,7 @@
 """Reads settings from environment variables into pydantic models, and reports invalid ones as data."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,20 @@ from pydantic_core import ErrorDetails
 
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingConflictError, SettingProblem, SettingsError
+
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+")
+
+
+def set_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are set: an empty one is not, nor one that Kubernetes made from a service's name.
+
+    For a service `holdfast-api` it sets HOLDFAST_API_PORT to an address such as `tcp://10.43.0.11:8000`.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if value.strip() and not (name.endswith("_PORT") and _SERVICE_LINK.fullmatch(value))
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class EnvironmentSettings(BaseModel):
 
         Raises SettingsError with every invalid variable and what is allowed.
         """
-        complete = with_secret_files(os.environ if environment is None else environment, cls.secrets())
+        complete = with_secret_files(set_variables(os.environ if environment is None else environment), cls.secrets())
         try:
             return cls.model_validate(complete)
         except ValidationError as error:

@@ -9,7 +9,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 _SKU_LIMIT = 1000
 SHOP_LIMIT = 100
 """How many shops have their own series, per process; all others are counted as `other`."""
-_LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+"""Finest around the targets. Each bucket is a series for each route, method and status."""
 _LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0)
 _AGE_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0)
 
@@ -93,7 +94,7 @@ class Telemetry:
         )
         self._event_time = Gauge(
             "inventory_stripe_event_timestamp_seconds",
-            "When the last correctly signed Stripe event arrived; 0 if none since the start",
+            "When the last correctly signed Stripe event of the key's mode arrived; 0 if none since the start",
             registry=registry,
             multiprocess_mode="max",
         )
@@ -101,6 +102,12 @@ class Telemetry:
             "inventory_stripe_event",
             "Stripe events received, by result",
             ["type", "result"],
+            registry=registry,
+        )
+        self._connections_closed = Counter(
+            "inventory_connections_closed",
+            "Connections that the API closed because of their client, by error",
+            ["error"],
             registry=registry,
         )
         self._skus = _LabelValues(_SKU_LIMIT)
@@ -135,8 +142,8 @@ class Telemetry:
         self.audit_looks = Counter("inventory_audit_looks", "Completed parts of audits", ["at"], registry=registry)
         self.audit_findings = Counter(
             "inventory_audit_findings",
-            "Findings of audits, counted in each audit that reports them",
-            ["kind"],
+            "Findings of audits, counted in each audit that reports them, and whether it has mended them",
+            ["kind", "mended"],
             registry=registry,
         )
 
@@ -169,12 +176,16 @@ class Telemetry:
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
         """Count and log a Stripe event. Unknown types share one series, because callers can invent them."""
-        if result not in ("invalid_signature", "malformed"):
+        if result not in ("invalid_signature", "malformed", "wrong_mode"):
             self._event_time.set_to_current_time()
         self._stripe_events.labels(kind if known else "other", result).inc()
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
         )
+
+    def connection_closed(self, error: str) -> None:
+        """Count a connection that its client's behavior ended. Not logged: anybody can cause any number of them."""
+        self._connections_closed.labels(error).inc()
 
     def validated(self, *, ok: bool, shop_id: str) -> None:
         """Count and log the answer to a validation."""
@@ -202,7 +213,7 @@ class Telemetry:
         self.audit_looks.labels(at).inc()
         self._log.info("inventory_audit_looks", metric="inventory_audit_looks", at=at, looked_at=looked_at)
         for kind, mended, fields in findings:
-            self.audit_findings.labels(kind).inc()
+            self.audit_findings.labels(kind, str(mended).lower()).inc()
             log = self._log.warning if mended else self._log.error
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
 

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.environment_settings import Allowed, EnvironmentSettings
 from core.setting_errors import SettingConflictError
@@ -13,6 +13,11 @@ from core.setting_values import split_secrets
 STRIPE_API = "https://api.stripe.com"
 MIN_GRACE_SECONDS = 30
 MAX_GRACE_SECONDS = 60 * 86_400
+
+
+def is_live_key(key: str) -> bool:
+    """Return whether the key is one of Stripe's live mode, with which real money is moved."""
+    return key[2:].startswith("_live_")
 
 
 class LatePaymentPolicy(StrEnum):
@@ -38,7 +43,8 @@ class PaymentSettings(EnvironmentSettings):
         default=(),
         alias="STRIPE_WEBHOOK_SECRET",
         description="The signing secret of the Stripe endpoint for `/api/webhooks/stripe`; two during a rotation. "
-        "Without it, the webhook answers 503.",
+        "Without it, the webhook answers 503. Events of the other mode (test or live) than that of STRIPE_API_KEY are "
+        "ignored.",
     )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,
@@ -70,11 +76,6 @@ class PaymentSettings(EnvironmentSettings):
         "seconds. Then the hold ends and an alert is raised. The effective time is at least five minutes, and can be "
         "up to five minutes shorter than set.",
     )
-
-    @field_validator("stripe_api_key", "stripe_api_base", mode="before")
-    @classmethod
-    def _empty_means_default(cls, value: object, info: ValidationInfo) -> object:
-        return cls.model_fields[info.field_name or ""].default if value == "" else value
 
     @field_validator("stripe_api_key")
     @classmethod
@@ -113,10 +114,14 @@ class PaymentSettings(EnvironmentSettings):
             graces[method] = int(seconds)
         return graces
 
+    @property
+    def stripe_live_mode(self) -> bool | None:
+        """Whether STRIPE_API_KEY is a live key; None without a key."""
+        return None if self.stripe_api_key is None else is_live_key(self.stripe_api_key.get_secret_value())
+
     @model_validator(mode="after")
     def _refuse_live_key_elsewhere(self) -> Self:
-        key = self.stripe_api_key.get_secret_value() if self.stripe_api_key else ""
-        if key[2:].startswith("_live_") and self.stripe_api_base != STRIPE_API:
+        if self.stripe_live_mode and self.stripe_api_base != STRIPE_API:
             reason = (
                 f"is a live key, and STRIPE_API_BASE is not {STRIPE_API}; use a test key with the simulator, or unset "
                 "STRIPE_API_BASE"

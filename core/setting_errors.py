@@ -1,5 +1,6 @@
 """What is wrong with the environment, as data. The text for people is made from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -23,6 +24,18 @@ class SettingsError(Exception):
     def __init__(self, *problems: SettingProblem) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def check_all(*readers: Callable[[], object]) -> None:
+    """Call each reader of settings. Raises one SettingsError with the problems of all, each once."""
+    problems: dict[SettingProblem, None] = {}
+    for reader in readers:
+        try:
+            reader()
+        except SettingsError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise SettingsError(*problems)
 
 
 class SettingConflictError(ValueError):

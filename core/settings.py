@@ -11,6 +11,7 @@ from psycopg.pq import Conninfo
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.alert_settings import AlertSettings
+from core.api_settings import ApiSettings
 from core.environment_settings import Allowed
 from core.payment_settings import PaymentSettings
 from core.setting_errors import SettingConflictError, SettingProblem, SettingsError
@@ -34,7 +35,7 @@ class Mode(StrEnum):
     RESERVE_TTL = "reserve_ttl"
 
 
-class Settings(PaymentSettings, AlertSettings, TracingSettings):
+class Settings(ApiSettings, PaymentSettings, AlertSettings, TracingSettings):
     """All settings that API, worker and commands share. `Settings.read()` reads them."""
 
     database_url: Annotated[SecretStr, Allowed("`postgresql://…` as psql accepts it")] = Field(
@@ -105,6 +106,12 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
         description="Connections to Postgres per process. More than 16 lower the throughput of items that many "
         "shoppers buy at once.",
     )
+    database_pooler: bool = Field(
+        default=False,
+        alias="INVENTORY_DATABASE_POOLER",
+        description="`1` where `DATABASE_URL` leads to a pooler such as PgBouncer, in transaction or session mode: "
+        "[pooler](deployment.md#pooler).",
+    )
     temporal_api_key: Annotated[SecretStr | None, Allowed("an API key")] = Field(
         default=None,
         alias="TEMPORAL_API_KEY",
@@ -126,14 +133,16 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
 
     @classmethod
     def read_database(cls) -> Self:
-        """Read DATABASE_URL (or its file) only; everything else has its default. Raises SettingsError."""
-        names = ("DATABASE_URL", "DATABASE_URL_FILE")
+        """Read what connects to the database only; everything else has its default. Raises SettingsError."""
+        names = ("DATABASE_URL", "DATABASE_URL_FILE", "INVENTORY_DATABASE_POOLER")
         return cls.read({name: os.environ[name] for name in names if name in os.environ})
 
-    @field_validator("temporal_api_key", mode="before")
+    @field_validator("temporal_api_key")
     @classmethod
-    def _empty_means_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def _check_temporal_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("has a blank, a line break or a character beyond ASCII; remove it")
+        return value
 
     @field_validator("authority_tokens", "admin_tokens", mode="before")
     @classmethod
@@ -197,12 +206,20 @@ class Settings(PaymentSettings, AlertSettings, TracingSettings):
         """
         return self.lock_timeout_ms + 1000
 
+    @property
+    def prepare_threshold(self) -> int | None:
+        """After how many uses psycopg prepares a statement; None is never: a pooler changes the server's session."""
+        return None if self.database_pooler else 5
+
     def require_tokens(self) -> None:
-        """Raise SettingsError if no token is set: the API does not start without authentication."""
+        """Raise SettingsError unless a token is set, and none for both roles: the API does not start without."""
+        authority, admin = "INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"
         if not (self.authority_tokens or self.admin_tokens):
-            authority, admin = "INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN"
             reason = f"is not set, and neither is {admin}; the API needs at least one; {_GENERATE}"
             raise SettingsError(SettingProblem(authority, reason, (admin,)))
+        if set(self.authority_tokens) & set(self.admin_tokens):
+            reason = f"has a token that {authority} has too, so that the shop could change stock; {_GENERATE}"
+            raise SettingsError(SettingProblem(admin, reason, (authority,)))
 
 
 def _psql_parameters() -> set[str]:

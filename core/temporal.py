@@ -1,7 +1,8 @@
 """Connects to Temporal. No workflow imports this."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression, TLSConfig
 
 from core.data_converter import data_converter
+from core.environment_settings import set_variables
 from core.setting_errors import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
@@ -26,6 +28,20 @@ _RETRY = RetryConfig(
 )
 
 _ANY_VARIABLE = "TEMPORAL_*"
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_HIGHEST_PORT = 65_535
+_PLAIN = frozenset(
+    {
+        "TEMPORAL_NAMESPACE",
+        "TEMPORAL_CONFIG_FILE",
+        "TEMPORAL_PROFILE",
+        "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+        "TEMPORAL_TLS_SERVER_NAME",
+        "TEMPORAL_TLS_CLIENT_CERT_PATH",
+        "TEMPORAL_TLS_CLIENT_KEY_PATH",
+    }
+)
+_ADDRESS_RULE = "must be host:port, such as temporal.example.com:7233, without scheme, blanks and quotation marks"
 
 _LATENCY_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 _HISTOGRAMS = (
@@ -44,8 +60,10 @@ def connect_config(api_key: SecretStr | None, environment: Mapping[str, str] | N
 
     The variables are those of the process unless others are given; an empty one counts as unset. Raises SettingsError.
     """
-    variables = os.environ if environment is None else environment
-    given = {name: value for name, value in variables.items() if name.startswith("TEMPORAL_") and value}
+    variables = set_variables(os.environ if environment is None else environment)
+    given = {name: value for name, value in variables.items() if name.startswith("TEMPORAL_")}
+    if problems := tuple(_problems(given)):
+        raise SettingsError(*problems)
     try:
         config = ClientConfig.load_client_connect_config(override_env_vars=given)
     except OSError as error:
@@ -54,6 +72,8 @@ def connect_config(api_key: SecretStr | None, environment: Mapping[str, str] | N
     except RuntimeError as error:
         raise SettingsError(SettingProblem(_ANY_VARIABLE, str(error))) from None
     config.setdefault("target_host", "localhost:7233")
+    if not _is_address(config["target_host"]):  # of a profile in the library's own file
+        raise SettingsError(SettingProblem("TEMPORAL_CONFIG_FILE", f"the profile's address {_ADDRESS_RULE}"))
     if api_key is not None:
         config["api_key"] = api_key.get_secret_value()
         config.setdefault("tls", True)
@@ -63,6 +83,24 @@ def connect_config(api_key: SecretStr | None, environment: Mapping[str, str] | N
         missing, present = pair if tls.client_private_key else reversed(pair)
         raise SettingsError(SettingProblem(missing, f"is not set, and is required with {present}", (present,)))
     return config
+
+
+def _problems(given: Mapping[str, str]) -> Iterator[SettingProblem]:
+    """Yield what Temporal's library would accept here and fail on later, with a trace or at each call."""
+    for name, value in given.items():
+        if name == "TEMPORAL_ADDRESS":
+            if not _is_address(value):
+                yield SettingProblem(name, f"{value!r} is not allowed; {_ADDRESS_RULE}")
+        elif name == "TEMPORAL_TLS":
+            if value.lower() not in ("true", "false", "1", "0"):
+                yield SettingProblem(name, f"{value!r} is not allowed; allowed: true, false")
+        elif name in _PLAIN and (value != value.strip() or value.startswith(("'", '"'))):
+            yield SettingProblem(name, f"{value!r} has blanks or quotation marks around it; remove them")
+
+
+def _is_address(value: str) -> bool:
+    found = _ADDRESS.fullmatch(value)
+    return found is not None and 0 < int(found[2]) <= _HIGHEST_PORT
 
 
 async def connect(

@@ -59,6 +59,9 @@ class _Shop:
     def put_stock(self) -> None:
         self._ask("PUT", "/inventory/items", {"shopId": SHOP, "items": _STOCK}, role="admin")
 
+    def has_holds(self) -> bool:
+        return bool(self._ask("GET", f"/inventory/holds?shopId={SHOP}&limit=1")["holds"])
+
     def hold(self) -> str | None:
         reference = f"demo-{time.time_ns()}"
         body = {"shopId": SHOP, "items": _LINES, "reference": reference}
@@ -91,6 +94,12 @@ class _Shop:
             raise DemoError(f"{method} {path.partition('?')[0]} was answered {answer.status_code}: {_message(answer)}")
         answered: dict[str, Any] = answer.json()
         return answered
+
+
+def has_holds(api_url: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]) -> bool:
+    """Return whether an earlier start or a person has made holds in the demo shop. Raises DemoError, as below."""
+    with _shop(api_url, tokens, check_interrupt) as shop:
+        return shop.has_holds()
 
 
 def first_hold(api_url: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]) -> Table | None:

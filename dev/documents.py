@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from api.problems import Problem
 from core.alert_settings import AlertSettings
+from core.api_settings import ApiSettings
 from core.environment_settings import allowed_values
 from core.payment_settings import PaymentSettings
 from core.settings import Settings
@@ -27,7 +28,7 @@ _PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=n
 
 def configuration() -> dict[str, str]:
     """Return the generated parts of docs/configuration.md: one table for each group of settings."""
-    grouped = (PaymentSettings, AlertSettings, TracingSettings)
+    grouped = (ApiSettings, PaymentSettings, AlertSettings, TracingSettings)
     shared = {name for group in grouped for name in group.model_fields}
     own = [field for name, field in Settings.model_fields.items() if name not in shared]
     return {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Self
 
+from core.environment_settings import set_variables
 from dev.processes import EmbeddedError
 
 _HIGHEST = 65_535
@@ -38,13 +39,14 @@ class Ports:
         Raises EmbeddedError, naming port and variable, if a named port is taken or invalid.
         """
         chosen: set[int] = set()
+        variables = set_variables(environment)
 
         def take(port: int) -> int:
             chosen.add(port)
             return port
 
         def named(variable: str) -> int | None:
-            text = environment.get(variable, "").strip()
+            text = variables.get(variable, "").strip()
             if not text:
                 return None
             if not text.isdecimal() or not 1 <= int(text) <= _HIGHEST:

@@ -1,11 +1,14 @@
 """A Postgres server from a wheel on 127.0.0.1, for development and tests."""
 
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,8 +18,8 @@ import psycopg
 from dev.embedded_server import EmbeddedServer
 from dev.ports import free_port
 from dev.processes import INSTALL, STOP_SECONDS, Child, EmbeddedError, wait_until_gone
+from dev.unprivileged import NOBODY, give_to_nobody, here, runnable, unprivileged
 
-_NOBODY = 65534
 _SETTINGS = {"max_connections": "200", "shared_buffers": "128MB", "synchronous_commit": "on"}
 
 
@@ -33,8 +36,9 @@ def postgres_binaries() -> Path:
 class EmbeddedPostgres(EmbeddedServer):
     """A Postgres cluster below `folder`, made on first start, on a port of 127.0.0.1.
 
-    Every local user may connect as any role (trust). `settings` override the defaults. Started by root, it runs as an
-    unprivileged user that can still enter folders closed to others.
+    With `password`, connections need a generated one, which `url` has and `password_file` keeps; without, every local
+    user may connect as any role. `settings` override the defaults. Started by root, it runs as *nobody*, without any
+    capability of root.
     """
 
     name = "Postgres"
@@ -44,12 +48,14 @@ class EmbeddedPostgres(EmbeddedServer):
         folder: Path,
         *,
         port: int | None = None,
+        password: bool = False,
         settings: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._data = self._folder / "data"
         self._port = port
+        self._has_password = password
         self._settings = {**_SETTINGS, **(settings or {})}
         self._log = log or self._folder / "postgres.log"
 
@@ -67,26 +73,40 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def database_url(self, name: str) -> str:
         """Return the URL of the database with that name. The caller creates it."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+        user = f"postgres:{self._password}" if self._has_password else "postgres"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
+
+    @property
+    def password_file(self) -> Path:
+        """The file of the password, for libpq's PGPASSFILE."""
+        return self._folder / "pgpass"
+
+    @cached_property
+    def _password(self) -> str:
+        with suppress(FileNotFoundError):
+            return self.password_file.read_text().strip().rpartition(":")[2]
+        return secrets.token_hex(32)
 
     def launch(self) -> None:
         """Start the process without waiting until it accepts connections. Raises EmbeddedError."""
         self.stop()
-        binaries = postgres_binaries()
         try:
+            binaries = runnable(postgres_binaries())
             self._folder.mkdir(parents=True, exist_ok=True)
             self.stop_leftovers()
             self._make_cluster(binaries)
+            if self._has_password and not self.password_file.exists():
+                self._require_password(binaries)
         except OSError as error:
             raise EmbeddedError(f"Postgres cannot use {self._folder}: {error.strerror or error}") from error
         options = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
         arguments = [f"--{name}={value}" for name, value in (self._settings | options).items()]
         self._child = Child(
             self.name,
-            [*_unprivileged(), str(binaries / "postgres"), "-D", str(self._data), *arguments],
+            [*unprivileged(), str(binaries / "postgres"), "-D", here(self._data), *arguments],
             log=self._log,
             env=_environment(),
-            cwd=Path("/"),
+            cwd=self._data,
             stop_signal=signal.SIGINT,  # "fast": sessions end now, data is written
         )
         self._child.start()
@@ -128,26 +148,44 @@ class EmbeddedPostgres(EmbeddedServer):
         if self._data.is_dir() and any(self._data.iterdir()):
             if not (self._data / "PG_VERSION").is_file():
                 raise EmbeddedError(f"{self._data} is not a Postgres data folder; move it away or use --reset")
-            if os.geteuid() == 0 and self._data.stat().st_uid != _NOBODY:
-                _give_to_nobody(self._data)
+            if os.geteuid() == 0 and self._data.stat().st_uid != NOBODY:
+                give_to_nobody(self._data)
             return
         # Created under another name and renamed: a kill never leaves an incomplete cluster.
         unfinished = self._folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            _give_to_nobody(unfinished)
-        command = [*_unprivileged(), str(binaries / "initdb"), "-D", str(unfinished), "-U", "postgres"]
+            give_to_nobody(unfinished)
+        command = [*unprivileged(), str(binaries / "initdb"), "-D", here(unfinished), "-U", "postgres"]
         command += ["--auth-host=trust", "--auth-local=reject", "--encoding=UTF8", "--locale=C", "--no-sync"]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         made = subprocess.run(  # noqa: S603 - the command is ours
-            command, cwd="/", env=_environment(), capture_output=True, text=True, check=False
+            command, cwd=unfinished, env=_environment(), capture_output=True, text=True, check=False
         )
         if made.returncode != 0:
-            lines = [line for line in made.stderr.splitlines() if line.strip()] or ["it printed nothing"]
-            serious = [line for line in lines if "error" in line or "FATAL" in line]
-            raise EmbeddedError(f"Postgres cannot make its data folder: {(serious or lines)[-1]}")
+            raise EmbeddedError(f"Postgres cannot make its data folder: {_complaint(made.stderr)}")
         unfinished.replace(self._data)
+
+    def _require_password(self, binaries: Path) -> None:
+        """Set the password while no server runs, so that there is no moment without one, and keep it."""
+        set_by = subprocess.run(  # noqa: S603 - the command is ours
+            [*unprivileged(), str(binaries / "postgres"), "--single", "-D", here(self._data), "postgres"],
+            input=f"ALTER ROLE postgres PASSWORD '{self._password}'\n",
+            cwd=self._data,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if set_by.returncode != 0 or "ERROR" in set_by.stderr:
+            raise EmbeddedError(f"Postgres cannot set its password: {_complaint(set_by.stderr)}")
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(re.sub(r"\btrust$", "scram-sha-256", rules.read_text(), flags=re.MULTILINE))
+        draft = self.password_file.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(f"127.0.0.1:*:*:postgres:{self._password}\n")
+        draft.replace(self.password_file)
 
     def _is_ready(self) -> bool:
         try:
@@ -163,27 +201,11 @@ class EmbeddedPostgres(EmbeddedServer):
             return None
 
 
+def _complaint(printed: str) -> str:
+    lines = [line for line in printed.splitlines() if line.strip()] or ["it printed nothing"]
+    serious = [line for line in lines if "error" in line or "ERROR" in line or "FATAL" in line]
+    return (serious or lines)[-1]
+
+
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-
-
-def _give_to_nobody(folder: Path) -> None:
-    os.chown(folder, _NOBODY, _NOBODY)
-    for parent, folders, files in os.walk(folder):
-        for name in folders + files:
-            os.chown(Path(parent) / name, _NOBODY, _NOBODY, follow_symlinks=False)
-
-
-def _unprivileged() -> list[str]:
-    """Return the command prefix that gives up root, which Postgres refuses, but keeps access to closed folders."""
-    if os.geteuid() != 0:
-        return []
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise EmbeddedError(
-            "Postgres does not run as root: run this as another user, or install setpriv (package util-linux)"
-        )
-    user = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    right = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
-    # Without the last, access() does not count the right, and initdb asks it about the wheel's own folder.
-    return [setpriv, *user, *right, "--securebits=+no_setuid_fixup", "--"]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import psycopg
 
+from core.settings import Settings
 from dev.interrupt import Interrupt
 from dev.ports import Ports
 from dev.postgres import EmbeddedPostgres
@@ -22,7 +23,19 @@ STOP_SECONDS = 25.0
 """More than the worker and the API allow themselves to finish what they have begun."""
 _RESTARTS = 5
 _RESTART_WINDOW_SECONDS = 60.0
-_DATABASE = "holdfast"
+DATABASE = "holdfast"
+_OPTIONAL = {"mailbox"}
+"""The processes without which the others serve: one that ends too often waits for a minute, and ends nothing."""
+_SECRETS = {*Settings.secrets(), "OTEL_EXPORTER_OTLP_HEADERS"}
+_API_ONLY = {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET"}
+_SECRETS_OF = {
+    "api": _SECRETS,
+    "worker": _SECRETS - _API_ONLY,
+    "migrate": {"DATABASE_URL"},
+    "simulator": {"STRIPE_WEBHOOK_SECRET"},
+    "mailbox": set[str](),
+}
+"""The secrets that each process uses; it gets no other."""
 
 
 class _AnotherEndedError(Exception):
@@ -50,7 +63,7 @@ class Stack:
         self._interrupt = interrupt
         self._report = report
         self.postgres = EmbeddedPostgres(
-            state_dir.folder / "postgres", port=ports.postgres, log=state_dir.logs / "postgres.log"
+            state_dir.folder / "postgres", port=ports.postgres, password=True, log=state_dir.logs / "postgres.log"
         )
         self.temporal = EmbeddedTemporal(
             state_dir.folder / "temporal",
@@ -59,6 +72,7 @@ class Stack:
             metrics_port=ports.temporal_metrics,
             log=state_dir.logs / "temporal.log",
         )
+        self.api_url = f"http://127.0.0.1:{ports.api}"
         self._environment = {
             **{name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")},
             **payments.environment,
@@ -73,8 +87,9 @@ class Stack:
             "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
             "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",
             "STOCK_ALERT_RECIPIENT": environment.get("STOCK_ALERT_RECIPIENT") or "stock@localhost",
+            "STOCK_ALERT_WINDOW_SECONDS": environment.get("STOCK_ALERT_WINDOW_SECONDS") or "1",
+            "STOCK_ALERT_LINK": environment.get("STOCK_ALERT_LINK") or f"{self.api_url}/docs#/stock/get_items",
         }
-        self.api_url = f"http://127.0.0.1:{ports.api}"
         api = self._child("api", "cli.main", "api", "--host", "127.0.0.1", "--port", str(ports.api))
         worker = self._child("worker", "worker")
         mailbox = self._child("mailbox", "dev.mailbox", "--port", str(ports.mail), "--folder", str(state_dir.mail))
@@ -113,7 +128,7 @@ class Stack:
     @property
     def database_url(self) -> str:
         """The URL of Holdfast's database."""
-        return self.postgres.database_url(_DATABASE)
+        return self.postgres.database_url(DATABASE)
 
     def start(self) -> None:
         """Start all and return when all are ready. Raises EmbeddedError that names the failed process."""
@@ -150,7 +165,7 @@ class Stack:
     def serve(self) -> None:
         """Publish `stack.json` and restart what ends, until the interrupt raises.
 
-        Raises EmbeddedError when a process ends more than five times in a minute.
+        Raises EmbeddedError when a process that the others need ends more than five times in a minute.
         """
         self._state_dir.write_stack(self.description())
         restarts: dict[str, deque[float]] = {name: deque(maxlen=_RESTARTS) for name in self._services}
@@ -161,6 +176,8 @@ class Stack:
                     continue
                 earlier = restarts[name]
                 if len(earlier) == _RESTARTS and time.monotonic() - earlier[0] < _RESTART_WINDOW_SECONDS:
+                    if name in _OPTIONAL:
+                        continue
                     service.child.require_alive()
                 earlier.append(time.monotonic())
                 self._report(f"{service.child.name} ended ({service.child.ending}); starting it again")
@@ -201,7 +218,8 @@ class Stack:
 
     def _check_others(self, service: ServiceProcess) -> None:
         self._interrupt.check_interrupt()
-        if any(other.child.exit_code is not None for other in self._services.values() if other is not service):
+        others = [other for name, other in self._services.items() if name not in _OPTIONAL and other is not service]
+        if any(other.child.exit_code is not None for other in others):
             raise _AnotherEndedError
 
     def _simulator(self, url: str) -> Program:
@@ -219,7 +237,11 @@ class Stack:
             name,
             [sys.executable, "-m", *module_and_arguments],
             log=self._state_dir.logs / f"{name}.log",
-            env=self._environment,
+            env={
+                variable: value
+                for variable, value in self._environment.items()
+                if variable not in _SECRETS or variable in _SECRETS_OF[name]
+            },
             pid_file=self._state_dir.pids / name,
         )
 
@@ -239,9 +261,9 @@ class Stack:
 
     def _create_database(self) -> None:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [_DATABASE]).rowcount
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount
             if not found:
-                connection.execute(f"CREATE DATABASE {_DATABASE}".encode())
+                connection.execute(f"CREATE DATABASE {DATABASE}".encode())
 
 
 def stop_leftovers(state_dir: StateDir) -> None:

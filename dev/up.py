@@ -11,12 +11,12 @@ from rich.console import Console
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
 from core.settings import Settings
-from dev.demo import SHOP, DemoError, first_hold, pay_link
+from dev.demo import SHOP, DemoError, first_hold, has_holds, pay_link
 from dev.interrupt import Interrupt, StopRequestedError
 from dev.ports import Ports
 from dev.postgres import postgres_binaries
 from dev.processes import EmbeddedError
-from dev.stack import Stack, stop_leftovers
+from dev.stack import DATABASE, Stack, stop_leftovers
 from dev.state_dir import StateDir, open_state_dir
 from dev.stripe_account import StripeAccount, has_account
 from dev.temporal import temporal_binary
@@ -90,6 +90,9 @@ def _run(
 
 def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> None:
     try:
+        if has_holds(stack.api_url, stack.request_tokens, interrupt.check_interrupt):
+            console.print("Stock and holds are as they were left; `holdfast up --reset` starts anew.")
+            return
         table = first_hold(stack.api_url, stack.request_tokens, interrupt.check_interrupt)
     except DemoError as error:
         console.print(f"The first hold was not created: {error}", markup=False)
@@ -102,6 +105,7 @@ def _show_first_hold(stack: Stack, interrupt: Interrupt, console: Console) -> No
 
 def _show_urls(stack: Stack, state: StateDir, environment: Mapping[str, str], console: Console) -> None:
     psql = "psql" if shutil.which("psql") else _short(postgres_binaries() / "psql")
+    database = f"-h 127.0.0.1 -p {stack.ports.postgres} -U postgres {DATABASE}"
     files = {
         role: f"${name}" if environment.get(name) else str(_short(state.token_file(role)))
         for role, name in _TOKEN_VARIABLES.items()
@@ -113,7 +117,7 @@ def _show_urls(stack: Stack, state: StateDir, environment: Mapping[str, str], co
         ("Metrics", f"{stack.api_url}/metrics"),
         ("", f"http://127.0.0.1:{stack.ports.worker_metrics}/metrics"),
         ("", stack.temporal.metrics_url),
-        ("Postgres", f"{psql} {stack.database_url}"),
+        ("Postgres", f"PGPASSFILE={_short(stack.postgres.password_file)} {psql} {database}"),
         ("Tokens", f"{files['authority']} and {files['admin']}"),
         ("Logs", str(_short(state.logs))),
         ("Mails", f"{_short(state.mail)} (low stock)" if not environment.get("SMTP_URL") else "$SMTP_URL"),

@@ -1,8 +1,11 @@
 """Types of the fields that callers send, with their limits: for the bodies of requests and the command line."""
 
-from typing import Annotated
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 from domain.names import NAME_PATTERN
 
@@ -19,22 +22,51 @@ def _printable(text: str) -> str:
     return text
 
 
+def _without_blanks_around(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("must not begin or end with a blank")
+    return text
+
+
 def _not_zero(number: int) -> int:
     if number == 0:
         raise ValueError("must not be 0")
     return number
 
 
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Annotates a text that has to match a pattern as a whole; `rule` tells the caller what is allowed."""
+
+    pattern: str
+    rule: str
+
+    def _check(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise ValueError(self.rule)
+        return text
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^{self.pattern}$"}
+
+
 Printable = AfterValidator(_printable)
+Trimmed = AfterValidator(_without_blanks_around)
+"""Of an identifier: one with a blank that nobody sees would be another one."""
 ShopId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["demo"])]
-Sku = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable, Field(examples=["TEE"])]
+Sku = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable, Trimmed, Field(examples=["TEE"])]
 VariantKey = Annotated[
     str,
     StringConstraints(max_length=200),
     Printable,
+    Trimmed,
     Field(examples=["size:M"], description="'' for a product without variants."),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable]
+Identifier = Annotated[Text, Trimmed]
 Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH), Printable]
 OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]

@@ -100,6 +100,8 @@ class Held:
     """The payment that the row names."""
     created: bool = False
     """Whether this request made the row, and not an earlier one."""
+    made_by: str | None = None
+    """The id of the request that started the run, in the run's answer: callers who joined the run did not make it."""
     kind: Literal["held"] = "held"
 
     @classmethod
@@ -149,6 +151,10 @@ class Held:
         )
 
 
+ShortageReason = Literal["unknown_item", "retired", "insufficient"]
+"""`unknown_item`: the shop has no item with this SKU and variant. `retired`: no new hold can have the item."""
+
+
 @dataclass(frozen=True)
 class ShortItem:
     """An item of which fewer units are available than were requested, over all lines."""
@@ -160,6 +166,14 @@ class ShortItem:
     """0 for an unknown and for a retired item."""
     known: bool = True
     """Whether the shop has such an item."""
+    retired: bool = False
+
+    @property
+    def reason(self) -> ShortageReason:
+        """Why the units cannot be held."""
+        if not self.known:
+            return "unknown_item"
+        return "retired" if self.retired else "insufficient"
 
 
 @dataclass(frozen=True)

@@ -60,12 +60,23 @@ def finding_of_missing(missing: MissingWorkflow) -> Finding:
 
 
 def finding_of_orphaned(orphaned: StrayWorkflow, repair: Repair | None = None) -> Finding:
-    """Return that a workflow runs without an active hold. Details: `status` (of the hold; None: no row)."""
+    """Return that a workflow runs without an active hold. Details: `status` (of the hold; None: no row).
+
+    `repair`: the outcome of what a person asked for, where the audit itself has tried none.
+    """
     shop, hold = orphaned.shop_id, orphaned.hold_id
     state = f"{orphaned.status} in the database" if orphaned.status else "not in the database"
     sentence = f"{shop} hold {hold}: {state}, but its workflow {hold_workflow_id(shop, hold)} runs."
     details: dict[str, Value] = {"status": orphaned.status}
-    return _finding("stray_run", shop, hold, sentence, details, done="The workflow was asked to end.", repair=repair)
+    return _finding(
+        "stray_run",
+        shop,
+        hold,
+        sentence,
+        details,
+        done="The workflow was asked to end.",
+        repair=orphaned.repair or repair,
+    )
 
 
 def finding_of_lost_sale(sale: LostSale, repair: Repair | None = None) -> Finding:

@@ -42,6 +42,8 @@ class StrayWorkflow:
     shop_id: str
     hold_id: str
     status: HoldStatus | None
+    repair: Repair | None = None
+    """Of ending it, which the audit does itself where the hold has ended."""
 
 
 @dataclass(frozen=True, slots=True)

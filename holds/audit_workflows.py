@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -15,7 +16,8 @@ from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
 from holds.errors import HoldsError
 from holds.resume import HoldMessenger
-from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import WorkflowClient
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
 from inventory.audit import in_batches
@@ -28,9 +30,8 @@ _CONCURRENT_CALLS = 16
 _OVERDUE = timedelta(seconds=30)
 """A hold this long past its deadline is checked although the list of running workflows, which lags, has it."""
 _ENDING_SECONDS = 2.0
-"""A run ends some milliseconds after its row; one that runs this long after it is orphaned."""
-_EVENTS_BEFORE_FIRST_TASK = 3
-"""Started, task scheduled, task started. A longer history has begun to reserve."""
+"""A run ends some milliseconds after its row, or after it was asked to."""
+_STILL_RUNS = "it still waits after it was asked to end"
 _STATEMENT = timedelta(seconds=10)
 """More than the last attempt to reserve takes, if it began in time."""
 
@@ -39,7 +40,7 @@ _Answer = TypeVar("_Answer")
 
 
 class WorkflowAuditor:
-    """Checks workflows, and resumes the holds whose workflow is missing.
+    """Checks workflows, resumes the holds whose workflow is missing, and ends workflows whose hold has ended.
 
     `progress` is called with the number of rows of every batch.
     """
@@ -66,7 +67,8 @@ class WorkflowAuditor:
         """Find active holds without a workflow and resume them, and find workflows without an active hold.
 
         The new run closes the hold's payment and ends the hold: as its last run had ended it, if Temporal remembers
-        that, else at its deadline. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
+        that, else at its deadline. A workflow whose hold has ended is ended, which changes nothing of the hold; one
+        whose hold has no row is left to a person. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
         """
         query = 'ExecutionStatus = "Running"'
         running = {key: run async for key, run in list_hold_workflows(self._temporal, query, shop_id, self._progress)}
@@ -120,13 +122,24 @@ class WorkflowAuditor:
         self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
     ) -> list[StrayWorkflow]:
         suspects = await self._without_active_hold(running, running, started_before)
-        if suspects:
-            await asyncio.sleep(_ENDING_SECONDS)
-        runs = await self._for_each(suspects.items(), self._runs_without_hold)
-        still = [key for key, runs_on in zip(suspects, runs, strict=True) if runs_on]
+        still = await self._idle_after_pause(suspects)
         # Read again: a row may have been inserted meanwhile.
         statuses = await self._without_active_hold(still, running, started_before)
-        return [StrayWorkflow(*key, status) for key, status in statuses.items()]
+        found = {key: StrayWorkflow(*key, status) for key, status in statuses.items()}
+        ended = [key for key in found if found[key].status is not None and running[key].task_queue == self._task_queue]
+        repairs = dict(zip(ended, await self._for_each([found[key] for key in ended], self.end), strict=True))
+        for key in await self._idle_after_pause(ended):
+            if repairs[key].problem is None:
+                repairs[key] = Repair(_STILL_RUNS)
+        return [replace(stray, repair=repairs.get(key)) for key, stray in found.items()]
+
+    async def _idle_after_pause(self, keys: Collection[HoldKey]) -> list[HoldKey]:
+        """Return those whose run is still open a moment later and has nothing to do."""
+        if not keys:
+            return []
+        await asyncio.sleep(_ENDING_SECONDS)
+        idle = await self._for_each(keys, self._is_idle)
+        return [key for key, is_idle in zip(keys, idle, strict=True) if is_idle]
 
     async def _without_active_hold(
         self, keys: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], started_before: datetime
@@ -147,13 +160,17 @@ class WorkflowAuditor:
                     found[key] = status
         return found
 
-    async def _runs_without_hold(self, suspect: tuple[HoldKey, HoldStatus | None]) -> bool:
-        """Return whether the run is open, and has begun to work: one that waits for a worker may still get a row."""
-        key, status = suspect
+    async def _is_idle(self, key: HoldKey) -> bool:
+        """Return whether the run is open and waits for messages or time.
+
+        One with a task or an activity to do is working, or waits for a worker that is frozen or behind: it may still
+        reserve, or end by itself.
+        """
         last = await self._last_run(*key)
         if last is None or last.status is not WorkflowExecutionStatus.RUNNING:
             return False
-        return status is not None or last.history_length > _EVENTS_BEFORE_FIRST_TASK
+        raw = last.raw_description
+        return not raw.HasField("pending_workflow_task") and not raw.pending_activities
 
     async def _for_each(
         self, subjects: Collection[_Subject], check: Callable[[_Subject], Awaitable[_Answer]]

@@ -5,7 +5,7 @@ A database that is busy raises `core.database.DatabaseBusyError`; nothing was ch
 
 from collections.abc import Sequence
 
-from domain.holds import Hold, HoldKey, HoldStatus, ShortItem
+from domain.holds import Hold, HoldKey, HoldStatus, ShortageReason, ShortItem
 from domain.payments import Payment
 
 
@@ -17,10 +17,20 @@ class InsufficientStockError(HoldsError):
     """Fewer units are available than were requested."""
 
     def __init__(self, shop_id: str, items: Sequence[ShortItem]) -> None:
-        names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in items[:5])
-        super().__init__(f"Not enough stock of {names}{' and others' if len(items) > 5 else ''}.")  # noqa: PLR2004
+        sentences: dict[ShortageReason, str] = {
+            "insufficient": "Not enough stock of {}.",
+            "unknown_item": f"The shop {shop_id} has no item {{}}.",
+            "retired": "No new hold can have {}.",
+        }
+        named = {reason: _names([item for item in items if item.reason == reason]) for reason in sentences}
+        super().__init__(" ".join(sentences[reason].format(names) for reason, names in named.items() if names))
         self.shop_id = shop_id
         self.items = tuple(items)
+
+
+def _names(items: Sequence[ShortItem]) -> str:
+    names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in items[:5])
+    return names + (" and others" if len(items) > 5 else "")  # noqa: PLR2004 - a readable sentence
 
 
 class HoldExistsError(HoldsError):
@@ -69,6 +79,14 @@ class PaymentAlreadyAttachedError(HoldsError):
 
     def __init__(self, hold: Hold) -> None:
         super().__init__("The hold has another payment that can still be made.")
+        self.hold = hold
+
+
+class PaymentInProgressError(HoldsError):
+    """A payment of the hold that has to make way is in progress, which takes days. The hold stays."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__("A payment of the hold is in progress.")
         self.hold = hold
 
 
@@ -141,6 +159,14 @@ class UnavailableError(HoldsError):
     def __init__(self, message: str, key: HoldKey | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class TemporalUnavailableError(UnavailableError):
+    """Temporal cannot be reached, or refuses every request."""
+
+
+class NamespaceMissingError(TemporalUnavailableError):
+    """Temporal serves, but does not have the namespace of TEMPORAL_NAMESPACE: every hold would be refused."""
 
 
 class RequestTimeoutError(HoldsError):

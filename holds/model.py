@@ -1,6 +1,7 @@
 """What a caller requests, and what it gets."""
 
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Literal
 
 from domain.holds import Hold, HoldKey, Line
@@ -21,6 +22,8 @@ class HoldRequest:
     request_hash: str
     """Digest of the request; a repeat has the same."""
     actor: str
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Of this call, not of its repeats: it tells which of several callers at once made the hold."""
 
     @property
     def key(self) -> HoldKey:

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
-from domain.names import is_name
 from domain.payments import Payment
 from holds.errors import (
     CheckoutRefusedError,
@@ -17,6 +16,7 @@ from holds.errors import (
     HoldNotFoundError,
     IdempotencyConflictError,
     PaymentAlreadyAttachedError,
+    PaymentInProgressError,
     PaymentNotPayableError,
     PaymentOfAnotherHoldError,
     PaymentProviderUnavailableError,
@@ -24,11 +24,14 @@ from holds.errors import (
     UnknownPaymentError,
 )
 from holds.model import CreateResult, HoldRequest
+from holds.replacing import replacing
 from holds.request_timeout import name_hold_on_span, run_for_caller
 from holds.resume import AlreadyEnded
 from holds.service import HoldService
-from holds.workflow_client import NoRunningWorkflowError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
+from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
@@ -37,6 +40,7 @@ from payments.status import PaymentStatus
 from workflows.hold import HoldWorkflow
 from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
 from workflows.payment_messages import (
+    AttachRefusal,
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,
@@ -88,6 +92,11 @@ class PaymentsService:
         return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(request, order), request.key)
 
     async def _open_checkout(self, request: HoldRequest, order: Order) -> tuple[CreateResult, CheckoutOpened | None]:
+        return await replacing(request, partial(self._open_checkout_once, request, order))
+
+    async def _open_checkout_once(
+        self, request: HoldRequest, order: Order
+    ) -> tuple[CreateResult, CheckoutOpened | None]:
         earlier = await self._holds.prepare(request)
         if earlier is not None:
             return earlier, await self._session_of(earlier.hold)
@@ -127,40 +136,37 @@ class PaymentsService:
                 str(error), code=error.code, param=error.param, callers_fault=error.callers_fault
             ) from error
 
-    async def attach(self, key: HoldKey, payment: Payment) -> Hold:
-        """Attach a payment that the shop opened itself, and return the hold.
+    async def attach(self, key: HoldKey, payment: Payment, *, replace: bool = False) -> Hold:
+        """Attach a payment that the shop opened itself, and return the hold. `replace`: close its earlier one first.
 
         Raises HoldNotFoundError, HoldNotActiveError, PaymentAlreadyAttachedError, PaymentOfAnotherHoldError,
+        PaymentInProgressError (with `replace`: the earlier one),
         PaymentNotPayableError, UnknownPaymentError, PaymentsNotConfiguredError, PaymentProviderUnavailableError and
         as HoldService.create for time-outs.
         """
         self.require_stripe()
-        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, payment), key)
+        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, Attach(payment, replace)), key)
 
-    async def _attach(self, key: HoldKey, payment: Payment) -> Hold:
-        call = partial(self._workflows.attach, message=Attach(payment))
+    async def _attach(self, key: HoldKey, message: Attach) -> Hold:
+        return await self._with_payment(key, message.payment) or await self._attach_new(key, message)
+
+    async def _with_payment(self, key: HoldKey, payment: Payment) -> Hold | None:
+        """Return the active hold if it has the payment: a repeat, which need not count against a run's updates."""
+        hold = await read_hold(self._engine, *key)
+        return hold if hold and hold.status is HoldStatus.ACTIVE and payment.is_same(hold.payment) else None
+
+    async def _attach_new(self, key: HoldKey, message: Attach) -> Hold:
+        payment, call = message.payment, partial(self._workflows.attach, message=message)
         answer = await self._holds.messenger.send(key, call)
         if isinstance(answer, AlreadyEnded):
             hold, answer = answer.hold, Attached(ended=settled_status(answer.hold.status))
         else:
             hold = await self._holds.row(key)
-        match answer.refused:
-            case None if answer.ended is None or payment.is_same(hold.payment):
-                return hold
-            case None:
-                raise HoldNotActiveError(key, hold.status)
-            case "already_attached":
-                raise PaymentAlreadyAttachedError(hold)
-            case "of_another_hold":
-                raise PaymentOfAnotherHoldError
-            case "unpayable":
-                raise PaymentNotPayableError
-            case "unknown":
-                raise UnknownPaymentError(payment)
-            case "not_configured":
-                raise PaymentsNotConfiguredError("STRIPE_API_KEY is not set for the worker.")
-            case "away":
-                raise PaymentProviderUnavailableError
+        if answer.refused is not None:
+            raise _attach_refusal(answer.refused, hold, payment)
+        if answer.ended is not None and not payment.is_same(hold.payment):
+            raise HoldNotActiveError(key, hold.status)
+        return hold
 
     async def receive_event(self, event: StripeEvent) -> EventResult:
         """Do what a Stripe event requires, and return what was done, once that is durable.
@@ -168,6 +174,8 @@ class PaymentsService:
         May be repeated: each message is keyed by the payment or the event. Raises RequestTimeoutError,
         UnavailableError, TemporalBusyError and DatabaseBusyError, so that Stripe delivers the event again.
         """
+        if self._settings.stripe_live_mode not in (None, event.livemode):
+            return EventResult("wrong_mode", logging.ERROR)  # a payment with test money sells nothing at a live key
         if event.kind == "ignored":
             return EventResult("ignored")
         return await run_for_caller(self._settings.request_timeout_ms, self._receive_event(event))
@@ -208,10 +216,23 @@ class PaymentsService:
         """Return the hold that the metadata name, else the one to which the shop attached the payment."""
         if event.session_id is None and event.intent_id is None:
             return None
-        if event.shop_id is not None and event.hold_id is not None:
-            return HoldKey(event.shop_id, event.hold_id) if is_name(event.shop_id) and is_name(event.hold_id) else None
+        if event.hold is not None:
+            return event.hold
         hold = await find_hold(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         return None if hold is None else hold.key
+
+
+def _attach_refusal(refused: AttachRefusal, hold: Hold, payment: Payment) -> Exception:
+    errors: dict[AttachRefusal, Exception] = {
+        "already_attached": PaymentAlreadyAttachedError(hold),
+        "in_progress": PaymentInProgressError(hold),
+        "of_another_hold": PaymentOfAnotherHoldError(),
+        "unpayable": PaymentNotPayableError(),
+        "unknown": UnknownPaymentError(payment),
+        "not_configured": PaymentsNotConfiguredError("STRIPE_API_KEY is not set for the worker."),
+        "away": PaymentProviderUnavailableError(),
+    }
+    return errors[refused]
 
 
 def _signal_of(event: StripeEvent, payment: Payment) -> tuple[Callable[..., None], object]:

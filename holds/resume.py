@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.errors import HoldNotFoundError, UnavailableError
-from holds.workflow_client import NoRunningWorkflowError, Target
+from holds.temporal_errors import NoRunningWorkflowError
+from holds.workflow_client import Target
 from inventory.holds import read_hold
 from workflows.messages import HoldInput, SettledStatus
 

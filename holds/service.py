@@ -1,5 +1,7 @@
 """Create, commit, release and extend a hold, and read holds: the use cases, each bounded by the request's time-out."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -17,13 +19,17 @@ from holds.errors import (
     HoldNotFoundError,
     IdempotencyConflictError,
     InsufficientStockError,
+    PaymentInProgressError,
     RequestTimeoutError,
     StockBusyError,
+    TemporalBusyError,
 )
 from holds.model import CreateResult, HoldRequest, ReleaseResult
+from holds.replacing import replacing
 from holds.request_timeout import run_for_caller
 from holds.resume import AlreadyEnded, HoldMessenger
-from holds.workflow_client import NoRunningWorkflowError, UpdateRefusedError, WorkflowClient
+from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
+from holds.workflow_client import WorkflowClient
 from inventory.holds import Page, list_holds, read_hold
 from inventory.reserve import RequestCheck, check_request
 from workflows.hold import HoldWorkflow
@@ -31,6 +37,7 @@ from workflows.messages import (
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
+    PAYMENT_IN_PROGRESS,
     Cancel,
     Commit,
     Ended,
@@ -40,6 +47,8 @@ from workflows.messages import (
 
 _CANCEL_MARGIN_SECONDS = 1.0
 """The part of a release's time that is reserved to signal the cancel and read the hold if the end takes longer."""
+_READ_AGAIN_SECONDS = 0.1
+"""How often the row is read after a signal, until the hold has ended."""
 
 
 class HoldService:
@@ -55,11 +64,15 @@ class HoldService:
         """Hold the stock, or return the hold that this id made before.
 
         Raises InsufficientStockError, HoldExistsError, HoldNotActiveError (the hold to replace was paid),
-        IdempotencyConflictError, StockBusyError, RequestTimeoutError, UnavailableError, TemporalBusyError.
+        PaymentInProgressError (of the hold to replace), IdempotencyConflictError, StockBusyError,
+        RequestTimeoutError, UnavailableError, TemporalBusyError.
         """
         return await run_for_caller(self._settings.request_timeout_ms, self._create(request), request.key)
 
     async def _create(self, request: HoldRequest) -> CreateResult:
+        return await replacing(request, partial(self._create_once, request))
+
+    async def _create_once(self, request: HoldRequest) -> CreateResult:
         earlier = await self.prepare(request)
         return earlier or await self.result(request, await self._workflows.reserve(self.input_for(request)))
 
@@ -101,10 +114,16 @@ class HoldService:
         return check
 
     async def _release_replaced(self, request: HoldRequest, replaced: HoldKey) -> None:
+        cancel = Cancel(actor=request.actor, reason="replaced")
         try:
-            hold = await self._release_and_wait(replaced, Cancel(actor=request.actor, reason="replaced"))
+            ended = await self.messenger.send(replaced, partial(self._workflows.make_way, message=cancel))
+            hold = await self._ended_hold(replaced, ended)
         except HoldNotFoundError:
             return  # it was archived or deleted meanwhile: nothing is in the way
+        except UpdateRefusedError as refusal:
+            if refusal.kind != PAYMENT_IN_PROGRESS:
+                raise
+            raise PaymentInProgressError(await self.row(replaced)) from refusal
         if hold.status is HoldStatus.COMMITTED:
             message = "The hold with this reference was paid meanwhile."
             raise HoldNotActiveError(replaced, hold.status, message)
@@ -112,7 +131,8 @@ class HoldService:
     async def result(self, request: HoldRequest, outcome: ReserveOutcome) -> CreateResult:
         """Return the hold that was made, or raise why none was. Raises as `create`."""
         match outcome:
-            case Held(status=HoldStatus.ACTIVE):
+            # A worker of an earlier release does not tell who made it.
+            case Held(status=HoldStatus.ACTIVE, made_by=made_by) if made_by in (None, request.request_id):
                 hold = outcome.as_new_hold(request.key)
                 return CreateResult(_same_request(hold, request), created=True)
             case Held():
@@ -132,8 +152,8 @@ class HoldService:
         return await run_for_caller(self._settings.request_timeout_ms, self._commit(key, message), key)
 
     async def _commit(self, key: HoldKey, message: Commit) -> Hold:
-        ended = await self.messenger.send(key, partial(self._workflows.commit, message=message))
-        return _require_status(await self._ended_hold(key, ended), {HoldStatus.COMMITTED})
+        hold = await self._end(key, self._workflows.commit, HoldWorkflow.record_commit, message)
+        return _require_status(hold, {HoldStatus.COMMITTED})
 
     async def release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
         """Release the hold and return it; if its end takes longer than the request, the active hold, still ending.
@@ -159,8 +179,34 @@ class HoldService:
         return ReleaseResult(_require_status(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}))
 
     async def _release_and_wait(self, key: HoldKey, message: Cancel) -> Hold:
-        ended = await self.messenger.send(key, partial(self._workflows.release, message=message))
-        return await self._ended_hold(key, ended)
+        return await self._end(key, self._workflows.release, HoldWorkflow.cancel, message)
+
+    async def _end(
+        self,
+        key: HoldKey,
+        update: Callable[..., Awaitable[Ended]],
+        signal: Callable[..., None],
+        message: Commit | Cancel,
+    ) -> Hold:
+        """Send the update that ends the hold, and return the ended hold.
+
+        If the run takes no more updates, the signal with the same effect is sent, and the row tells the end.
+        """
+        try:
+            return await self._end_by_update(key, partial(update, message=message))
+        except TemporalBusyError:
+            await self.messenger.send(key, partial(self._workflows.signal, signal=signal, message=message))
+        while True:
+            hold = await self.row(key)
+            if hold.status is not HoldStatus.ACTIVE:
+                return hold
+            await asyncio.sleep(_READ_AGAIN_SECONDS)
+
+    async def _end_by_update(self, key: HoldKey, update: Callable[..., Awaitable[Ended]]) -> Hold:
+        hold = await self._ended_hold(key, await self.messenger.send(key, update))
+        if hold.status is HoldStatus.ACTIVE:  # the answer of an earlier run, which a restored database does not know
+            hold = await self._ended_hold(key, await self.messenger.send(key, partial(update, join=False)))
+        return hold
 
     async def cancel(self, key: HoldKey, message: Cancel) -> bool:
         """Signal the hold's workflow to release it, without waiting. Returns False if the hold has ended."""
@@ -234,6 +280,7 @@ class HoldService:
             request_hash=request.request_hash,
             reference=request.reference,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
+            request_id=request.request_id,
         )
 
 

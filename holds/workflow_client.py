@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+import time
+import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
 
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -20,14 +23,14 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
 from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
-from holds.errors import TemporalBusyError, UnavailableError
+from holds.errors import NamespaceMissingError, TemporalBusyError, TemporalUnavailableError
 from holds.start_options import start_options
+from holds.temporal_errors import NoRunningWorkflowError, NotReadyError, UnansweredError, classified
 from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
@@ -50,29 +53,12 @@ Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 
 _NOT_READY_SECONDS = 0.05
-_COMPLETED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
-
+_HEALTH_CALL = timedelta(seconds=1)
+_BUSY_SECONDS = 2.0
+"""For how long a busy run is asked again. The SDK's own retries come on top, and both end before the request does."""
 
 _Update = UpdateMethodMultiParam[Parameters, Coroutine[Any, Any, Answer]]
 """The type of an update method whose decorator has a description."""
-
-
-class NoRunningWorkflowError(Exception):
-    """The hold has no open run; the database has the state of the hold."""
-
-
-class _NotReadyError(TemporalBusyError):
-    """The run repeats its workflow task first, since a message arrived while it was closing."""
-
-
-class UpdateRefusedError(Exception):
-    """The workflow's validator refused an update."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        """The type of the workflow's ApplicationError."""
-
 
 Target = HoldKey | HoldInput
 """The receiver of a message: the hold's open run, or with a HoldInput a new run if there is no open one."""
@@ -81,7 +67,7 @@ Target = HoldKey | HoldInput
 class WorkflowClient:
     """Starts hold workflows and sends them messages.
 
-    Every method raises UnavailableError if Temporal cannot be reached, and TemporalBusyError (nothing was changed).
+    Every method raises TemporalUnavailableError, and TemporalBusyError (nothing was changed).
     Messages to a HoldKey raise NoRunningWorkflowError if the hold has no open run.
     """
 
@@ -104,20 +90,42 @@ class WorkflowClient:
             await asyncio.sleep(_NOT_READY_SECONDS)
 
     async def checkout(self, key: HoldKey) -> CheckoutAnswer:
-        """Wait until the Checkout Session of an existing hold is open."""
-        return await self._update(HoldWorkflow.checkout_opened, key)
+        """Wait until the Checkout Session of an existing hold is open. All callers share one update."""
+        return await self._update(HoldWorkflow.checkout_opened, key, update_id="checkout")
 
     async def attach(self, to: Target, message: Attach) -> Attached:
         """Attach a payment and wait until it is attached or refused."""
         return await self._update(HoldWorkflow.attach, to, message)
 
-    async def commit(self, to: Target, message: Commit) -> Ended:
-        """Commit the hold and wait for its end."""
-        return await self._update(HoldWorkflow.commit, to, message)
+    async def commit(self, to: Target, message: Commit, *, join: bool = True) -> Ended:
+        """Commit the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
+        request = replace(message, request_id=_new_id())
+        return await self._end(HoldWorkflow.commit, to, request, "commit" if join else request.request_id)
 
-    async def release(self, to: Target, message: Cancel) -> Ended:
-        """Release the hold and wait for its end."""
-        return await self._update(HoldWorkflow.release, to, message)
+    async def release(self, to: Target, message: Cancel, *, join: bool = True) -> Ended:
+        """Release the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
+        request = replace(message, request_id=_new_id())
+        return await self._end(HoldWorkflow.release, to, request, "release" if join else request.request_id)
+
+    async def _end(
+        self, update: _Update[Parameters, Ended], to: Target, request: Commit | Cancel, update_id: str | None
+    ) -> Ended:
+        """Send an update that ends the hold.
+
+        One with a fixed id is joined by all further callers, in a closed run too: so however many wait or repeat, they
+        count as one against Temporal's limits and do not keep the run from closing. Since the row may have changed
+        after a joined answer, or may have been restored to before it, that answer is returned without the hold.
+        """
+        try:
+            ended = await self._update_once(update, to, request, update_id=update_id)
+        except UnansweredError as error:
+            await self.check_health()
+            raise TemporalBusyError("Temporal gave up the update.") from error
+        return ended if ended.request_id == request.request_id else Ended(ended.status)
+
+    async def make_way(self, to: Target, message: Cancel) -> Ended:
+        """Release the hold for another one. Raises UpdateRefusedError while a payment of it is in progress."""
+        return await self._update(HoldWorkflow.release, to, replace(message, unless_in_progress=True))
 
     async def extend(self, to: Target, message: Extend) -> Extended:
         """Move the hold's deadline and wait until it is written. Raises UpdateRefusedError.
@@ -144,7 +152,7 @@ class WorkflowClient:
                 handle = self._client.get_workflow_handle_for(HoldWorkflow.run, hold_workflow_id(*to))
                 await handle.signal(signal, args=[message])
         except (RPCError, RuntimeError) as error:
-            raise _classified(error) from error
+            raise classified(error) from error
 
     async def start_late_payment(self, late: LatePayment) -> None:
         """Start the workflow of a late payment. A running one is only told that the refund failed, if it did."""
@@ -162,7 +170,7 @@ class WorkflowClient:
                 **signal,
             )
         except (RPCError, RuntimeError) as error:
-            raise _classified(error) from error
+            raise classified(error) from error
 
     async def start(self, hold: HoldInput) -> None:
         """Start the hold's workflow without waiting for its reserve; an open run is left as it is."""
@@ -171,15 +179,30 @@ class WorkflowClient:
                 HoldWorkflow.run, hold, task_queue=self._task_queue, **start_options(hold)
             )
         except (RPCError, RuntimeError) as error:
-            raise _classified(error) from error
+            raise classified(error) from error
+
+    async def open_late_payments(self) -> int:
+        """Return the number of late payments that are not settled, as Temporal's list has it, which lags by seconds."""
+        query = 'WorkflowType = "LatePaymentWorkflow" AND ExecutionStatus = "Running"'
+        try:
+            return (await self._client.count_workflows(query)).count
+        except (RPCError, RuntimeError) as error:
+            raise classified(error) from error
 
     async def check_health(self) -> None:
-        """Raise UnavailableError unless Temporal serves."""
+        """Raise TemporalUnavailableError unless Temporal serves, NamespaceMissingError unless it has the namespace."""
+        namespace = self._client.namespace
         try:
-            if not await self._client.service_client.check_health(timeout=timedelta(seconds=1)):
-                raise UnavailableError("Temporal does not serve.")
+            if not await self._client.service_client.check_health(timeout=_HEALTH_CALL):
+                raise TemporalUnavailableError("Temporal does not serve.")
+            request = DescribeNamespaceRequest(namespace=namespace)
+            await self._client.workflow_service.describe_namespace(request, timeout=_HEALTH_CALL)
         except (RPCError, RuntimeError) as error:
-            raise _classified(error) from error
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                raise NamespaceMissingError(f"Temporal has no namespace {namespace}.") from error
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.PERMISSION_DENIED:
+                return  # it may be that only operators may describe a namespace: whoever may not, does not learn more
+            raise classified(error) from error
 
     async def _update(
         self,
@@ -188,11 +211,22 @@ class WorkflowClient:
         *message: object,
         update_id: str | None = None,
     ) -> Answer:
+        """Send an update; while the run takes no more of them, again, with the same id: it is done once."""
+        update_id = update_id or _new_id()
+        give_up_at = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
                 return await self._update_once(update, to, *message, update_id=update_id)
-            except _NotReadyError:
-                await asyncio.sleep(_NOT_READY_SECONDS)
+            except NotReadyError:
+                pass
+            except TemporalBusyError:
+                if time.monotonic() > give_up_at:
+                    raise
+            except UnansweredError:  # an update is also aborted so, when its run repeats a workflow task
+                if time.monotonic() > give_up_at:
+                    raise
+                await self.check_health()
+            await asyncio.sleep(_NOT_READY_SECONDS)
 
     async def _update_once(
         self,
@@ -214,7 +248,7 @@ class WorkflowClient:
                 answer = await handle.execute_update(update, args=message, id=update_id)
         except (RPCError, RuntimeError, WorkflowUpdateFailedError) as error:
             await _retrieve_start_error(start, error)
-            raise _classified(error) from error
+            raise classified(error) from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
             await _retrieve_start_error(start, error)
             raise TimeoutError from error
@@ -232,42 +266,5 @@ async def _retrieve_start_error(start: WithStartWorkflowOperation[Any, Any] | No
             await start.workflow_handle()
 
 
-def _is_gone(error: Exception) -> bool:
-    """Return whether the run is unknown, closed, closing under the call, or was terminated under an accepted update."""
-    if isinstance(error, RPCError):
-        return error.status is RPCStatusCode.NOT_FOUND and not any(
-            detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
-        )
-    cause = error.__cause__
-    return (
-        isinstance(error, WorkflowUpdateFailedError)
-        and isinstance(cause, ApplicationError)
-        and cause.type == _COMPLETED_UNDER_UPDATE
-    )
-
-
-def _classified(error: Exception) -> Exception:
-    """Return the error in this module's terms, or the error itself if it is not Temporal's."""
-    if _is_gone(error):
-        return NoRunningWorkflowError()
-    cause = error.__cause__
-    if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
-        return UpdateRefusedError(cause.type or "", cause.message)
-    if isinstance(error, RPCError):
-        return _classified_rpc(error)
-    # A lazy connection that could not be made raises RuntimeError.
-    return UnavailableError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error
-
-
-def _classified_rpc(error: RPCError) -> Exception:
-    match error.status:
-        case RPCStatusCode.FAILED_PRECONDITION:
-            return _NotReadyError(error.message)
-        case RPCStatusCode.RESOURCE_EXHAUSTED:
-            return TemporalBusyError(error.message)
-        case RPCStatusCode.INVALID_ARGUMENT:  # our arguments are validated: it is the server's set-up
-            return UnavailableError(
-                "Temporal refuses the request: it may lack a search attribute; docs/operations.md has the commands."
-            )
-        case _:  # an expired key and a missing namespace are unavailability, too
-            return UnavailableError("Temporal cannot be reached.")
+def _new_id() -> str:
+    return uuid.uuid4().hex

@@ -35,7 +35,10 @@ ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
 """  # noqa: S608 - constants
 
 _MOVE_DEADLINE = """
-UPDATE "InventoryHold" SET "expiresAt" = greatest("expiresAt", %(expires)s), "updatedAt" = now()
+UPDATE "InventoryHold"
+SET "expiresAt" = CASE WHEN "expiresAt" = %(back_from)s::timestamptz THEN %(expires)s
+                       ELSE greatest("expiresAt", %(expires)s) END,
+    "updatedAt" = now()
 WHERE "shopId" = %(shop)s AND id = %(hold)s AND status = 'active'
 RETURNING id
 """
@@ -84,12 +87,15 @@ async def list_holds(
     return Page(page, (page[-1].created_at, page[-1].hold_id) if len(holds) > limit else None)
 
 
-async def move_deadline(engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime) -> bool:
-    """Move the deadline of an active hold, never back: a frozen worker's statement may arrive late.
+async def move_deadline(
+    engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime, *, back_from: datetime | None = None
+) -> bool:
+    """Move the deadline of an active hold, and back only from `back_from`: a frozen worker's statement may arrive late.
 
     Returns False if the hold has ended; nothing was written then.
     """
-    return bool(await fetch(engine, _MOVE_DEADLINE, {"shop": shop_id, "hold": hold_id, "expires": expires_at}))
+    parameters = {"shop": shop_id, "hold": hold_id, "expires": expires_at, "back_from": back_from}
+    return bool(await fetch(engine, _MOVE_DEADLINE, parameters))
 
 
 def lines_as_arrays(lines: Sequence[Line]) -> dict[str, object]:

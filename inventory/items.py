@@ -70,15 +70,22 @@ WHERE "shopId" = %(shop)s AND (%(sku)s::text IS NULL OR sku = %(sku)s)
 ORDER BY sku, "variantKey" LIMIT %(limit)s
 """  # noqa: S608 - constants
 
+# What the caller's own active hold has is available to the caller.
 _SHORT = f"""
-SELECT d.sku, d."variantKey", d.requested, coalesce(i.quantity, 0) AS available, i.known IS NOT NULL AS known
-FROM ({DEMAND}) d
-LEFT JOIN (
-  SELECT sku, "variantKey", CASE WHEN "retiredAt" IS NULL THEN quantity ELSE 0 END AS quantity, true AS known
-  FROM "InventoryItem" WHERE "shopId" = %(shop)s
-) i ON i.sku = d.sku AND i."variantKey" = d."variantKey"
-WHERE coalesce(i.quantity, 0) < d.requested
-ORDER BY d.sku, d."variantKey"
+WITH own AS MATERIALIZED (
+  SELECT l.sku, l."variantKey", l.quantity FROM "InventoryHold" h
+  JOIN "InventoryHoldItem" l ON l."shopId" = h."shopId" AND l."holdId" = h.id
+  WHERE h."shopId" = %(shop)s AND h.status = 'active' AND (h.id = %(hold)s::text OR h.reference = %(reference)s::text)
+)
+SELECT * FROM (
+  SELECT d.sku, d."variantKey", d.requested, i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
+         CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END + coalesce((
+           SELECT sum(quantity) FROM own WHERE own.sku = d.sku AND own."variantKey" = d."variantKey"), 0) AS available
+  FROM ({DEMAND}) d
+  LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+) stock
+WHERE available < requested
+ORDER BY sku, "variantKey"
 """  # noqa: S608 - constants
 
 
@@ -137,12 +144,23 @@ async def list_items(
     return ItemPage(page, ItemName(page[-1].sku, page[-1].variant_key) if len(items) > limit else None)
 
 
-async def read_short(engine: AsyncEngine, shop_id: str, lines: Sequence[Line]) -> tuple[ShortItem, ...]:
+async def read_short(
+    engine: AsyncEngine,
+    shop_id: str,
+    lines: Sequence[Line],
+    *,
+    hold_id: str | None = None,
+    reference: str | None = None,
+) -> tuple[ShortItem, ...]:
     """Return every item of which fewer units are available than the lines request in sum, by sku and variant.
 
+    The units of the active holds with this id or this reference count as available.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    rows = await fetch(engine, _SHORT, {"shop": shop_id, **lines_as_arrays(lines)})
+    parameters = {"shop": shop_id, "hold": hold_id, "reference": reference, **lines_as_arrays(lines)}
     return tuple(
-        ShortItem(row["sku"], row["variantKey"], int(row["requested"]), row["available"], row["known"]) for row in rows
+        ShortItem(
+            row["sku"], row["variantKey"], int(row["requested"]), int(row["available"]), row["known"], row["retired"]
+        )
+        for row in await fetch(engine, _SHORT, parameters)
     )

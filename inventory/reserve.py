@@ -62,7 +62,7 @@ WITH own AS (
 ), demand AS ({DEMAND}), stock AS (
   SELECT d.sku, d."variantKey", d.requested,
          CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
-         i.sku IS NOT NULL AS known,
+         i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
          CASE WHEN %(replace)s AND i."retiredAt" IS NULL THEN coalesce((
            SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other ON l."holdId" = other.id
            WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0)
@@ -71,7 +71,7 @@ WITH own AS (
   LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
 )
 SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)s AS too_late,
-       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available, known)
+       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available + comes_back, known, retired)
                                  ORDER BY sku, "variantKey"), '[]')
         FROM stock WHERE available + comes_back < requested) AS short
 FROM (SELECT) AS always LEFT JOIN own ON true

@@ -9,19 +9,28 @@ from typing import IO, Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import DatabaseBusyError
+from core.database import DatabaseBusyError, behind_pooler
 from core.transactions import on_connection
 from inventory.blocking_holds import oldest_holds
 from inventory.errors import BelowHeld, CountBelowHeldError, FileProblem, InvalidFileError
 from inventory.items import name_from_row
+from inventory.stock_file import FORMULA, SHORTENED_NUMBER
 from inventory.stock_import_statements import (
+    ALL_JOINS,
     APPLY,
     CREATE_TABLES,
+    DROP_TABLES,
     DUPLICATES,
     EXPORT,
+    HASH_JOINS,
     INDEX_ROWS,
+    LOST_ZEROS,
+    NEAREST,
+    NEAREST_OF_ROWS,
+    NEW_ROWS,
     PREVIEW,
     REPORT,
     SESSION_LIMITS,
@@ -32,13 +41,20 @@ _LOCK_KEY = int.from_bytes(b"import")
 
 
 async def import_stock(
-    engine: AsyncEngine, rows: IO[bytes], report: IO[bytes], *, actor: str, dry_run: bool = False
+    engine: AsyncEngine,
+    rows: IO[bytes],
+    report: IO[bytes],
+    *,
+    actor: str,
+    dry_run: bool = False,
+    update_only: bool = False,
 ) -> None:
     """Set every item of `rows` to its count, creating new items; with `dry_run` change nothing and only report.
 
     `rows` is the output of `convert_stock_file`. Writes to `report` one line of JSON for each row, in order, with the
-    item's values before and after. Other items do not change, nor do variant attributes and retirement. May be
-    repeated. Raises InvalidFileError for an item on two lines, CountBelowHeldError with 100 items at most,
+    item's values before and after, and of the first 100 new items the nearest existing one. Other items do not change,
+    nor do variant attributes and retirement. May be repeated. Raises InvalidFileError for an item on two lines, for one
+    whose leading zeros were lost, and with `update_only` for a new one; CountBelowHeldError with 100 items at most,
     DatabaseBusyError (nothing was changed; also while another import runs) and DatabaseUnavailableError.
     """
 
@@ -49,15 +65,18 @@ async def import_stock(
         report.truncate()
         async with connection.begin() as transaction:
             await _stage(connection, raw, rows)
+            await _compare_names(connection, update_only=update_only)
             if below := await _apply(connection, actor=actor, dry_run=dry_run):
                 await transaction.rollback()
                 return below
+            if behind_pooler(engine):  # the next transaction may be in another session, without these tables
+                await _write_report(connection, raw, report)
+                return ()
         # The items are no longer locked while the report is written.
         async with connection.begin():
-            for statement in (*SESSION_LIMITS, "ANALYZE import_report"):
+            for statement in SESSION_LIMITS:
                 await connection.exec_driver_sql(statement)
-            await _copy_out(raw, sql.SQL(REPORT), report)
-            await connection.exec_driver_sql("DROP TABLE import_row, import_report")
+            await _write_report(connection, raw, report)
         return ()
 
     if below := await on_connection(engine, work):
@@ -67,7 +86,7 @@ async def import_stock(
 async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> None:
     """Write the shop's items to `out` as a stock file, retired ones included. Importing that file changes nothing.
 
-    A text that a spreadsheet would read as a formula gets a leading apostrophe, which an import removes.
+    Where a spreadsheet would read a formula in a text, an apostrophe is inserted, which an import removes.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     statement = sql.SQL(EXPORT).format(
@@ -90,9 +109,13 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
 
 
 def _guarded(column: str) -> sql.Composable:
-    """Return the column's text, with an apostrophe before a formula; `convert_stock_file` removes it again."""
-    return sql.SQL("regexp_replace(i.{0}, {1}, {2})").format(
-        sql.Identifier(column), sql.Literal(r"^('*[=+\-@])"), sql.Literal(r"'\1")
+    """Return the column's text, with apostrophes where `convert_stock_file` expects and removes them."""
+    return sql.SQL("regexp_replace(regexp_replace(i.{0}, {1}, {2}, 'g'), {3}, {4})").format(
+        sql.Identifier(column),
+        sql.Literal(FORMULA),
+        sql.Literal(r"\1\2'\3"),
+        sql.Literal(SHORTENED_NUMBER),
+        sql.Literal(r"'\1\2"),
     )
 
 
@@ -121,6 +144,30 @@ async def _stage(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any],
         )
 
 
+async def _compare_names(connection: AsyncConnection, *, update_only: bool) -> None:
+    """Compare the names of new items with those of existing ones.
+
+    Raises InvalidFileError for names whose leading zeros were lost, and for all new ones with `update_only`.
+    """
+    await connection.exec_driver_sql(HASH_JOINS)
+    lost = (await connection.exec_driver_sql(LOST_ZEROS)).all()
+    if lost:
+        message = "names no item, but {!r} exists: the spreadsheet removed zeros; format the column as text"
+        raise InvalidFileError([FileProblem(row.line, row.column, message.format(row.existing)) for row in lost])
+    if new := (await connection.exec_driver_sql(NEW_ROWS)).all():
+        await connection.exec_driver_sql(NEAREST)
+        if update_only:
+            nearest = {row.line: row for row in await connection.exec_driver_sql(NEAREST_OF_ROWS)}
+            raise InvalidFileError([_unknown_item(row, nearest.get(row.line)) for row in new])
+    await connection.exec_driver_sql(ALL_JOINS)
+
+
+def _unknown_item(row: Row[Any], nearest: Row[Any] | None) -> FileProblem:
+    name = f"{row.sku} {row.variantKey}".strip()
+    hint = f"; the nearest is {f'{nearest.sku} {nearest.variantKey}'.strip()!r}" if nearest is not None else ""
+    return FileProblem(row.line, "sku", f"{name!r} is no item of the shop, and this import creates none{hint}")
+
+
 async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> Sequence[Mapping[str, Any]]:
     """Set the counts and fill the table of the report; with `dry_run` do only the latter.
 
@@ -134,6 +181,13 @@ async def _apply(connection: AsyncConnection, *, actor: str, dry_run: bool) -> S
             return row.below or ()
         # Another transaction created one of the new items: begin again, now it exists and can be locked.
         await savepoint.rollback()
+
+
+async def _write_report(connection: AsyncConnection, raw: psycopg.AsyncConnection[Any], report: IO[bytes]) -> None:
+    for statement in ("ANALYZE import_report", "ANALYZE import_nearest"):
+        await connection.exec_driver_sql(statement)
+    await _copy_out(raw, sql.SQL(REPORT), report)
+    await connection.exec_driver_sql(DROP_TABLES)
 
 
 async def _copy_out(raw: psycopg.AsyncConnection[Any], statement: sql.SQL | sql.Composed, out: IO[bytes]) -> None:

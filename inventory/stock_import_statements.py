@@ -10,7 +10,7 @@ SESSION_LIMITS = (
     "SET LOCAL work_mem = '64MB'",  # 100,000 rows are sorted and joined in memory while items are locked
 )
 CREATE_TABLES = (
-    "DROP TABLE IF EXISTS pg_temp.import_row, pg_temp.import_report",
+    "DROP TABLE IF EXISTS pg_temp.import_row, pg_temp.import_report, pg_temp.import_nearest",
     """
     CREATE TEMP TABLE import_row (line int NOT NULL, "shopId" text NOT NULL, sku text NOT NULL,
       "variantKey" text NOT NULL, "productId" text, "onHand" int NOT NULL, "lowStockThreshold" int)
@@ -19,7 +19,9 @@ CREATE_TABLES = (
     CREATE TEMP TABLE import_report (line int NOT NULL, known bool NOT NULL, "onHand" int, "productId" text,
       "lowStockThreshold" int, quantity int NOT NULL, held int NOT NULL)
     """,
+    'CREATE TEMP TABLE import_nearest (line int PRIMARY KEY, sku text NOT NULL, "variantKey" text NOT NULL)',
 )
+DROP_TABLES = "DROP TABLE import_row, import_report, import_nearest"
 
 # With the index no plan compares all rows with all items, even where the server's statistics are wrong.
 INDEX_ROWS = ('CREATE INDEX ON import_row ("shopId", sku, "variantKey")', "ANALYZE import_row")
@@ -31,6 +33,63 @@ SELECT line, first FROM (
 """  # noqa: S608 - constants
 
 _KEY = 'i."shopId" = r."shopId" AND i.sku = r.sku AND i."variantKey" = r."variantKey"'
+_IS_NEW = f'NOT EXISTS (SELECT FROM "InventoryItem" i WHERE {_KEY})'
+
+# The joins below are on expressions, for which no index helps: they must be hashed, whatever the statistics say.
+HASH_JOINS = "SET LOCAL enable_nestloop = off"
+ALL_JOINS = "SET LOCAL enable_nestloop = on"
+
+# A spreadsheet that takes a text for a number removes its leading zeros.
+LOST_ZEROS = f"""
+WITH fresh AS MATERIALIZED (
+  SELECT * FROM import_row r
+  WHERE (r.sku ~ '^[0-9]+$' OR r."variantKey" ~ '^[0-9]+$') AND {_IS_NEW}
+)
+SELECT line, "column", existing FROM (
+  SELECT r.line, CASE WHEN i.sku = r.sku THEN 'variantKey' ELSE 'sku' END AS "column",
+         CASE WHEN i.sku = r.sku THEN i."variantKey" ELSE i.sku END AS existing
+  FROM fresh r JOIN "InventoryItem" i ON i."shopId" = r."shopId"
+    AND ltrim(i.sku, '0') = ltrim(r.sku, '0') AND ltrim(i."variantKey", '0') = ltrim(r."variantKey", '0')
+  WHERE length(i.sku) >= length(r.sku) AND length(i."variantKey") >= length(r."variantKey")
+    AND (i.sku = r.sku OR r.sku ~ '^[0-9]+$') AND (i."variantKey" = r."variantKey" OR r."variantKey" ~ '^[0-9]+$')
+  UNION ALL
+  SELECT r.line, 'productId', i."productId" FROM import_row r JOIN "InventoryItem" i ON {_KEY}
+  WHERE r."productId" ~ '^[0-9]+$' AND length(i."productId") > length(r."productId")
+    AND ltrim(i."productId", '0') = ltrim(r."productId", '0')
+) lost ORDER BY line LIMIT {MAX_PROBLEMS}
+"""  # noqa: S608 - constants
+
+NEW_ROWS = f"""
+SELECT line, sku, "variantKey" FROM import_row r WHERE {_IS_NEW} ORDER BY line LIMIT {MAX_PROBLEMS}
+"""  # noqa: S608 - constants
+
+_SPELLING = """lower(regexp_replace({0}.sku, '^0+|[^[:alnum:]]', '', 'g'))"""
+_SPELLINGS = """
+  (SELECT x.spelling, 1 AS distance UNION ALL
+   SELECT overlay(x.spelling PLACING '' FROM g FOR 1), 2 FROM generate_series(1, length(x.spelling)) g
+   WHERE length(x.spelling) > 3)
+"""
+# The same SKU with another variant; else one that differs in case, signs or leading zeros; else in one character.
+NEAREST = f"""
+INSERT INTO import_nearest
+WITH fresh AS MATERIALIZED (
+  SELECT r.line, r."shopId", r.sku, r."variantKey" FROM import_row r WHERE {_IS_NEW} ORDER BY line LIMIT {MAX_PROBLEMS}
+), wanted AS (
+  SELECT f.*, s.* FROM fresh f CROSS JOIN LATERAL (SELECT {_SPELLING.format("f")} AS spelling) x
+  CROSS JOIN LATERAL {_SPELLINGS} s (text, distance) WHERE x.spelling <> ''
+), known AS (
+  SELECT i."shopId", i.sku, i."variantKey", s.* FROM "InventoryItem" i
+  CROSS JOIN LATERAL (SELECT {_SPELLING.format("i")} AS spelling) x
+  CROSS JOIN LATERAL {_SPELLINGS} s (text, distance)
+  WHERE x.spelling <> '' AND i."shopId" IN (SELECT "shopId" FROM fresh)
+)
+SELECT DISTINCT ON (w.line) w.line, k.sku, k."variantKey"
+FROM wanted w JOIN known k ON k."shopId" = w."shopId" AND k.text = w.text
+ORDER BY w.line, k.sku <> w.sku, greatest(k.distance, w.distance), k."variantKey" <> w."variantKey", k.sku,
+         k."variantKey"
+"""  # noqa: S608 - constants
+NEAREST_OF_ROWS = 'SELECT line, sku, "variantKey" FROM import_nearest'
+
 _DIFFERS = """
   (i.quantity + i.held, i."productId", i."lowStockThreshold")
     IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold")
@@ -65,7 +124,7 @@ WITH locked AS MATERIALIZED (
 ), below AS MATERIALIZED (
   SELECT * FROM locked WHERE "onHand" < held
 ), fresh AS MATERIALIZED (
-  SELECT r.* FROM import_row r WHERE NOT EXISTS (SELECT FROM "InventoryItem" i WHERE {_KEY})
+  SELECT r.* FROM import_row r WHERE {_IS_NEW}
 ), made AS (
   INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", quantity, "lowStockThreshold")
   SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold" FROM fresh
@@ -98,9 +157,10 @@ COPY (
   SELECT json_build_object(
     'line', r.line, 'shopId', r."shopId", 'sku', r.sku, 'variantKey', r."variantKey",
     'result', CASE WHEN w.was = n.now THEN 'unchanged' WHEN w.was IS NULL THEN 'created' ELSE 'changed' END,
-    'before', w.was, 'after', n.now, 'quantity', coalesce(p.quantity, i.quantity), 'held', coalesce(p.held, i.held))
+    'before', w.was, 'after', n.now, 'quantity', coalesce(p.quantity, i.quantity), 'held', coalesce(p.held, i.held),
+    'nearest', CASE WHEN c.line IS NOT NULL THEN json_build_object('sku', c.sku, 'variantKey', c."variantKey") END)
   FROM import_row r CROSS JOIN LATERAL (SELECT {_VALUES.format("r")} AS now) n
-  LEFT JOIN import_report p USING (line)
+  LEFT JOIN import_report p USING (line) LEFT JOIN import_nearest c USING (line)
   LEFT JOIN "InventoryItem" i ON p.line IS NULL AND {_KEY}
   CROSS JOIN LATERAL (
     SELECT CASE WHEN p.line IS NULL THEN n.now WHEN p.known THEN {_VALUES.format("p")} END AS was) w

@@ -2,16 +2,21 @@
 
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import stripe
 
+from domain.holds import HoldKey
+from domain.names import is_name
 from payments.errors import InvalidEventError, InvalidSignatureError
 
 TOLERANCE_SECONDS = 300
-"""The age up to which a signature is accepted. Stripe signs each delivery attempt anew."""
+"""How far a signature's time may be from the present, in the past and in the future. Stripe signs each attempt anew."""
+_MAX_SIGNATURE_LENGTH = 4096
+"""Stripe's are below 200 characters, and are compared with each secret."""
 
 HOLD_METADATA_KEY = "inventory_reservation_id"
 SHOP_METADATA_KEY = "shop_id"
@@ -32,36 +37,50 @@ class StripeEvent:
     type: str
     """Stripe's type, for example `payment_intent.succeeded`."""
     kind: EventKind
-    shop_id: str | None = None
-    hold_id: str | None = None
+    hold: HoldKey | None = None
+    """The hold that the metadata name."""
     session_id: str | None = None
     intent_id: str | None = None
     object_id: str | None = None
     """The id of the object that the event is about."""
+    livemode: bool = False
+    """Whether it is about real money; otherwise it comes from Stripe's test mode."""
 
 
 def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
-    """Raise InvalidSignatureError unless one of the secrets signed the body within the last 300 s.
+    """Raise InvalidSignatureError unless one of the secrets signed the body within 300 s of now.
 
     `header` is the value of `Stripe-Signature`.
     """
-    if not (header or "").isascii():
+    header = header or ""
+    if not header.isascii():
         raise InvalidSignatureError("the header is not ASCII")
+    if len(header) > _MAX_SIGNATURE_LENGTH:
+        raise InvalidSignatureError(f"the header is longer than {_MAX_SIGNATURE_LENGTH} characters")
     reason = "no secret is set"
     for secret in secrets:
         try:
-            stripe.WebhookSignature.verify_header(body.decode(), header or "", secret, TOLERANCE_SECONDS)
+            stripe.WebhookSignature.verify_header(body.decode(), header, secret, TOLERANCE_SECONDS)
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
             reason = str(error)
         else:
+            # Stripe's library refuses old times only: a signature from the future could be sent again until then.
+            if _signed_at(header) > time.time() + TOLERANCE_SECONDS:
+                raise InvalidSignatureError("the time of the signature is in the future")
             return
     raise InvalidSignatureError(reason)
+
+
+def _signed_at(header: str) -> int:
+    """Return the time of a header that Stripe's library has accepted, read as the library does."""
+    pairs = [part.split("=", 2) for part in header.split(",")]
+    return int(next(pair[1] for pair in pairs if pair[0] == "t"))
 
 
 def parse_event(body: bytes) -> StripeEvent:
     """Translate a snapshot event by the table in docs/integration.md. Raises InvalidEventError."""
     try:
-        event = json.loads(body)
+        event = json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidEventError("the body is not JSON") from error
     event_id = _id(event.get("id")) if isinstance(event, dict) else None
@@ -69,19 +88,20 @@ def parse_event(body: bytes) -> StripeEvent:
         raise InvalidEventError("the body has no event id and type")
     data = event.get("data")
     subject = data.get("object") if isinstance(data, dict) else None
+    livemode = event.get("livemode") is True
     if event.get("object") != "event" or not isinstance(subject, dict):
-        return StripeEvent(event_id, event["type"], "ignored")  # a thin event, or one of another API
+        return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
     intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
         event_id=event_id,
         type=event["type"],
         kind=_kind(event["type"], subject),
-        shop_id=_text(metadata, SHOP_METADATA_KEY),
-        hold_id=_text(metadata, HOLD_METADATA_KEY),
+        hold=hold_in_metadata(metadata),
         session_id=_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
         object_id=_id(subject.get("id")),
+        livemode=livemode,
     )
 
 
@@ -116,9 +136,15 @@ def _kind(event_type: str, subject: Mapping[str, Any]) -> EventKind:
     return _KINDS.get(event_type, "ignored")
 
 
-def _text(mapping: Mapping[str, Any], name: str) -> str | None:
-    value = mapping.get(name)
-    return value if isinstance(value, str) and value else None
+def hold_in_metadata(metadata: Mapping[str, Any]) -> HoldKey | None:
+    """Return the hold that the metadata of a payment name.
+
+    It takes both ids: a shop may have a `shop_id` of its own in its metadata, of any value, without meaning a hold.
+    """
+    shop_id, hold_id = metadata.get(SHOP_METADATA_KEY), metadata.get(HOLD_METADATA_KEY)
+    if not (isinstance(shop_id, str) and isinstance(hold_id, str) and is_name(shop_id) and is_name(hold_id)):
+        return None
+    return HoldKey(shop_id, hold_id)
 
 
 def _id(value: object) -> str | None:

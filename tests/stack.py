@@ -32,6 +32,8 @@ from workflows.messages import Ended, hold_workflow_id
 AUTHORITY_TOKEN = "a" * 40
 ADMIN_TOKEN = "b" * 40
 SHOP = "shop-1"
+PROTOCOL = "api.http_protocol:LimitedProtocol"
+"""As `holdfast api` serves."""
 SANDBOX = SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules("domain"))
 """Imports workflow code anew for each run, except for the shared values, which have no state: a third of a test's time.
 
@@ -169,7 +171,7 @@ async def running_stack(
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
     async with (
         open_client(settings) as payment_client,
-        serving(app) as url,
+        serving(app, http=PROTOCOL) as url,
         httpx.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120, verify=NO_TLS
         ) as http,
@@ -198,11 +200,15 @@ async def running_stack(
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, http: str = "auto", send_buffer: int | None = None) -> AsyncIterator[str]:
     """Serve an ASGI application on a free port of this machine, in this event loop; yields its URL."""
     listener = socket.socket(proto=socket.IPPROTO_TCP)  # without it asyncio leaves Nagle on: 40 ms an answer
+    if send_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http=http, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if task.done():

@@ -10,7 +10,9 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from workflows.activity_calls import cause_of
+from workflows.cancellation import run_despite_cancellation
 from workflows.findings import AuditPart, AuditPort, AuditReport, AuditRequest, not_checked, part_of, report_of
+from workflows.run_details import RunDetails
 from workflows.ui_text import plain
 
 # 100,000 items take seconds. An audit must end within the schedule's interval of five minutes.
@@ -21,12 +23,15 @@ _SHOWN = 20
 
 
 @workflow.defn(name="AuditWorkflow")
-class AuditWorkflow:
+class AuditWorkflow(RunDetails):
     """Audits once and reports. Holds whose workflow is missing are resumed; the other repairs are left to a person."""
 
     @workflow.run
     async def run(self, request: AuditRequest) -> AuditReport:
         """Check the stock and the workflows, each even if the other check fails."""
+        return await run_despite_cancellation(self._check(request), self.note_cancellation)
+
+    async def _check(self, request: AuditRequest) -> AuditReport:
         stock, workflows = await asyncio.gather(
             _part(
                 "stock",
@@ -52,7 +57,7 @@ class AuditWorkflow:
             ),
         )
         report = report_of(stock, workflows)
-        workflow.set_current_details(_details(report))
+        self.show_step(_details(report))
         return report
 
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from pydantic import AwareDatetime
 from temporalio import activity
 from temporalio.common import RetryPolicy
+
+from workflows.pending_alerts import ItemFall, PendingAlerts
 
 Receiver = Literal["hold-events", "stock-alerts"]
 """HOLD_EVENTS_WEBHOOK_URL and STOCK_ALERT_WEBHOOK_URL."""
@@ -24,7 +27,7 @@ class Event:
 
     id: str
     type: str
-    occurred_at: datetime
+    occurred_at: AwareDatetime
     data: dict[str, Any]
 
 
@@ -55,7 +58,7 @@ class Fall:
     quantity: int
     held: int
     threshold: int
-    at: datetime
+    at: AwareDatetime
     channels: list[Channel] = field(default_factory=list)
     """The channels to alert."""
 
@@ -83,6 +86,55 @@ class LowStock:
     sku: str
     variant_key: str
     fall: Fall
+
+
+@dataclass(frozen=True)
+class ShopFalls:
+    """Falls of a shop's items, and how to alert people of them."""
+
+    falls: list[ItemFall]
+    channels: list[Channel]
+    window_seconds: int
+    """What falls within it is told in one message."""
+    link: str = ""
+    """The page where people see the shop's low stock; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class ShopAlerts:
+    """The input of LowStockDigestWorkflow. The fields with defaults are the state that a continued run starts with."""
+
+    shop_id: str
+    window_seconds: int = 0
+    link: str = ""
+    pending: dict[Channel, PendingAlerts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LowItemFigures:
+    """An item that is low, with its figures of now."""
+
+    sku: str
+    variant_key: str
+    name: str
+    """The product and its variant for people; empty if the item has neither `productId` nor `variantAttributes`."""
+    quantity: int
+    held: int
+    threshold: int
+
+
+@dataclass(frozen=True)
+class LowStockDigest:
+    """What one message tells of a shop's low items, those with the fewest units first."""
+
+    shop_id: str
+    event_id: str
+    """Identifies the message, also when it is repeated."""
+    at: datetime
+    link: str = ""
+    items: list[LowItemFigures] = field(default_factory=list)
+    unlisted: int = 0
+    """Falls of further items, which are not in `items`."""
 
 
 def hold_events_workflow_id(shop_id: str, hold_id: str) -> str:
@@ -116,3 +168,13 @@ class AlertsPort(ABC):
     @abstractmethod
     async def still_low(self, low: LowStock) -> LowStock | None:
         """Return the item's current figures if it is still low, else None."""
+
+    @activity.defn(name="read-low-items")
+    @abstractmethod
+    async def read_low_items(self, digest: LowStockDigest, falls: list[ItemFall]) -> LowStockDigest:
+        """Return the digest with those of the items that are still low, and their current figures."""
+
+    @activity.defn(name="mail-low-stock-digest")
+    @abstractmethod
+    async def mail_low_stock_digest(self, digest: LowStockDigest) -> None:
+        """Send the mail. Raises ApplicationError unless the mail server accepted it."""

@@ -32,6 +32,14 @@ class Extensions:
             self.requests.append(extension)
         return extension
 
+    @property
+    def _waiting_seconds(self) -> int:
+        return sum(e.request.ttl_seconds for e in self.requests if e.deadline is None)
+
+    def moved_by_waiting(self, deadline: datetime, ceiling: datetime) -> datetime:
+        """Return the deadline moved by all requests that wait to be applied, at most to the ceiling."""
+        return moved(deadline, self._waiting_seconds, ceiling)
+
     def apply(self, deadline: datetime, ceiling: datetime) -> datetime:
         """Return the deadline moved by all requests that were not applied yet, at most to the ceiling."""
         for extension in self.requests:
@@ -41,7 +49,7 @@ class Extensions:
 
     def would_gain(self, message: Extend, deadline: datetime, ceiling: datetime) -> bool:
         """Return whether the message moves the deadline, after the requests that wait to be applied."""
-        waiting = sum(e.request.ttl_seconds for e in self.requests if e.deadline is None)
+        waiting = self._waiting_seconds
         return moved(deadline, waiting + message.ttl_seconds, ceiling) > moved(deadline, waiting, ceiling)
 
 

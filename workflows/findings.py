@@ -14,7 +14,7 @@ FindingKind = Literal["held", "balance", "no_item", "lost_run", "stray_run", "lo
 - `balance`: on hand is not what the item's last movement left.
 - `no_item`: active holds have lines of an item that does not exist.
 - `lost_run`: the workflow of an active hold is missing.
-- `stray_run`: an orphaned workflow runs for a hold that has ended in the database or has no row there.
+- `stray_run`: a workflow waits for a hold that has ended in the database (the audit ends it) or has no row there.
 - `lost_sale`: Temporal remembers a committed hold that has no row; looked for only after a restore.
 - `unknown`: something could not be checked.
 """

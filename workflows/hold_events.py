@@ -5,6 +5,8 @@ from collections import deque
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from workflows.cancellation import run_despite_cancellation
+from workflows.checked_messages import checked_signal
 from workflows.deliveries import (
     ATTEMPT_TIMEOUT,
     MAX_EVENT_AGE,
@@ -14,10 +16,11 @@ from workflows.deliveries import (
     EventsPort,
     HoldEvents,
 )
+from workflows.run_details import RunDetails
 
 
 @workflow.defn(name="HoldEventsWorkflow")
-class HoldEventsWorkflow:
+class HoldEventsWorkflow(RunDetails):
     """Ends when all received events are delivered; the next event starts a new run."""
 
     @workflow.init
@@ -31,12 +34,15 @@ class HoldEventsWorkflow:
     async def run(self, hold: HoldEvents) -> int:
         """Deliver the events one after the other, and return their number."""
         del hold
+        return await run_despite_cancellation(self._deliver_all(), self.note_cancellation)
+
+    async def _deliver_all(self) -> int:
         await workflow.wait_condition(lambda: bool(self._pending))
         while self._pending:
             await deliver(Delivery("hold-events", self._pending.popleft()))
         return len(self._received)
 
-    @workflow.signal(description="Something happened to the hold")
+    @checked_signal(description="Something happened to the hold")
     def happened(self, event: Event) -> None:
         """Queue an event. One that was received before is ignored."""
         if event.id not in self._received:
@@ -46,14 +52,14 @@ class HoldEventsWorkflow:
 
 async def deliver(delivery: Delivery) -> None:
     """Deliver the event, or report after three days that it is given up."""
-    left = delivery.event.occurred_at + MAX_EVENT_AGE - workflow.now()
+    left = MAX_EVENT_AGE - (workflow.now() - delivery.event.occurred_at)
     try:
         await workflow.execute_activity_method(
             EventsPort.post_event,
             delivery,
             summary=f"{delivery.event.type} to {delivery.receiver}",
             start_to_close_timeout=ATTEMPT_TIMEOUT,
-            schedule_to_close_timeout=max(left, ATTEMPT_TIMEOUT),
+            schedule_to_close_timeout=min(max(left, ATTEMPT_TIMEOUT), MAX_EVENT_AGE),
             retry_policy=UNLIMITED_RETRIES,
         )
     except ActivityError:

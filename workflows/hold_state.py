@@ -13,6 +13,7 @@ class HoldState:
     """The messages that arrived and what Stripe said. Recording a message twice changes nothing."""
 
     deadline: datetime
+    """When the hold ends unless something else does: the later of its own deadline and the running grace periods."""
     commit: Commit | None = None
     cancel: Cancel | None = None
     payments: dict[str, Payment] = field(default_factory=dict)
@@ -25,6 +26,8 @@ class HoldState:
     """Declined attempts, by the id of the event."""
     attached: Payment | None = None
     """The payment that has to be closed before the stock may be released."""
+    page: Payment | None = None
+    """The session that Holdfast opened, unless another payment takes its place: its end releases the hold."""
     opening: bool = False
     """Whether a Checkout Session is being opened, so that one may exist whose id is not known yet."""
     closed: bool = False
@@ -32,11 +35,34 @@ class HoldState:
     unchecked: dict[str, Payment] = field(default_factory=dict)
     """Payments whose status has to be read from Stripe."""
     attach_requests: list[Attach] = field(default_factory=list)
+    own_deadline: datetime = field(init=False)
+    """The deadline without any grace period: as made and extended."""
+
+    def __post_init__(self) -> None:
+        """Start without a grace period."""
+        self.own_deadline = self.deadline
+
+    @property
+    def grace_ended_early(self) -> bool:
+        """Whether the deadline still waits for a grace period whose payment is no longer processing."""
+        return self.deadline > self._latest_end()
+
+    def shorten_to_running_graces(self) -> None:
+        """Move the deadline back to the later of the hold's own and the grace periods that still run."""
+        self.deadline = self._latest_end()
+
+    def _latest_end(self) -> datetime:
+        return max([self.own_deadline, *self.processing.values()])
 
     @property
     def paid(self) -> bool:
         """Whether a commit or a payment has arrived."""
         return self.commit is not None or bool(self.payments)
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether a payment is processing, so that days may pass until it is known whether the hold is sold."""
+        return bool(self.processing) and not self.paid
 
     @property
     def payable(self) -> bool:
@@ -64,6 +90,11 @@ class HoldState:
         self.failed.add(event_id)
         if self.attached is None:
             self.attach(payment)
+
+    def end_processing(self, payment: Payment) -> None:
+        """Record that a processing payment failed. Its status is read again, because the event may be an old one."""
+        del self.processing[payment.id]
+        self.unchecked[payment.id] = payment
 
     def record_processing(self, message: PaymentProcessing, now: datetime) -> None:
         """Record a processing payment. Its grace period counts from the first such message."""
@@ -93,6 +124,13 @@ class HoldState:
                 return  # the hold's own payment can still be made
             self.closed = True
         self.cancel = self.cancel or message
+
+    def record_end(self, payment: Payment) -> None:
+        """Record that a payment of the shop's own has ended. The hold waits for another one until its deadline."""
+        self.record_unpayable(payment)
+        self.unchecked.pop(payment.id, None)
+        if payment.is_same(self.attached):
+            self.attached = None
 
     def record_unpayable(self, payment: Payment) -> None:
         """Record that a payment can no longer be made."""

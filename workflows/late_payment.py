@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
 from workflows.activity_calls import cause_of
+from workflows.cancellation import run_despite_cancellation
+from workflows.checked_messages import checked_signal
 from workflows.hold_signals import HoldSignals
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import (
@@ -24,6 +27,7 @@ from workflows.payment_messages import (
     PaymentCheck,
     PaymentQuery,
 )
+from workflows.run_details import RunDetails
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +35,7 @@ _CLAIM_INTERVAL = timedelta(minutes=1)
 _REFUND_INTERVAL = timedelta(hours=6)
 """The pause after a refund that Stripe refused, for example because the account's balance is too low."""
 
+CANCELLED = "Request Cancellation stopped this case: look at the hold and the payment, and settle it by hand."
 KEEP_MONEY = "The policy is to keep the money: offer a replacement, or refund by hand."
 NO_SUCH_HOLD = "The database has no such hold."
 NOTHING_TO_REFUND = "There is nothing to refund"
@@ -44,14 +49,19 @@ class _ClosedByPersonError(Exception):
     pass
 
 
+class _CancelledInTemporalError(Exception):
+    pass
+
+
 @workflow.defn(name="LatePaymentWorkflow")
-class LatePaymentWorkflow:
+class LatePaymentWorkflow(RunDetails):
     """Handles one late payment until it is settled, however long that takes. The signal `close` ends it by hand."""
 
     @workflow.init
     def __init__(self, late: LatePayment) -> None:
         self._late = late
         self._closed_by: CloseCase | None = None
+        self._cancelled = False
         self._refund_failed = late.refund_failed
         self._state = "Checking the payment."
         self._waits_for_person = False
@@ -60,10 +70,11 @@ class LatePaymentWorkflow:
     async def run(self, late: LatePayment) -> LatePaymentEnded:
         """Check the payment and the hold, then sell the stock or refund the money."""
         del late  # __init__ has it
+        return await run_despite_cancellation(self._run(), self._note_cancellation)
+
+    async def _run(self) -> LatePaymentEnded:
         try:
-            ended = await self._resolve()
-            if self._refund_failed:  # the signal may arrive during any step above
-                ended = await self._need_person(REFUND_FAILED)
+            ended = await self._resolve_or_need_person()
         except _ClosedByPersonError:
             assert self._closed_by is not None  # noqa: S101 - narrows the type
             ended = LatePaymentEnded("closed_by_person", f"{self._closed_by.actor}: {self._closed_by.note}")
@@ -71,13 +82,21 @@ class LatePaymentWorkflow:
         self._show(f"Ended: {ended.outcome}. {ended.detail}")
         return ended
 
+    async def _resolve_or_need_person(self) -> LatePaymentEnded:
+        try:
+            ended = await self._resolve()
+        except _CancelledInTemporalError:
+            return await self._need_person(CANCELLED)
+        # The signal may arrive during any step above.
+        return await self._need_person(REFUND_FAILED) if self._refund_failed else ended
+
     async def _resolve(self) -> LatePaymentEnded:
         if self._refund_failed:
             return await self._need_person(REFUND_FAILED)
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # the total is 0, so there is no PaymentIntent
         try:
-            standing = await self._unless_closed(activity_calls.check_payment_until_known(self._query()))
+            standing = await self._unless_stopped(activity_calls.check_payment_until_known(self._query()))
         except ActivityError as error:
             return await self._need_person(f"The payment could not be checked: {cause_of(error)}")
         match standing.state:
@@ -91,7 +110,7 @@ class LatePaymentWorkflow:
     async def _claim(self, *, authorized: bool) -> LatePaymentEnded:
         while True:
             self._show("Checking whether the stock is still available.")
-            claimed = await self._unless_closed(activity_calls.claim(self._late))
+            claimed = await self._unless_stopped(activity_calls.claim(self._late))
             match claimed.outcome:
                 case "already":
                     await self._capture(authorized=authorized)
@@ -110,6 +129,16 @@ class LatePaymentWorkflow:
                     if await self._hand_over(authorized=authorized):
                         return LatePaymentEnded("handed_over", "The hold is active: its workflow handles the payment.")
                     await self._pause(_CLAIM_INTERVAL)  # its workflow is missing; the audit resumes it
+                    self._continue_as_new_if_long()
+
+    def _continue_as_new_if_long(self) -> None:
+        """Begin a new run before Temporal terminates this one, whose history grows every minute.
+
+        A run from before this patch may have passed the suggested length already, so its replay must not.
+        """
+        suggested = workflow.info().is_continue_as_new_suggested()
+        if suggested and workflow.patched("late-payment-continues-as-new"):
+            workflow.continue_as_new(replace(self._late, refund_failed=self._refund_failed))
 
     async def _hand_over(self, *, authorized: bool) -> bool:
         hold = workflow.get_external_workflow_handle(hold_workflow_id(self._late.shop_id, self._late.hold_id))
@@ -130,7 +159,7 @@ class LatePaymentWorkflow:
         while True:
             self._show(f"Refunding the payment: {why}.")
             try:
-                await self._unless_closed(activity_calls.refund_or_cancel(self._query()))
+                await self._unless_stopped(activity_calls.refund_or_cancel(self._query()))
             except ActivityError as error:
                 problem = f"{REFUND_REFUSED}: {cause_of(error)}"
                 self._show(f"{problem} Retried every 6 hours. If it was refunded by hand, send the signal `close`.")
@@ -145,7 +174,7 @@ class LatePaymentWorkflow:
         if not authorized:
             return
         try:
-            await self._unless_closed(activity_calls.capture(self._query()))
+            await self._unless_stopped(activity_calls.capture(self._query()))
         except ActivityError as error:
             await self._report("needs_person", f"The hold is committed, but the capture failed: {cause_of(error)}")
 
@@ -165,29 +194,43 @@ class LatePaymentWorkflow:
 
     async def _pause(self, duration: timedelta) -> None:
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._closed_by is not None, timeout=duration)
-            raise _ClosedByPersonError
+            await workflow.wait_condition(self._is_stopped, timeout=duration)
+            raise self._stop()
 
-    async def _unless_closed(self, work: Awaitable[Answer]) -> Answer:
-        """Return the result; if a person closes the case first, cancel the work and raise _ClosedByPersonError."""
+    async def _unless_stopped(self, work: Awaitable[Answer]) -> Answer:
+        """Return the result; if a person closes or cancels the case first, cancel the work and raise that."""
         task = asyncio.ensure_future(work)
-        if not await activity_calls.finishes_before(task, lambda: self._closed_by is not None):
-            raise _ClosedByPersonError
+        if not await activity_calls.finishes_before(task, self._is_stopped):
+            raise self._stop()
         return await task
+
+    def _is_stopped(self) -> bool:
+        return self._closed_by is not None or self._cancelled
+
+    def _stop(self) -> Exception:
+        return _ClosedByPersonError() if self._closed_by is not None else _CancelledInTemporalError()
+
+    def _note_cancellation(self) -> None:
+        """Leave the case to a person, as a cancellation requested in Temporal says; only `close` ends it."""
+        self._cancelled = True
+        workflow.logger.warning("Request Cancellation: the case is left to a person unless it is settled already.")
 
     def _query(self) -> PaymentQuery:
         return PaymentQuery(self._late.shop_id, self._late.hold_id, self._late.payment)
 
     def _show(self, state: str) -> None:
         self._state = state
-        workflow.set_current_details(ui_text.plain(state))
+        self.show_step(ui_text.plain(state))
 
-    @workflow.signal(description='Settled by hand. Data: {"actor": "your name", "note": "what was done"}')
+    @checked_signal(
+        description='Settled by hand. Data: {"actor": "your name", "note": "what was done"}',
+        without_data=CloseCase(actor="temporal", note="no note"),
+    )
     def close(self, message: CloseCase) -> None:
         """End the case: a person has settled it."""
         self._closed_by = self._closed_by or message
 
-    @workflow.signal(description="Stripe: the refund of this payment failed")
+    @checked_signal(description="Stripe: the refund of this payment failed")
     def refund_failed(self) -> None:
         """Leave the case to a person: the refunded money is back in the account."""
         self._refund_failed = True

@@ -1,7 +1,9 @@
-"""LowStockAlertWorkflow: alerts people that an item is low, at most once a day."""
+"""LowStockAlertWorkflow: alerted people of one item. New falls go to LowStockDigestWorkflow.
+
+Runs that an earlier release started may wait for the end of their quiet period, with a fall to report then.
+"""
 
 import asyncio
-import hashlib
 from collections import deque
 from dataclasses import replace
 from datetime import timedelta
@@ -9,6 +11,8 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import ui_text
+from workflows.cancellation import run_despite_cancellation
+from workflows.checked_messages import checked_signal
 from workflows.deliveries import (
     ATTEMPT_TIMEOUT,
     UNLIMITED_RETRIES,
@@ -21,27 +25,17 @@ from workflows.deliveries import (
     LowStock,
 )
 from workflows.hold_events import deliver
+from workflows.run_details import RunDetails
 
 QUIET_PERIOD = timedelta(hours=24)
 """After an alert, the same item gives no other for so long."""
 
 _REMEMBERED = 100
 """The outbox delivers a fall a second time within seconds, if at all."""
-_LONGEST_ID = 900
-"""Bytes; Temporal's limit is 1,000."""
-
-
-def low_stock_workflow_id(shop_id: str, sku: str, variant_key: str) -> str:
-    """Return the id of an item's workflow. Colons in the sku are escaped, so that no two items share an id."""
-    escaped = sku.replace("%", "%25").replace(":", "%3A")
-    name = f"low-stock:{shop_id}:{escaped}:{variant_key}"
-    if len(name.encode()) <= _LONGEST_ID:
-        return name
-    return f"low-stock:{shop_id}:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @workflow.defn(name="LowStockAlertWorkflow")
-class LowStockAlertWorkflow:
+class LowStockAlertWorkflow(RunDetails):
     """Serves the channels independently: an unavailable receiver does not delay e-mail."""
 
     @workflow.init
@@ -59,6 +53,9 @@ class LowStockAlertWorkflow:
     async def run(self, item: LowItem) -> None:
         """Alert; end when no channel has a fall and every quiet period is over."""
         del item
+        await run_despite_cancellation(self._alert_all(), self.note_cancellation)
+
+    async def _alert_all(self) -> None:
         if not self._quiet_until:
             await workflow.wait_condition(lambda: bool(self._falls))
         for channel in self._quiet_until:
@@ -142,7 +139,7 @@ class LowStockAlertWorkflow:
         )
         return low.fall if low is not None else None
 
-    @workflow.signal(description="The item's quantity fell to its threshold or below")
+    @checked_signal(description="The item's quantity fell to its threshold or below")
     def fell(self, fall: Fall) -> None:
         """Record the fall for each channel. It replaces an earlier one that has not been alerted yet."""
         if fall.event_id not in self._received:
@@ -150,10 +147,10 @@ class LowStockAlertWorkflow:
             self._falls.update(dict.fromkeys(fall.channels, fall))
 
     def _show(self) -> None:
-        name = ui_text.plain(f"{self._item.sku} {self._item.variant_key}".strip())
+        name = ui_text.plain(f"{self._item.shop_id} {self._item.sku} {self._item.variant_key}".strip())
         busy = ", ".join(f"{channel} is being sent" for channel in sorted(self._busy))
         quiet = ", ".join(f"{c}: quiet until {at:%Y-%m-%d %H:%M} UTC" for c, at in sorted(self._quiet_until.items()))
-        workflow.set_current_details(f"{self._item.shop_id} {name}. {busy}{'. ' if busy and quiet else ''}{quiet}")
+        self.show_step(f"{name}. {busy}{'. ' if busy and quiet else ''}{quiet}")
 
 
 def data_of(low: LowStock) -> dict[str, object]:

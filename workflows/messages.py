@@ -5,13 +5,14 @@ Fields are only ever added, and only with a default: histories outlive code.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import StringConstraints
 from temporalio.common import SearchAttributeKey
 
 from domain.holds import Hold, HoldKey, HoldStatus, Line, ReserveOutcome
 from domain.payments import Payment
-from workflows.payment_messages import AttachRefusal, CheckoutOutcome
+from workflows.payment_messages import AttachRefusal, CheckoutOutcome, NamedPayment
 
 SettledStatus = Literal["committed", "released", "expired"]
 EndStatus = Literal[SettledStatus, "missing", "rejected"]
@@ -31,6 +32,9 @@ def settled_status(status: HoldStatus) -> SettledStatus:
             raise ValueError("the hold is active")
 
 
+Storable = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""A text that Postgres can store: with another, the hold could never be ended."""
+
 SHOP_ID = SearchAttributeKey.for_keyword("ShopId")
 HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
@@ -45,6 +49,8 @@ HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"
 IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 """Types of the errors with which the extend update is refused; the API answers with the same codes."""
+PAYMENT_IN_PROGRESS = "payment_in_progress"
+"""The type of the error with which the release update is refused, if it asks for that."""
 
 
 def hold_workflow_id(shop_id: str, hold_id: str) -> str:
@@ -78,6 +84,10 @@ class HoldInput:
     """How an earlier run ended it, where a restored database does not know that: it is ended so again.
 
     An expired hold expires again by itself, since its row's deadline has passed."""
+    request_id: str | None = None
+    """Of the request that starts the run: its caller made the hold, the others joined."""
+    continued: "Continued | None" = None
+    """What the earlier run knew, which this one continues."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,28 @@ class Checkout:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """What a run knew that the hold's row does not have."""
+
+    attached: Payment | None
+    closed: bool
+    failed: tuple[str, ...]
+    extensions: "tuple[tuple[Extend, datetime], ...]"
+    """Each request, and the deadline that it led to."""
+    checkout: CheckoutOutcome | None
+    session_expires_at: datetime | None
+    page: Payment | None = None
+
+
+@dataclass(frozen=True)
 class DeadlineRequest:
     """A deadline to write to an active hold's row."""
 
     shop_id: str
     hold_id: str
     expires_at: datetime
+    moves_back_from: datetime | None = None
+    """Set where the deadline moves back: only from this one, because a statement may arrive late."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +200,8 @@ class Ended:
     status: EndStatus
     hold: EndedHold | None = None
     """In the answer to an update; not where the hold had ended before this run."""
+    request_id: str | None = None
+    """Of the request that the update was sent with; every caller who joined it gets this answer too."""
 
 
 @dataclass(frozen=True)
@@ -188,18 +216,22 @@ class Settled:
 class Cancel:
     """A request to release the hold."""
 
-    actor: str
-    reason: str = "cancelled"
-    payment: Payment | None = None
-    """The payment whose end this reports; it counts only if the hold has no payment, or this one."""
+    actor: Storable
+    reason: Storable = "cancelled"
+    payment: NamedPayment | None = None
+    """The payment whose end this reports; it counts only if it is the page that Holdfast opened for the hold."""
+    request_id: str | None = None
+    unless_in_progress: bool = False
+    """Of the release update: whether it is refused, instead of waiting for days, while a payment is in progress."""
 
 
 @dataclass(frozen=True)
 class Commit:
     """A request to commit the hold."""
 
-    actor: str
-    reason: str = "committed"
+    actor: Storable
+    reason: Storable = "committed"
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -223,7 +255,9 @@ class Extended:
 class Attach:
     """The shop opened a payment of its own for the hold: the id of its session, or of its PaymentIntent."""
 
-    payment: Payment
+    payment: NamedPayment
+    replace: bool = False
+    """Whether to close the hold's earlier payment first."""
 
 
 @dataclass(frozen=True)

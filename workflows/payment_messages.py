@@ -7,16 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from domain.payments import ClaimOutcome, Payment
+
+_LONGEST_ID = 255
+_YEAR_SECONDS = 366 * 24 * 3600
+
+
+def _named(payment: Payment) -> Payment:
+    ids = [each for each in (payment.payment_intent_id, payment.session_id) if each is not None]
+    if not any(ids):
+        raise ValueError("payment_intent_id or session_id is required")
+    if not all(each.isprintable() and len(each) <= _LONGEST_ID for each in ids):
+        raise ValueError(f"an id has at most {_LONGEST_ID} printable characters")
+    return payment
+
+
+NamedPayment = Annotated[Payment, AfterValidator(_named)]
+"""A payment as a message names it: one without an id would sell the hold for nothing."""
 
 
 @dataclass(frozen=True)
 class PaymentFailed:
     """An attempt to pay was declined."""
 
-    payment: Payment
+    payment: NamedPayment
     event_id: str
     """Stripe's id of the event, which may arrive twice."""
 
@@ -25,8 +41,8 @@ class PaymentFailed:
 class PaymentProcessing:
     """A payment is processing that takes longer than a hold lives (a bank debit, a voucher)."""
 
-    payment: Payment
-    grace_seconds: int | None = None
+    payment: NamedPayment
+    grace_seconds: Annotated[int, Field(ge=0, le=_YEAR_SECONDS)] | None = None
     """How long the stock waits for it, in seconds from the first such message. None: read its status from Stripe."""
 
 
@@ -103,7 +119,9 @@ class PaymentTrouble:
     problem: str
 
 
-AttachRefusal = Literal["already_attached", "unknown", "unpayable", "of_another_hold", "away", "not_configured"]
+AttachRefusal = Literal[
+    "already_attached", "in_progress", "unknown", "unpayable", "of_another_hold", "away", "not_configured"
+]
 
 
 def late_payment_workflow_id(payment_id: str) -> str:

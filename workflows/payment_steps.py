@@ -14,7 +14,9 @@ from workflows import activity_calls
 from workflows.activity_calls import cause_of
 from workflows.hold_state import HoldState
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, HoldInput
+from workflows.patches import ATTACHES_ANEW, GRACE_ENDS_EARLY
 from workflows.payment_messages import (
+    AttachRefusal,
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,
@@ -51,9 +53,23 @@ class PaymentSteps:
         self.attached: dict[Attach, Attached] = {}
         """The answer to each attach request."""
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether the Checkout Session is being opened, or written to the row."""
+        return self._opening is not None and not self._opening.done()
+
+    @property
+    def session_expires_at(self) -> datetime | None:
+        """When the payment's session expires at Stripe, if that is known."""
+        return self._session_expires_at
+
+    def restore(self, checkout: CheckoutOutcome | None, session_expires_at: datetime | None) -> None:
+        """Restore what the earlier run knew."""
+        self.checkout, self._session_expires_at = checkout, session_expires_at
+
     def begin_checkout(self, created_at: datetime) -> None:
         """Start to open the Checkout Session concurrently; from here on one may exist."""
-        if self._hold.checkout is None:
+        if self._hold.checkout is None or self._hold.continued is not None:
             return
         self._state.opening = True
         self._opening = asyncio.create_task(self._open(created_at))
@@ -74,6 +90,7 @@ class PaymentSteps:
             case CheckoutOpened(session_id):
                 payment = Payment(session_id=session_id)
                 self._state.attach(payment)
+                self._state.page = payment
                 self._state.opening = False
                 self._changed()  # a cancel does not wait for the row to be written
                 await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, payment))
@@ -90,6 +107,7 @@ class PaymentSteps:
             return
         payment = self._state.attached
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, cancelled)
+        failures = len(self._state.failed)
         try:
             check = await self._unless_paid(activity_calls.close(query, self._give_up_after()))
         except ActivityError as error:
@@ -97,23 +115,32 @@ class PaymentSteps:
             self._state.processing.clear()
             self._state.closed = True
             return
-        if check is not None:
+        if check is not None and not self._outdated(check, failures):
             await self._record(check, at_end=True)
 
     async def check(self, payment: Payment) -> None:
         """Read the payment's status from Stripe. If Stripe does not answer, closing it reads the status again."""
+        failures = len(self._state.failed)
         with suppress(ActivityError):
             check = await self._unless_paid(
                 activity_calls.check_payment(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
             )
             if check is not None:
+                if self._outdated(check, failures):
+                    return  # it stays unchecked
                 await self._record(check)
         self._state.unchecked.pop(payment.id, None)
+
+    def _outdated(self, check: PaymentCheck, failures: int) -> bool:
+        """Return whether a payment failed while this status was read: then it may no longer be processing."""
+        return (
+            check.state == "processing" and len(self._state.failed) != failures and workflow.patched(GRACE_ENDS_EARLY)
+        )
 
     async def attach(self, request: Attach) -> None:
         """Attach the payment that the shop opened, and answer the request."""
         try:
-            answer = await self._unless_paid(self._attach(request.payment))
+            answer = await self._unless_paid(self._attach(request))
         except ActivityError as error:
             answer = Attached("not_configured" if _type(error) == NOT_CONFIGURED else "away")
         if answer is None:
@@ -122,22 +149,27 @@ class PaymentSteps:
         self._state.attach_requests.remove(request)
         self._changed()
 
-    async def _attach(self, payment: Payment) -> Attached:
-        if await self._has_another(payment):
+    async def _attach(self, request: Attach) -> Attached | None:
+        payment = request.payment
+        if not request.replace and await self._has_another(payment):
             return Attached("already_attached")
         check = await self._check_for_caller(payment)
-        if check.of_another_hold:
-            return Attached("of_another_hold")
-        if check.state == "unknown":
-            return Attached("unknown")
-        if check.state in ("unpayable", "refunded"):
-            return Attached("unpayable")
         known = Payment(check.payment.payment_intent_id, check.payment.session_id)
+        refused = _refusal(check)
+        if refused is None and request.replace:
+            refused = await self._close_earlier(known)
+        if refused is not None:
+            return Attached(refused)
+        if self._state.paid:  # by the earlier payment, before it was closed
+            return None
         if not await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, known)):
             return Attached("of_another_hold")
         self._state.attach(known)
         self._session_expires_at = check.expires_at
-        await self._record(check)
+        if check.state == "processing" and workflow.patched(GRACE_ENDS_EARLY):
+            self._state.unchecked[known.id] = known  # an event of its failure finds the hold only from now on
+        else:
+            await self._record(check)
         return Attached()
 
     async def _has_another(self, payment: Payment) -> bool:
@@ -148,10 +180,31 @@ class PaymentSteps:
         earlier = await self._check_for_caller(state.attached)
         return earlier.state not in ("unpayable", "unknown", "refunded")
 
+    async def _close_earlier(self, payment: Payment) -> AttachRefusal | None:
+        """Close the hold's earlier payment, so that this one can take its place. Returns why that is not possible."""
+        state = self._state
+        if state.opening:
+            return "already_attached"
+        if state.attached is None or state.attached.is_same(payment) or state.closed:
+            return None
+        page, state.page = state.page, None  # its end, which Stripe reports too, must not release the hold
+        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, state.attached)
+        closed = await activity_calls.close(query, self._half_of_the_callers_time)
+        if closed.state == "processing":
+            state.page = page
+            state.unchecked[closed.payment.id] = closed.payment
+            return "in_progress"
+        await self._record(closed)
+        return None
+
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
-        """Check a payment while a caller waits: two checks fit into the request's time, even without an answer."""
-        within = timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
-        return await activity_calls.check_payment(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment), within)
+        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
+        return await activity_calls.check_payment(query, self._half_of_the_callers_time)
+
+    @property
+    def _half_of_the_callers_time(self) -> timedelta:
+        """How long one of two calls to Stripe may take, so that both fit into the request, even without an answer."""
+        return timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
 
     async def capture(self, payment: Payment) -> None:
         """Capture the payment that bought the hold. If Stripe refuses, the hold stays committed, with an alert."""
@@ -162,6 +215,15 @@ class PaymentSteps:
                 payment,
                 f"the hold is committed but the payment could not be captured: {cause_of(error)}",
             )
+
+    def is_outdated(self, request: Attach) -> bool:
+        """Return whether the answer to an attach request has to be found anew: it was refused, or replaced since."""
+        answer = self.attached.get(request)
+        if answer is None:
+            return False
+        if answer.refused is not None:
+            return True  # the reason may no longer hold
+        return not request.payment.is_same(self._state.attached) and workflow.patched(ATTACHES_ANEW)
 
     async def stop_opening(self) -> None:
         """Stop opening the session: nobody has its URL yet, so nobody can pay on it."""
@@ -204,6 +266,15 @@ class PaymentSteps:
 
     async def _report(self, payment: Payment, problem: str) -> None:
         await activity_calls.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
+
+
+def _refusal(check: PaymentCheck) -> AttachRefusal | None:
+    """Return why a payment with this status cannot be attached."""
+    if check.of_another_hold:
+        return "of_another_hold"
+    if check.state == "unknown":
+        return "unknown"
+    return "unpayable" if check.state in ("unpayable", "refunded") else None
 
 
 def _refused(error: ActivityError) -> CheckoutRefused:

@@ -1,25 +1,35 @@
 """What a person reads of a hold in the Temporal UI. Callers' texts are shown as they are: none is taken for markup."""
 
+import re
 from typing import assert_never
 
-from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
 from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment
 
 _SUMMARY_BYTES = 400
 _DETAILS_BYTES = 20_000
 """What the server takes (limit.userMetadataSummarySize and …DetailsSize)."""
-_MARKUP = str.maketrans({character: "\\" + character for character in "\\`*[]<>|"})
+_MARKUP = re.compile(
+    r"""[\\`*\[\]<>|~$]
+    | (?<![^\W_])_ | _(?![^\W_])  # an underscore between letters or digits is none
+    | :(?=//) | (?<=mailto):      # the UI makes links of addresses
+    | &(?=\#?\w+;)                # and characters of entities
+    | -(?=-) | (?<=-)-            # and dashes of hyphens
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 def plain(text: str) -> str:
-    """Return a caller's text so that a markdown page shows it as it is: no link, no picture, no HTML."""
-    return text.translate(_MARKUP)
+    """Return a caller's text so that a markdown page shows it as it is, on one line: no link, no emphasis, no HTML."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def summary(hold: HoldInput) -> str:
     """Return the line that identifies the hold: shop, reference, items."""
-    named = f"{hold.shop_id}, {plain(hold.reference)}" if hold.reference else hold.shop_id
+    shop = plain(hold.shop_id)
+    named = f"{shop}, {plain(hold.reference)}" if hold.reference else shop
     lines = ", ".join(f"{line.quantity} x {_item(line.sku, line.variant_key)}" for line in hold.lines)
     return _cut(f"{named}: {lines}", _SUMMARY_BYTES)
 
@@ -27,8 +37,8 @@ def summary(hold: HoldInput) -> str:
 def details(hold: HoldInput) -> str:
     """Return what the hold is about, and what an operator may do with it."""
     parts = [
-        f"- Shop: {hold.shop_id}",
-        f"- Hold: {hold.hold_id}",
+        f"- Shop: {plain(hold.shop_id)}",
+        f"- Hold: {plain(hold.hold_id)}",
         *([f"- Reference: {plain(hold.reference)}"] if hold.reference else []),
         f"- Lives {hold.ttl_seconds} s unless extended, {hold.max_ttl_seconds} s at most",
         "- To release the stock: Request Cancellation. Do not terminate.",
@@ -42,7 +52,7 @@ def details(hold: HoldInput) -> str:
 
 def late_payment(late: LatePayment) -> str:
     """Return the line that identifies a late payment."""
-    return f"{late.shop_id}: {plain(late.payment.id)} for the hold {late.hold_id}"
+    return plain(f"{late.shop_id}: {late.payment.id} for the hold {late.hold_id}")
 
 
 def end(status: str, reason: str) -> str:
@@ -50,17 +60,20 @@ def end(status: str, reason: str) -> str:
     return status if reason == status else _cut(f"{status}: {plain(reason)}", _SUMMARY_BYTES)
 
 
+def _shortage(item: ShortItem) -> str:
+    if item.reason == "insufficient":
+        return f"{item.requested} asked, {item.available} there"
+    return "retired" if item.reason == "retired" else "no such item"
+
+
 def refusal(reservation: ReserveOutcome) -> str:
     """Return why no hold was made."""
     match reservation:
         case Shortage(items):
-            short = ", ".join(
-                f"{_item(item.sku, item.variant_key)} ({item.requested} asked, {item.available} there)"
-                for item in items
-            )
+            short = ", ".join(f"{_item(item.sku, item.variant_key)} ({_shortage(item)})" for item in items)
             return _cut(f"Refused: not enough stock of {short}.", _DETAILS_BYTES)
         case ReferenceTaken(hold_id):
-            return f"Refused: the active hold {hold_id} has the reference."
+            return f"Refused: the active hold {plain(hold_id)} has the reference."
         case Busy():
             return (
                 "Refused: the rows of the stock were locked by others for too long; the caller may repeat the request."

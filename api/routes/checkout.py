@@ -32,6 +32,7 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
             Problem.hold_exists,
             Problem.hold_not_active,
             Problem.idempotency_conflict,
+            Problem.payment_in_progress,
             Problem.payment_provider_refused,
         ),
         **WRITE_ERRORS,

@@ -36,7 +36,11 @@ router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=Kn
             "description": "A repeat: the hold as it is now. Or, in `validate_only` or under bypass, no hold.",
         },
         **errors(
-            Problem.insufficient_stock, Problem.hold_exists, Problem.hold_not_active, Problem.idempotency_conflict
+            Problem.insufficient_stock,
+            Problem.hold_exists,
+            Problem.hold_not_active,
+            Problem.idempotency_conflict,
+            Problem.payment_in_progress,
         ),
         **WRITE_ERRORS,
     },
@@ -154,6 +158,7 @@ async def release_hold(
         **errors(
             Problem.hold_not_active,
             Problem.payment_already_attached,
+            Problem.payment_in_progress,
             Problem.payment_not_payable,
             Problem.payment_of_another_hold,
         ),
@@ -168,10 +173,10 @@ async def attach_payment(
     """Attach a Checkout Session or PaymentIntent that the shop opened itself to the hold.
 
     From then on the hold releases its stock only after that payment was closed. A second payment is refused while the
-    first can still be paid.
+    first can still be paid; with `replace` the first is closed, and the second takes its place.
     """
     payment = Payment(body.payment_intent_id, body.checkout_session_id)
-    return HoldOut.of(await payments.attach(HoldKey(shop_id, hold_id), payment))
+    return HoldOut.of(await payments.attach(HoldKey(shop_id, hold_id), payment, replace=body.replace))
 
 
 @router.post(

@@ -38,11 +38,15 @@ async def validate(
     _caller: Authority,
     body: ValidateIn,
 ) -> ValidOut:
-    """Compare the cart with the available stock. Nothing is held, so two shoppers may get `ok` for the same unit."""
+    """Compare the cart with the available stock. Nothing is held, so two shoppers may get `ok` for the same unit.
+
+    The units that the shopper already holds count as available if `holdId` or `reference` names the hold.
+    """
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="validate", shop_id=body.shop_id)
         return ValidOut(bypassed=True)
-    short = await in_time(read_short(engine, body.shop_id, merged(body.items)))
+    work = read_short(engine, body.shop_id, merged(body.items), hold_id=body.hold_id, reference=body.reference)
+    short = await in_time(work)
     telemetry.validated(ok=not short, shop_id=body.shop_id)
     if short:
         telemetry.rejected(body.shop_id, [(item.sku, item.known) for item in short])

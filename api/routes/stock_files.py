@@ -11,11 +11,10 @@ from typing import IO, Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
 
 from api.auth import Admin, Authority, KnownCallersRoute
 from api.dependencies import EngineDep
-from api.errors import ApiError, invalid
+from api.errors import invalid
 from api.openapi import FORBIDDEN, errors, stock_file, stock_report
 from api.problems import Problem
 from api.stock_requests import ExportQuery, ImportQuery
@@ -27,6 +26,8 @@ router = APIRouter(prefix="/api/inventory", tags=["stock"], route_class=KnownCal
 
 _MILLISECONDS = 60_000
 """The time-out of the database's work on a file; 100,000 rows take some seconds. Sending the file is not included."""
+_CHARSETS = ("", "utf-8", "utf8", "utf-16", "windows-1252")
+"""Of the header. The encoding is found from the file itself."""
 _IN_MEMORY = 1024 * 1024
 _BLOCK = 64 * 1024
 _COMMON_ERRORS = (
@@ -54,22 +55,23 @@ async def import_items(
 ) -> StreamingResponse:
     """Set the items of the file to its counts, all rows or none. With `dryRun`, only report what would change.
 
-    The file is CSV in UTF-8 of up to 100,000 rows and 64 MiB. The answer has a line of JSON for each row: the values
-    before and after, and the `result`: `created`, `changed` or `unchanged`. Items not in the file do not change.
+    The file is CSV as spreadsheets save it, up to 100,000 rows and 64 MiB. The answer has a line of JSON for each row:
+    the values before and after, the `result` (`created`, `changed` or `unchanged`) and, for the first hundred new
+    items, the `nearest` existing one. A last line with `notes` says what was assumed or ignored, if anything was. Items
+    not in the file do not change.
     """
     _require_csv(request.headers.get("content-type"))
     with ExitStack() as files:
         sent, rows, report = (files.enter_context(_spool()) for _ in range(3))
-        try:
-            async for block in request.stream():
-                await asyncio.to_thread(sent.write, block)
-        except ClientDisconnect as error:  # the part that was received is not a complete file
-            raise ApiError(Problem.invalid_import, "The file is incomplete.", problems=[]) from error
+        async for block in request.stream():
+            await asyncio.to_thread(sent.write, block)
         sent.seek(0)
-        await asyncio.to_thread(convert_stock_file, sent, rows)
-        await run_for_caller(
-            _MILLISECONDS, import_stock(engine, rows, report, actor=caller.actor, dry_run=query.dry_run)
+        converted = await asyncio.to_thread(convert_stock_file, sent, rows, shop_id=query.shop_id)
+        work = import_stock(
+            engine, rows, report, actor=caller.actor, dry_run=query.dry_run, update_only=query.update_only
         )
+        await run_for_caller(_MILLISECONDS, work)
+        report.write(converted.last_line())
         return StreamingResponse(_blocks(report, files.pop_all()), media_type="application/x-ndjson")
 
 
@@ -87,7 +89,7 @@ async def export_items(
 ) -> StreamingResponse:
     """Write all items of a shop as a stock file, by sku and variant. Importing that file changes nothing.
 
-    A text that a spreadsheet would read as a formula gets a leading apostrophe, which an import removes.
+    Where a spreadsheet would read a formula in a text, an apostrophe is inserted, which an import removes.
     """
     with ExitStack() as files:
         out = files.enter_context(_spool())
@@ -104,8 +106,8 @@ def _spool() -> IO[bytes]:
 def _require_csv(content_type: str | None) -> None:
     media, _, parameters = (content_type or "").partition(";")
     charset = parameters.lower().partition("charset=")[2].strip(' "')
-    if media.strip().lower() != "text/csv" or charset not in ("", "utf-8", "utf8"):
-        raise invalid("Content-Type", "must be text/csv, in UTF-8")
+    if media.strip().lower() != "text/csv" or charset not in _CHARSETS:
+        raise invalid("Content-Type", "must be text/csv, in utf-8, utf-16 or windows-1252")
 
 
 async def _blocks(file: IO[bytes], files: ExitStack) -> AsyncIterator[bytes]:

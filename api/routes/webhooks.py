@@ -18,6 +18,7 @@ _EVENT = {
     "id": "evt_1Pq2Rs",
     "object": "event",
     "type": "payment_intent.succeeded",
+    "livemode": False,
     "data": {
         "object": {
             "id": "pi_3Pq2Rs",
@@ -60,7 +61,8 @@ async def receive_stripe_event(
 ) -> ReceivedOut:
     """Receive a snapshot event. It is acknowledged once its effect is durable, never before.
 
-    Repeats and events of other shops, holds or kinds are acknowledged too, and do nothing.
+    Repeats and events of other shops, holds, kinds or of the other mode (test or live) are acknowledged too, and do
+    nothing.
     """
     secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
     if not secrets:
@@ -84,9 +86,10 @@ async def receive_stripe_event(
         received.result,
         known=event.type in HANDLED_EVENT_TYPES,
         level=received.level,
+        livemode=event.livemode,
         event_id=event.event_id,
         about=event.object_id,
-        shop_id=event.shop_id,
-        hold_id=event.hold_id,
+        shop_id=event.hold.shop_id if event.hold else None,
+        hold_id=event.hold.hold_id if event.hold else None,
     )
     return ReceivedOut(result=received.result)

@@ -11,7 +11,7 @@ from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import check_webhooks
 from cli.installation import api_origin
 from cli.smoke.client import SHOP
-from core.database import connection_info
+from core.database_session import connection_info
 from core.error_messages import first_line
 
 AREA = "api"
@@ -40,7 +40,7 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
                 listed = await http.get("/api/inventory/holds", params={"shopId": SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _unreachable(f"{masked(origin)}: {first_line(error)}")
     except (ValueError, KeyError, TypeError):
         return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response")
@@ -86,7 +86,8 @@ async def webhooks_commit_holds(environment: Environment) -> bool | None:
     None if no payment committed a hold in that time, or the database cannot be queried.
     """
     try:
-        connection = await psycopg.AsyncConnection.connect(connection_info(environment.settings), autocommit=True)
+        info = connection_info(environment.settings, for_writing=False)
+        connection = await psycopg.AsyncConnection.connect(info, autocommit=True)
         async with connection:
             row = await (await connection.execute(_COMMITTED_BY_WEBHOOK)).fetchone()
     except psycopg.Error:

@@ -14,7 +14,8 @@ from cli.doctor.api import check_api
 from cli.doctor.database import check_database, unknown_database
 from cli.doctor.packages import check_packages
 from cli.doctor.results import Check, CheckResult, has_fault, run_checks, show
-from cli.doctor.settings import check_left_overs, check_settings, read
+from cli.doctor.settings import check_left_overs, check_process_settings, check_settings, read
+from cli.doctor.settings import worker_processes as worker_processes_of
 from cli.doctor.temporal import check_temporal
 from cli.installation import installation
 from core.settings import TASK_QUEUE
@@ -56,6 +57,7 @@ async def diagnose(
     ]
     local = [
         Check("settings", "settings", _async(lambda: check_settings(environment))),
+        Check("settings", "processes", _async(lambda: check_process_settings(variables))),
         Check("stripe", "keys", _async(lambda: stripe.check_key_modes(environment))),
         Check("stripe", "webhook secret", _async(lambda: [stripe.check_webhook_secret(environment)])),
         Check("packages", "packages", _async(check_packages)),
@@ -73,12 +75,16 @@ def doctor_command(
         int, typer.Option(help="The number of API processes on all machines: machines times --workers.", min=0)
     ] = 1,
     worker_processes: Annotated[
-        int,
-        typer.Option(help="The number of worker processes on all machines.", min=0, envvar="HOLDFAST_WORKER_PROCESSES"),
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="The number of worker processes on all machines. Default: HOLDFAST_WORKER_PROCESSES, else 1.", min=0
+        ),
+    ] = None,
 ) -> None:
     """Check settings, database, Temporal, workers and Stripe; print a fix for each fault. Exit code 1 with a fault."""
-    results = asyncio.run(diagnose(installation(os.environ), processes=api_processes + worker_processes))
+    variables = installation(os.environ)
+    workers = worker_processes_of(variables) if worker_processes is None else worker_processes
+    results = asyncio.run(diagnose(variables, processes=api_processes + workers))
     show(results, as_json=as_json)
     raise typer.Exit(1 if has_fault(results) else 0)
 

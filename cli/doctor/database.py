@@ -11,7 +11,7 @@ from psycopg.rows import DictRow, dict_row
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
-from core.database import connection_info
+from core.database_session import connection_info, transaction_settings
 from core.error_messages import first_line
 from core.settings import Settings
 
@@ -22,13 +22,13 @@ SPARE_CONNECTIONS = 5
 """Reserved for `holdfast migrate`, the other commands and a psql session."""
 _INVALID_AUTHORIZATION = "28000"
 _TLS_MODES = ("require", "verify-ca", "verify-full")
-_DEPENDENT = ("version", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
+_DEPENDENT = ("version", "writes", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
 
 Connection = psycopg.AsyncConnection[DictRow]
 
 _FACTS = """
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int / 10000 AS major,
-       pg_is_in_recovery() AS replica,
+       pg_is_in_recovery() AS replica, current_setting('transaction_read_only')::bool AS read_only,
        (SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout') AS lock_ms,
        (SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout') AS statement_ms,
        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -50,10 +50,12 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
     schema = released_schema()
     try:
         connection = await psycopg.AsyncConnection.connect(
-            connection_info(settings), autocommit=True, row_factory=dict_row
+            connection_info(settings, for_writing=False), autocommit=True, row_factory=dict_row
         )
     except psycopg.Error as error:
         fix = "start Postgres, or correct DATABASE_URL; try: psql $DATABASE_URL -c 'SELECT 1'"
+        if not settings.database_pooler:
+            fix += "; if a pooler such as PgBouncer listens there, set INVENTORY_DATABASE_POOLER=1"
         if _concerns_tls(settings, error):
             fix += "; if it runs, compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
         why = "the database cannot be reached"
@@ -64,7 +66,10 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
     async with connection:
         where = f"{connection.info.user}@{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
         where += f", {_encryption(connection)}"
-        facts = await _one(connection, _FACTS)
+        async with connection.transaction():
+            if in_transaction := transaction_settings(settings):
+                await connection.execute(in_transaction.encode())
+            facts = await _one(connection, _FACTS)
         current = await _current(connection) if facts["has_version"] else None
         before = now()
         server = await _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS at")
@@ -72,11 +77,12 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
     return [
         ok(AREA, "reachable", where),
         check_version(facts["version"], facts["major"], replica=facts["replica"]),
+        check_writes(replica=facts["replica"], read_only=facts["read_only"]),
         check_migrations(current, schema),
         _check_tables(facts["tables"], schema),
         *_check_indexes(facts, schema),
         check_timeouts(facts["lock_ms"], facts["statement_ms"], settings),
-        check_connections(_connection_limit(facts), processes, settings.pool_size),
+        _check_pool(facts, processes, settings),
         check_clock(AREA, "Postgres", reading),
     ]
 
@@ -111,6 +117,16 @@ def check_version(version: str, major: int, *, replica: bool) -> CheckResult:
     return ok(AREA, "version", f"Postgres {version.split(maxsplit=1)[0]}")
 
 
+def check_writes(*, replica: bool, read_only: bool) -> CheckResult:
+    """Check that a transaction may write."""
+    if replica:
+        return not_applicable(AREA, "writes", "a replica accepts none")
+    if read_only:
+        fix = "find where default_transaction_read_only is on: ALTER DATABASE, ALTER ROLE, postgresql.conf; reset it"
+        return fault(AREA, "writes", "the database is read-only: the API and the worker do not connect to it", fix)
+    return ok(AREA, "writes", "accepted")
+
+
 def check_migrations(current: list[str] | None, schema: Schema) -> CheckResult:
     """Check that the database has this release's schema or a newer one, on which this release runs too."""
     if not current:
@@ -131,7 +147,7 @@ def check_timeouts(lock_ms: int, statement_ms: int, settings: Settings) -> Check
         AREA,
         "time-outs",
         f"lock_timeout is {lock_ms} ms and statement_timeout {statement_ms} ms, not {wanted[0]} and {wanted[1]}",
-        "connect without a pooler that drops start-up options, or let it forward `options`; look for a login trigger",
+        "behind a pooler such as PgBouncer set INVENTORY_DATABASE_POOLER=1; otherwise look for a login trigger",
     )
 
 
@@ -143,6 +159,13 @@ def check_connections(limit: int, processes: int, pool_size: int) -> CheckResult
         return ok(AREA, "connections", total)
     fix = f"raise max_connections to {wanted} or more, or lower INVENTORY_DATABASE_POOL_SIZE"
     return fault(AREA, "connections", f"{total}: too few", fix)
+
+
+def _check_pool(facts: dict[str, Any], processes: int, settings: Settings) -> CheckResult:
+    if settings.database_pooler:
+        needed = processes * settings.pool_size
+        return not_applicable(AREA, "connections", f"to a pooler: it must accept {needed}, and shares Postgres's own")
+    return check_connections(_connection_limit(facts), processes, settings.pool_size)
 
 
 def _check_tables(found: list[str], schema: Schema) -> CheckResult:

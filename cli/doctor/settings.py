@@ -8,8 +8,10 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretStr
 
 from cli.doctor.results import CheckResult, fault, ok
+from core.environment_settings import set_variables
 from core.setting_errors import SettingProblem, SettingsError
 from core.settings import Settings
+from core.worker_settings import WorkerSettings
 
 AREA = "settings"
 _UNKNOWN_DATABASE = "postgresql://127.0.0.1:1/unknown"
@@ -34,6 +36,7 @@ class Environment:
 def read(variables: Mapping[str, str]) -> Environment:
     """Read the settings, without the variables that are refused."""
     refused: dict[str, str] = {}
+    variables = set_variables(variables)
     remaining = dict(variables)
     while True:
         try:
@@ -68,6 +71,24 @@ def check_settings(environment: Environment) -> Iterator[CheckResult]:
             value = getattr(environment.settings, field_name)
             yield ok(AREA, name, f"{_shown(value)}{_source(name, environment.variables)}")
     yield from _tokens(environment)
+
+
+def check_process_settings(variables: Mapping[str, str]) -> Iterator[CheckResult]:
+    """Return what is not valid among the variables that only the worker reads."""
+    try:
+        WorkerSettings.read(variables)
+    except SettingsError as error:
+        for problem in error.problems:
+            fix = f"set {problem.variable} as docs/configuration.md says"
+            yield fault(AREA, problem.variable, problem.reason, fix)
+
+
+def worker_processes(variables: Mapping[str, str]) -> int:
+    """Return HOLDFAST_WORKER_PROCESSES, or 1 where it is not valid."""
+    try:
+        return WorkerSettings.read(variables).processes
+    except SettingsError:
+        return 1
 
 
 def _tokens(environment: Environment) -> Iterator[CheckResult]:

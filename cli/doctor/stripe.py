@@ -99,13 +99,18 @@ def check_webhooks(metrics: str, *, webhooks_commit_holds: bool | None) -> Check
             if sample.name == "inventory_stripe_event_total":
                 result = sample.labels["result"]
                 results[result] = results.get(result, 0) + sample.value
+    wrong_mode = results.pop("wrong_mode", 0)
     refused = results.pop("invalid_signature", 0) + results.pop("malformed", 0)
     taken = sum(results.values())
+    if wrong_mode and not taken:
+        found = f"{wrong_mode:g} received since the API started, all of the other mode than STRIPE_API_KEY"
+        return fault(AREA, "webhooks arrive", found, "use the key and the endpoint of the same mode")
     if refused and not taken:
         found = f"{refused:g} received since the API started, none signed with STRIPE_WEBHOOK_SECRET"
         return fault(AREA, "webhooks arrive", found, _COPY_FROM_STRIPE)
     if taken:
         rejected = f", {refused:g} rejected" if refused else ""
+        rejected += f", {wrong_mode:g} of the other mode ignored" if wrong_mode else ""
         return ok(AREA, "webhooks arrive", f"{taken:g} accepted since the API started{rejected}")
     if webhooks_commit_holds is None:
         return not_applicable(

@@ -53,7 +53,7 @@ def from_prometheus(url: str, seconds: int) -> Measurements:
             p95 = _query(http, quantile)
             rejected = _query(http, f"sum by (sku) (increase({_REJECTED}{window}))")
             busy = _query(http, f"sum(increase({_BUSY}{window}))")
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise NoMeasurementsError(f"PROMETHEUS_URL {url} cannot be read ({first_line(error)})") from error
     return Measurements(
         source=f"Prometheus at {url}, the whole window",
@@ -68,7 +68,7 @@ def from_api(origin: str) -> Measurements:
     try:
         answer = httpx.get(f"{origin}/metrics", timeout=_CALL_SECONDS, trust_env=False).raise_for_status()
         families = list(text_string_to_metric_families(answer.text))
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise NoMeasurementsError(f"{origin}/metrics cannot be read ({first_line(error)})") from error
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     rejected: dict[str, float] = defaultdict(float)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from cli.smoke.client import SHOP as SMOKE_SHOP
-from core.database import connection_info
+from core.database_session import connection_info, transaction_settings
 from core.settings import Settings
 
 _STATEMENT = "60s"
@@ -114,11 +114,14 @@ class Records:
 
 def read_records(settings: Settings, since: datetime, shop: str | None) -> Records:
     """Read the window from `since` to now, of one shop, or of all but `holdfast smoke`'s. Raises psycopg.Error."""
-    with psycopg.connect(connection_info(settings), row_factory=dict_row) as connection:
-        connection.execute(f"SET statement_timeout = '{_STATEMENT}'".encode())
-        connection.commit()
+    info = connection_info(settings, for_writing=False)
+    threshold = settings.prepare_threshold
+    with psycopg.connect(info, prepare_threshold=threshold, row_factory=dict_row) as connection:
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        if in_transaction := transaction_settings(settings):
+            connection.execute(in_transaction.encode())
+        connection.execute(f"SET LOCAL statement_timeout = '{_STATEMENT}'".encode())
         where: dict[str, Any] = {"since": since, "shop": shop, "ceiling": settings.max_ttl_seconds}
         holds = _one(connection, _HOLDS, where)
         overdue = _one(connection, _OVERDUE_HOLDS, where)

@@ -42,6 +42,8 @@ class ApiAccess:
     authority_token: str
     admin_token: str
     webhook_secret: str | None
+    live_key: bool = False
+    """Whether STRIPE_API_KEY is known to be a live key. The API ignores events of the other mode than its key's."""
 
     def connect(self) -> httpx.Client:
         """Return an HTTP client for the API, without credentials."""
@@ -112,7 +114,16 @@ class SmokeClient:
         return self._request("POST", _hold_path(hold_id, "/commit"), {})
 
     def send_payment_webhook(self, hold_id: str) -> None:
-        """Post the signed `payment_intent.succeeded` webhook that Stripe would send."""
+        """Post the signed `payment_intent.succeeded` webhook that Stripe would send, in the mode of the API's key."""
+        for livemode in (self._access.live_key, not self._access.live_key):
+            response = self._send_event(hold_id, livemode=livemode)
+            if response.status_code != httpx.codes.OK:
+                rejected = response.status_code == httpx.codes.BAD_REQUEST
+                raise _failure(response, "set STRIPE_WEBHOOK_SECRET to the API's value" if rejected else "")
+            if response.json().get("result") != "wrong_mode":
+                return
+
+    def _send_event(self, hold_id: str, *, livemode: bool) -> httpx.Response:
         now = int(time.time())
         intent = {
             "id": f"pi_smoke_{uuid.uuid4().hex}",
@@ -125,17 +136,14 @@ class SmokeClient:
             "object": "event",
             "type": "payment_intent.succeeded",
             "created": now,
-            "livemode": False,
+            "livemode": livemode,
             "data": {"object": intent},
         }
         body = json.dumps(event).encode()
         key = (self._access.webhook_secret or "").encode()
         signature = hmac.new(key, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
         headers = {"Stripe-Signature": f"t={now},v1={signature}", "Content-Type": "application/json"}
-        response = self._send("POST", "/api/webhooks/stripe", content=body, headers=headers)
-        if response.status_code != httpx.codes.OK:
-            rejected = response.status_code == httpx.codes.BAD_REQUEST
-            raise _failure(response, "set STRIPE_WEBHOOK_SECRET to the API's value" if rejected else "")
+        return self._send("POST", "/api/webhooks/stripe", content=body, headers=headers)
 
     def wait_for(self, hold_id: str, status: str, after_seconds: float = 0) -> dict[str, Any]:
         """Wait until an active hold has the status, at most `after_seconds` plus the client's time-out; return it."""

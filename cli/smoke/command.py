@@ -16,8 +16,10 @@ from cli.installation import api_origin, installation
 from cli.smoke.client import ApiAccess, SmokeClient
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult
+from core.payment_settings import is_live_key
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
+from core.setting_values import split_url
 
 
 class AccessError(Exception):
@@ -32,15 +34,19 @@ def read_access(variables: Mapping[str, str]) -> ApiAccess:
     origin = api_origin(variables)
     if origin is None:
         raise AccessError("no API address: set INVENTORY_AUTHORITY_URL, use --url, or start `holdfast up`")
-    names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET")
+    try:
+        split_url(origin, "https", "http")
+    except ValueError as error:
+        raise AccessError(f"INVENTORY_AUTHORITY_URL (--url): {error}") from None
+    names = ("INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY")
     try:
         values = with_secret_files(variables, names)
     except SettingsError as error:
         raise AccessError(str(error)) from None
-    authority, admin, secret = (values.get(name, "").partition(",")[0].strip() for name in names)
+    authority, admin, secret, key = (values.get(name, "").partition(",")[0].strip() for name in names)
     if not admin:
         raise AccessError("INVENTORY_ADMIN_TOKEN is not set; the smoke test needs it to set stock")
-    return ApiAccess(origin, authority or admin, admin, secret or None)
+    return ApiAccess(origin, authority or admin, admin, secret or None, live_key=is_live_key(key))
 
 
 def smoke_command(

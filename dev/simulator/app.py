@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from dev.simulator import actions
 from dev.simulator.account import Account
@@ -47,9 +49,14 @@ def create_app(config: Config | None = None) -> Starlette:
                 save(account, path)
             await account.webhooks.close()
 
-    app = Starlette(routes=[*api_routes(account), *control_routes(account), *page_routes(account)], lifespan=lifespan)
+    routes = [*api_routes(account), *control_routes(account), *page_routes(account)]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={ClientDisconnect: _client_gone})
     app.state.account = account
     return app
+
+
+async def _client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nobody receives it
 
 
 async def _beat(account: Account) -> None:

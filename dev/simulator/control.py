@@ -1,8 +1,10 @@
 """The simulator's own API under `/_simulator`: actions of shoppers, banks and time, faults, and the ledger. JSON."""
 
+import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -57,6 +59,7 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
     async def endpoint(request: Request) -> Response:
         actions.tick(account)
         try:
+            _require_own_caller(account, request)
             body = await request.json() if await request.body() else {}
             if not isinstance(body, dict):
                 raise invalid("The body must be a JSON object.")
@@ -67,6 +70,22 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
             return JSONResponse({"error": {"message": repr(error)}}, 400)
 
     return endpoint
+
+
+def _require_own_caller(account: Account, request: Request) -> None:
+    """Refuse what a page of another site sends from a browser: by its origin, or by a name that it made ours."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise StripeError(
+            403, f"{origin} is another origin; the control API is for programs and the simulator's pages."
+        )
+    host = request.url.hostname or ""
+    if host in ("localhost", urlsplit(account.config.public_url or "").hostname):
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise StripeError(403, f"{host!r} is not a name of this simulator; --public-url sets one.") from None
 
 
 def _health(account: Account, _request: Request, _body: Json) -> Json:

@@ -16,7 +16,7 @@ from core.settings import Settings
 from domain.holds import Held, Line
 from holds.idempotency import request_hash
 from holds.workflow_client import WorkflowClient
-from tests.stack import ADMIN_TOKEN, PATIENT, SHOP, Stack, environment, serving
+from tests.stack import ADMIN_TOKEN, PATIENT, PROTOCOL, SHOP, Stack, environment, serving
 from tests.waiting import LIMIT_SECONDS
 from workflows.messages import HoldInput
 
@@ -58,7 +58,7 @@ async def neighbour(
     database = stack.settings.database_url.get_secret_value()
     settings = Settings.read(environment(database, **(PATIENT | changes)))
     app = create_app(settings, task_queue=stack.task_queue, registry=registry or CollectorRegistry())
-    async with serving(app) as url, client(url) as http:
+    async with serving(app, http=PROTOCOL) as url, client(url) as http:
         yield http
 
 

@@ -78,9 +78,9 @@ async def test_a_shortage_names_every_short_item_once_with_its_true_figure(stack
     )
     assert body["code"] == "inventory_insufficient"
     assert body["items"] == [
-        {"sku": "CAP", "variantKey": "", "requested": 1, "available": 0},
-        {"sku": "MUG", "variantKey": "", "requested": 2, "available": 1},
-        {"sku": "TEE", "variantKey": "", "requested": 6, "available": 5},
+        {"sku": "CAP", "variantKey": "", "requested": 1, "available": 0, "reason": "unknown_item"},
+        {"sku": "MUG", "variantKey": "", "requested": 2, "available": 1, "reason": "insufficient"},
+        {"sku": "TEE", "variantKey": "", "requested": 6, "available": 5, "reason": "insufficient"},
     ]
 
 

@@ -86,6 +86,14 @@ async def test_without_a_key_each_request_extends(stack: Stack) -> None:
     assert deadline(await stack.read(hold["holdId"])) == deadline(hold) + timedelta(seconds=180)
 
 
+async def test_each_of_sixty_extensions_at_once_is_made(stack: Stack) -> None:
+    await stack.put(1)
+    hold = await stack.made(ttlSeconds=30)
+    answers = await asyncio.gather(*(extend(stack, hold, 30) for _ in range(60)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert deadline(await stack.read(hold["holdId"])) == deadline(hold) + timedelta(seconds=1800)
+
+
 async def test_an_ended_hold_is_not_extended(stack: Stack) -> None:
     await stack.put(3)
     for verb, status in (("commit", "committed"), ("release", "released")):

@@ -4,16 +4,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import APIOperation, GenerationMode
 from schemathesis import checks as all_checks
 from schemathesis.specs.openapi import checks as openapi_checks
 from temporalio.client import Client
 
+from api.http_protocol import MAX_HEADER_BYTES
 from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
 from tests.paying import Shop, running_shop
@@ -74,6 +76,7 @@ def fuzz(operation: Operation, mode: GenerationMode, url: str, holds: list[str])
     @given(data=st.data())
     def run(data: st.DataObject) -> None:
         case = data.draw(operation.as_strategy(generation_mode=mode))
+        assume(len(urlencode(case.query or {}, doseq=True)) < MAX_HEADER_BYTES // 2)  # else 431, on any route
         if mode is GenerationMode.POSITIVE:
             settle_in(data, case, holds)
         token = data.draw(st.sampled_from([ADMIN_TOKEN, AUTHORITY_TOKEN]))

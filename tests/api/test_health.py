@@ -3,6 +3,7 @@
 import socket
 
 import psycopg
+import pytest
 
 from tests.api.asking import HEALTH, neighbour
 from tests.stack import Stack
@@ -47,3 +48,36 @@ async def test_a_locked_table_does_not_make_it_unavailable(stack: Stack) -> None
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await connection.execute('SELECT FROM "InventoryItem" FOR UPDATE')
         assert (await stack.http.get(HEALTH)).json()["status"] == "ok"
+
+
+async def test_a_read_only_database_is_said_and_over_when_it_is_over(stack: Stack) -> None:
+    url = stack.settings.database_url.get_secret_value()
+    database = f'"{url.rpartition("/")[2]}"'
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as before, neighbour(stack) as http:
+        assert (await http.get("/readyz")).status_code == 200
+        await before.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
+        await before.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert answer.json()["checks"]["database"]["reason"] == "read_only"
+        await before.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
+        assert (await http.get("/readyz")).json()["status"] == "ok"
+
+
+async def test_a_namespace_that_is_missing_is_said(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
+    async with neighbour(stack) as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        temporal = answer.json()["checks"]["temporal"]
+    assert (temporal["reason"], temporal["detail"]) == ("namespace_missing", "Temporal has no namespace nowhere.")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", HEALTH, "/metrics"])
+async def test_head_answers_as_get_does_without_a_body(shared: Stack, path: str) -> None:
+    got, head = await shared.http.get(path), await shared.http.head(path)
+    assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+    assert head.content == b""

@@ -60,6 +60,40 @@ async def test_more_than_100_lines_are_refused(victim: Stack) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "field"),
+    [
+        (f"{ITEMS}?shopId={SHOP}&sku=TEE&sku=MUG", "sku"),
+        (f"{ITEMS}?shopId={SHOP}&shopId={SHOP}", "shopId"),
+        (f"{HOLDS}?shopId={SHOP}&limit=1&limit=2", "limit"),
+        (f"/api/inventory/timeline?shopId={SHOP}&sku=TEE&sku=MUG", "sku"),
+        (f"/api/inventory/export?shopId={SHOP}&shopId=other", "shopId"),
+        (f"{HOLDS}/{SHOP}/h-1?a=1&a=2", "a"),
+    ],
+)
+async def test_a_query_parameter_that_is_sent_twice_is_named(victim: Stack, url: str, field: str) -> None:
+    answer = await victim.http.get(url)
+    assert fields_of(answer) == [field]
+    assert answer.json()["message"] == f"{field}: must be sent at most once"
+
+
+async def test_a_repeated_dry_run_imports_nothing(victim: Stack) -> None:
+    content = f"shopId,sku,variantKey,productId,onHand,lowStockThreshold\n{SHOP},REPEATED,,,1,\n"
+    url = "/api/inventory/import?dryRun=true&dryRun=false"
+    answer = await victim.http.post(url, content=content, headers={"Content-Type": "text/csv"})
+    assert fields_of(answer) == ["dryRun"]
+    found = await victim.http.get(ITEMS, params={"shopId": SHOP, "sku": "REPEATED"})
+    assert found.json()["items"] == []
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "X-Actor", "Authorization"])
+async def test_a_header_that_is_sent_twice_is_named(victim: Stack, name: str) -> None:
+    value = f"Bearer {ADMIN_TOKEN}" if name == "Authorization" else "a"
+    headers = [("Authorization", f"Bearer {ADMIN_TOKEN}"), (name, value), (name, value)]
+    async with httpx.AsyncClient(base_url=victim.url) as http:
+        assert fields_of(await http.post(HOLDS, json=CART, headers=headers)) == [name]
+
+
+@pytest.mark.parametrize(
     "content",
     [b"{", b"\xff\xfe{}", b'{"shopId": "\xff"}', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000,
      b'{"a":' * 40_000, b"9" * 5000, b'{"quantity": ' + b"9" * 5000 + b"}", b"\x00", b"nul"],
@@ -103,6 +137,10 @@ async def test_a_body_of_another_type_names_the_content_type(victim: Stack, sent
         (cart(sku="a\nb"), "items[0].sku"),
         (cart(sku="\ud800"), "items[0].sku"),
         (cart(sku="a\u202eb"), "items[0].sku"),
+        (cart(sku=" TEE"), "items[0].sku"),
+        (cart(sku="TEE\u00a0"), "items[0].sku"),
+        (cart(variantKey=" "), "items[0].variantKey"),
+        (CART | {"reference": "order-1 "}, "reference"),
         (cart(sku=7), "items[0].sku"),
         (cart(sku=None), "items[0].sku"),
         (cart(variantKey=None), "items[0].variantKey"),
@@ -146,10 +184,29 @@ async def test_many_faults_are_a_short_answer(victim: Stack) -> None:
     assert len(answer.content) < 8000
 
 
-async def test_of_two_fields_of_one_name_the_last_counts_and_nothing_breaks(victim: Stack) -> None:
-    content = b'{"shopId": "shop-1", "items": [{"sku": "TEE", "quantity": 1, "quantity": 99}]}'
-    short = refused(await victim.http.post(VALIDATE, content=content, headers=JSON), 409, "insufficient_stock")
-    assert short["items"][0]["requested"] == 99
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b'{"shopId": "shop-1", "items": [{"sku": "TEE", "quantity": 1, "quantity": 99}]}', "quantity"),
+        (b'{"shopId": "shop-1", "shopId": "shop-2", "items": []}', "shopId"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "body"),
+    ],
+)
+async def test_a_field_given_twice_is_named(victim: Stack, content: bytes, field: str) -> None:
+    for url in (HOLDS, VALIDATE):
+        assert fields_of(await victim.http.post(url, content=content, headers=JSON)) == [field]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+async def test_json_in_another_encoding_than_utf_8_is_refused(victim: Stack, encoding: str) -> None:
+    content = json.dumps(CART).encode(encoding)
+    body = refused(await victim.http.post(VALIDATE, content=content, headers=JSON), 400, "invalid_json")
+    assert "UTF-8" in body["message"]
+
+
+async def test_a_byte_order_mark_of_utf_8_changes_nothing(victim: Stack) -> None:
+    content = json.dumps(CART).encode("utf-8-sig")
+    assert (await victim.http.post(VALIDATE, content=content, headers=JSON)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "X-Actor"])
@@ -174,7 +231,7 @@ async def test_keys_of_255_characters_and_of_other_alphabets_are_keys(victim: St
     [
         (f"{HOLDS}/%00/%00", 422), (f"{HOLDS}/{SHOP}/%ff", 422), (f"{HOLDS}/{SHOP}/a%0a", 422),
         (f"{HOLDS}/{SHOP}/{'x' * 5000}", 422), (f"{HOLDS}/{SHOP}/%2e%2e", 422), (f"{HOLDS}/{SHOP}/a%2fb", 404),
-        (f"{HOLDS}/{SHOP}/nobody", 404), (f"{HOLDS}/", 404), (f"{HOLDS}//", 404), ("/", 404), ("/%00", 404),
+        (f"{HOLDS}/{SHOP}/nobody", 404), (f"{HOLDS}/", 404), (f"{HOLDS}//", 404), ("/%00", 404),
         ("/api/inventory/../../etc/passwd", 404), ("//example.com", 404),
     ],
 )  # fmt: skip
@@ -195,6 +252,13 @@ async def test_a_method_that_a_route_does_not_know_is_refused(victim: Stack, met
     answer = await victim.http.request(method, VALIDATE)
     refused(answer, 405, "method_not_allowed")
     assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(HOLDS, {"GET", "POST"}), (ITEMS, {"GET", "PUT"})])
+async def test_a_refused_method_is_told_all_methods_of_the_path(victim: Stack, path: str, allowed: set[str]) -> None:
+    answer = await victim.http.delete(path)
+    refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(", ")) - {"HEAD"} == allowed
 
 
 def cursor(parts: Any) -> str:

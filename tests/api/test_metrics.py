@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,14 +14,19 @@ import psutil
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from temporalio.client import Client
 
 from api import gauges as census
+from api import metrics_text
 from dev.ports import free_port
+from domain.payments import Payment
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
 from tests.stack import SHOP, Stack, environment, running_stack
 from tests.waiting import until
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
 
 CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 COUNTERS = ["created", "committed", "released", "expired", "extended", "insufficient", "busy", "error"]
@@ -104,6 +111,22 @@ async def test_requests_are_timed_by_route_and_not_by_what_callers_make_up(stack
     assert labels == {(f"{HOLDS}/{{shopId}}/{{holdId}}", "GET"), ("unknown", "GET"), ("unknown", "other")}
 
 
+async def test_callers_at_the_same_time_cause_one_rendering_of_the_metrics(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+
+    def render(registry: CollectorRegistry) -> bytes:
+        rendered.append(threading.current_thread().name)
+        return generate_latest(registry)
+
+    monkeypatch.setattr(metrics_text, "generate_latest", render)
+    texts = await asyncio.gather(*(stack.http.get("/metrics") for _ in range(20)))
+    assert all("inventory_hold_created_total" in answer.text for answer in texts)
+    assert len(rendered) < 20
+    assert threading.main_thread().name not in rendered
+
+
 async def test_active_holds_come_from_the_database(stack: Stack) -> None:
     await stack.put(9)
     await stack.made()
@@ -111,6 +134,29 @@ async def test_active_holds_come_from_the_database(stack: Stack) -> None:
     text = (await stack.http.get("/metrics")).text
     assert 'inventory_holds_active{shop="shop-1"} 2.0' in text
     assert 'inventory_holds_overdue{shop="shop-1"} 0.0' in text
+
+
+async def test_late_payments_are_counted_as_long_as_they_are_open(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
+    open_before = await open_late_payments(stack)
+    late = LatePayment(SHOP, "h-gone", Payment("pi_counted"))
+    case = await stack.temporal.start_workflow(
+        LatePaymentWorkflow.run, late, id=late_payment_workflow_id("pi_counted"), task_queue=stack.task_queue
+    )
+
+    async def counted(expected: int) -> bool:
+        return await open_late_payments(stack) == expected
+
+    await until(lambda: counted(open_before + 1), "the open case is counted")
+    await case.signal(LatePaymentWorkflow.close, CloseCase("mara", "refunded by hand"))
+    await until(lambda: counted(open_before), "the closed case is no longer counted")
+
+
+async def open_late_payments(stack: Stack) -> int:
+    (line,) = re.findall(r"^inventory_late_payments_open (\S+)$", (await stack.http.get("/metrics")).text, re.MULTILINE)
+    return int(float(line))
 
 
 async def test_active_holds_are_counted_once_however_often_they_are_scraped(
@@ -217,10 +263,13 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
                 await http.post(VALIDATE, json=CART)
                 hold = (await http.post(HOLDS, json=CART)).json()["holdId"]
                 assert (await http.post(f"{HOLDS}/{SHOP}/{hold}/commit")).status_code == 200
+        async with client(url) as http:
+            assert (await http.get("/livez", headers={"X": "x" * 20_000})).status_code == 431
         of_api = [await scraped(f"{url}/metrics") for _ in range(4)]
         of_worker = await scraped(worker_metrics)
         assert await healthy(metrics)
     assert {sums["checkout_inventory_validation_total"] for sums in of_api} == {9}
+    assert {sums["inventory_connections_closed_total"] for sums in of_api} == {1}
     assert of_worker["inventory_hold_created_total"] == of_worker["inventory_hold_committed_total"] == 9
     assert of_worker["inventory_hold_commit_age_seconds_count"] == 9
     assert of_worker["temporal_workflow_completed_total"] == 9

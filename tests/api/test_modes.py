@@ -62,7 +62,9 @@ async def test_validate_only_refuses_what_the_stock_cannot_meet(
     http, registry = looking
     for url in (HOLDS, VALIDATE):
         body = refused(await http.post(url, json=TOO_MUCH), 409, "insufficient_stock")
-        assert body["items"] == [{"sku": "TEE", "variantKey": "", "requested": 99, "available": 5}]
+        assert body["items"] == [
+            {"sku": "TEE", "variantKey": "", "requested": 99, "available": 5, "reason": "insufficient"}
+        ]
     assert fields_of(await http.post(HOLDS, json={**CART, "ttlSeconds": 1})) == ["ttlSeconds"]
     assert (await http.post(HOLDS, json=CART)).status_code == 200
     validations = {

@@ -81,8 +81,9 @@ def test_each_error_is_listed_where_it_can_come(document: dict[str, Any]) -> Non
         for name, operation in operations(document)
     }
     everywhere = set.union(*listed.values())
-    by_routing = {"not_found", "method_not_allowed", "internal_error"}  # answered outside of any route
-    assert everywhere | by_routing == {problem.name for problem in Problem}
+    outside = {"not_found", "method_not_allowed", "internal_error"}  # of any route
+    outside |= {"invalid_http", "request_timed_out", "headers_too_large", "too_many_connections"}
+    assert everywhere | outside == {problem.name for problem in Problem}
     assert listed["put /api/inventory/items"] >= {"forbidden", "count_below_held"}
     assert listed["post /api/inventory/holds"] >= {"insufficient_stock", "hold_exists", "idempotency_conflict"}
     assert "hold_extend_limit" not in listed["post /api/inventory/holds"]

@@ -69,16 +69,30 @@ async def test_a_new_cart_that_cannot_be_met_leaves_the_old_hold_alone(stack: St
 async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await stack.put(5)
     old = await stack.made(reference="cart")
-    release = WorkflowClient.release
+    make_way = WorkflowClient.make_way
 
     async def sold_first(calls: WorkflowClient, to: Target, message: Cancel) -> Ended:
         assert (await stack.post(old["holdId"], "commit")).status_code == 200
-        return await release(calls, to, message)
+        return await make_way(calls, to, message)
 
-    monkeypatch.setattr(WorkflowClient, "release", sold_first)
+    monkeypatch.setattr(WorkflowClient, "make_way", sold_first)
     body = refused(await stack.create(reference="cart", replace=True), 409, "hold_not_active")
     assert (body["status"], body["holdId"]) == ("committed", old["holdId"])
     assert await stack.stock_of() == (4, 0)
+
+
+async def test_requests_to_replace_at_once_all_make_their_hold_and_the_last_one_stays(stack: Stack) -> None:
+    await stack.put(1)
+    await stack.made(reference="cart")
+    answers = await asyncio.gather(*(stack.create(reference="cart", replace=True) for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4
+    holds = [await stack.read(answer.json()["holdId"]) for answer in answers]
+    assert (
+        sorted((hold["status"], hold["reason"]) for hold in holds if hold["status"] != "active")
+        == [("released", "replaced")] * 3
+    )
+    assert await stack.stock_of() == (0, 1)
+    await assert_stock_adds_up(stack.engine)
 
 
 async def test_replace_repeated_with_its_key_answers_the_new_hold(stack: Stack) -> None:

@@ -22,7 +22,9 @@ async def test_of_200_buyers_of_10_units_exactly_10_hold_one(database: str, temp
         for answer in answers:
             if answer.status_code != 201:
                 short = refused(answer, 409, "insufficient_stock")["items"]
-                assert short == [{"sku": "TEE", "variantKey": "", "requested": 1, "available": 0}]
+                assert short == [
+                    {"sku": "TEE", "variantKey": "", "requested": 1, "available": 0, "reason": "insufficient"}
+                ]
         assert await stack.stock_of() == (0, 10)
         assert stack.counted("inventory_hold_created") == 10
         assert stack.counted("inventory_hold_insufficient") == 190

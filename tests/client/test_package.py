@@ -78,7 +78,8 @@ async def test_the_readmes_program_sells(corner: Shop) -> None:
     await corner.stack.http.put("/api/inventory/items", json={"shopId": "demo", "items": [item]})
     program = program.replace("https://holdfast.example", corner.stack.url)
     program = program.replace("the authority token", AUTHORITY_TOKEN)
-    for output in ("", "Sold out: (ShortItem(sku='TEE', variant_key='size:M', requested=2, available=1),)\n"):
+    short = "ShortItem(sku='TEE', variant_key='size:M', requested=2, available=1, reason='insufficient')"
+    for output in ("", f"Sold out: ({short},)\n"):
         command = [sys.executable, "-W", "error", "-c", program]
         ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
         assert (ran.stdout, ran.stderr) == (output, "")

@@ -47,7 +47,9 @@ def priced(corner: Shop, quantity: int = 1) -> CheckoutItem:
 
 
 async def held(holdfast: AsyncInventoryAuthorityClient, corner: Shop, quantity: int = 1, **fields: str) -> Hold:
-    hold = await holdfast.create_hold(SHOP, [Item(corner.item, quantity)], hold_id=fields.get("hold_id"))
+    hold = await holdfast.create_hold(
+        SHOP, [Item(corner.item, quantity)], hold_id=fields.get("hold_id"), reference=fields.get("reference")
+    )
     assert isinstance(hold, Hold)
     return hold
 
@@ -89,7 +91,21 @@ async def test_every_short_item_is_named(holdfast: AsyncInventoryAuthorityClient
     for call in (holdfast.validate, holdfast.create_hold):
         with pytest.raises(InsufficientStockError) as short:
             await call(SHOP, [Item(corner.item, 11), Item("UNKNOWN", 1, "size:M")])
-        assert set(short.value.items) == {ShortItem(corner.item, "", 11, 10), ShortItem("UNKNOWN", "size:M", 1, 0)}
+        assert set(short.value.items) == {
+            ShortItem(corner.item, "", 11, 10, "insufficient"),
+            ShortItem("UNKNOWN", "size:M", 1, 0, "unknown_item"),
+        }
+
+
+async def test_the_shoppers_own_hold_does_not_sell_the_cart_out(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    reference = fresh("cart")
+    hold = await held(holdfast, corner, quantity=10, reference=reference)
+    with pytest.raises(InsufficientStockError):
+        await holdfast.validate(SHOP, [Item(corner.item, 10)])
+    await holdfast.validate(SHOP, [Item(corner.item, 10)], reference=reference)
+    await holdfast.validate(SHOP, [Item(corner.item, 10)], hold_id=hold.hold_id)
 
 
 async def test_a_key_holds_once_and_is_rejected_for_another_cart(

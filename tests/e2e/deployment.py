@@ -55,6 +55,11 @@ class Deployment:
         self.engine: AsyncEngine = create_engine(Settings.read(environment(database)))
         self.temporal: Client
 
+    @property
+    def newest(self) -> Child:
+        """The process that was started last, ready or not."""
+        return self._started[-1]
+
     async def connect(self) -> None:
         """Connect the test itself to Temporal."""
         self.temporal = await Client.connect(self.temporal_address, data_converter=data_converter)

@@ -16,9 +16,10 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from dev.postgres import EmbeddedPostgres, _unprivileged, postgres_binaries
+from dev.postgres import EmbeddedPostgres, postgres_binaries
 from dev.processes import EmbeddedError
 from dev.temporal import EmbeddedTemporal, temporal_binary
+from dev.unprivileged import runnable, unprivileged
 
 UNSYNCED = {"fsync": "off"}
 
@@ -77,10 +78,53 @@ def test_postgres_runs_where_the_wheel_itself_is_in_a_closed_folder(
     server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
     server.start()
     try:
-        assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(closed_folder)
+        # Postgres is not root, so it runs from a copy that it may enter.
+        runs = Path(f"/proc/{server.pid}/exe").readlink()
+        assert runs.is_relative_to(closed_folder) == (os.geteuid() != 0)
         assert one(server, "SELECT 1") == 1
+        if not runs.is_relative_to(closed_folder):
+            shutil.rmtree(runs.parents[3])
     finally:
         server.stop()
+
+
+def test_only_who_has_the_password_may_connect_also_to_a_cluster_that_had_none(closed_folder: Path) -> None:
+    before = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    before.start()
+    one(before, "CREATE TABLE kept AS SELECT 7 AS value")
+    before.stop()
+    server = EmbeddedPostgres(closed_folder / "postgres", password=True, settings=UNSYNCED)
+    server.start()
+    try:
+        assert one(server, "SELECT value FROM kept") == 7
+        assert server.password_file.stat().st_mode & 0o777 == 0o600
+        for user in ("postgres@", "postgres:wrong@"):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(f"postgresql://{user}127.0.0.1:{server.port}/postgres")
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that others may not read")
+def test_postgres_started_by_root_reads_and_writes_no_file_of_root(closed_folder: Path) -> None:
+    mine = closed_folder / "mine"
+    mine.write_text("secret")
+    mine.chmod(0o600)
+    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server.start()
+    try:
+        for statement in (
+            f"SELECT pg_read_file('{mine}')",
+            f"COPY (SELECT 1) TO '{mine}'",
+            f"COPY (SELECT 1) TO PROGRAM 'cat > {mine}'",
+        ):
+            with pytest.raises(psycopg.Error):
+                one(server, statement)
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert {line.split()[1] for line in status.splitlines() if line.startswith("Cap")} == {"0" * 16}
+    finally:
+        server.stop()
+    assert mine.read_text() == "secret"
 
 
 def test_postgres_keeps_its_data_and_port_over_a_restart(postgres: EmbeddedPostgres) -> None:
@@ -209,16 +253,16 @@ def test_root_without_setpriv_is_told_what_to_do(closed_folder: Path, monkeypatc
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
-def test_another_user_than_root_runs_it_directly(closed_folder: Path) -> None:
+def test_another_user_than_root_runs_it_directly() -> None:
+    if runnable(postgres_binaries()) != postgres_binaries():
+        pytest.skip("another user may not enter the folder of this Python")
     script = (
         "from pathlib import Path; import sys; from dev.postgres import EmbeddedPostgres\n"
         "server = EmbeddedPostgres(Path(sys.argv[1]) / 'postgres'); server.start(); server.stop(); print('ran')"
     )
-    os.chown(closed_folder, 65534, 65534)
-    ran = subprocess.run(
-        [*_unprivileged(), sys.executable, "-c", script, str(closed_folder)],  # may still enter root's folders
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        os.chown(folder, 65534, 65534)
+        ran = subprocess.run(
+            [*unprivileged(), sys.executable, "-c", script, folder], capture_output=True, text=True, check=False
+        )
     assert (ran.stdout, ran.returncode) == ("ran\n", 0), ran.stderr

@@ -4,7 +4,9 @@ import asyncio
 
 import psutil
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.processes import processes_of
@@ -87,3 +89,16 @@ async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment
     gone, still = await asyncio.to_thread(psutil.wait_procs, workers, 30)
     assert (len(gone), still) == (2, [])
     await says(supervisor, "running tasks will finish", 2)
+
+
+async def test_a_worker_says_that_it_polls_once_temporal_has_its_polls(deployment: Deployment) -> None:
+    starting = asyncio.create_task(deployment.start_worker(TEMPORAL_NAMESPACE="later"))
+    await asyncio.sleep(0)
+    worker = deployment.newest
+    await says(worker, "cannot connect to Temporal", 2)
+    assert not starting.done()
+    await deployment.temporal.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace="later", workflow_execution_retention_period=Duration(seconds=86_400))
+    )
+    assert await starting is worker
+    kill(worker)

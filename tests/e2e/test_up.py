@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleDescription
 
@@ -121,6 +122,30 @@ def test_secrets_are_for_their_user_only(up: Up) -> None:
         assert up.stack[name] not in up.output() + commands
 
 
+def test_each_process_gets_only_the_secrets_that_it_uses(up: Up) -> None:
+    secrets = {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY"}
+    given = {
+        name: psutil.Process(pid).environ().keys() & (secrets | {"DATABASE_URL"})
+        for name, pid in up.stack["pids"].items()
+    }
+    assert given == {
+        "api": secrets | {"DATABASE_URL"},
+        "worker": {"DATABASE_URL", "STRIPE_API_KEY"},
+        "simulator": {"STRIPE_WEBHOOK_SECRET"},
+        "mailbox": set(),
+        "postgres": set(),
+        "temporal": set(),
+    }
+
+
+def test_another_user_of_the_machine_cannot_connect_to_the_database(up: Up) -> None:
+    url = httpx.URL(up.stack["databaseUrl"])
+    assert url.password
+    assert url.password not in up.output() + " ".join(word for process in up.members for word in process.cmdline())
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(f"postgresql://postgres@127.0.0.1:{url.port}/holdfast")
+
+
 def test_a_second_up_on_the_same_folder_is_told_of_the_first(up: Up) -> None:
     assert up.process is not None
     assert f"another `holdfast up` (process {up.process.pid}) runs on {up.home}" in Up(up.home).refused()
@@ -147,15 +172,22 @@ def test_a_killed_process_is_started_again_and_a_hold_survives(up: Up, member: s
     assert "ended (killed by SIGKILL); starting it again" in up.output()
 
 
+def stock_on_hand(up: Up) -> dict[str, int]:
+    items = up.ask("GET", "/inventory/items?shopId=demo")["items"]
+    return {f"{item['sku']} {item['variantKey']}": item["onHand"] for item in items}
+
+
 def test_ctrl_c_stops_all_and_the_next_start_finds_the_data(up: Up) -> None:
     hold_id = up.hold()
     stack, processes = up.stack, up.members
+    on_hand = stock_on_hand(up)
     assert len(processes) > len(MEMBERS)  # Postgres has children of its own
     assert up.signal(signal.SIGINT) == 0
     assert gone(processes)
     assert not up.published
     up.start()
     assert up.status(hold_id) == "active"
+    assert stock_on_hand(up) == on_hand  # the demonstration sells once
     up.pay(hold_id)
     for kept in ("databaseUrl", "authorityToken", "adminToken", "stripeWebhookSecret"):
         assert up.stack[kept] == stack[kept]
@@ -223,6 +255,18 @@ def test_reset_begins_anew(up: Up) -> None:
         assert up.stack[made_anew] != first[made_anew]
 
 
+def test_a_mailbox_that_ends_again_and_again_stops_nothing_else(up: Up) -> None:
+    for _ in range(5):
+        killed = up.stack["pids"]["mailbox"]
+        os.kill(killed, signal.SIGKILL)
+        until(partial(lambda before: up.stack["pids"]["mailbox"] != before, killed), 120, up.output)
+    os.kill(up.stack["pids"]["mailbox"], signal.SIGKILL)
+    assert up.process is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        up.process.wait(2)  # several rounds of its watch over the processes
+    up.pay(up.hold())
+
+
 def test_one_that_ends_again_and_again_stops_all_with_a_message(up: Up) -> None:
     processes = up.members
     for _ in range(5):
@@ -265,7 +309,7 @@ def test_a_broken_database_folder_is_refused_in_one_line_and_reset_makes_all_ane
     (data / "garbage").write_text("not Postgres")
     assert f"{data} is not a Postgres data folder" in fresh.refused()
     (data / "PG_VERSION").write_text("12\n")
-    assert "Postgres ended" in fresh.refused()
+    assert "Postgres cannot set its password: " in fresh.refused()
     (home / "simulator.json").write_text("[]")
     fresh.start("--reset")
 

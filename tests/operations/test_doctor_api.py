@@ -65,6 +65,11 @@ def test_webhooks_signed_with_another_secret_are_a_fault() -> None:
     assert webhooks("invalid_signature", "told").state is State.OK
 
 
+def test_webhooks_of_the_other_mode_alone_are_a_fault() -> None:
+    assert webhooks("wrong_mode").state is State.FAULT
+    assert webhooks("wrong_mode", "told").state is State.OK
+
+
 def test_no_webhook_is_a_fault_only_after_a_payment() -> None:
     assert webhooks(commit_holds=False).state is State.FAULT
     assert webhooks(commit_holds=True).state is State.OK

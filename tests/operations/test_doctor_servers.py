@@ -106,6 +106,13 @@ async def test_a_lock_time_out_that_is_not_in_force_is_a_fault(database: str) ->
     assert check_timeouts(2000, 0, Settings.read({"DATABASE_URL": database})).state is State.FAULT
 
 
+async def test_a_read_only_database_is_a_fault(database: str) -> None:
+    run(database, f'ALTER DATABASE "{database.rpartition("/")[2]}" SET default_transaction_read_only = on')
+    found = faults(await results_of(database))
+    assert set(found) == {"database: writes"}
+    assert "default_transaction_read_only" in found["database: writes"]
+
+
 async def test_pools_that_do_not_fit_into_max_connections_are_faults(database: str) -> None:
     found = faults(await results_of(database, processes=30))
     assert "= 245 of 197" in found["database: connections"]

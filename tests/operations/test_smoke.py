@@ -15,6 +15,7 @@ from temporalio.client import Client
 from cli.smoke.client import SHOP, TIMEOUT_SECONDS, ApiAccess, SmokeClient
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult, Step
+from tests.api.asking import neighbour
 from tests.commands import run_holdfast
 from tests.paying import Shop
 from tests.simulated import SECRET
@@ -111,6 +112,14 @@ async def test_without_a_webhook_secret_the_hold_is_committed_through_the_api(sh
     assert "STRIPE_WEBHOOK_SECRET" in result.not_checked[0]
 
 
+async def test_the_webhook_is_sent_in_the_mode_of_the_apis_key(shop: Shop) -> None:
+    live_key: dict[str, Any] = {"STRIPE_API_KEY": "sk_live_" + "x" * 24, "STRIPE_WEBHOOK_SECRET": SECRET}
+    async with neighbour(shop.stack, **live_key) as http:
+        api = access(str(http.base_url))
+        assert failed(await smoke(api)) == []
+        assert failed(await smoke(replace(api, live_key=True))) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "step", "variable"),
     [
@@ -122,7 +131,7 @@ async def test_without_a_webhook_secret_the_hold_is_committed_through_the_api(sh
     ],
 )
 async def test_the_variable_with_a_wrong_token_secret_or_address_is_named(
-    shop: Shop, changes: dict[str, str], step: str, variable: str
+    shop: Shop, changes: dict[str, Any], step: str, variable: str
 ) -> None:
     result = await smoke(replace(access(shop.stack.url), **changes))
     first = failed(result)[0]

@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import stripe
+from temporalio.service import RPCError
 
 from tests.payments.market import LIFE_SECONDS, PLENTIFUL, PRICES, SCARCE, Market
 from tests.stack import SHOP
+from workflows.messages import hold_workflow_id
 
 PAGES = {"successUrl": "https://shop.example/paid", "cancelUrl": "https://shop.example/cart"}
 OPENED_BY = "opened_by"
@@ -46,9 +48,13 @@ class Visit:
         """Pass 3-D Secure, or fail to."""
         return await self._do(f"/payment_intents/{self.intent}/authenticate", ok=ok)
 
-    async def settle(self, *, ok: bool) -> bool:
+    async def settle(self, *, ok: bool, intent: str | None = None) -> bool:
         """Let the money of a debit or a voucher come, or not."""
-        return await self._do(f"/payment_intents/{self.intent}/settle", ok=ok)
+        return await self._do(f"/payment_intents/{intent or self.intent}/settle", ok=ok)
+
+    async def expire(self, page: str) -> bool:
+        """Expire a page, as the shop's own code does; False where it is paid."""
+        return await self._do(f"/sessions/{page}/expire")
 
     @property
     def intent(self) -> str:
@@ -61,6 +67,13 @@ class Visit:
         answer = await browser.post(f"/_simulator{path}", json=body, headers={"Connection": "close"})
         self.market.note(self.hold_id, f"{path} {body}: {answer.status_code}")
         return answer.status_code == 200
+
+    async def get_unreadable_signals(self) -> None:
+        """Let somebody send signals to the hold in the Temporal UI, without data or with what nothing can read."""
+        run = self.market.deployment.run_of(self.hold_id)
+        for signal in ("payment_succeeded", "payment_failed", "payment_processing"):
+            with suppress(RPCError):  # it has ended, or Temporal is away
+                await run.signal(signal, args=self.dice.choice(([], [{}], ["please"], [1, 2])))
 
     async def pause(self, longest: float = 1.0) -> None:
         """Think about it."""
@@ -131,9 +144,16 @@ class Visit:
                 self.market.note(self.hold_id, f"the shop opened {opened.id}")
                 return str(opened.id)
 
-    async def attach(self, **named: str) -> bool:
+    async def attach(self, *, replace: bool = False, **named: str) -> bool:
         """Make a payment of the shop's own the hold's."""
-        return await self.call("payment", named, _PATIENCE) == 200
+        return await self.call("payment", {**named, "replace": replace}, _PATIENCE) == 200
+
+    async def signal_without_data(self, name: str) -> None:
+        """Send a signal without data to the hold's workflow, as a person can from the Temporal UI."""
+        workflow = self.market.deployment.temporal.get_workflow_handle(hold_workflow_id(SHOP, self.hold_id))
+        with suppress(RPCError):  # the hold has ended
+            await workflow.signal(name)
+        self.market.note(self.hold_id, f"signal {name} without data")
 
     async def end(self, verb: str, patience: int = _PATIENCE) -> None:
         """Commit or release the hold in the name of the shop."""

@@ -3,66 +3,17 @@
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import WorkflowClient
 from tests.api.asking import fields_of, fresh, neighbour, refused
 from tests.paying import Shop, named
+from tests.payments.own_payments import attach, attached, made, own_intent, own_session, pay_intent, session_status
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
 from tests.waiting import until
 from tests.workflow.sending import hold_input
-
-PRICE = {"currency": "eur", "unit_amount": 1999, "product_data": {"name": "T-shirt"}}
-
-
-async def made(shop: Shop) -> str:
-    """Make a hold that has no payment yet."""
-    hold: dict[str, Any] = await shop.stack.made((shop.item, 1))
-    return str(hold["holdId"])
-
-
-async def own_session(shop: Shop, *, amount: int = 1999, metadata: dict[str, str] | None = None, **data: Any) -> str:
-    """Open a session as the shop's own code does; without metadata nothing in it names a hold."""
-    wanted: Any = {
-        "mode": "payment",
-        "success_url": "https://shop.example/paid",
-        "line_items": [{"quantity": 1, "price_data": {**PRICE, "unit_amount": amount}}],
-        "metadata": metadata or {},
-        "payment_intent_data": {"metadata": metadata or {}, **data},
-    }
-    return (await shop.stripe.stripe.v1.checkout.sessions.create_async(wanted)).id
-
-
-async def own_intent(shop: Shop, metadata: dict[str, str] | None = None, **fields: Any) -> str:
-    wanted: Any = {"amount": 1999, "currency": "eur", "metadata": metadata or {}, **fields}
-    return (await shop.stripe.stripe.v1.payment_intents.create_async(wanted)).id
-
-
-async def attach(
-    shop: Shop, hold_id: str, payment_id: str, shop_id: str = SHOP, http: httpx.AsyncClient | None = None
-) -> httpx.Response:
-    name = "checkoutSessionId" if payment_id.startswith("cs_") else "paymentIntentId"
-    path = f"/api/inventory/holds/{shop_id}/{hold_id}/payment"
-    return await (http or shop.stack.http).post(path, json={name: payment_id})
-
-
-async def attached(shop: Shop, hold_id: str, payment_id: str) -> dict[str, Any]:
-    answer = await attach(shop, hold_id, payment_id)
-    assert answer.status_code == 200, answer.text
-    hold: dict[str, Any] = answer.json()
-    return hold
-
-
-async def pay_intent(shop: Shop, intent: str, how: str = "card") -> None:
-    await shop.stripe.control(f"/payment_intents/{intent}/pay", how=how)
-
-
-async def session_status(shop: Shop, session_id: str) -> str:
-    opened = await shop.stripe.control("/sessions", "GET")
-    return str(next(each["status"] for each in opened if each["session"] == session_id))
 
 
 @pytest.mark.parametrize("with_metadata", [True, False])
@@ -104,16 +55,10 @@ async def test_a_second_payment_waits_until_the_first_can_no_longer_be_made(corn
     told = refused(await attach(corner, hold_id, second), 409, "payment_already_attached")
     assert (told["holdId"], told["checkoutSessionId"]) == (hold_id, first)
 
+    await corner.stripe.control("/faults", on="webhook", effect="drop", match="checkout.session.expired", about=first)
     await corner.stripe.stripe.v1.checkout.sessions.expire_async(first)
-    third = await made(corner)  # the first one's end released its hold
-    assert (await corner.until_status(hold_id, "released"))["reason"] == "checkout_session_expired"
-
-    page, intent = await own_session(corner), await own_intent(corner)
-    await corner.stripe.control("/faults", on="webhook", effect="drop", match="checkout.session.expired", about=page)
-    await attached(corner, third, page)
-    await corner.stripe.stripe.v1.checkout.sessions.expire_async(page)
-    hold = await attached(corner, third, intent)
-    assert (hold["paymentIntentId"], hold["checkoutSessionId"]) == (intent, None)
+    hold = await attached(corner, hold_id, second)
+    assert (hold["paymentIntentId"], hold["checkoutSessionId"]) == (second, None)
 
 
 async def test_a_payment_beside_the_page_that_holdfast_opened_is_refused(corner: Shop) -> None:
@@ -160,6 +105,17 @@ async def test_a_payment_that_names_another_hold_is_refused(corner: Shop) -> Non
         refused(await attach(corner, hold_id, payment), 409, "payment_of_another_hold")
     elsewhere = await own_intent(corner, named(hold_id, "shop-2"))
     refused(await attach(corner, hold_id, elsewhere), 409, "payment_of_another_hold")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"shop_id": "Our 2nd shop"}, {"shop_id": "shop-2"}, {"inventory_reservation_id": "h-1"}]
+)
+async def test_metadata_without_both_ids_name_no_hold(corner: Shop, metadata: dict[str, str]) -> None:
+    hold_id = await made(corner)
+    intent = await own_intent(corner, metadata)
+    await attached(corner, hold_id, intent)
+    await pay_intent(corner, intent)
+    assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == intent
 
 
 async def test_a_payment_that_is_attached_to_another_hold_is_refused(corner: Shop) -> None:

@@ -1,29 +1,38 @@
 """docs/integration.md: its program runs, its tables say what the code does."""
 
 import asyncio
+import base64
+import json
 import os
 import re
 import shutil
 import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from payments.events import HANDLED_EVENT_TYPES
 from payments.grace_periods import DAY, DEFAULT_GRACE_SECONDS, GRACE_SECONDS_BY_METHOD
-from tests.client.faulty_server import HOLD_ID, faulty_server, reset_connection, respond
+from tests.client.faulty_server import faulty_server
+from tests.documents import ROOT
+from tests.edge_worker import (
+    holds_a_cart_or_says_that_it_is_sold_out,
+    program,
+    repeats_with_one_key_and_rejects_malformed_answers,
+)
 from tests.paying import Shop
 from tests.stack import AUTHORITY_TOKEN
 
-PAGE = (Path(__file__).parents[2] / "docs" / "integration.md").read_text()
-
+PAGE = (ROOT / "docs" / "integration.md").read_text()
 
 NODE = shutil.which("node")
-
-
-def program(language: str) -> str:
-    [text] = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(text)
+ON_NODE = """
+const { default: worker } = await import(process.argv[1]);
+const failed = (error) => new Response(error, { status: 500 });
+const answer = await worker.fetch(new Request("https://shop.example/checkout"), process.env).catch(failed);
+console.log(JSON.stringify([answer.status, answer.headers.get("Location") ?? (await answer.text())]));
+process.exit(); // without waiting for the connections that are kept alive
+"""
 
 
 async def run(url: str, *command: str) -> str:
@@ -42,9 +51,13 @@ async def run_its_program(url: str) -> str:
     return await run(url, sys.executable, "-c", program("python"))
 
 
-async def run_its_worker(url: str) -> str:
+async def check_out_on_node(url: str) -> tuple[int, str]:
+    """Send a shopper to the page's edge worker on node."""
     assert NODE is not None
-    return await run(url, NODE, "--input-type=module", "--eval", program("js"))
+    module = f"data:text/javascript;base64,{base64.b64encode(program('js').encode()).decode()}"
+    said = await run(url, NODE, "--input-type=module", "--eval", ON_NODE, module)
+    status, told = json.loads(said)
+    return status, told
 
 
 async def one_left(shop: Shop) -> None:
@@ -63,35 +76,15 @@ async def test_the_program_holds_a_cart_and_says_where_to_pay_or_that_it_is_sold
     assert "Sold out: TEE size:M: 0 left" in await run_its_program(shop.stack.url)
 
 
-@pytest.mark.skipif(NODE is None, reason="the page's example for edge workers runs on node, which is not installed")
-async def test_the_edge_workers_example_holds_a_cart_or_says_that_it_is_sold_out(shop: Shop) -> None:
-    await one_left(shop)
-
-    assert f"Send the shopper to {shop.stripe.url}" in await run_its_worker(shop.stack.url)
-
-    short = '{"sku":"TEE","variantKey":"size:M","requested":1,"available":0}'
-    assert f"Sold out: [{short}]" in await run_its_worker(shop.stack.url)
+@pytest.mark.skipif(NODE is None, reason="node is not installed; tests/system runs the example on workerd")
+async def test_the_edge_worker_holds_a_cart_or_says_that_it_is_sold_out_on_node(shop: Shop) -> None:
+    await holds_a_cart_or_says_that_it_is_sold_out(shop, partial(check_out_on_node, shop.stack.url))
 
 
-@pytest.mark.skipif(NODE is None, reason="the page's example for edge workers runs on node, which is not installed")
-async def test_the_edge_workers_example_repeats_with_one_key_and_rejects_malformed_answers() -> None:
-    page = {"holdId": HOLD_ID, "status": "active", "url": "https://pay.example"}
+@pytest.mark.skipif(NODE is None, reason="node is not installed; tests/system runs the example on workerd")
+async def test_the_edge_worker_repeats_with_one_key_and_rejects_malformed_answers_on_node() -> None:
     async with faulty_server() as server:
-        server.react(
-            reset_connection, respond(502, b"<html>"), respond(503, {}), respond(200, b'{"holdId'), respond(201, page)
-        )
-        assert "Send the shopper to https://pay.example" in await run_its_worker(server.url)
-        assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
-        assert len(server.requests) == 5
-        for malformed in (
-            respond(200, {**page, "status": "expired"}),
-            respond(200, {"url": "https://pay.example"}),
-            respond(200, b"null"),
-            respond(302, b"", Location=server.url),
-            respond(401, b"<html>"),
-        ):
-            server.react(malformed)
-            assert "no hold" in await run_its_worker(server.url)
+        await repeats_with_one_key_and_rejects_malformed_answers(server, partial(check_out_on_node, server.url))
 
 
 def test_the_table_of_graces_is_that_of_the_code() -> None:

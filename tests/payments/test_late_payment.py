@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from domain.payments import Payment
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
+from tests.servers import address_of, time_skipping_temporal
 from tests.stack import SHOP
 from tests.waiting import until
 from workflows import late_payment
@@ -296,6 +299,24 @@ async def test_a_payment_that_stripe_does_not_know_waits_for_a_person(corner: Sh
     assert await by_hand(corner, intent) == "closed_by_person"
 
 
+async def test_a_case_cancelled_in_temporal_is_left_to_a_person(shop: Shop) -> None:
+    _, page = await ended(shop)
+    await sell_out(shop)
+    await shop.stripe.control("/faults", on="api", effect="error", match="refunds.create", status=500, times=None)
+    intent = await pay_late(shop, page)
+
+    async def begun() -> bool:
+        return await status_of(shop, intent) is not None
+
+    await until(begun, f"a case for {intent}")
+    await shop.case_of(intent).cancel()
+
+    await until_waits_for_person(shop, intent, late_payment.CANCELLED)
+    assert counted(shop, "needs_person") == 1
+    assert await refunds(shop, intent) == (0, 1999)
+    assert await by_hand(shop, intent) == "closed_by_person"
+
+
 async def test_a_payment_for_a_hold_whose_row_is_gone_waits_for_a_person(corner: Shop) -> None:
     page = (await corner.checkout())["checkoutSessionId"]
     await corner.stripe.control("/faults", on="webhook", effect="drop", match="*", about=page, times=None)
@@ -372,6 +393,16 @@ async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIt
         yield shop, time_skipping
 
 
+@pytest.fixture
+async def short_lived_runs(database: str) -> AsyncIterator[Skipping]:
+    """The same on a server of its own, on which a run continues as a new one after 40 events."""
+    async with time_skipping_temporal("--dynamic-config-value=limit.historyCount.suggestContinueAsNew=40") as temporal:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEMPORAL_ADDRESS", address_of(temporal))
+            async with running_shop(database, temporal.client) as shop:
+                yield shop, temporal
+
+
 async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
     skipping: Skipping,
 ) -> None:
@@ -420,3 +451,29 @@ async def test_a_refund_that_stripe_refuses_can_be_finished_by_hand(shop: Shop) 
 
 async def test_after_all_of_this_the_stock_adds_up(sandbox: Shop) -> None:
     await assert_stock_adds_up(sandbox.stack.engine)
+
+
+async def test_a_case_that_waits_for_its_hold_for_days_begins_new_runs_and_ends(short_lived_runs: Skipping) -> None:
+    shop, environment = short_lived_runs
+    made = await shop.checkout()
+    await shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await shop.pay(made["checkoutSessionId"])
+    intent = await shop.intent_of(made["checkoutSessionId"])
+    await shop.stack.run_of(made["holdId"]).terminate()
+    late = LatePayment(SHOP, made["holdId"], Payment(intent, made["checkoutSessionId"]))
+    first = await shop.stack.temporal.start_workflow(
+        LatePaymentWorkflow.run, late, id=late_payment_workflow_id(intent), task_queue=shop.stack.task_queue
+    )
+
+    async def pass_a_minute() -> None:
+        with suppress(RPCError):  # this run has just ended
+            await environment.fast_forward(shop.case_of(intent), 61)
+
+    async def is_new_run() -> bool:
+        await pass_a_minute()
+        return bool((await shop.case_of(intent).describe()).run_id != first.result_run_id)
+
+    await until(is_new_run, "the case goes on in a new run")
+    assert (await shop.stack.post(made["holdId"], "commit")).status_code == 200
+    await pass_a_minute()
+    assert await outcome(shop, intent) in ("recorded", "already")

@@ -11,12 +11,14 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from payments.events import HANDLED_EVENT_TYPES
+from tests.api.asking import neighbour
 from tests.e2e.wire import wire_to
 from tests.paying import Shop, event, named, running_shop, signed
 from tests.servers import database_on
@@ -71,6 +73,8 @@ SIGNATURES: dict[str, Callable[[bytes], str]] = {
     ),
     "by another secret": lambda body: signed(body, "whsec_another"),
     "made 301 s ago": lambda body: signed(body, at=time.time() - 301),
+    "made 310 s from now": lambda body: signed(body, at=time.time() + 310),
+    "right, but longer than 4 KiB": lambda body: signed(body) + ",v1=00" * 1000,
     "by another scheme": lambda body: signed(body, scheme="v0"),
     "without a time": lambda body: signed(body).partition(",")[2],
     "with another time": lambda body: f"t={int(time.time()) + 1},{signed(body).partition(',')[2]}",
@@ -112,7 +116,7 @@ async def test_a_token_does_not_stand_in_for_a_signature(shop: Shop) -> None:
         lambda body: signed(body, SECRET, NEXT_SECRET),
         lambda body: signed(body, "whsec_gone", NEXT_SECRET),
         lambda body: signed(body, at=time.time() - 295),
-        lambda body: signed(body, at=time.time() + 3600),
+        lambda body: signed(body, at=time.time() + 290),
         lambda body: signed(body) + ",v0=00",
     ],
     ids=["old secret", "new secret", "both", "a third one", "295 s ago", "a clock ahead", "two schemes"],
@@ -232,6 +236,33 @@ async def test_without_a_secret_nobody_is_believed_and_stripe_comes_again(databa
         answer = await shop.send(paid("h-1"))
     assert (answer.status_code, answer.json()["error"]) == (503, "webhook_not_configured")
     assert "STRIPE_WEBHOOK_SECRET" in answer.json()["message"]
+
+
+async def test_a_payment_with_test_money_sells_nothing_at_a_live_key(shop: Shop) -> None:
+    hold_id, registry = await held(shop), CollectorRegistry()
+    live_key = {"STRIPE_API_KEY": "sk_live_" + "x" * 24, "STRIPE_WEBHOOK_SECRET": SECRET}
+    async with neighbour(shop.stack, registry, **live_key) as http:
+
+        async def send(event: dict[str, Any]) -> str:
+            body = json.dumps(event).encode()
+            headers = {"Stripe-Signature": signed(body)}
+            return result(await http.post("/api/webhooks/stripe", content=body, headers=headers))
+
+        assert await send(paid(hold_id)) == "wrong_mode"
+        assert await send(event("customer.created", {"id": "cus_1"})) == "wrong_mode"
+        assert (await shop.stack.read(hold_id))["status"] == "active"
+        labels = {"type": "payment_intent.succeeded", "result": "wrong_mode"}
+        assert registry.get_sample_value("inventory_stripe_event_total", labels) == 1
+        assert registry.get_sample_value("inventory_stripe_event_timestamp_seconds") == 0
+
+        assert await send(paid(hold_id) | {"livemode": True}) == "told"
+    await shop.until_status(hold_id, "committed")
+
+
+async def test_a_payment_with_real_money_is_ignored_at_a_test_key(shop: Shop) -> None:
+    before = counted(shop, "wrong_mode")
+    assert result(await shop.send(paid(await held(shop)) | {"livemode": True})) == "wrong_mode"
+    assert counted(shop, "wrong_mode") == before + 1
 
 
 async def test_a_payment_for_a_hold_that_nobody_knows_is_taken_in_and_counted(shop: Shop) -> None:

@@ -30,6 +30,14 @@ async def is_declined_and_leaves(v: Visit) -> None:
     await v.pay("declined")
 
 
+async def pays_while_somebody_sends_unreadable_signals(v: Visit) -> None:
+    await asyncio.gather(v.get_unreadable_signals(), v.pay())
+
+
+async def walks_away_while_somebody_sends_unreadable_signals(v: Visit) -> None:
+    await v.get_unreadable_signals()
+
+
 async def authenticates(v: Visit) -> None:
     if await v.pay("3ds"):
         await v.pause()
@@ -172,11 +180,79 @@ async def gives_back_the_shops_own_page(v: Visit) -> None:
     await asyncio.gather(v.end("release"), v.pay(page=page))
 
 
+async def pays_the_shops_own_intent_slowly(v: Visit) -> None:
+    """Stripe tells of its failure by `payment_intent.payment_failed` only, and of a waiting voucher by nothing."""
+    intent = await v.own_intent(named=v.dice.random() < 0.5)
+    how = "debit" if v.line["currency"] in _DEBITS else "voucher"
+    if await v.attach(paymentIntentId=intent) and await v.pay_intent(intent, how):
+        await v.pause(15)
+        if await v.settle(ok=v.dice.random() < 0.4, intent=intent) and v.dice.random() < 0.3:
+            await v.pay_intent(intent, how)  # tries again, where it failed
+
+
+async def pays_the_shops_own_intent_slowly_and_gives_back(v: Visit) -> None:
+    intent = await v.own_intent()
+    await v.attach(paymentIntentId=intent)
+    if await v.pay_intent(intent, "debit"):
+        await v.end("release", patience=1)
+        await v.pause(8)
+        await v.settle(ok=v.dice.random() < 0.3, intent=intent)
+
+
+async def swaps_the_shops_own_payment(v: Visit) -> None:
+    first, second = await v.own_intent(named=v.dice.random() < 0.5), await v.own_page(named=v.dice.random() < 0.5)
+    if not await v.attach(paymentIntentId=first):
+        return
+    if v.dice.random() < 0.3:
+        await asyncio.gather(v.attach(checkoutSessionId=second, replace=True), v.pay_intent(first))
+    elif await v.attach(checkoutSessionId=second, replace=True):
+        await v.pay(v.dice.choice(("card", "card", "declined")), page=second)
+
+
+async def swaps_the_page(v: Visit) -> None:
+    second = await v.own_intent()
+    if v.dice.random() < 0.3:
+        await asyncio.gather(v.attach(paymentIntentId=second, replace=True), v.pay())
+    elif await v.attach(paymentIntentId=second, replace=True):
+        await v.pay_intent(second)
+
+
+async def swaps_what_is_under_way(v: Visit) -> None:
+    second = await v.own_page()
+    if await v.pay("debit"):
+        await v.attach(checkoutSessionId=second, replace=True)
+        await v.pause(8)
+        await v.settle(ok=v.dice.random() < 0.5)
+
+
+async def expires_one_page_and_attaches_another(v: Visit) -> None:
+    first, second = await v.own_page(), await v.own_page()
+    if await v.attach(checkoutSessionId=first) and await v.expire(first):
+        await v.pause(2)
+        if await v.attach(checkoutSessionId=second):
+            await v.pay(page=second)
+
+
+async def pays_the_newer_of_two_pages_that_nobody_attached(v: Visit) -> None:
+    older, newer = await v.own_page(), await v.own_page()
+    await v.expire(older)
+    await v.pause(3)
+    await v.pay(page=newer)
+
+
+async def is_told_nothing_and_pays(v: Visit) -> None:
+    """Somebody sends a signal without data from the Temporal UI."""
+    name = v.dice.choice(("cancel", "payment_succeeded", "payment_failed", "payment_processing"))
+    await asyncio.gather(v.signal_without_data(name), v.pay() if v.dice.random() < 0.7 else v.pause())
+
+
 WISHES = (
     Wish(pays, 14),
     Wish(gets_it_free, 1, free=True),
     Wish(pays_after_declines, 5),
     Wish(is_declined_and_leaves, 3),
+    Wish(pays_while_somebody_sends_unreadable_signals, 3),
+    Wish(walks_away_while_somebody_sends_unreadable_signals, 2),
     Wish(authenticates, 4),
     Wish(leaves_while_authenticating, 2),
     Wish(walks_away, 7),
@@ -204,4 +280,12 @@ WISHES = (
     Wish(leaves_the_shops_own_intent, 2, opens_page=False),
     Wish(pays_the_shops_own_page, 2, opens_page=False),
     Wish(gives_back_the_shops_own_page, 2, opens_page=False),
+    Wish(pays_the_shops_own_intent_slowly, 4, (*_DEBITS, *_VOUCHERS), opens_page=False),
+    Wish(pays_the_shops_own_intent_slowly_and_gives_back, 2, _DEBITS, opens_page=False),
+    Wish(swaps_the_shops_own_payment, 3, opens_page=False),
+    Wish(swaps_the_page, 2),
+    Wish(swaps_what_is_under_way, 2, _DEBITS),
+    Wish(expires_one_page_and_attaches_another, 2, opens_page=False),
+    Wish(pays_the_newer_of_two_pages_that_nobody_attached, 2, opens_page=False),
+    Wish(is_told_nothing_and_pays, 3),
 )

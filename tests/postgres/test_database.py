@@ -1,11 +1,15 @@
 """The way to Postgres: its limits, and what happens when it goes and comes back."""
 
 import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError, create_engine, fetch, fetch_on
+from core.database_session import is_read_only
 from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, until_waiting
@@ -114,3 +118,88 @@ async def test_a_connection_that_breaks_twice_is_unavailable(crowd: AsyncEngine)
         with pytest.raises(DatabaseUnavailableError):
             await fetch(crowd, "SELECT pg_terminate_backend(pg_backend_pid(), 5000)", {})
     assert (await fetch(crowd, "SELECT 1 AS one", {}))[0]["one"] == 1
+
+
+def make_read_only(server: EmbeddedPostgres, *, read_only: bool) -> None:
+    """Make new sessions read-only, or not, and end those that there are."""
+    setting = "SET default_transaction_read_only = on" if read_only else "RESET default_transaction_read_only"
+    options = "-c default_transaction_read_only=off"
+    with psycopg.connect(server.url, autocommit=True, options=options) as connection:
+        connection.execute(f"ALTER DATABASE postgres {setting}".encode())
+        if read_only:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+
+
+@pytest.mark.parametrize("parameter", ["", "?target_session_attrs=any"])
+async def test_a_database_that_was_read_only_for_a_while_is_written_again(
+    own_server: EmbeddedPostgres, engine_of_own_server: AsyncEngine, parameter: str
+) -> None:
+    await put_item(engine_of_own_server, "mug", 10)
+    settings = Settings.read({"DATABASE_URL": own_server.url + parameter})
+    engine = create_engine(settings)
+    await asyncio.gather(*(fetch(engine, "SELECT pg_sleep(0.05)", {}) for _ in range(8)))  # eight connections
+    make_read_only(own_server, read_only=True)
+    try:
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailableError):
+                await reserve(engine, request("h1", ("mug", 1)))
+            with pytest.raises(DatabaseUnavailableError):
+                await put_item(engine, "mug", 9)
+        sleeps = (fetch(engine, "SELECT pg_sleep(0.05)", {}) for _ in range(8))
+        await asyncio.gather(*sleeps, return_exceptions=True)  # where it may read, with eight read-only connections
+        assert await is_read_only(settings)
+    finally:
+        make_read_only(own_server, read_only=False)
+    for _ in range(8 if parameter else 0):  # each failure replaces a read-only connection
+        with suppress(DatabaseUnavailableError):
+            await reserve(engine, request("h1", ("mug", 1)))
+    await reserve(engine, request("h1", ("mug", 1)))
+    await put_item(engine, "cap", 1)
+    held = await read_hold(engine, SHOP, "h1")
+    assert held is not None
+    assert held.status is HoldStatus.ACTIVE
+    assert not await is_read_only(settings)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DateStyle", "SQL, DMY"),
+        ("IntervalStyle", "sql_standard"),
+        ("TimeZone", "Asia/Kathmandu"),
+        ("client_encoding", "LATIN1"),
+        ("standard_conforming_strings", "off"),
+        ("array_nulls", "off"),
+        ("extra_float_digits", "-15"),
+        ("default_transaction_isolation", "serializable"),
+    ],
+)
+async def test_defaults_of_the_role_change_nothing(
+    own_server: EmbeddedPostgres, engine_of_own_server: AsyncEngine, name: str, value: str
+) -> None:
+    with psycopg.connect(own_server.url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS odd; CREATE ROLE odd SUPERUSER LOGIN")
+        connection.execute(f"ALTER ROLE odd SET {name} TO {value if ',' in value else repr(value)}".encode())
+    await put_item(engine_of_own_server, "mug", 1)
+    engine = create_engine(Settings.read({"DATABASE_URL": own_server.url.replace("postgres@", "odd@")}))
+    at, duration = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), timedelta(days=1, hours=2)
+    [row] = await fetch(
+        engine,
+        "SELECT %(at)s::timestamptz AS at, %(duration)s::interval AS duration, %(text)s::text AS text,"
+        " %(list)s::text[] AS list, 0.1::float8 + 0.2 AS number, length('\\') AS length,"
+        " current_setting('transaction_isolation') AS isolation",
+        {"at": at, "duration": duration, "text": "Größe 漢", "list": ["a", None]},
+    )
+    assert list(row.values()) == [at, duration, "Größe 漢", ["a", None], 0.1 + 0.2, 1, "read committed"]
+    assert is_new(await reserve(engine, request("h1", ("mug", 1))))
+    hold = await read_hold(engine, SHOP, "h1")
+    assert hold is not None
+    assert hold.expires_at.utcoffset() == timedelta()
+    settled = await end(engine, "h1", HoldStatus.COMMITTED)
+    assert settled is not None
+    assert settled.changed
+    await engine.dispose()

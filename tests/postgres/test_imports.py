@@ -217,9 +217,12 @@ async def test_an_item_that_the_file_does_not_change_is_not_locked(hurried: Asyn
 
 texts = st.text(st.characters(codec="utf-8").filter(str.isprintable), min_size=1, max_size=20)
 formulas = st.sampled_from(
-    ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''=1", "'", "''", "'a", '"', ",", "\\", "\\.", "\\N"]
+    [
+        *("=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''=1", "'", "''", "'a", '"', ",", "\\", "\\.", "\\N"),
+        *("x;=1", ";; '@1", "\uff1d1", "1E+12", "'1,5e-10", "00", "0"),
+    ]
 )
-names = texts | formulas | st.tuples(formulas, texts).map("".join)
+names = (texts | formulas | st.tuples(formulas, texts).map("".join)).map(str.strip).filter(bool)
 wares = st.dictionaries(
     st.tuples(names, st.just("") | names),
     st.tuples(st.integers(0, 9), st.none() | names, st.none() | st.integers(0, 9), st.booleans()),

@@ -13,7 +13,7 @@ from inventory.counts import ItemCount, count_items
 from inventory.items import list_items, read_short
 from inventory.reserve import check_request, reserve
 
-RETIRED = (ShortItem("mug", "", 1, 0, known=True),)
+RETIRED = (ShortItem("mug", "", 1, 0, retired=True),)
 
 
 async def retire(engine: AsyncEngine, on_hand: int, *, retired: bool = True) -> None:

@@ -113,6 +113,18 @@ async def test_the_deadline_moves_while_active_and_never_after(held: AsyncEngine
     assert (hold.status, hold.expires_at) == (HoldStatus.EXPIRED, later)
 
 
+async def test_a_deadline_moves_back_only_from_the_one_that_is_named(held: AsyncEngine) -> None:
+    first = await read_hold(held, SHOP, "h1")
+    assert first is not None
+    grace = first.expires_at + timedelta(days=22)
+    for back_from, expected in ((None, grace), (grace - timedelta(days=1), grace), (grace, first.expires_at)):
+        await move_deadline(held, SHOP, "h1", grace)
+        assert await move_deadline(held, SHOP, "h1", first.expires_at, back_from=back_from)
+        hold = await read_hold(held, SHOP, "h1")
+        assert hold is not None
+        assert hold.expires_at == expected
+
+
 async def test_held_that_has_drifted_is_an_error_and_nothing_changes(held: AsyncEngine) -> None:
     await fetch(held, "UPDATE \"InventoryItem\" SET held = 1 WHERE sku = 'mug'", {})
     with pytest.raises(psycopg.IntegrityError, match="InventoryItem_held_check") as refused:

@@ -1,7 +1,6 @@
 """`holdfast stock`: what staff do on a terminal, and what scripts read of it."""
 
 import asyncio
-import getpass
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.actor import actor
 from cli.main import app
 from core.database import create_engine
 from core.settings import Settings
@@ -58,8 +58,8 @@ def stock(database: str) -> Shop:
 
 
 def test_stock_is_set_adjusted_and_shown(stock: Shop) -> None:
-    stock("set", "MUG", "10", "--threshold", "3")
-    stock("set", "TEE", "5", "--variant", "size:M")
+    stock("set", "MUG", "10", "--threshold", "3", "--create")
+    stock("set", "TEE", "5", "--variant", "size:M", "--create")
     [item] = stock.json("adjust", "MUG", "-4", "--reason", "broken")["items"]
     assert (item["sku"], item["onHand"], item["lowStockThreshold"]) == ("MUG", 6, 3)
     shown = stock("show").stdout
@@ -70,21 +70,29 @@ def test_stock_is_set_adjusted_and_shown(stock: Shop) -> None:
     assert stock.json("show", "--low")["items"] == []
 
 
+def test_a_new_item_is_not_created_by_a_typing_error(stock: Shop) -> None:
+    stock("set", "TEE", "5", "--variant", "size:M", "--create")
+    told = stock.refused("set", "TEE", "7")
+    assert told == "the shop demo has no item TEE, only TEE size:M; --create makes it"
+    assert stock.json("set", "TEE", "7", "--variant", "size:M")["items"][0]["onHand"] == 7
+    assert len(stock.json("show")["items"]) == 1
+
+
 def test_an_item_is_retired_and_revived(stock: Shop) -> None:
-    stock("set", "MUG", "10", "--retire")
+    stock("set", "MUG", "10", "--retire", "--create")
     assert "retired" in stock("show").stdout
     assert stock.json("set", "MUG", "9")["items"][0]["retired"] is True
     assert stock.json("set", "MUG", "9", "--revive")["items"][0]["retired"] is False
 
 
 def test_the_records_name_the_system_user_and_the_reason(stock: Shop) -> None:
-    stock("set", "MUG", "10", "--reason", "stocktaking")
+    stock("set", "MUG", "10", "--reason", "stocktaking", "--create")
     stock("adjust", "MUG", "-4", "--reason", "broken [red] ones", "--key", "k1")
     stock("adjust", "MUG", "-4", "--reason", "broken [red] ones", "--key", "k1")
     told = stock.json("timeline", "MUG")
     assert [(e["delta"], e["onHand"], e["actor"], e["reason"]) for e in told["entries"]] == [
-        (-4, 6, getpass.getuser(), "broken [red] ones"),
-        (10, 10, getpass.getuser(), "stocktaking"),
+        (-4, 6, actor(), "broken [red] ones"),
+        (10, 10, actor(), "stocktaking"),
     ]
     table = stock("timeline", "MUG").stdout
     assert "6 on hand, 0 held, 6 can be sold" in table
@@ -93,7 +101,7 @@ def test_the_records_name_the_system_user_and_the_reason(stock: Shop) -> None:
 
 
 def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) -> None:
-    stock("set", "MUG", "10")
+    stock("set", "MUG", "10", "--create")
     file = tmp_path / "stock.csv"
     file.write_text(f"{HEADER}\ndemo,MUG,,,7,\ndemo,CAP,,,1,\n")
     would = stock("import", str(file), "--dry-run").stdout
@@ -117,7 +125,7 @@ def test_a_long_report_shows_the_first_changes_and_counts_all(stock: Shop) -> No
 
 
 def test_what_holds_have_is_not_taken_away_and_its_holds_are_named(stock: Shop) -> None:
-    stock("set", "MUG", "5")
+    stock("set", "MUG", "5", "--create")
     stock.hold(4)
     file = f"{HEADER}\ndemo,MUG,,,3,\n".encode()
     assert "h1" in stock.refused("set", "MUG", "3")
@@ -136,6 +144,9 @@ def test_what_holds_have_is_not_taken_away_and_its_holds_are_named(stock: Shop) 
         (("adjust", "MUG", "1", "--reason", ""), "reason: "),
         (("adjust", "MUG", "1", "--reason", "x", "--key", "x" * 256), "key: "),
         (("adjust", "TEA", "1", "--reason", "x"), "TEA: the shop has no such items"),
+        (("set", "MUG", "1"), "the shop demo has no item MUG; --create makes it"),
+        (("show", "NOPE"), "the shop demo has no item NOPE"),
+        (("show", "NOPE", "--json"), "the shop demo has no item NOPE"),
         (("timeline", "TEA", "--variant", "x"), "the shop demo has no item TEA x"),
         (("import", "no-such-file.csv"), "no-such-file.csv: No such file or directory"),
         (("import", "."), ".: Is a directory"),
@@ -149,11 +160,27 @@ def test_what_cannot_be_done_is_told_in_a_line(stock: Shop, arguments: tuple[str
     assert "\n" not in told
 
 
+def test_a_dry_run_counts_the_new_items_and_names_the_nearest_existing_one(stock: Shop) -> None:
+    stock("set", "MUG", "10", "--create")
+    file = f"{HEADER}\ndemo,MUGS,,,7,\ndemo,MUG,,,7,\n".encode("utf-16")
+    would = stock("import", "-", "--dry-run", stdin=file).stdout
+    assert "1 would be NEW items" in would
+    assert [line.split("│")[6].strip() for line in would.splitlines() if "created" in line and "│" in line] == ["MUG"]
+    assert "'MUGS' is no item of the shop" in stock.refused("import", "-", "--update-only", stdin=file)
+    stock("import", "-", stdin=file)
+    assert len(stock.json("show")["items"]) == 2
+
+
+def test_a_file_of_another_shop_is_refused_where_one_shop_is_set(stock: Shop) -> None:
+    told = stock.refused("import", "-", stdin=f"{HEADER}\nDemo,MUG,,,7,\n".encode())
+    assert told == "line 2, column shopId: is 'Demo', but this import is for the shop 'demo'"
+
+
 def test_a_file_at_fault_is_told_line_by_line(stock: Shop) -> None:
-    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,x,\ndemo,B,,,1\n".encode())
+    told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,x,\ndemo,B,,\n".encode())
     assert [line.partition(":")[0] for line in told.splitlines()] == [
         "line 2, column onHand",
-        "line 3, column lowStockThreshold",
+        "line 3, column onHand",
     ]
     told = stock.refused("import", "-", stdin=f"{HEADER}\ndemo,A,,,1,\ndemo,A,,,1,\n".encode())
     assert told.startswith("line 3, column sku:")

@@ -137,7 +137,7 @@ _story("committed", ("commit", Commit("shop")))
 _story("paid", ("payment_succeeded", CARD))
 _story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))  # both before the first task ends
 _story("released", ("release", Cancel("shopper", "changed their mind")))
-_story("cancelled", ("cancel", Cancel("stripe", "session expired", CARD)))
+_story("cancelled", ("cancel", Cancel("stripe", "session expired", CARD)), ("cancel", Cancel("shopper")))
 _story("cancelled-in-the-ui", "cancel the run")
 _story("expired", ttl=1)
 _story("looked-at-while-reserving", "look", ("commit", Commit("shop")))

@@ -21,7 +21,7 @@ from tests.receivers import Receiver, receiving
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited
 from tests.workflow.test_hold_events import telling_stack
-from tests.workflow.test_low_stock import DAY, alerting_on, own_temporal
+from tests.workflow.test_low_stock import DAY, WINDOW, alerting_on, own_temporal
 from workflows.deliveries import hold_events_workflow_id
 
 HISTORIES = Path(__file__).parent / "background"
@@ -62,11 +62,16 @@ async def _events(stack: Stack, receiver: Receiver) -> dict[str, str]:
 
 async def _low_stock(database: str) -> dict[str, str]:
     stories = {}
-    async with own_temporal() as environment, alerting_on(database, environment.client, environment) as alerting:
+    async with (
+        own_temporal() as environment,
+        alerting_on(database, environment.client, environment, window=WINDOW) as alerting,
+    ):
         await alerting.put(4)
+        await alerting.noticed(1)
+        await alerting.pass_time(WINDOW)
         await alerting.box.until(1)
         await alerting.receiver.until(1)
-        stories["low-stock-silent"] = await _json(alerting.run)
+        stories["low-stock-digest-quiet"] = await _json(alerting.run)
         await alerting.put(10)
         await alerting.put(3)
         await alerting.noticed(2)
@@ -75,7 +80,7 @@ async def _low_stock(database: str) -> dict[str, str]:
         await alerting.receiver.until(2)
         await alerting.pass_time(DAY + 60)
         await alerting.run.result()
-        stories["low-stock-twice"] = await _json(alerting.run)
+        stories["low-stock-digest-twice"] = await _json(alerting.run)
     return stories
 
 

@@ -165,3 +165,13 @@ async def test_a_form_that_cannot_be_read_is_400(sim: Simulated) -> None:
     for body in ("a[b=1", "metadata=1", "line_items[x]=1", "line_items=1", "a=1&a[b]=2"):
         answer: httpx.Response = await sim.browser.post("/v1/checkout/sessions", content=body, headers=headers)
         assert answer.status_code == 400, body
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:8010"}]
+)
+async def test_a_page_of_another_site_controls_nothing(sim: Simulated, headers: dict[str, str]) -> None:
+    answer = await sim.browser.post("/_simulator/clock", json={"advance": 60}, headers=headers)
+    assert answer.status_code == 403
+    own = await sim.browser.post("/_simulator/clock", json={"advance": 0}, headers={"Origin": sim.url})
+    assert own.status_code == 200

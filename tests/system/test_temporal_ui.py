@@ -53,6 +53,19 @@ async def test_an_operator_reads_what_is_held_for_whom_and_what_it_waits_for(
     await expect(text_of(page, "current-details").locator("body")).to_contain_text(moment(hold["expiresAt"]))
 
 
+async def test_a_callers_text_is_shown_as_it_is(stack: Stack, ui: TemporalUi) -> None:
+    await stack.put(10, "_em_", "A--B ~~c~~")
+    reference = "https://e.example/a_b __x__ &copy; mailto:a@e.example"
+    line = {"sku": "_em_", "variantKey": "A--B ~~c~~", "quantity": 1}
+    made = await stack.made(reference=reference, items=[line])
+    page = await ui.hold(SHOP, made["holdId"], "User Metadata")
+    for part in ("summary", "details"):
+        shown = text_of(page, part)
+        for said in (reference, "_em_ A--B ~~c~~"):
+            await expect(shown.locator("body")).to_contain_text(said)
+        await expect(shown.locator("a, em, strong, del")).to_have_count(0)
+
+
 async def test_the_timeline_names_the_timer_and_how_the_hold_ended(
     stack: Stack, hold: dict[str, Any], ui: TemporalUi
 ) -> None:

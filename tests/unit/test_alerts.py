@@ -14,17 +14,18 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from activities.alerts import low_stock_mail
+from activities.alerts import low_stock_digest_mail
 from activities.mail import send
 from activities.signing import sign
 from core.setting_errors import SettingsError
 from core.settings import Settings
 from tests.receivers import NEXT_SECRET, SECRET, Mailbox, mailbox
-from workflows.deliveries import Event, Fall, LowStock
+from workflows.deliveries import Event, LowItemFigures, LowStockDigest
 
 URL = {"DATABASE_URL": "postgresql://ann:pa55word@db/shop"}
 EVENT = Event("evt-1", "hold.created", datetime.now(UTC), {"holdId": "h", "reference": "Bücher 📚"})
-LOW = LowStock("demo", "MUG", "", Fall("evt-1", 5, 2, 5, datetime.now(UTC)))
+MUG = LowItemFigures("MUG", "", "mug, color red", 5, 2, 5)
+LOW = LowStockDigest("demo", "evt-1", datetime.now(UTC), items=[MUG])
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"
 
 
@@ -67,10 +68,19 @@ def test_every_attempt_has_the_same_id_and_body_and_a_time_of_its_own() -> None:
 
 @pytest.mark.parametrize("sku", ["MUG", "Tasse groß", "x" * 200, "=?utf-8?b?eA==?=", "a <script>", 'quo"te'])
 def test_a_mail_names_any_item_there_can_be(sku: str) -> None:
-    mail = low_stock_mail(replace(LOW, sku=sku), read(STOCK_ALERT_RECIPIENT="a@example.com"))
+    low = replace(LOW, items=[replace(MUG, sku=sku)])
+    mail = low_stock_digest_mail(low, read(STOCK_ALERT_RECIPIENT="a@example.com"))
     assert mail.as_bytes()
-    assert sku in mail.get_content()
-    assert mail["Message-ID"] == "<low-stock.evt-1@holdfast>"
+    assert f"mug, color red ({sku}): 5 left" in mail.get_content()
+    assert mail["Message-ID"] == "<low-stock-digest.evt-1@holdfast>"
+
+
+def test_a_mail_says_how_many_items_it_does_not_list_and_where_they_are() -> None:
+    low = replace(LOW, unlisted=40, link="https://shop.example/low")
+    mail = low_stock_digest_mail(low, read(STOCK_ALERT_RECIPIENT="a@example.com"))
+    assert mail["Subject"] == "Low stock: 41 items in demo"
+    assert "- and 40 more\n" in mail.get_content()
+    assert "https://shop.example/low" in mail.get_content()
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ async def box() -> AsyncIterator[Mailbox]:
 
 async def test_a_mail_reaches_every_recipient(box: Mailbox) -> None:
     settings = read(STOCK_ALERT_RECIPIENT="a@example.com,b@example.com", STOCK_ALERT_SENDER="shop@example.com")
-    await send(low_stock_mail(LOW, settings), box.url)
+    await send(low_stock_digest_mail(LOW, settings), box.url)
     assert (box.mails[0]["To"], box.mails[0]["From"]) == ("a@example.com, b@example.com", "shop@example.com")
 
 
@@ -93,7 +103,7 @@ async def test_a_password_does_not_go_over_a_network_in_the_clear(monkeypatch: p
         return {}, ""
 
     monkeypatch.setattr(aiosmtplib, "send", note)
-    mail = low_stock_mail(LOW, read(STOCK_ALERT_RECIPIENT="a@example.com"))
+    mail = low_stock_digest_mail(LOW, read(STOCK_ALERT_RECIPIENT="a@example.com"))
     await send(mail, "smtp://ann:p%40ss@mail.example.com")
     assert (asked["start_tls"], asked["port"], asked["password"]) == (True, 587, "p@ss")
     await send(mail, "smtps://ann:p@mail.example.com")
@@ -101,7 +111,7 @@ async def test_a_password_does_not_go_over_a_network_in_the_clear(monkeypatch: p
 
 
 async def test_a_mail_server_that_says_nothing_is_no_end(hanging_up: int) -> None:
-    mail = low_stock_mail(LOW, read(STOCK_ALERT_RECIPIENT="a@example.com"))
+    mail = low_stock_digest_mail(LOW, read(STOCK_ALERT_RECIPIENT="a@example.com"))
     with pytest.raises((aiosmtplib.SMTPException, OSError)):
         await send(mail, f"smtp://127.0.0.1:{hanging_up}")
 
@@ -123,7 +133,6 @@ async def hanging_up() -> AsyncIterator[int]:
     [
         ("STOCK_ALERT_RECIPIENT", "nobody"),
         ("STOCK_ALERT_RECIPIENT", "a@example.com\nBcc: b@example.com"),
-        ("STOCK_ALERT_SENDER", ""),
         ("SMTP_URL", "mail.example.com:25"),
         ("SMTP_URL", "smtp://"),
         ("SMTP_URL", "smtp://ann:pa55word@mail:99999"),
@@ -132,6 +141,8 @@ async def hanging_up() -> AsyncIterator[int]:
         ("HOLD_EVENTS_WEBHOOK_SECRET", "pa55word!"),
         ("HOLD_EVENTS_WEBHOOK_SECRET", f"{SECRET},{SECRET},{SECRET}"),
         ("TEMPORAL_UI_URL", "javascript:alert(1)"),
+        ("STOCK_ALERT_LINK", "shop.example/{shopId}"),
+        ("STOCK_ALERT_WINDOW_SECONDS", "-1"),
     ],
 )
 def test_an_invalid_setting_is_refused_by_name_and_without_its_secret(name: str, value: str) -> None:

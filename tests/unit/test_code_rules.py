@@ -1,4 +1,4 @@
-"""Rules of the code that no linter checks: typed Temporal calls, and no decision by the text of an error."""
+"""Rules of the code that no linter checks: typed Temporal calls, checked signals, no decision by an error's text."""
 
 import ast
 import tomllib
@@ -46,6 +46,15 @@ def string_named_calls(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
 
 
+def unchecked_signals(tree: ast.AST) -> Iterator[int]:
+    """Yield the lines of signals that the SDK decodes by itself; an abstract one is checked where it is implemented."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = {ast.unparse(each.func if isinstance(each, ast.Call) else each) for each in node.decorator_list}
+            if "workflow.signal" in names and "abstractmethod" not in names:
+                yield node.lineno
+
+
 def decisions_by_error_text(tree: ast.AST) -> Iterator[int]:
     """Yield the lines that compare, search or cut the text of a caught error."""
     for handler in ast.walk(tree):
@@ -81,6 +90,7 @@ def _is_text_of(node: ast.AST, error: str) -> bool:
 def test_a_module_calls_temporal_by_reference_and_decides_by_type(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert list(string_named_calls(tree)) == []
+    assert list(unchecked_signals(tree)) == []
     assert list(decisions_by_error_text(tree)) == []
 
 
@@ -89,5 +99,7 @@ def test_the_rules_find_what_they_forbid() -> None:
     by_text = ast.parse(
         "try:\n    f()\nexcept E as error:\n    if 'gone' in str(error):\n        pass\n    str(error).startswith('a')"
     )
+    signals = ast.parse("class W:\n    @workflow.signal(name='x')\n    def fell(self): ...\n")
     assert list(string_named_calls(by_name)) == [1, 2]
+    assert list(unchecked_signals(signals)) == [3]
     assert list(decisions_by_error_text(by_text)) == [4, 6]

@@ -106,6 +106,15 @@ def test_the_grace_counts_from_the_first_time_that_the_payment_is_heard_of() -> 
     assert state.deadline == NOW + GRACE
 
 
+def test_a_payment_that_failed_after_the_holds_own_deadline_is_closed_at_once() -> None:
+    state = facts()
+    state.record_processing(PaymentProcessing(PAYMENT, int(GRACE.total_seconds())), NOW)
+    state.end_processing(PAYMENT)
+    state.shorten_to_running_graces()
+    assert decide(state, NOW) == CheckPayment(PAYMENT)
+    assert decide(state, LATER) == ClosePayment(cancelled=False)
+
+
 def test_a_short_grace_does_not_shorten_the_hold() -> None:
     state = facts()
     state.record_processing(PaymentProcessing(PAYMENT, 1), NOW)
@@ -126,10 +135,13 @@ def test_the_end_of_another_payment_does_not_give_back_the_hold() -> None:
     assert state.cancel is None
 
 
-def test_the_end_of_the_only_payment_gives_back_the_hold() -> None:
-    state = facts()
-    state.record_cancel(Cancel(actor="stripe", reason="session expired", payment=Payment(session_id="cs_1")))
-    assert decide(state, NOW) == ReleaseHold("stripe", "session expired")
+def test_the_end_of_a_payment_that_the_shop_opened_leaves_nothing_to_close() -> None:
+    state = attached()
+    state.record_end(SESSION)
+    assert decide(state, NOW) == Wait(LATER)
+    assert decide(state, LATER) == ExpireHold()
+    state.record_processing(PaymentProcessing(PAYMENT, 1), NOW)
+    assert decide(state, LATER) == ClosePayment(cancelled=False)
 
 
 def attached(*, cancel: bool = False, paid: bool = False, commit: bool = False) -> HoldState:

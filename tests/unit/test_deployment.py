@@ -28,7 +28,7 @@ NOT_PASSED_ON = {
     "HOLDFAST_TEMPORAL_PORT": "of `holdfast up`",
     "HOLDFAST_TEMPORAL_UI_PORT": "of `holdfast up`",
     "HOLDFAST_SIMULATOR_PORT": "of `holdfast up`",
-    "HOLDFAST_SHOP": "of one command, which has --shop",
+    "HOLDFAST_SHOP": "of commands, which have --shop",
     "OTEL_EXPORTER_OTLP_HEADERS": "a secret that cannot be read from a file",
     "OTEL_EXPORTER_OTLP_CERTIFICATE": "a file, to be mounted where it is needed",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "without effect",
@@ -212,6 +212,17 @@ def test_secrets_are_files_and_every_other_setting_is_one_of_ours(file: Path) ->
     for secret in compose["secrets"].values():
         assert filled_in(secret["file"]).startswith("./secrets/")
     assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_each_container_of_ours_gets_only_the_secrets_that_it_uses() -> None:
+    given: dict[str, set[str]] = {}
+    for file in (ROOT / "docker-compose.yml", *OVERRIDES):
+        for name, service in yaml.safe_load(file.read_text())["services"].items():
+            given.setdefault(name, set()).update(
+                each for each in service.get("secrets", ()) if name in OURS and not str(each).endswith(".pem")
+            )
+    assert given["migrate"] == {"database_url"}
+    assert given["api"] - given["worker"] == {"authority_token", "admin_token", "stripe_webhook_secret"}
 
 
 def test_every_secret_of_ours_can_be_handed_over_as_a_file() -> None:

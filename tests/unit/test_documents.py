@@ -114,7 +114,12 @@ def test_the_alerts_that_a_page_names_exist(text: str, alerts: set[str]) -> None
 def metrics() -> set[str]:
     registry = CollectorRegistry()
     Telemetry(registry)
-    gauges = HoldGauges(create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"})))
+    engine = create_engine(Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast"}))
+
+    async def none_open() -> int:
+        return 0
+
+    gauges = HoldGauges(engine, none_open)
     return {family.name for source in (registry, gauges) for family in source.collect()}
 
 

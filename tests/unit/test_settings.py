@@ -1,12 +1,22 @@
 """Settings: invalid environment variables are refused by name."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.app import create_app
+from cli.serve import serve
+from core.api_settings import ApiSettings
+from core.environment_settings import EnvironmentSettings
 from core.setting_errors import SettingProblem, SettingsError
 from core.settings import Mode, Settings
+from core.worker_settings import WorkerSettings
+from dev.ports import Ports
 from worker import read_options
 
 URL = {"DATABASE_URL": "postgresql://ann:pa55word@db/shop"}
@@ -44,12 +54,10 @@ def test_spans_are_sent_where_the_opentelemetry_variables_say() -> None:
     ("name", "value"),
     [
         ("INVENTORY_MODE", "reserve"),
-        ("INVENTORY_MODE", ""),
         ("INVENTORY_MODE", "RESERVE_TTL"),
         ("INVENTORY_HOLD_TTL_SECONDS", "20m"),
         ("INVENTORY_HOLD_MAX_TTL_SECONDS", "29"),
         ("SKIP_INVENTORY_VALIDATION", "maybe"),
-        ("SKIP_INVENTORY_VALIDATION", ""),
         ("INVENTORY_LOCK_TIMEOUT_MS", "2s"),
         ("HOLDFAST_LOG_FORMAT", "xml"),
         ("INVENTORY_BACKEND", "mysql"),
@@ -63,6 +71,7 @@ def test_spans_are_sent_where_the_opentelemetry_variables_say() -> None:
         ("PAYMENT_GRACE_SECONDS", "sepa_debit=29"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://collector:4317"),
+        ("TEMPORAL_API_KEY", "a key"),
         ("DATABASE_URL", "mysql://db/shop"),
         ("DATABASE_URL", ""),
         ("INVENTORY_AUTHORITY_TOKEN", "short"),
@@ -83,6 +92,9 @@ def test_an_invalid_value_is_refused_by_its_name(name: str, value: str) -> None:
         ("INVENTORY_HOLD_TTL_SECONDS", 30, 3600),
         ("INVENTORY_HOLD_MAX_TTL_SECONDS", 1200, 86_400),
         ("INVENTORY_LOCK_TIMEOUT_MS", 50, 4000),
+        ("HOLDFAST_API_CONNECTIONS", 10, 65_535),
+        ("HOLDFAST_API_HEADER_SECONDS", 1, 300),
+        ("HOLDFAST_API_BODY_SECONDS", 1, 3600),
         ("INVENTORY_REQUEST_TIMEOUT_MS", 500, 30_000),
         ("INVENTORY_DATABASE_POOL_SIZE", 1, 64),
         ("PAYMENT_CLOSE_GRACE_SECONDS", 0, 604_800),
@@ -171,6 +183,15 @@ def test_an_api_needs_a_token() -> None:
     Settings.read(URL | {"INVENTORY_AUTHORITY_TOKEN": TOKEN}).require_tokens()
 
 
+def test_a_token_for_both_roles_is_refused_and_not_repeated() -> None:
+    tokens = {"INVENTORY_AUTHORITY_TOKEN": f"{TOKEN},{TOKEN}1", "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1"}
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(URL | tokens).require_tokens()
+    (found,) = refused.value.problems
+    assert (found.variable, found.related) == ("INVENTORY_ADMIN_TOKEN", ("INVENTORY_AUTHORITY_TOKEN",))
+    assert TOKEN not in str(refused.value)
+
+
 @pytest.mark.parametrize("key", ["sk_live_abc", "rk_live_abc"])
 def test_a_live_key_is_refused_with_the_address_of_the_simulator(key: str) -> None:
     found = problem(STRIPE_API_KEY=key, STRIPE_API_BASE="http://127.0.0.1:8010")
@@ -205,3 +226,63 @@ def test_options_of_the_worker_override_its_variables(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as refused:
         read_options(["--processes", "-1"])
     assert [each.variable for each in refused.value.problems] == ["HOLDFAST_WORKER_PROCESSES"]
+
+
+@pytest.mark.parametrize("settings", [Settings, ApiSettings, WorkerSettings])
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_an_empty_variable_is_unset(settings: type[EnvironmentSettings], nothing: str) -> None:
+    names = [str(field.alias) for field in settings.model_fields.values()]
+    empty = dict.fromkeys([*names, *(f"{name}_FILE" for name in settings.secrets())], nothing)
+    assert settings.read(empty | URL) == settings.read(URL)
+
+
+def test_variables_that_kubernetes_makes_from_the_names_of_services_are_no_settings() -> None:
+    links = {
+        f"HOLDFAST_{service}_PORT": "tcp://10.43.0.11:9464"
+        for service in ("WORKER_METRICS", "API", "TEMPORAL", "TEMPORAL_UI", "SIMULATOR")
+    }
+    assert WorkerSettings.read(links) == WorkerSettings.read({})
+    assert ApiSettings.read(links) == ApiSettings.read({})
+    assert Ports.choose(links, None, simulator=True).api > 0
+
+
+def refusal(*command: str, **variables: str) -> list[str]:
+    """Return the lines that a process prints which these variables do not let start."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **URL, **variables}
+    ran = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    return ran.stderr.splitlines()
+
+
+def test_worker_and_api_print_one_line_for_each_thing_that_is_wrong() -> None:
+    wrong = {"INVENTORY_MODE": "x", "TEMPORAL_ADDRESS": '"temporal:7233"', "TEMPORAL_TLS": "maybe"}
+    ours = {"HOLDFAST_WORKER_PROCESSES": "two", "HOLDFAST_WORKER_METRICS_PORT": "-1"}
+    lines = refusal("worker", **wrong, **ours)
+    assert sorted(line.partition(":")[0] for line in lines) == sorted({**wrong, **ours})
+    lines = refusal("cli.main", "api", **wrong, HOLDFAST_API_PORT="http", HOLDFAST_API_KEEP_ALIVE_SECONDS="0")
+    named = {*wrong, "HOLDFAST_API_PORT", "HOLDFAST_API_KEEP_ALIVE_SECONDS"}
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(named)
+
+
+def test_the_api_keeps_silent_connections_longer_than_balancers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**URL, "INVENTORY_ADMIN_TOKEN": TOKEN}.items():
+        monkeypatch.setenv(name, value)
+    ran: list[dict[str, object]] = []
+    monkeypatch.setattr("uvicorn.run", lambda *_, **options: ran.append(options))
+    assert serve("127.0.0.1", None, 1) == 0
+    monkeypatch.setenv("HOLDFAST_API_KEEP_ALIVE_SECONDS", "620")
+    assert serve("127.0.0.1", None, 1) == 0
+    usual, longer = (options["timeout_keep_alive"] for options in ran)
+    assert isinstance(usual, int)
+    assert usual > 60
+    assert longer == 620
+
+
+def test_a_worker_whose_metrics_port_is_taken_says_so_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        where = {"HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1", "HOLDFAST_WORKER_METRICS_PORT": port}
+        [line] = refusal("worker", **where)
+        assert line.startswith(f"HOLDFAST_WORKER_METRICS_PORT: metrics cannot be served on 127.0.0.1:{port}")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from inventory import stock_file
 from inventory.errors import FileProblem, InvalidFileError
-from inventory.stock_file import COLUMNS, MAX_LINE, convert_stock_file
+from inventory.stock_file import COLUMNS, convert_stock_file
+from inventory.stock_file_text import MAX_LINE
 
 HEADER = ",".join(COLUMNS)
 
@@ -17,9 +18,9 @@ HEADER = ",".join(COLUMNS)
 def rows(content: bytes | str) -> list[list[str]]:
     """Return the rows of a file: line, shopId, sku, variantKey, productId, onHand, lowStockThreshold."""
     out = io.BytesIO()
-    count = convert_stock_file(io.BytesIO(content.encode() if isinstance(content, str) else content), out)
+    converted = convert_stock_file(io.BytesIO(content.encode() if isinstance(content, str) else content), out)
     found = [line.split("\t") for line in out.getvalue().decode().splitlines()]
-    assert len(found) == count
+    assert len(found) == converted.rows
     return found
 
 
@@ -70,16 +71,13 @@ def test_a_file_with_only_a_header_has_no_rows() -> None:
     [
         ("shopId,sku,variantKey,productId,onHand", "lowStockThreshold"),
         ("sku,variantKey,productId,onHand,lowStockThreshold", "shopId"),
-        (f"{HEADER},price", "price"),
-        (f"{HEADER},", ""),
-        (f"{HEADER},sku", "sku"),
-        (HEADER.replace("sku", "SKU"), "SKU"),
-        (HEADER.replace(",", ";"), "shopId;sku;variantKey;productId;onHand;…"),
-        ("shopId\tsku", "shopId\ufffdsku"),
-        ("", "shopId"),
+        (f"{HEADER},SKU", "sku"),
+        ("shopId\tsku", "variantKey"),
+        ("Artikel;Bestand", None),
+        ("s,TEE,,,1,", None),
     ],
 )
-def test_an_invalid_header_is_reported_once_with_its_column(header: str, column: str) -> None:
+def test_an_invalid_header_is_reported_once_with_its_column(header: str, column: str | None) -> None:
     assert place(f"{header}\n{row()}\n{row()}") == (1, column)
 
 
@@ -88,20 +86,26 @@ def test_an_empty_file_is_reported_at_its_first_line(content: bytes) -> None:
     assert place(content) == (1, None)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-be", "cp037"])
 def test_another_encoding_is_reported_at_the_first_line(encoding: str) -> None:
-    assert place(f"{HEADER}\n{row()}\n".encode(encoding))[0] == 1
+    assert place(f"{HEADER}\n{row()}\n".encode(encoding)) == (1, None)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
-def test_a_value_that_is_not_utf_8_is_reported_with_its_column(encoding: str) -> None:
-    assert place(f"{HEADER}\n{row()}\n{row(variantKey='größe:M')}\n".encode(encoding)) == (3, "variantKey")
+@pytest.mark.parametrize("broken", [b"gr\xc3\xb6\xdfe", b"\xc3\xb6\x81", b"na\x81ve"])
+def test_a_value_that_cannot_be_decoded_is_reported_with_its_column(broken: bytes) -> None:
+    content = f"{HEADER}\n{row()}\n{row(variantKey='%')}\n".encode().replace(b"%", broken)
+    assert place(content) == (3, "variantKey")
+
+
+def test_a_file_in_utf_16_that_breaks_off_within_a_character_is_refused() -> None:
+    content = f"{HEADER}\n{row()}\n".encode("utf-16")
+    assert place(content[:-1])[1] is None
 
 
 @pytest.mark.parametrize("column", ["onHand", "lowStockThreshold"])
 @pytest.mark.parametrize(
     "value",
-    ["-1", "+1", "1.0", "1e3", " 1", "1 ", "1_000", "1000000001", "9" * 5000, "x", "٣", "²", "0x1", "NaN", "''", "=1"],
+    ["-1", "+1", "1.5", "1e3", "1E+03", "1_000", "1000000001", "9" * 5000, "x", "٣", "²", "0x1", "NaN", "''", "=1"],
 )
 def test_an_invalid_number_is_reported_with_its_column_in_a_short_message(column: str, value: str) -> None:
     [problem] = problems(f"{HEADER}\n{row()}\n{row(**{column: value})}\n")
@@ -114,6 +118,9 @@ def test_an_invalid_number_is_reported_with_its_column_in_a_short_message(column
     [
         ({"onHand": ""}, "onHand"),
         ({"onHand": '"1,000"'}, "onHand"),
+        ({"sku": "4.00638E+12"}, "sku"),
+        ({"productId": '"4,00638E+12"'}, "productId"),
+        ({"sku": '"two\nlines"'}, "sku"),
         ({"shopId": ""}, "shopId"),
         ({"shopId": "a/b"}, "shopId"),
         ({"shopId": "x" * 129}, "shopId"),
@@ -127,7 +134,7 @@ def test_an_invalid_number_is_reported_with_its_column_in_a_short_message(column
         ({"sku": "a\x0bb"}, "sku"),
         ({"variantKey": "x" * 201}, "variantKey"),
         ({"productId": "x" * 201}, "productId"),
-        ({"productId": "\t"}, "productId"),
+        ({"productId": "a\tb"}, "productId"),
     ],
 )
 def test_an_invalid_value_is_reported_with_its_column(values: dict[str, str], column: str) -> None:
@@ -136,10 +143,11 @@ def test_an_invalid_value_is_reported_with_its_column(values: dict[str, str], co
 
 def test_a_line_with_too_few_or_too_many_fields_is_reported() -> None:
     assert place(f"{HEADER}\ns,TEE,,\n") == (2, "onHand")
-    assert place(f"{HEADER}\ns,TEE,,,1,,\n") == (2, None)
+    assert place(f"{HEADER}\ns,TEE,,,1,,x\n") == (2, None)
+    assert place(f"{HEADER}\n{row()}\ns,TEE,,,1") == (3, "lowStockThreshold")  # it may have broken off
 
 
-@pytest.mark.parametrize("line", ['s,"TEE,,,1,', 's,"TEE"x,,,1,', 's,"TEE\n",,,1,', 's,"a""b,,,1,'])
+@pytest.mark.parametrize("line", ['s,"TEE,,,1,', 's,"TEE"x,,,1,', 's,"a""b,,,1,'])
 def test_invalid_quotes_are_reported_at_their_own_line(line: str) -> None:
     found = problems(f"{HEADER}\n{line}\n{row()}\n")
     assert (found[0].line, found[0].column) == (2, None)

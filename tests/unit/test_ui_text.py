@@ -1,5 +1,7 @@
 """What a person reads in the Temporal UI."""
 
+import pytest
+
 from domain.holds import Line, ReferenceTaken, Shortage, ShortItem
 from workflows import ui_text
 from workflows.messages import HoldInput
@@ -19,7 +21,23 @@ def test_the_summary_names_shop_reference_and_items() -> None:
 def test_a_callers_text_is_no_markup() -> None:
     text = ui_text.summary(hold(Line("![i](http://e.x/i.png)", "<b>", 1)))
 
-    assert text == "demo: 1 x !\\[i\\](http://e.x/i.png) \\<b\\>"
+    assert text == "demo: 1 x !\\[i\\](http\\://e.x/i.png) \\<b\\>"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("https://e.x/a_b", r"https\://e.x/a_b"),
+        ("MAILTO:a@e.x", r"MAILTO\:a@e.x"),
+        ("size:M", "size:M"),
+        ("_em_ and __strong__", r"\_em\_ and \_\_strong\_\_"),
+        ("cancelled_in_temporal", "cancelled_in_temporal"),
+        ("~~gone~~ $x$ A--B &copy; R&D", r"\~\~gone\~\~ \$x\$ A\-\-B \&copy; R&D"),
+        ("a\n# b", "a # b"),
+    ],
+)
+def test_a_callers_text_is_neither_link_nor_emphasis_nor_heading(text: str, escaped: str) -> None:
+    assert ui_text.plain(text) == escaped
 
 
 def test_texts_stay_within_what_the_server_takes() -> None:
@@ -32,10 +50,14 @@ def test_texts_stay_within_what_the_server_takes() -> None:
 
 
 def test_a_refusal_says_why() -> None:
-    short = Shortage((ShortItem("POSTER", "", 2, 1), ShortItem("TEE", "size:M", 3, 0)))
+    short = (
+        ShortItem("POSTER", "", 2, 1),
+        ShortItem("TEE", "size:M", 3, 0, known=False),
+        ShortItem("CAP", "", 1, 0, retired=True),
+    )
 
-    assert ui_text.refusal(short) == (
-        "Refused: not enough stock of POSTER (2 asked, 1 there), TEE size:M (3 asked, 0 there)."
+    assert ui_text.refusal(Shortage(short)) == (
+        "Refused: not enough stock of POSTER (2 asked, 1 there), TEE size:M (no such item), CAP (retired)."
     )
     assert ui_text.refusal(ReferenceTaken("h_1")) == "Refused: the active hold h_1 has the reference."
 

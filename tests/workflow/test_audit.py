@@ -9,7 +9,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities.background_worker import background_task_queue
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
-from holds.audit_model import Repair
+from dev.harness.stock import end
+from domain.holds import HoldStatus
+from domain.payments import Payment
 from holds.audit_workflows import WorkflowAuditor
 from holds.workflow_list import list_hold_workflows
 from tests.stack import SHOP, Stack, running_stack
@@ -18,7 +20,9 @@ from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held
 from workflows.audit import AuditWorkflow
 from workflows.findings import AuditReport, AuditRequest
-from workflows.messages import Ended
+from workflows.hold import HoldWorkflow
+from workflows.messages import Cancel, Ended
+from workflows.payment_messages import PaymentProcessing
 
 RELEASE_BY_HAND = """
 UPDATE "InventoryHold" SET status = 'released', "releasedAt" = NOW() WHERE status = 'active'
@@ -86,7 +90,7 @@ async def test_every_kind_of_drift_is_found(stack: Stack, statement: str, kinds:
         (kind, SHOP, "TEE") for kind in kinds
     }
     for kind in kinds:
-        assert stack.worker_metrics.get_sample_value("inventory_audit_findings_total", {"kind": kind}) == 1
+        assert stack.counted("inventory_audit_findings", kind=kind, mended="false") == 1
 
 
 async def test_the_scheduled_audit_repairs_no_item(stack: Stack) -> None:
@@ -205,7 +209,7 @@ async def test_an_audit_under_load_finds_nothing(stack: Stack) -> None:
     assert [report.found for report in reports] == [{}] * 5
 
 
-async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_can_be_ended(stack: Stack) -> None:
+async def test_a_workflow_whose_hold_has_ended_in_the_database_is_ended_by_the_audit(stack: Stack) -> None:
     hold = await stack.made(("TEE", 3))
     await listed(stack, hold["holdId"])
     await by_hand(stack, RELEASE_BY_HAND)
@@ -213,9 +217,56 @@ async def test_a_workflow_whose_hold_has_ended_in_the_database_is_found_and_can_
     report = await audited(stack)
 
     assert report.found == {"held": 1, "stray_run": 1}
-    (orphaned,) = (await auditor(stack).check(SHOP)).orphaned
-    assert await auditor(stack).end(orphaned) == Repair()
+    assert [finding.mended for finding in report.first if finding.kind == "stray_run"] == [True]
     assert await stack.run_of(hold["holdId"]).result() == Ended("released")
+    assert stack.counted("inventory_audit_findings", kind="stray_run", mended="true") == 1
+    assert stack.counted("inventory_audit_findings", kind="stray_run", mended="false") == 0
+
+
+async def test_a_sale_whose_workflow_lost_its_end_is_mended_without_an_alarm(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 3))
+    await listed(stack, hold["holdId"])
+    await end(stack.engine, hold["holdId"], HoldStatus.COMMITTED)
+
+    report = await audited(stack)
+
+    assert [(finding.kind, finding.mended) for finding in report.first] == [("stray_run", True)]
+    assert await stack.run_of(hold["holdId"]).result() == Ended("committed")
+    assert await stack.stock_of() == (7, 0)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_a_workflow_that_goes_on_when_it_is_asked_to_end_is_left_to_a_person(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 3))
+    await listed(stack, hold["holdId"])
+    debit = PaymentProcessing(Payment("pi_debit"), grace_seconds=7200)
+    await stack.run_of(hold["holdId"]).signal(HoldWorkflow.payment_processing, debit)
+
+    async def moved() -> bool:
+        return bool((await stack.read(hold["holdId"]))["expiresAt"] > hold["expiresAt"])
+
+    await until(moved, "the debit moved the deadline")
+    await end(stack.engine, hold["holdId"], HoldStatus.RELEASED)
+
+    (finding,) = (await audited(stack)).first
+
+    assert (finding.kind, finding.mended, finding.repairable) == ("stray_run", False, True)
+    assert finding.problem
+
+
+async def test_a_run_that_waits_for_a_frozen_worker_is_no_finding(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, with_worker=False) as stack:
+        await stack.put(10)
+        async with stack.worker():
+            hold = await stack.made(("TEE", 3))
+        await listed(stack, hold["holdId"])
+        await stack.run_of(hold["holdId"]).signal(HoldWorkflow.cancel, Cancel(actor="test"))
+        await end(stack.engine, hold["holdId"], HoldStatus.RELEASED)
+
+        assert (await auditor(stack).check(SHOP)).orphaned == []
+
+        async with stack.worker():
+            assert await stack.run_of(hold["holdId"]).result() == Ended("released")
 
 
 async def test_an_audit_waits_for_a_database_that_fails(database: str, temporal: Client) -> None:

@@ -59,7 +59,7 @@ async def relay_and_die(stack: Stack) -> None:
     """Relay the entries of the outbox, and die before they are deleted."""
     async with claim_batch(stack.engine, with_holds=True) as taken:
         for entry in taken.entries:
-            await relay_of(stack)._relay(entry)
+            await relay_of(stack)._relay([entry])
             taken.done.append(entry.id)
         raise DiedError
 
@@ -122,6 +122,21 @@ async def test_an_unavailable_receiver_delays_no_hold_and_gets_all_events_later(
         assert receiver.of(hold["holdId"]) == ["hold.created", "hold.committed"]
     await assert_stock_adds_up(telling.engine)
     assert telling.counted("inventory_event_error", receiver="hold-events") >= 3
+
+
+async def test_an_event_under_way_is_delivered_though_its_workflow_is_cancelled_in_temporal(
+    telling: Stack, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 503
+    hold = await telling.made()
+    await receiver.until_attempted(1)
+    await telling.temporal.get_workflow_handle(hold_events_workflow_id(SHOP, hold["holdId"])).cancel()
+    await telling.post(hold["holdId"], "commit")
+
+    receiver.answer = lambda _: 200
+    await receiver.until(2)
+
+    assert receiver.of(hold["holdId"]) == ["hold.created", "hold.committed"]
 
 
 async def test_a_refused_event_does_not_delay_other_holds(telling: Stack, receiver: Receiver) -> None:

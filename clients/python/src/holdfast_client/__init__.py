@@ -19,6 +19,7 @@ from holdfast_client.errors import (
     InventoryTimeoutError,
     InventoryUnavailableError,
     MalformedAnswerError,
+    PaymentInProgressError,
     PaymentsUnavailableError,
 )
 from holdfast_client.models import (
@@ -65,6 +66,7 @@ __all__ = [
     "MalformedAnswerError",
     "Mode",
     "NotHeld",
+    "PaymentInProgressError",
     "PaymentsUnavailableError",
     "ShortItem",
     "Validated",

@@ -41,9 +41,11 @@ class AsyncInventoryAuthorityClient:
         """Return the health of Holdfast: `ok`, or `degraded`, which still works. The call is not repeated."""
         return await self._send(calls.health_check())
 
-    async def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
-        """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed."""
-        return await self._send(calls.validate(self._settings, shop_id, items))
+    async def validate(
+        self, shop_id: str, items: Iterable[Item], *, hold_id: str | None = None, reference: str | None = None
+    ) -> Validated:
+        """See InventoryAuthorityClient."""
+        return await self._send(calls.validate(self._settings, shop_id, items, hold_id=hold_id, reference=reference))
 
     async def create_hold(
         self,

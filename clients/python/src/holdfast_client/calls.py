@@ -93,11 +93,13 @@ def health_check() -> Call[Health]:
     return Call("GET", "/api/inventory/health", answers.health, repeat=False)
 
 
-def validate(settings: Settings, shop_id: str, items: Iterable[Item]) -> Call[Validated]:
+def validate(
+    settings: Settings, shop_id: str, items: Iterable[Item], *, hold_id: str | None, reference: str | None
+) -> Call[Validated]:
     """Build the call that checks a cart."""
     if settings.bypasses("validate", shop_id):
         return _bypassed(Validated(bypassed=True))
-    return _validation(shop_id, items, answers.validated)
+    return _validation(shop_id, items, answers.validated, holdId=hold_id, reference=reference)
 
 
 def create_hold(
@@ -202,8 +204,10 @@ def extend(shop_id: str, hold_id: str, ttl_seconds: int, idempotency_key: str | 
     return Call("POST", _path(shop_id, hold_id, "/extend"), read, {"ttlSeconds": ttl_seconds}, _OK, hold_id, key)
 
 
-def _validation(shop_id: str, items: Iterable[Item | CheckoutItem], read: Callable[[Json], Answer]) -> Call[Answer]:
-    body = {"shopId": shop_id, "items": [_line(item) for item in items]}
+def _validation(
+    shop_id: str, items: Iterable[Item | CheckoutItem], read: Callable[[Json], Answer], **own_hold: str | None
+) -> Call[Answer]:
+    body = _without_none(shopId=shop_id, items=[_line(item) for item in items], **own_hold)
     return Call("POST", "/api/inventory/validate", read, body)
 
 

@@ -49,12 +49,15 @@ class InventoryAuthorityClient:
         """
         return self._send(calls.health_check())
 
-    def validate(self, shop_id: str, items: Iterable[Item]) -> Validated:
+    def validate(
+        self, shop_id: str, items: Iterable[Item], *, hold_id: str | None = None, reference: str | None = None
+    ) -> Validated:
         """Check that the whole cart is available now. Nothing is held: two shoppers may both succeed.
 
+        The units of the shopper's own active hold, named by `hold_id` or `reference`, count as available.
         Raises InsufficientStockError, with every short item.
         """
-        return self._send(calls.validate(self._settings, shop_id, items))
+        return self._send(calls.validate(self._settings, shop_id, items, hold_id=hold_id, reference=reference))
 
     def create_hold(
         self,
@@ -73,8 +76,9 @@ class InventoryAuthorityClient:
         A repeat with the same `hold_id` or `idempotency_key` returns the same hold. `ttl_seconds` is 30 to 86400.
         `reference` is the shop's order or cart, which has one active hold at most; `replace` releases an earlier one.
 
-        Raises InsufficientStockError, with every short item; HoldExistsError; HoldNotActiveError if the hold of this
-        key has been released or has expired; IdempotencyConflictError if the key was used for another request.
+        Raises InsufficientStockError, with every short item; HoldExistsError; PaymentInProgressError if an earlier
+        hold waits for a bank debit or a voucher; HoldNotActiveError if the hold of this key has been released or has
+        expired; IdempotencyConflictError if the key was used for another request.
         """
         return self._send(
             calls.create_hold(

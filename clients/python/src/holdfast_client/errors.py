@@ -13,6 +13,7 @@ InventoryAuthorityError
 ├── ConflictError
 │   ├── HoldNotActiveError
 │   ├── HoldExistsError
+│   ├── PaymentInProgressError
 │   ├── HoldExtendLimitError
 │   └── IdempotencyConflictError
 ├── CheckoutRefusedError
@@ -95,6 +96,14 @@ class HoldNotActiveError(ConflictError):
 
 class HoldExistsError(ConflictError):
     """The hold `existing_hold_id` is active with the same reference; `replace=True` releases it first."""
+
+    def __init__(self, message: str, existing_hold_id: str = "") -> None:
+        super().__init__(message)
+        self.existing_hold_id = existing_hold_id
+
+
+class PaymentInProgressError(ConflictError):
+    """A payment of the hold `existing_hold_id`, which `replace=True` would release, is in progress; it stays held."""
 
     def __init__(self, message: str, existing_hold_id: str = "") -> None:
         super().__init__(message)

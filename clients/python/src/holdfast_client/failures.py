@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from holdfast_client import errors
-from holdfast_client.answers import Json, field, objects, parse
+from holdfast_client.answers import Json, field, objects, optional, parse
 from holdfast_client.models import FieldProblem, HoldStatus, ShortItem
 
-_TEMPORARY = {429, 500, 502, 503, 504}
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
 _PAYMENTS_PERMANENT = {"payments_not_configured", "payment_provider_refused"}  # until an operator acts
 _PAYMENTS = {*_PAYMENTS_PERMANENT, "payment_provider_unavailable"}
 _FIRST_PAUSE, _MAX_PAUSE = 0.1, 2.0  # seconds
@@ -61,8 +61,9 @@ def error_answer(status: int, headers: Mapping[str, str], body: bytes | bytearra
         error = malformed
     if isinstance(error, errors.InventoryBusyError) and retry_after is not None:
         error.retry_after = retry_after
-    if not isinstance(error, errors.HoldExistsError) and isinstance(data.get("holdId"), str):
-        error.hold_id = data["holdId"]  # that of HoldExistsError is another hold
+    another_holds = isinstance(error, (errors.HoldExistsError, errors.PaymentInProgressError))
+    if not another_holds and isinstance(data.get("holdId"), str):
+        error.hold_id = data["holdId"]
     return Failure(error, status in _TEMPORARY and name not in _PAYMENTS_PERMANENT, retry_after or 0.0)
 
 
@@ -78,6 +79,8 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.InsufficientStockError(message, _short_items(data))
         case 409, "hold_exists":
             return errors.HoldExistsError(message, field(data, "holdId", str))
+        case 409, "payment_in_progress":
+            return errors.PaymentInProgressError(message, field(data, "holdId", str))
         case 409, "hold_not_active":
             return errors.HoldNotActiveError(message, field(data, "status", HoldStatus))
         case 409, "hold_extend_limit":
@@ -96,7 +99,7 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.InventoryTimeoutError(message)
         case _ if status >= 500 and name in _PAYMENTS:  # noqa: PLR2004
             return errors.PaymentsUnavailableError(message)
-        case _ if status >= 500:  # noqa: PLR2004
+        case _ if status == 408 or status >= 500:  # noqa: PLR2004
             return errors.InventoryUnavailableError(message)
         case _ if status == 413 or (status >= 400 and name):  # noqa: PLR2004
             return errors.InvalidRequestError(message)
@@ -111,6 +114,7 @@ def _short_items(data: Json) -> tuple[ShortItem, ...]:
             field(item, "variantKey", str),
             field(item, "requested", int),
             field(item, "available", int),
+            optional(item, "reason", str) or "insufficient",  # a server before 0.2 sends none
         )
         for item in objects(data, "items")
     )

@@ -130,9 +130,13 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class ShortItem:
-    """An item of which less is available than requested; `requested` is the sum over all lines."""
+    """An item of which less is available than requested; `requested` is the sum over all lines.
+
+    `reason` is "insufficient", "unknown_item" (the shop has no item of this sku and variant) or "retired".
+    """
 
     sku: str
     variant_key: str
     requested: int
     available: int
+    reason: str = "insufficient"

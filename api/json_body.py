@@ -1,0 +1,34 @@
+"""Reads JSON bodies: UTF-8 only, and no field twice."""
+
+import json
+from typing import Any
+
+from fastapi import Request
+
+from api.errors import ApiError, invalid
+from api.problems import Problem
+
+_LONGEST_NAME = 120
+
+
+class JsonRequest(Request):
+    """A request whose JSON is read by the rules of this module."""
+
+    async def json(self) -> Any:  # noqa: ANN401 - any JSON
+        """Return the body's value. Raises ApiError or ValueError, both of which FastAPI makes the cause of a 400."""
+        body = await self.body()
+        encoding = json.detect_encoding(body)
+        if not encoding.startswith("utf-8"):
+            raise ApiError(Problem.invalid_json, f"The body is in {encoding.upper()}, not in UTF-8.")
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        if 0 < len(name) <= _LONGEST_NAME and name.isprintable():
+            raise invalid(name, "must be given once")
+        raise invalid("body", "must have each field once")
+    return made

@@ -1,0 +1,57 @@
+"""`holdfast holds` with a database and no Temporal server: what it says, and how it ends."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.database import create_engine
+from core.settings import Settings
+from dev.harness.stock import is_new, put_item, request
+from inventory.reserve import reserve
+
+NOBODY = "127.0.0.1:1"
+"""An address at which nobody listens."""
+
+
+def holdfast(database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    ours = {"DATABASE_URL": database, "TEMPORAL_ADDRESS": NOBODY, "HOLDFAST_SHOP": "demo", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(
+        command, env=os.environ | ours, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def shop(database: str) -> str:
+    """A database in which the shop `demo` has the active hold h1."""
+
+    async def hold() -> None:
+        engine = create_engine(Settings.read({"DATABASE_URL": database}))
+        await put_item(engine, "mug", 5, shop="demo")
+        assert is_new(await reserve(engine, request("h1", ("mug", 2), shop="demo", reference="r" * 80)))
+        await engine.dispose()
+
+    asyncio.run(hold())
+    return database
+
+
+def test_a_command_that_cannot_reach_temporal_names_the_address_and_ends_with_2(shop: str) -> None:
+    commands = [("release", "h1"), ("extend", "h1", "--ttl", "60"), ("release", "--all", "--yes")]
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda command: holdfast(shop, "holds", *command), commands * 2))
+    for ran in runs:  # the SDK's threads must not abort a process that ends
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
+        assert NOBODY in ran.stderr
+        assert "TEMPORAL_ADDRESS" in ran.stderr
+
+
+def test_what_needs_no_temporal_works_without_it(shop: str) -> None:
+    listed = holdfast(shop, "holds", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "r" * 80 in listed.stdout  # not cut, whatever the width
+    shown = holdfast(shop, "holds", "show", "h1")
+    assert (shown.returncode, "Temporal cannot be reached" in shown.stdout) == (0, True)

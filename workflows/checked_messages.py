@@ -1,0 +1,104 @@
+"""Signals and updates that people may send with any data, or none: none of it stops a run or is dropped unseen.
+
+The SDK alone logs and drops a signal whose data it cannot decode. Where the number of values is not the handler's, or a
+value is bytes, it fails the workflow task again and again: the run is blocked for ever.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar, cast
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from workflows.run_details import RunDetails
+
+Handler = TypeVar("Handler", bound=Callable[..., None])
+
+INVALID_DATA = "invalid_data"
+"""The type of the error with which an update is refused whose data is not what its handler takes."""
+
+_EMPTY = (b"", b"null", b"{}")
+_LONGEST_PROBLEM = 500
+
+
+def checked_signal(*, description: str, without_data: object = None) -> Callable[[Handler], Handler]:
+    """Register a method of a RunDetails as the signal of its name; it takes one message, or nothing.
+
+    `without_data` is the message that a signal without data stands for. Where there is none, and where the data cannot
+    be decoded, the run stays as it is, and the signal is noted in its details and log.
+    """
+
+    def register(handler: Handler) -> Handler:
+        _self, *parameters = inspect.signature(handler).parameters.values()
+
+        @wraps(handler)
+        def receive(self: RunDetails, *data: object) -> None:
+            try:
+                messages = [_decoded(data, parameter.annotation) or _required(without_data) for parameter in parameters]
+            except Exception as error:  # noqa: BLE001 - whatever the data is, the run goes on
+                self.note(f"The signal {handler.__name__} was ignored: {_problem(error)}")
+            else:
+                handler(self, *messages)
+
+        # The SDK hands over one value undecoded where the signature asks for a RawValue.
+        _declare(receive, RawValue)
+        return cast("Handler", workflow.signal(name=handler.__name__, description=description)(receive))
+
+    return register
+
+
+def one(kind: type) -> Callable[..., None]:
+    """Return the validator of an update that takes one message of this kind: the sender of anything else is told."""
+
+    def check(_self: object, *data: object) -> None:
+        if len(data) != 1 or not isinstance(data[0], kind):
+            raise ApplicationError(f"the data must be one {kind.__name__}", type=INVALID_DATA)
+
+    _declare(check, kind)  # the SDK requires the signature of the update
+    return check
+
+
+def _declare(method: Callable[..., None], kind: type) -> None:
+    """Let the SDK see a method that takes one value of this kind, though it takes whatever was sent."""
+    names = {"self": inspect.Parameter.empty, "data": kind}
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=of) for name, of in names.items()
+    ]
+    method.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    method.__annotations__ = {"data": kind, "return": None}
+
+
+def _decoded(data: tuple[object, ...], kind: type) -> object:
+    """Return the message, or None for no data. Raises whatever the decoding raises, and ValueError."""
+    if not data:
+        return None
+    if len(data) > 1:
+        raise ValueError(f"it has {len(data)} values instead of one")
+    payload = data[0].payload if isinstance(data[0], RawValue) else Payload()
+    # Where an older release has dropped such a signal, its replay must drop it too.
+    if payload.data.strip() in _EMPTY and workflow.patched("empty-signals-have-no-data"):
+        return None
+    if payload.metadata.get("encoding") != b"json/plain":
+        raise ValueError("its data is not JSON")
+    message: object = workflow.payload_converter().from_payload(payload, kind)
+    return message
+
+
+def _required(message: object) -> object:
+    if message is None:
+        raise ValueError("it needs data")
+    return message
+
+
+def _problem(error: Exception) -> str:
+    """Return what is wrong with the data, on one line."""
+    problem = str(error)
+    if isinstance(error, ValidationError):
+        each = error.errors(include_url=False, include_context=False, include_input=False)
+        problem = "; ".join(f"{'.'.join(map(str, wrong['loc'])) or 'data'}: {wrong['msg']}" for wrong in each)
+    return " ".join(problem.split())[:_LONGEST_PROBLEM]

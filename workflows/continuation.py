@@ -1,0 +1,41 @@
+"""A hold's run continues in a new one before it reaches Temporal's limits of one run: 2,000 updates, a long history."""
+
+from dataclasses import replace
+
+from workflows.extensions import Extension, Extensions
+from workflows.hold_state import HoldState
+from workflows.messages import Continued, HoldInput
+from workflows.payment_steps import PaymentSteps
+
+
+def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> HoldInput | None:
+    """Return the input of the next run, or None while the run knows more than that input and the row can hold.
+
+    That is while something is under way: a payment, a cancel that waits for it, a session that is being opened.
+    """
+    carried = HoldState(
+        state.deadline, attached=state.attached, page=state.page, closed=state.closed, failed=state.failed
+    )
+    if steps.is_opening or state != carried:
+        return None
+    return replace(
+        hold,
+        expires_at=state.deadline,
+        continued=Continued(
+            attached=state.attached,
+            closed=state.closed,
+            failed=tuple(sorted(state.failed)),
+            extensions=tuple((each.request, each.deadline or state.deadline) for each in extensions.requests),
+            checkout=steps.checkout,
+            session_expires_at=steps.session_expires_at,
+            page=state.page,
+        ),
+    )
+
+
+def restore(continued: Continued, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> None:
+    """Restore what the earlier run knew."""
+    state.attached, state.page, state.closed = continued.attached, continued.page, continued.closed
+    state.failed.update(continued.failed)
+    extensions.requests += [Extension(request, deadline) for request, deadline in continued.extensions]
+    steps.restore(continued.checkout, continued.session_expires_at)

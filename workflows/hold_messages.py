@@ -1,0 +1,221 @@
+"""The messages of a hold: signals, updates and the query. They record what arrives and wait for what `run` does."""
+
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from domain.holds import Held, ReserveOutcome
+from domain.payments import Payment
+from workflows.checked_messages import checked_signal, one
+from workflows.continuation import restore
+from workflows.extensions import Extensions
+from workflows.hold_signals import HoldSignals
+from workflows.hold_state import HoldState
+from workflows.messages import (
+    HOLD_EXTEND_LIMIT,
+    HOLD_NOT_ACTIVE,
+    IDEMPOTENCY_CONFLICT,
+    PAYMENT_IN_PROGRESS,
+    Attach,
+    Attached,
+    Cancel,
+    CheckoutAnswer,
+    Commit,
+    Ended,
+    EndedHold,
+    EndStatus,
+    Extend,
+    Extended,
+    HoldInput,
+    Snapshot,
+)
+from workflows.patches import END_KEEPS_HOLD, GRACE_ENDS_EARLY
+from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
+from workflows.payment_steps import PaymentSteps
+from workflows.run_details import RunDetails
+
+
+class HoldMessages(HoldSignals, RunDetails):
+    """The state of HoldWorkflow, and the handlers of its messages."""
+
+    def __init__(self, hold: HoldInput) -> None:
+        """Make the state at once: a handler can run before the first line of `run`."""
+        self._hold = hold
+        self._created_at = workflow.now()
+        self._state = HoldState(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
+        if hold.ended_before == "committed":
+            self._state.commit = Commit(actor="audit", reason="restored")
+        elif hold.ended_before == "released":
+            self._state.record_cancel(Cancel(actor="audit", reason="restored"))
+        self._version = 0
+        self._payment_steps = PaymentSteps(hold, self._state, self._changed)
+        self._reservation: ReserveOutcome | None = None
+        self._written_deadline: datetime | None = None
+        self._extensions = Extensions()
+        if hold.continued is not None:
+            restore(hold.continued, self._state, self._payment_steps, self._extensions)
+        self._stays = False
+        self._ending: str | None = None
+        self._ended: EndStatus | None = None
+        self._ended_hold: EndedHold | None = None
+        self._bought_by: Payment | None = None
+
+    def _changed(self) -> None:
+        self._version += 1
+
+    @property
+    def _ceiling(self) -> datetime:
+        return self._created_at + timedelta(seconds=self._hold.max_ttl_seconds)
+
+    @checked_signal(description="Stripe: a payment for this hold was made")
+    def payment_succeeded(self, payment: NamedPayment) -> None:
+        """Commit the hold, or start a late payment if the hold has ended otherwise."""
+        self._state.record_payment(payment)
+        self._changed()
+
+    @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")
+    def payment_failed(self, attempt: PaymentFailed) -> None:
+        """Record a failed attempt: it ends the grace period of a payment that was processing, and nothing else."""
+        self._state.record_failed_attempt(attempt.payment, attempt.event_id)
+        if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
+            self._state.end_processing(attempt.payment)
+            self._changed()
+
+    @checked_signal(description="Stripe: a payment is processing (bank debit, voucher)")
+    def payment_processing(self, message: PaymentProcessing) -> None:
+        """Wait for the payment until the end of its method's grace period."""
+        self._state.record_processing(message, workflow.now())
+        self._changed()
+
+    @checked_signal(
+        description='Release the stock. Data: {"actor": "your name", "reason": "why"}',
+        without_data=Cancel(actor="temporal"),
+    )
+    def cancel(self, message: Cancel) -> None:
+        """Release the hold, unless it is committed. The end of a payment that the shop opened releases nothing."""
+        ended = message.payment
+        if ended is not None and not ended.is_same(self._state.page) and workflow.patched(END_KEEPS_HOLD):
+            self._state.record_end(ended)
+        else:
+            self._state.record_cancel(message)
+        self._changed()
+
+    @checked_signal(
+        description='Sell the hold. Data: {"actor": "your name", "reason": "why"}',
+        without_data=Commit(actor="temporal"),
+    )
+    def record_commit(self, message: Commit) -> None:
+        """Commit the hold without an answer: no limit of updates stops a signal."""
+        self._state.commit = self._state.commit or message
+        self._changed()
+
+    @workflow.update(description="Wait until the stock is reserved or refused")
+    async def reserved(self) -> ReserveOutcome:
+        """Return the outcome of this run's reserve."""
+        await workflow.wait_condition(lambda: self._reservation is not None)
+        assert self._reservation is not None  # noqa: S101 - narrows the type
+        return self._reservation
+
+    @workflow.update(description="Wait until the Checkout Session is open or refused")
+    async def checkout_opened(self) -> CheckoutAnswer:
+        """Return the outcome of the reserve and of the Checkout Session, which is None if this run opens none."""
+        without = self._hold.checkout is None and workflow.patched("answer-without-checkout")
+        await workflow.wait_condition(
+            lambda: (
+                self._ended is not None
+                or self._payment_steps.checkout is not None
+                or (without and self._reservation is not None)
+            )
+        )
+        assert self._reservation is not None  # noqa: S101 - narrows the type
+        return CheckoutAnswer(self._reservation, self._payment_steps.checkout, self._ended)
+
+    @workflow.update(description="Attach a payment that the shop opened")
+    async def attach(self, request: Attach) -> Attached:
+        """Attach the payment, so that it is closed before the stock is released."""
+        if self._payment_steps.is_outdated(request):
+            del self._payment_steps.attached[request]
+        if request not in self._payment_steps.attached and request not in self._state.attach_requests:
+            self._state.attach_requests.append(request)
+            self._changed()
+        await workflow.wait_condition(lambda: self._ended is not None or request in self._payment_steps.attached)
+        return self._payment_steps.attached.get(request) or Attached(ended=self._ended)
+
+    attach.validator(one(Attach))
+
+    @workflow.update(description="Commit the hold and wait for its end")
+    async def commit(self, message: Commit) -> Ended:
+        """Commit the hold. Returns how it ended, which may differ."""
+        self._state.commit = self._state.commit or message
+        self._changed()
+        return await self._end(message.request_id)
+
+    commit.validator(one(Commit))
+
+    @workflow.update(description="Release the stock and wait for the hold's end")
+    async def release(self, message: Cancel) -> Ended:
+        """Release the hold. Returns how it ended, which may differ."""
+        self._state.record_cancel(message)
+        self._changed()
+        if message.unless_in_progress:
+            await workflow.wait_condition(lambda: self._ended is not None or self._state.in_progress)
+            if self._ended is None:  # it was found when the payment was to be closed
+                raise _in_progress()
+        return await self._end(message.request_id)
+
+    @release.validator
+    def _check_release(self, message: Cancel) -> None:
+        if message.unless_in_progress and self._state.in_progress and not self._ended:
+            raise _in_progress()
+
+    async def _end(self, request_id: str | None) -> Ended:
+        await workflow.wait_condition(lambda: self._ended is not None)
+        assert self._ended is not None  # noqa: S101 - narrows the type
+        return Ended(self._ended, self._ended_hold, request_id)
+
+    @workflow.update(description="Move the deadline and wait until it is written")
+    async def extend(self, message: Extend) -> Extended:
+        """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
+        extension = self._extensions.record(message)
+        self._changed()
+        await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
+        if self._is_written(extension.deadline):
+            return Extended(min(extension.deadline or self._state.deadline, self._state.deadline))
+        return Extended(self._state.deadline, self._ended)
+
+    @extend.validator
+    def _check_extend(self, message: Extend) -> None:
+        earlier = self._extensions.with_key(message.key)
+        if earlier is not None:
+            if earlier.request != message:
+                raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
+            return
+        cancelled = self._state.cancel is not None or workflow.cancellation_reason() is not None
+        if self._ending or self._ended or self._state.paid or cancelled:
+            raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
+        if not self._extensions.would_gain(message, self._state.deadline, self._ceiling):
+            raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
+
+    def _is_written(self, deadline: datetime | None) -> bool:
+        if deadline is None or self._written_deadline is None:
+            return False
+        return self._written_deadline >= min(deadline, self._state.deadline)  # a grace may have ended early since
+
+    @workflow.query(description="What the hold knows and waits for")
+    def snapshot(self) -> Snapshot:
+        """Return the hold's state as this run knows it."""
+        return Snapshot(
+            hold_id=self._hold.hold_id,
+            shop_id=self._hold.shop_id,
+            status=self._ended or ("active" if isinstance(self._reservation, Held) else "reserving"),
+            expires_at=self._state.deadline,
+            ending=self._ending,
+            payments=list(self._state.payments),
+            failed_attempts=len(self._state.failed),
+            attached=self._state.attached,
+        )
+
+
+def _in_progress() -> ApplicationError:
+    return ApplicationError("a payment of the hold is in progress", type=PAYMENT_IN_PROGRESS)
