@@ -19,6 +19,8 @@ MAX_HEADER_BYTES = 16 * 1024
 """Of the URL and all header fields; also of what surrounds a body's chunks, between two bytes of the body."""
 MAX_PIPELINED = 16
 """Requests that wait on one connection for the answer to an earlier one. No common client sends any."""
+_TIMED_BYTES = 1024 * 1024
+"""The deadline of a body is for so many bytes of it, so that a large file may take longer."""
 _OTHER_FILES = 100
 """Open files of a process that are not clients' connections: those to Postgres, Temporal and Stripe, and uploads."""
 
@@ -68,10 +70,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._incomplete: _Part | None = None
         self._progress = False
         self._bytes_without_progress = 0
+        self._bytes_in_time = 0
         self._refusal = Problem.invalid_http
         self._receive_timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
-        self.idle_since = self.loop.time()
+        self.waits_since = self.loop.time()
 
     @property
     def _is_idle(self) -> bool:
@@ -89,8 +92,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._watch()
         if len(self.connections) > self._limits.connections:
             # This one is among them, and is closed itself if all others are being served.
-            waiting = [one for one in self.connections if isinstance(one, LimitedProtocol) and one.waits_for_client]
-            min(waiting, key=lambda one: one.idle_since).give_up(Problem.too_many_connections)
+            ours = [one for one in self.connections if isinstance(one, LimitedProtocol)]
+            for one in ours:
+                if one.transport.is_closing():
+                    one.transport.abort()  # its client may not read
+            waiting = [one for one in ours if one.waits_for_client and not one.transport.is_closing()]
+            min(waiting, key=lambda one: one.waits_since).give_up(Problem.too_many_connections)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines."""
@@ -117,6 +124,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._progress = True
         self._incomplete = _Part.HEADER
+        self._bytes_in_time = 0
 
     def on_headers_complete(self) -> None:
         """Refuse a header that is too large, and requests sent without waiting for answers."""
@@ -126,12 +134,17 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refusal = Problem.headers_too_large
         if self._refusal is Problem.headers_too_large or len(self.pipeline) >= MAX_PIPELINED:
             raise _RefusedError
-        self._incomplete = _Part.BODY
         super().on_headers_complete()
+        self._incomplete = _Part.BODY  # only now is `cycle` this request's
 
     def on_body(self, body: bytes) -> None:
         """Note that the body grows."""
         self._progress = True
+        self.waits_since = self.loop.time()
+        self._bytes_in_time += len(body)
+        if self._bytes_in_time >= _TIMED_BYTES:  # `data_received` starts the deadline again
+            self._bytes_in_time = 0
+            self._stop_watching()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -146,7 +159,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Note since when the connection waits for the next request."""
-        self.idle_since = self.loop.time()
+        self.waits_since = self.loop.time()
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -156,6 +169,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the deadline for the client to read."""
         super().pause_writing()
+        self.waits_since = self.loop.time()
         self._send_timer = self.loop.call_later(self._limits.body_seconds, self.give_up, Problem.request_timed_out)
 
     def resume_writing(self) -> None:

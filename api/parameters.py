@@ -31,14 +31,12 @@ _READ_HEADERS = ("Authorization", "Idempotency-Key", "X-Actor")
 
 async def refuse_repeated(request: Request) -> None:
     """Raise the 422 for query parameters and headers that are sent more than once: one value would be ignored."""
-    sent = Counter(name for name, _ in request.query_params.multi_items())
-    sent.update({name: len(request.headers.getlist(name)) for name in _READ_HEADERS})
-    repeated = [name for name, count in sent.items() if count > 1]
+    sent = Counter(("query", name) for name, _ in request.query_params.multi_items())
+    sent.update({("header", name): len(request.headers.getlist(name)) for name in _READ_HEADERS})
+    repeated = [place for place, count in sent.items() if count > 1]
     if repeated:
         message = "must be sent at most once"
-        raise RequestValidationError(
-            [{"type": "repeated", "loc": ("query", name), "msg": message} for name in repeated]
-        )
+        raise RequestValidationError([{"type": "repeated", "loc": place, "msg": message} for place in repeated])
 
 
 def parse_key(key: str | None) -> str | None:

@@ -33,6 +33,7 @@ def installation(environment: Mapping[str, str]) -> dict[str, str]:
         return dict(environment)
     found = {
         "DATABASE_URL": stack["databaseUrl"],
+        "INVENTORY_DATABASE_POOLER": "0",
         "TEMPORAL_ADDRESS": stack["temporalAddress"],
         "TEMPORAL_CONFIG_FILE": "/dev/null",
         "TEMPORAL_UI_URL": environment.get("TEMPORAL_UI_URL") or stack["temporalUiUrl"],

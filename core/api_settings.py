@@ -10,7 +10,7 @@ class ApiSettings(EnvironmentSettings):
 
     api_port: int = Field(
         default=8000,
-        ge=0,
+        ge=1,
         le=65_535,
         alias="HOLDFAST_API_PORT",
         description="The port of `holdfast api` and of `holdfast up`. The address of `holdfast api` is `--host`, by "
@@ -46,6 +46,6 @@ class ApiSettings(EnvironmentSettings):
         ge=1,
         le=3600,
         alias="HOLDFAST_API_BODY_SECONDS",
-        description="The same for the body, from the end of the header. A client that reads nothing of its answer for "
-        "this long is disconnected.",
+        description="The same for each MiB of the body, from the end of the header. A client that reads nothing of its "
+        "answer for this long is disconnected.",
     )

@@ -26,7 +26,7 @@ _RESTART_WINDOW_SECONDS = 60.0
 DATABASE = "holdfast"
 _OPTIONAL = {"mailbox"}
 """The processes without which the others serve: one that ends too often waits for a minute, and ends nothing."""
-_SECRETS = {*Settings.secrets(), "OTEL_EXPORTER_OTLP_HEADERS"}
+_SECRETS = {*Settings.secrets(), "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"}
 _API_ONLY = {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET"}
 _SECRETS_OF = {
     "api": _SECRETS,
@@ -79,6 +79,7 @@ class Stack:
             "INVENTORY_MODE": environment.get("INVENTORY_MODE") or "reserve_ttl",
             "HOLDFAST_LOG_FORMAT": environment.get("HOLDFAST_LOG_FORMAT") or "json",
             "DATABASE_URL": self.database_url,
+            "INVENTORY_DATABASE_POOLER": "0",
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for another Temporal does not apply
             "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],

@@ -42,7 +42,8 @@ class Matching:
     rule: str
 
     def _check(self, text: str) -> str:
-        if re.fullmatch(self.pattern, text) is None:
+        surrogate = any("\ud800" <= character <= "\udfff" for character in text)  # which UTF-8 cannot encode
+        if surrogate or re.fullmatch(self.pattern, text) is None:
             raise ValueError(self.rule)
         return text
 

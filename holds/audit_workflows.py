@@ -23,7 +23,8 @@ from inventory import audit
 from inventory.audit import in_batches
 from inventory.holds import read_hold
 from workflows.hold import HoldWorkflow
-from workflows.messages import HOLD_STATUS, Cancel, SettledStatus, hold_workflow_id
+from workflows.messages import HOLD_STATUS, Cancel, Commit, SettledStatus, hold_workflow_id
+from workflows.payment_messages import PaymentProcessing
 
 _CONCURRENT_CALLS = 16
 """Calls to Temporal at the same time: enough to resume many holds soon, few enough not to delay checkouts."""
@@ -83,15 +84,31 @@ class WorkflowAuditor:
         return WorkflowAudit(holds, missing, orphaned)
 
     async def end(self, orphaned: StrayWorkflow) -> Repair:
-        """Cancel the hold that the workflow runs for, which ends the workflow."""
+        """Send the workflow of a hold that has ended the message that leads it to the same end."""
         key = HoldKey(orphaned.shop_id, orphaned.hold_id)
         try:
-            await self._workflows.signal(key, HoldWorkflow.cancel, Cancel(actor="audit", reason="ended_elsewhere"))
+            if orphaned.status is HoldStatus.COMMITTED:
+                await self._end_sold(key)
+            else:
+                cancel = Cancel(actor="audit", reason="ended_elsewhere")
+                await self._workflows.signal(key, HoldWorkflow.cancel, cancel)
         except NoRunningWorkflowError:
             return Repair()  # it has ended
         except (HoldsError, RPCError, RuntimeError) as error:
             return Repair(first_line(error))
         return Repair()
+
+    async def _end_sold(self, key: HoldKey) -> None:
+        """End the run of a sold hold. A cancel would give back a payment that is authorised and not captured yet.
+
+        Such a payment is in the row: the run reads its status, commits by it and captures it.
+        """
+        row = await read_hold(self._engine, *key)
+        if row is not None and row.payment is not None:
+            await self._workflows.signal(key, HoldWorkflow.payment_processing, PaymentProcessing(row.payment))
+        else:
+            commit = Commit(actor="audit", reason="ended_elsewhere")
+            await self._workflows.signal(key, HoldWorkflow.record_commit, commit)
 
     async def _resume_if_missing(self, hold: Hold) -> MissingWorkflow | None:
         """Resume the hold in a new run if it has none. A failure is reported, so that it does not stop the audit."""

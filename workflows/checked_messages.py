@@ -15,6 +15,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from workflows.patches import EMPTY_SIGNALS
 from workflows.run_details import RunDetails
 
 Handler = TypeVar("Handler", bound=Callable[..., None])
@@ -81,7 +82,7 @@ def _decoded(data: tuple[object, ...], kind: type) -> object:
         raise ValueError(f"it has {len(data)} values instead of one")
     payload = data[0].payload if isinstance(data[0], RawValue) else Payload()
     # Where an older release has dropped such a signal, its replay must drop it too.
-    if payload.data.strip() in _EMPTY and workflow.patched("empty-signals-have-no-data"):
+    if payload.data.strip() in _EMPTY and workflow.patched(EMPTY_SIGNALS):
         return None
     if payload.metadata.get("encoding") != b"json/plain":
         raise ValueError("its data is not JSON")

@@ -9,7 +9,7 @@ from workflows.payment_steps import PaymentSteps
 
 
 def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> HoldInput | None:
-    """Return the input of the next run, or None while the run knows more than that input and the row can hold.
+    """Return the input of the next run, or None while the run knows something that neither that input nor the row has.
 
     That is while something is under way: a payment, a cancel that waits for it, a session that is being opened.
     """

@@ -35,7 +35,7 @@ from workflows.messages import (
     SettleRequest,
     settled_status,
 )
-from workflows.patches import GRACE_ENDS_EARLY
+from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -112,7 +112,7 @@ class HoldWorkflow(HoldMessages):
             # Only a grace period ends that late: whether its payment is still processing is read from Stripe.
             self._state.own_deadline = self._ceiling
             self._state.unchecked[held.payment.id] = held.payment
-        if held.payment is not None and self._state.attached is None:
+        if held.payment is not None and self._state.attached is None and self._hold.continued is None:
             self._state.attach(held.payment)
 
     async def _wait_and_settle(self) -> EndStatus:
@@ -144,7 +144,7 @@ class HoldWorkflow(HoldMessages):
         if self._state.deadline != self._written_deadline:
             await self._write_deadline(self._state.deadline)
         elif self._can_continue():
-            if workflow.patched("continue-as-new"):
+            if workflow.patched(CONTINUE_AS_NEW):
                 workflow.continue_as_new(self._next_input())
             self._stays = True  # the run began without that: otherwise its history could not be replayed
         else:

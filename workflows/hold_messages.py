@@ -30,7 +30,7 @@ from workflows.messages import (
     HoldInput,
     Snapshot,
 )
-from workflows.patches import END_KEEPS_HOLD, GRACE_ENDS_EARLY
+from workflows.patches import ANSWERS_WITHOUT_CHECKOUT, CONTINUE_AS_NEW, END_KEEPS_HOLD, GRACE_ENDS_EARLY
 from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
 from workflows.payment_steps import PaymentSteps
 from workflows.run_details import RunDetails
@@ -43,7 +43,8 @@ class HoldMessages(HoldSignals, RunDetails):
         """Make the state at once: a handler can run before the first line of `run`."""
         self._hold = hold
         self._created_at = workflow.now()
-        self._state = HoldState(deadline=self._created_at + timedelta(seconds=hold.ttl_seconds))
+        deadline = self._created_at + timedelta(seconds=hold.ttl_seconds)
+        self._state = HoldState(deadline=hold.expires_at or deadline if hold.continued is not None else deadline)
         if hold.ended_before == "committed":
             self._state.commit = Commit(actor="audit", reason="restored")
         elif hold.ended_before == "released":
@@ -64,6 +65,14 @@ class HoldMessages(HoldSignals, RunDetails):
     def _changed(self) -> None:
         self._version += 1
 
+    def _note_suggested_continuation(self) -> None:
+        """Decide whether the run continues as a new one, before its wait ends for that.
+
+        Called by the handlers that do not end the wait: a run from before this patch must keep its timer.
+        """
+        if not self._stays and workflow.info().is_continue_as_new_suggested():
+            self._stays = not workflow.patched(CONTINUE_AS_NEW)
+
     @property
     def _ceiling(self) -> datetime:
         return self._created_at + timedelta(seconds=self._hold.max_ttl_seconds)
@@ -76,7 +85,8 @@ class HoldMessages(HoldSignals, RunDetails):
 
     @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
-        """Record a failed attempt: it ends the grace period of a payment that was processing, and nothing else."""
+        """Record a failed attempt: it ends the grace period of a payment that was processing, and releases nothing."""
+        self._note_suggested_continuation()
         self._state.record_failed_attempt(attempt.payment, attempt.event_id)
         if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
             self._state.end_processing(attempt.payment)
@@ -113,6 +123,7 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Wait until the stock is reserved or refused")
     async def reserved(self) -> ReserveOutcome:
         """Return the outcome of this run's reserve."""
+        self._note_suggested_continuation()
         await workflow.wait_condition(lambda: self._reservation is not None)
         assert self._reservation is not None  # noqa: S101 - narrows the type
         return self._reservation
@@ -120,12 +131,12 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Wait until the Checkout Session is open or refused")
     async def checkout_opened(self) -> CheckoutAnswer:
         """Return the outcome of the reserve and of the Checkout Session, which is None if this run opens none."""
-        without = self._hold.checkout is None and workflow.patched("answer-without-checkout")
+        self._note_suggested_continuation()
+        without = self._hold.checkout is None and workflow.patched(ANSWERS_WITHOUT_CHECKOUT)
         await workflow.wait_condition(
             lambda: (
                 self._ended is not None
-                or self._payment_steps.checkout is not None
-                or (without and self._reservation is not None)
+                or (self._reservation is not None and (without or self._payment_steps.checkout is not None))
             )
         )
         assert self._reservation is not None  # noqa: S101 - narrows the type
@@ -134,6 +145,7 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Attach a payment that the shop opened")
     async def attach(self, request: Attach) -> Attached:
         """Attach the payment, so that it is closed before the stock is released."""
+        self._note_suggested_continuation()
         if self._payment_steps.is_outdated(request):
             del self._payment_steps.attached[request]
         if request not in self._payment_steps.attached and request not in self._state.attach_requests:
@@ -198,7 +210,7 @@ class HoldMessages(HoldSignals, RunDetails):
             raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 
     def _is_written(self, deadline: datetime | None) -> bool:
-        if deadline is None or self._written_deadline is None:
+        if deadline is None or self._written_deadline is None or self._reservation is None:
             return False
         return self._written_deadline >= min(deadline, self._state.deadline)  # a grace may have ended early since
 

@@ -17,6 +17,7 @@ from workflows.cancellation import run_despite_cancellation
 from workflows.checked_messages import checked_signal
 from workflows.hold_signals import HoldSignals
 from workflows.messages import hold_workflow_id
+from workflows.patches import LATE_PAYMENT_CONTINUES
 from workflows.payment_messages import (
     Claimed,
     CloseCase,
@@ -134,10 +135,12 @@ class LatePaymentWorkflow(RunDetails):
     def _continue_as_new_if_long(self) -> None:
         """Begin a new run before Temporal terminates this one, whose history grows every minute.
 
-        A run from before this patch may have passed the suggested length already, so its replay must not.
+        A run from before this patch may have passed the suggested length already: its replay must not continue.
+        A close or a cancellation that has just arrived is handled first: the new run would not know of it.
         """
         suggested = workflow.info().is_continue_as_new_suggested()
-        if suggested and workflow.patched("late-payment-continues-as-new"):
+        stopping = self._is_stopped() or workflow.cancellation_reason() is not None
+        if suggested and not stopping and workflow.patched(LATE_PAYMENT_CONTINUES):
             workflow.continue_as_new(replace(self._late, refund_failed=self._refund_failed))
 
     async def _hand_over(self, *, authorized: bool) -> bool:

@@ -8,3 +8,15 @@ END_KEEPS_HOLD = "end-of-own-payment-keeps-the-hold"
 
 ATTACHES_ANEW = "attaches-anew"
 """Since then a payment whose place another one took can be attached again."""
+
+CONTINUE_AS_NEW = "continue-as-new"
+"""Since then a run continues as a new one before Temporal's limits of one run."""
+
+EMPTY_SIGNALS = "empty-signals-have-no-data"
+"""Since then a signal with an empty value counts as one without data."""
+
+LATE_PAYMENT_CONTINUES = "late-payment-continues-as-new"
+"""Since then a late payment that waits for its hold continues as a new run."""
+
+ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
+"""Since then the update that waits for a checkout is answered by a run that has none."""

@@ -112,8 +112,9 @@ class PaymentSteps:
             check = await self._unless_paid(activity_calls.close(query, self._give_up_after()))
         except ActivityError as error:
             await self._report(payment, f"Stripe did not confirm that it can no longer be paid: {cause_of(error)}")
-            self._state.processing.clear()
-            self._state.closed = True
+            if self._state.attached is None or payment.is_same(self._state.attached):
+                self._state.processing.clear()
+                self._state.closed = True
             return
         if check is not None and not self._outdated(check, failures):
             await self._record(check, at_end=True)

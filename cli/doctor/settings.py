@@ -103,7 +103,12 @@ def _tokens(environment: Environment) -> Iterator[CheckResult]:
         t.get_secret_value() for t in settings.admin_tokens
     }:
         fix = "create another INVENTORY_ADMIN_TOKEN: openssl rand -hex 32"
-        yield fault(AREA, "tokens", "one token is both authority and admin: a checkout could set stock", fix)
+        yield fault(
+            AREA,
+            "tokens",
+            "one token is both authority and admin: the API refuses to start",
+            fix,
+        )
 
 
 def check_left_overs(variables: Mapping[str, str]) -> CheckResult:

@@ -116,6 +116,13 @@ async def test_what_is_not_http_is_answered_in_the_one_shape(shared: Stack, conn
         assert await caller.answer() == (400, "invalid_http")
 
 
+@pytest.mark.parametrize("target", [b"GET http://host", b"GET http://host?x", b"CONNECT host:443"])
+async def test_a_target_that_is_no_path_is_refused(shared: Stack, connections: AsyncExitStack, target: bytes) -> None:
+    caller = await connect(connections, shared.url)
+    await caller.send(target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert await caller.answer() == (400, "invalid_http")
+
+
 async def test_requests_that_do_not_wait_for_answers_are_limited(shared: Stack, connections: AsyncExitStack) -> None:
     few = await connect(connections, shared.url)
     await few.send((GET + b"\r\n") * 15 + GET + b"Connection: close\r\n\r\n")

@@ -76,6 +76,10 @@ async def test_a_query_parameter_that_is_sent_twice_is_named(victim: Stack, url:
     assert answer.json()["message"] == f"{field}: must be sent at most once"
 
 
+async def test_a_parameter_of_the_name_of_a_header_is_another_one(victim: Stack) -> None:
+    assert (await victim.http.get("/api/inventory/health?Authorization=x")).status_code == 200
+
+
 async def test_a_repeated_dry_run_imports_nothing(victim: Stack) -> None:
     content = f"shopId,sku,variantKey,productId,onHand,lowStockThreshold\n{SHOP},REPEATED,,,1,\n"
     url = "/api/inventory/import?dryRun=true&dryRun=false"

@@ -1,5 +1,6 @@
 """POST /api/checkout/sessions: a hold and a page to pay on, as one thing."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -224,6 +225,12 @@ async def test_ids_as_long_as_they_may_be_fit_into_stripes_keys(sandbox: Shop) -
     answer = await sandbox.ask_for_checkout(shopId=shop_id, holdId=hold_id, items=[LINE])
     assert answer.status_code == 201, answer.text
     assert len(await sessions(sandbox, hold_id)) == 1
+
+
+async def test_a_key_of_metadata_that_utf_8_cannot_encode_is_refused(sandbox: Shop) -> None:
+    body = json.dumps({**CART, "metadata": {"\ud800": "x"}})
+    answer = await sandbox.stack.http.post(CHECKOUT, content=body, headers={"Content-Type": "application/json"})
+    assert [each for each in fields_of(answer) if each.startswith("metadata")]
 
 
 @pytest.mark.parametrize(

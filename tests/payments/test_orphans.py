@@ -5,12 +5,15 @@ from temporalio.client import Client
 
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
+from dev.harness.stock import end
+from domain.holds import HoldStatus
 from tests.paying import Shop, running_shop
 from tests.payments.endings import lose_webhooks, sold_once
 from tests.payments.test_late_payment import outcome, pay_late
 from tests.receivers import SECRET, receiving
 from tests.waiting import until
 from tests.workflow.test_audit import audited
+from workflows.messages import Ended
 
 _OVERDUE = 'UPDATE "InventoryHold" SET "expiresAt" = now() - interval \'1 minute\' WHERE id = %(hold)s'
 
@@ -36,6 +39,20 @@ async def test_an_orphan_is_given_back_only_once_it_can_no_longer_be_paid_for(sh
         await shop.pay(made["checkoutSessionId"])
     assert await shop.stock() == (10, 0)
     await assert_stock_adds_up(shop.stack.engine)
+
+
+async def test_a_sale_whose_run_lost_its_end_is_mended_without_giving_the_money_back(shop: Shop) -> None:
+    await lose_webhooks(shop)
+    made = await shop.checkout(captureMethod="manual")
+    await shop.pay(made["checkoutSessionId"])
+    intent = await shop.intent_of(made["checkoutSessionId"])
+    await end(shop.stack.engine, made["holdId"], HoldStatus.COMMITTED, payment=intent)
+
+    report = await audited(shop.stack)
+
+    assert [(finding.kind, finding.mended) for finding in report.first] == [("stray_run", True)]
+    assert await shop.stack.run_of(made["holdId"]).result() == Ended("committed")
+    assert (await shop.stripe.books(made["checkoutSessionId"]))["captured"] == 1999
 
 
 async def test_a_late_payment_is_told_of_after_the_end_that_it_changed(database: str, temporal: Client) -> None:

@@ -221,7 +221,7 @@ def test_each_container_of_ours_gets_only_the_secrets_that_it_uses() -> None:
             given.setdefault(name, set()).update(
                 each for each in service.get("secrets", ()) if name in OURS and not str(each).endswith(".pem")
             )
-    assert given["migrate"] == {"database_url"}
+    assert given["migrate"] == {"database_url", "migrate_database_url"}  # the latter behind a pooler
     assert given["api"] - given["worker"] == {"authority_token", "admin_token", "stripe_webhook_secret"}
 
 
