@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
-from holds.workflow_client import WorkflowClient
 from tests.api.asking import fields_of, fresh, neighbour, refused
 from tests.paying import Shop, named
 from tests.payments.own_payments import attach, attached, made, own_intent, own_session, pay_intent, session_status
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
 from tests.waiting import until
-from tests.workflow.sending import hold_input
 
 
 @pytest.mark.parametrize("with_metadata", [True, False])
@@ -222,16 +220,6 @@ async def test_a_release_of_a_payment_known_only_by_its_id_closes_the_page_that_
     await attached(corner, hold_id, await corner.intent_of(page))
     assert (await corner.stack.post(hold_id, "release")).json()["status"] == "released"
     assert await session_status(corner, page) == "expired"
-
-
-async def test_the_deadline_closes_what_is_attached(corner: Shop) -> None:
-    hold = hold_input(sku=corner.item, ttl_seconds=3)
-    await WorkflowClient(corner.stack.temporal, corner.stack.task_queue).reserve(hold)
-    page = await own_session(corner)
-    await attached(corner, hold.hold_id, page)
-    assert (await corner.stack.run_of(hold.hold_id).result()).status == "expired"
-    assert await session_status(corner, page) == "expired"
-    assert await corner.stock() == (10, 0)
 
 
 async def test_a_run_that_was_terminated_still_knows_what_is_attached(corner: Shop) -> None:

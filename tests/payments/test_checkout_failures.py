@@ -12,7 +12,7 @@ from temporalio.client import Client
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api import asking
 from tests.api.asking import fresh, neighbour, refused
-from tests.paying import LINE, PAGES, Shop, brief_checkout, running_shop
+from tests.paying import LINE, PAGES, Shop, running_shop
 from tests.simulated import API_KEY
 from tests.stack import SHOP, Stack
 from tests.waiting import until
@@ -163,23 +163,6 @@ async def test_a_hold_committed_while_its_page_opens_waits_for_nobody(impatient:
     assert (await asked).status_code in (201, 504)
     await mend(impatient)
     assert await impatient.stock() == (9, 0)
-
-
-async def test_at_the_deadline_stock_stays_held_until_stripe_has_closed_the_page(corner: Shop) -> None:
-    hold_id, _ = await brief_checkout(corner, seconds=1)
-    await fail(corner, "*", status=429, times=None)
-
-    async def tried() -> bool:
-        calls = await corner.stripe.control("/calls", "GET")
-        return bool(calls[-1]["status"] == 429)
-
-    await until(tried, "the close was tried")
-    assert (await corner.stack.read(hold_id))["status"] == "active"
-    assert await corner.stock() == (9, 1)
-    await mend(corner)
-    await corner.until_status(hold_id, "expired")
-    assert await pages(corner, hold_id) == ["expired"]
-    assert await corner.stock() == (10, 0)
 
 
 async def test_after_all_of_this_the_stock_adds_up(sandbox: Shop) -> None:

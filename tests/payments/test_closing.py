@@ -9,6 +9,8 @@ from temporalio.testing import WorkflowEnvironment
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop
 from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
+from tests.payments.own_payments import attached, own_session, session_status
+from tests.payments.own_payments import made as own_hold
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
@@ -118,6 +120,32 @@ async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIt
         PAYMENT_CLOSE_GRACE_SECONDS="0",
     ) as shop:
         yield shop, time_skipping
+
+
+async def test_at_the_deadline_stock_stays_held_until_stripe_has_closed_the_page(skipping: Skipping) -> None:
+    shop, time = skipping
+    made = await shop.checkout()
+    busy = await fault(shop, "api", "error", "checkout.sessions.*", times=None, status=429, stored=False)
+    await time.fast_forward(shop.stack.run_of(made["holdId"]), 1201)
+    await fired(shop, busy)
+    assert (await shop.stack.read(made["holdId"]))["status"] == "active"
+    assert await shop.stock() == (9, 1)
+
+    await shop.stripe.control("/faults", "DELETE")
+
+    await shop.until_status(made["holdId"], "expired")
+    assert await session_status(shop, made["checkoutSessionId"]) == "expired"
+    assert await shop.stock() == (10, 0)
+
+
+async def test_the_deadline_closes_a_payment_that_the_shop_attached(skipping: Skipping) -> None:
+    shop, time = skipping
+    hold_id, page = await own_hold(shop), await own_session(shop)
+    await attached(shop, hold_id, page)
+    await time.fast_forward(shop.stack.run_of(hold_id), 1201)
+    await shop.until_status(hold_id, "expired")
+    assert await session_status(shop, page) == "expired"
+    assert await shop.stock() == (10, 0)
 
 
 async def test_stripe_away_for_longer_than_anybody_can_pay_ends_the_hold_with_an_alert(
