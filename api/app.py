@@ -78,7 +78,8 @@ def create_app(
             await engine.dispose()
             await stack.aclose()
 
-    app = FastAPIOffline(  # /docs and /redoc without a request to another host
+    app = FastAPIOffline(  # /docs without a request to another host
+        redoc_url=None,  # ReDoc loads a logo from its maker's host
         title="Holdfast",
         version=version("holdfast"),
         description=DESCRIPTION,

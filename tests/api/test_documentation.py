@@ -10,7 +10,7 @@ from tests.stack import Stack
 ADDRESS = re.compile(r"""(?:src|href|url: )=?\s*["'](?!data:|#)([^"']+)["']""")
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+@pytest.mark.parametrize("path", ["/", "/docs"])
 async def test_every_part_of_a_page_is_served_here(shared: Stack, path: str) -> None:
     async with httpx.AsyncClient(base_url=shared.url, follow_redirects=True) as http:
         page = await http.get(path)
