@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.e2e.up import until
 from tests.stack import Stack, environment
 from tests.waiting import LIMIT_SECONDS
 
@@ -52,10 +52,7 @@ def run_holdfast(arguments: Sequence[str], variables: Mapping[str, str]) -> Ran:
         assert to_forker is not None
         to_forker.write(f"{json.dumps([arguments, dict(variables), folder])}\n")
         to_forker.flush()
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not code.exists():
-            assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS:.0f} s: holdfast {' '.join(arguments)} ends"
-            time.sleep(0.02)
+        until(code.exists, LIMIT_SECONDS, lambda: f"holdfast {' '.join(arguments)} has not ended.")
         return Ran(int(code.read_text()), Path(folder, "out").read_text(), Path(folder, "err").read_text())
 
 

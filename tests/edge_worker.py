@@ -33,11 +33,16 @@ async def holds_a_cart_or_says_that_it_is_sold_out(shop: Shop, check_out: Checko
 async def repeats_with_one_key_and_rejects_malformed_answers(server: FaultyServer, check_out: Checkout) -> None:
     page = {"holdId": HOLD_ID, "status": "active", "url": "https://pay.example/"}
     server.react(
-        reset_connection, respond(502, b"<html>"), respond(503, {}), respond(200, b'{"holdId'), respond(201, page)
+        reset_connection,
+        respond(408, {}),
+        respond(502, b"<html>"),
+        respond(503, {}),
+        respond(200, b'{"holdId'),
+        respond(201, page),
     )
     assert await check_out() == (303, "https://pay.example/")
     assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
-    assert len(server.requests) == 5
+    assert len(server.requests) == 6
     for malformed in (
         respond(200, {**page, "status": "expired"}),
         respond(200, {"url": "https://pay.example"}),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
+import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from core.data_converter import data_converter
@@ -44,3 +45,12 @@ async def time_skipping_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironme
 def address_of(environment: WorkflowEnvironment) -> str:
     """Return the host and port of the environment's server."""
     return environment.client.service_client.config.target_host
+
+
+@asynccontextmanager
+async def own_time_skipping_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
+    """Run one for a single test; the product under test connects to it."""
+    async with time_skipping_temporal(*flags) as environment:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEMPORAL_ADDRESS", address_of(environment))
+            yield environment

@@ -21,6 +21,7 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from api.app import create_app
+from core.api_settings import ApiSettings
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
@@ -34,6 +35,8 @@ ADMIN_TOKEN = "b" * 40
 SHOP = "shop-1"
 PROTOCOL = "api.http_protocol:LimitedProtocol"
 """As `holdfast api` serves."""
+KEEP_ALIVE_SECONDS = ApiSettings.read({}).api_keep_alive_seconds
+"""More than httpx keeps an idle connection (5 s), which is uvicorn's default too: else a request meets its end."""
 SANDBOX = SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules("domain"))
 """Imports workflow code anew for each run, except for the shared values, which have no state: a third of a test's time.
 
@@ -207,7 +210,15 @@ async def serving(app: Any, http: str = "auto", send_buffer: int | None = None) 
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http=http, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            http=http,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=2,
+        )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:

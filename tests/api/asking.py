@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -85,12 +85,14 @@ def fresh(prefix: str = "k") -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
-async def insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-    """Ask as docs/errors.md says: again after `retryAfter` as long as the answer is 429, 503 or 504."""
+async def insist(
+    ask: Callable[[], Awaitable[httpx.Response]], again: Collection[int] = frozenset({429, 503, 504})
+) -> httpx.Response:
+    """Ask as docs/errors.md says: again after `retryAfter` as long as the answer has one of these statuses."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while True:
         answer = await ask()
-        if answer.status_code not in {429, 503, 504}:
+        if answer.status_code not in again:
             return answer
         assert time.monotonic() < deadline, f"no other answer within {LIMIT_SECONDS:.0f} s than {answer.text}"
         await asyncio.sleep(answer.json()["retryAfter"] / 1000)

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import create_app
+from api.http_protocol import MAX_PIPELINED
 from core.settings import Settings
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, locked, neighbour
 from tests.stack import ADMIN_TOKEN, PROTOCOL, SHOP, Stack, environment, serving
@@ -125,11 +126,13 @@ async def test_a_target_that_is_no_path_is_refused(shared: Stack, connections: A
 
 async def test_requests_that_do_not_wait_for_answers_are_limited(shared: Stack, connections: AsyncExitStack) -> None:
     few = await connect(connections, shared.url)
-    await few.send((GET + b"\r\n") * 15 + GET + b"Connection: close\r\n\r\n")
-    assert (await few.ended()).count(b"HTTP/1.1 200 ") == 16
+    await few.send((GET + b"\r\n") * (MAX_PIPELINED - 1) + GET + b"Connection: close\r\n\r\n")
+    assert (await few.ended()).count(b"HTTP/1.1 200 ") == MAX_PIPELINED
     many = await connect(connections, shared.url)
+    before = closed(shared.api_metrics, "invalid_http")
     await many.send((GET + b"\r\n") * 1000)
     assert (await many.ended()).count(b"HTTP/1.1 200 ") < 1000
+    assert closed(shared.api_metrics, "invalid_http") == before + 1
 
 
 INCOMPLETE = {
@@ -184,11 +187,14 @@ async def test_silent_connections_make_room_for_those_that_ask(shared: Stack, co
 async def test_a_request_that_is_being_served_keeps_its_connection(shared: Stack, connections: AsyncExitStack) -> None:
     await shared.put(5)
     count = {"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 6}]}
-    async with neighbour(shared, HOLDFAST_API_CONNECTIONS="10") as api:
+    registry = CollectorRegistry()
+    async with neighbour(shared, registry, HOLDFAST_API_CONNECTIONS="10") as api:
         async with locked(shared):
             served = asyncio.create_task(api.put(ITEMS, json=count))
             for _ in range(40):
                 await connect(connections, str(api.base_url))
+            await until(lambda: closed(registry, "too_many_connections") >= 30, "silent connections are closed")
+            assert not served.done()
         assert (await served).status_code == 200
 
 
@@ -204,14 +210,14 @@ CUT = {
 async def test_a_caller_that_hangs_up_is_no_error(
     shared: Stack, connections: AsyncExitStack, caplog: pytest.LogCaptureFixture, route: str
 ) -> None:
-    neighbours = {"STRIPE_WEBHOOK_SECRET": "whsec_test"}
+    secret = {"STRIPE_WEBHOOK_SECRET": "whsec_test"}
     registry = CollectorRegistry()
 
     def cut() -> float:
         labels = {"route": route, "method": "POST", "status": "499"}
         return registry.get_sample_value("inventory_request_seconds_count", labels) or 0
 
-    async with neighbour(shared, registry, **neighbours) as api:
+    async with neighbour(shared, registry, **secret) as api:
         for _ in range(5):
             caller = await connect(connections, str(api.base_url))
             await caller.send(f"POST {route} HTTP/1.1\r\nHost: x\r\n".encode() + CUT[route])

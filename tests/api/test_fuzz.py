@@ -1,7 +1,6 @@
 """Schemathesis reads the OpenAPI document and sends what it allows and what it does not, over real HTTP."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
@@ -18,11 +17,12 @@ from temporalio.client import Client
 from api.http_protocol import MAX_HEADER_BYTES
 from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
+from tests.examples import examples
 from tests.paying import Shop, running_shop
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
+EXAMPLES = examples(20)
 """Cases of each operation and kind."""
 
 CHECKS = [

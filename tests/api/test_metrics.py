@@ -120,11 +120,12 @@ async def test_callers_at_the_same_time_cause_one_rendering_of_the_metrics(
         rendered.append(threading.current_thread().name)
         return generate_latest(registry)
 
+    monkeypatch.setattr(metrics_text, "_SHARE", 1_000_000)  # a slow machine may need longer than ten renderings
     monkeypatch.setattr(metrics_text, "generate_latest", render)
     texts = await asyncio.gather(*(stack.http.get("/metrics") for _ in range(20)))
     assert all("inventory_hold_created_total" in answer.text for answer in texts)
-    assert len(rendered) < 20
-    assert threading.main_thread().name not in rendered
+    [thread] = rendered
+    assert thread != threading.main_thread().name
 
 
 async def test_active_holds_come_from_the_database(stack: Stack) -> None:

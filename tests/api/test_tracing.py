@@ -214,15 +214,21 @@ async def test_no_request_waits_for_a_collector_that_never_answers(
 
 
 async def test_a_process_stops_although_its_last_spans_cannot_be_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    exported = threading.Event()
+    began, exported = threading.Event(), threading.Event()
+
+    def shut_down_without_end() -> None:
+        began.set()
+        exported.wait()
+
     with collecting(answers=False) as collector:
         tracing, provider = worker_tracing(collector.url)
         provider.get_tracer("test").start_span("the last").end()
         await collector.until(lambda: bool(collector.posted))
         shut_down = provider.shutdown
-        monkeypatch.setattr(provider, "shutdown", exported.wait)  # the library's own limit is not the one under test
+        # The library's own limit is not the one under test.
+        monkeypatch.setattr(provider, "shutdown", shut_down_without_end)
         await tracing.close()
-        assert not exported.is_set()
+        assert began.is_set()
         exported.set()
         collector.answers.set()
         await asyncio.to_thread(shut_down)

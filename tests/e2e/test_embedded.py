@@ -80,12 +80,15 @@ def test_postgres_runs_where_the_wheel_itself_is_in_a_closed_folder(
     try:
         # Postgres is not root, so it runs from a copy that it may enter.
         runs = Path(f"/proc/{server.pid}/exe").readlink()
-        assert runs.is_relative_to(closed_folder) == (os.geteuid() != 0)
+        if os.geteuid() == 0:
+            assert runs.parents[3].name.startswith("holdfast-postgres-")
+        else:
+            assert runs.is_relative_to(closed_folder)
         assert one(server, "SELECT 1") == 1
-        if not runs.is_relative_to(closed_folder):
-            shutil.rmtree(runs.parents[3])
     finally:
         server.stop()
+    if os.geteuid() == 0:
+        shutil.rmtree(runs.parents[3])
 
 
 def test_only_who_has_the_password_may_connect_also_to_a_cluster_that_had_none(closed_folder: Path) -> None:

@@ -202,6 +202,10 @@ def test_with_an_account_no_simulator_runs_and_the_environment_is_passed_on(home
                 environment = environment_of(up, member)
                 assert environment["STRIPE_API_KEY"] == "rk_test_mine"
                 assert not {"STRIPE_API_BASE", "STRIPE_WEBHOOK_SECRET"} & environment.keys()
+            up.signal(signal.SIGINT)
+            up.environment["STRIPE_WEBHOOK_SECRET"] = "whsec_mine"
+            up.start()
+            assert up.stack["stripeWebhookSecret"] == "whsec_mine"
             assert not (home / "stripe-webhook-secret").exists()
         finally:
             up.end()

@@ -29,7 +29,6 @@ def access(url: str) -> ApiAccess:
 async def smoke(
     api: ApiAccess,
     *,
-    with_expiry: bool = False,
     timeout_seconds: float = TIMEOUT_SECONDS,
     before_webhook: Callable[[], None] | None = None,
 ) -> SmokeResult:
@@ -43,7 +42,7 @@ async def smoke(
     def run() -> None:
         with api.connect() as http:
             http.event_hooks = {"request": [intercept]}
-            run_scenario(SmokeClient(http, api, timeout_seconds), result, with_expiry=with_expiry)
+            run_scenario(SmokeClient(http, api, timeout_seconds), result)
 
     await asyncio.to_thread(run)
     return result

@@ -14,7 +14,6 @@ from temporalio.service import RPCError
 
 from tests.payments.market import LIFE_SECONDS, PLENTIFUL, PRICES, SCARCE, Market
 from tests.stack import SHOP
-from workflows.messages import hold_workflow_id
 
 PAGES = {"successUrl": "https://shop.example/paid", "cancelUrl": "https://shop.example/cart"}
 OPENED_BY = "opened_by"
@@ -150,9 +149,8 @@ class Visit:
 
     async def signal_without_data(self, name: str) -> None:
         """Send a signal without data to the hold's workflow, as a person can from the Temporal UI."""
-        workflow = self.market.deployment.temporal.get_workflow_handle(hold_workflow_id(SHOP, self.hold_id))
         with suppress(RPCError):  # the hold has ended
-            await workflow.signal(name)
+            await self.market.deployment.run_of(self.hold_id).signal(name)
         self.market.note(self.hold_id, f"signal {name} without data")
 
     async def end(self, verb: str, patience: int = _PATIENCE) -> None:

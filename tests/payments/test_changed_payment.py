@@ -15,13 +15,10 @@ from tests.payments.own_payments import (
     own_intent,
     own_session,
     session_status,
+    settle,
+    until_it_expires_at,
+    until_it_waits_longer,
 )
-from tests.waiting import until
-
-
-async def replace_by(shop: Shop, hold_id: str, payment_id: str) -> httpx.Response:
-    name = "checkoutSessionId" if payment_id.startswith("cs_") else "paymentIntentId"
-    return await shop.stack.post(hold_id, "payment", {name: payment_id, "replace": True})
 
 
 async def still_held(shop: Shop, hold_id: str) -> None:
@@ -72,7 +69,7 @@ async def test_a_shop_can_end_a_payment_and_attach_another(corner: Shop, what: s
 
     assert (await attached(corner, hold_id, second))["checkoutSessionId"] == second
     refused(await attach(corner, hold_id, first), 409, "payment_already_attached")
-    refused(await replace_by(corner, hold_id, first), 409, "payment_not_payable")
+    refused(await attach(corner, hold_id, first, replace=True), 409, "payment_not_payable")
     await corner.pay(second)
 
     assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == await corner.intent_of(second)
@@ -84,13 +81,10 @@ async def test_a_payment_that_failed_for_good_keeps_the_hold_until_its_deadline(
     await attached(corner, hold_id, page)
     await corner.pay(page, "debit")
     await corner.until_heard("checkout.session.completed", page)
-    await corner.stripe.control(f"/payment_intents/{await corner.intent_of(page)}/settle", ok=False)
+    await until_it_waits_longer(corner, hold_id, before)
+    await settle(corner, await corner.intent_of(page), ok=False)
     await corner.until_heard("checkout.session.async_payment_failed", page)
-
-    async def as_before() -> bool:
-        return bool((await corner.stack.read(hold_id))["expiresAt"] == before)
-
-    await until(as_before, "the deadline is the hold's own again")
+    await until_it_expires_at(corner, hold_id, before)
     await still_held(corner, hold_id)
 
 
@@ -108,7 +102,7 @@ async def test_replace_closes_the_earlier_payment_and_attaches_the_new_one(corne
         await attached(corner, hold_id, first)
     second = await own_session(corner)
 
-    answer = await replace_by(corner, hold_id, second)
+    answer = await attach(corner, hold_id, second, replace=True)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "active"), answer.text
     assert (answer.json()["checkoutSessionId"], answer.json()["paymentIntentId"]) == (second, None)
@@ -118,7 +112,7 @@ async def test_replace_closes_the_earlier_payment_and_attaches_the_new_one(corne
     else:
         await corner.until_heard("checkout.session.expired", first)
         assert await session_status(corner, first) == "expired"
-    assert (await replace_by(corner, hold_id, second)).json() == answer.json()
+    assert (await attach(corner, hold_id, second, replace=True)).json() == answer.json()
     await still_held(corner, hold_id)
     await corner.pay(second)
     await corner.until_status(hold_id, "committed")
@@ -127,14 +121,15 @@ async def test_replace_closes_the_earlier_payment_and_attaches_the_new_one(corne
 
 async def test_replace_attaches_a_first_payment(corner: Shop) -> None:
     hold_id, page = await made(corner), await own_session(corner)
-    assert (await replace_by(corner, hold_id, page)).json()["checkoutSessionId"] == page
+    assert (await attach(corner, hold_id, page, replace=True)).json()["checkoutSessionId"] == page
 
 
 async def test_a_payment_that_cannot_be_attached_closes_no_other(corner: Shop) -> None:
     hold_id, other, first = await made(corner), await made(corner), await own_session(corner)
     await attached(corner, hold_id, first)
-    refused(await replace_by(corner, hold_id, "pi_unknown"), 422, "invalid_request")
-    refused(await replace_by(corner, hold_id, await own_intent(corner, named(other))), 409, "payment_of_another_hold")
+    refused(await attach(corner, hold_id, "pi_unknown", replace=True), 422, "invalid_request")
+    others = await own_intent(corner, named(other))
+    refused(await attach(corner, hold_id, others, replace=True), 409, "payment_of_another_hold")
     assert await session_status(corner, first) == "open"
     assert (await corner.stack.read(hold_id))["checkoutSessionId"] == first
 
@@ -145,7 +140,7 @@ async def test_an_earlier_payment_that_was_made_meanwhile_buys_the_hold(corner: 
     await attached(corner, hold_id, first)
     fault = {"on": "api", "effect": "pay", "match": "checkout.sessions.expire", "about": first, "when": how}
     await corner.stripe.control("/faults", **fault)
-    told = refused(await replace_by(corner, hold_id, second), 409, "hold_not_active")
+    told = refused(await attach(corner, hold_id, second, replace=True), 409, "hold_not_active")
     hold = await corner.until_status(hold_id, "committed")
     assert hold["paymentIntentId"] == await corner.intent_of(first)
     assert told["holdId"] == hold_id
@@ -155,10 +150,10 @@ async def test_while_stripe_is_away_the_earlier_payment_stays(corner: Shop) -> N
     hold_id, first, second = await made(corner), await own_session(corner), await own_session(corner)
     await attached(corner, hold_id, first)
     await corner.stripe.control("/faults", on="api", effect="error", match="*", status=429, times=None)
-    refused(await replace_by(corner, hold_id, second), 503, "payment_provider_unavailable")
+    refused(await attach(corner, hold_id, second, replace=True), 503, "payment_provider_unavailable")
     assert (await corner.stack.read(hold_id))["checkoutSessionId"] == first
     await corner.stripe.control("/faults", "DELETE")
-    assert (await replace_by(corner, hold_id, second)).json()["checkoutSessionId"] == second
+    assert (await attach(corner, hold_id, second, replace=True)).json()["checkoutSessionId"] == second
 
 
 async def test_replace_is_true_or_false(corner: Shop) -> None:
@@ -205,7 +200,7 @@ async def test_a_payment_in_progress_is_not_replaced_by_another(corner: Shop) ->
     hold = await attached(corner, hold_id, first)
     await corner.pay(first, "debit")
     for _ in range(2):
-        await in_progress(corner, hold, await replace_by(corner, hold_id, second))
+        await in_progress(corner, hold, await attach(corner, hold_id, second, replace=True))
     assert await session_status(corner, second) == "open"
 
 

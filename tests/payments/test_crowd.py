@@ -16,7 +16,7 @@ from domain.payments import Payment
 from tests.api.asking import fresh, refused
 from tests.paying import Shop, running_shop
 from tests.payments.endings import fault, fired
-from tests.payments.own_payments import attach
+from tests.payments.own_payments import attach, session_status
 from tests.servers import database_on
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
@@ -115,8 +115,7 @@ async def test_a_hold_is_extended_more_often_than_a_run_takes_updates(crowded: S
     released = await crowded.stack.post(hold_id, "release")
     assert (released.status_code, released.json()["status"]) == (200, "released")
     assert await crowded.stock() == (10, 0)
-    sessions = await crowded.stripe.control("/sessions", "GET")
-    assert [each["status"] for each in sessions if each["session"] == made["checkoutSessionId"]] == ["expired"]
+    assert await session_status(crowded, made["checkoutSessionId"]) == "expired"
 
 
 async def test_a_hold_that_takes_no_more_updates_is_still_sold(crowded: Shop) -> None:

@@ -14,7 +14,7 @@ from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from domain.payments import Payment
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
-from tests.servers import address_of, time_skipping_temporal
+from tests.servers import own_time_skipping_temporal
 from tests.stack import SHOP
 from tests.waiting import until
 from workflows import late_payment
@@ -396,11 +396,9 @@ async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIt
 @pytest.fixture
 async def short_lived_runs(database: str) -> AsyncIterator[Skipping]:
     """The same on a server of its own, on which a run continues as a new one after 40 events."""
-    async with time_skipping_temporal("--dynamic-config-value=limit.historyCount.suggestContinueAsNew=40") as temporal:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TEMPORAL_ADDRESS", address_of(temporal))
-            async with running_shop(database, temporal.client) as shop:
-                yield shop, temporal
+    short = "--dynamic-config-value=limit.historyCount.suggestContinueAsNew=40"
+    async with own_time_skipping_temporal(short) as temporal, running_shop(database, temporal.client) as shop:
+        yield shop, temporal
 
 
 async def test_a_refund_that_stripe_refuses_stays_visible_and_is_tried_again(
@@ -477,3 +475,6 @@ async def test_a_case_that_waits_for_its_hold_for_days_begins_new_runs_and_ends(
     assert (await shop.stack.post(made["holdId"], "commit")).status_code == 200
     await pass_a_minute()
     assert await outcome(shop, intent) in ("recorded", "already", "handed_over")
+    await shop.until_status(made["holdId"], "committed")
+    assert await refunds(shop, intent) == (0, 1999)
+    await assert_stock_adds_up(shop.stack.engine)

@@ -240,7 +240,7 @@ async def pays_the_newer_of_two_pages_that_nobody_attached(v: Visit) -> None:
     await v.pay(page=newer)
 
 
-async def is_told_nothing_and_pays(v: Visit) -> None:
+async def pays_while_somebody_sends_an_empty_signal(v: Visit) -> None:
     """Somebody sends a signal without data from the Temporal UI."""
     name = v.dice.choice(("cancel", "payment_succeeded", "payment_failed", "payment_processing"))
     await asyncio.gather(v.signal_without_data(name), v.pay() if v.dice.random() < 0.7 else v.pause())
@@ -287,5 +287,5 @@ WISHES = (
     Wish(swaps_what_is_under_way, 2, _DEBITS),
     Wish(expires_one_page_and_attaches_another, 2, opens_page=False),
     Wish(pays_the_newer_of_two_pages_that_nobody_attached, 2, opens_page=False),
-    Wish(is_told_nothing_and_pays, 3),
+    Wish(pays_while_somebody_sends_an_empty_signal, 3),
 )

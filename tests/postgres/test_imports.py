@@ -22,6 +22,7 @@ from inventory.items import list_items
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS, convert_stock_file
 from inventory.stock_import import export_stock, import_stock
+from tests.examples import examples
 
 HEADER = ",".join(COLUMNS)
 
@@ -231,7 +232,7 @@ wares = st.dictionaries(
 shop_numbers = itertools.count()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wares)
 async def test_what_is_exported_imports_back_unchanged(engine: AsyncEngine, wares: dict[Any, Any]) -> None:
     shop = f"export-{next(shop_numbers)}"

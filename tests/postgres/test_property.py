@@ -31,6 +31,7 @@ from inventory.reserve import reserve
 from inventory.returns import restock
 from inventory.stock_file import COLUMNS, convert_stock_file
 from inventory.stock_import import import_stock
+from tests.examples import examples
 
 SKUS = ("mug", "cap", "pen", "new")
 """The last one is there only once somebody has counted it."""
@@ -182,7 +183,9 @@ class Shop:
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(batches)
 async def test_stock_adds_up_whatever_happens_at_once(crowd: AsyncEngine, batches: list[list[Step]]) -> None:

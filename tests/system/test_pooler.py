@@ -23,7 +23,6 @@ from domain.holds import HoldStatus
 from inventory.reserve import reserve
 from inventory.stock_file import COLUMNS
 from tests.api.asking import HEALTH, locked, neighbour
-from tests.servers import database_on
 from tests.stack import Stack, running_stack
 
 POOLER = {"INVENTORY_DATABASE_POOLER": "1"}
@@ -66,16 +65,9 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture
-async def direct(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
-    """The URL of a database at Postgres itself."""
-    with database_on(postgres, migrated_template) as url:
-        yield url
-
-
-@pytest.fixture
-def pooled(direct: str, postgres: EmbeddedPostgres, pooler: int) -> str:
-    """The URL of the same database at the pooler."""
-    return direct.replace(f":{postgres.port}/", f":{pooler}/")
+def pooled(database: str, postgres: EmbeddedPostgres, pooler: int) -> str:
+    """The URL of the database at the pooler."""
+    return database.replace(f":{postgres.port}/", f":{pooler}/")
 
 
 @pytest.fixture

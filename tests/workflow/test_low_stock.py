@@ -10,13 +10,12 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from activities.background_worker import background_task_queue
-from core.data_converter import data_converter
 from core.database import fetch
 from core.signals import start_signal
 from dev.harness.stock import end
-from dev.temporal import TEMPORAL_FLAGS, temporal_binary
 from domain.holds import HoldStatus
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
+from tests.servers import own_time_skipping_temporal
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
 from workflows.deliveries import Fall, LowItem
@@ -98,18 +97,8 @@ async def alerting_on(
 @asynccontextmanager
 async def own_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
     """A server that skips time when it is told to, on which a shop's workflow is nobody else's."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        dev_server_existing_path=str(temporal_binary()),
-        dev_server_extra_args=[
-            *TEMPORAL_FLAGS,
-            "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
-            *flags,
-        ],
-        data_converter=data_converter,
-    )
-    async with environment:
-        with pytest.MonkeyPatch.context() as patch, environment.with_time_skipping_disabled():
-            patch.setenv("TEMPORAL_ADDRESS", environment.client.service_client.config.target_host)
+    async with own_time_skipping_temporal(*flags) as environment:
+        with environment.with_time_skipping_disabled():
             yield environment
 
 

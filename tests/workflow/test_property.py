@@ -10,6 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from dev.harness.invariants import assert_stock_adds_up
 from domain.payments import Payment
+from tests.examples import examples
 from tests.stack import Stack
 from tests.workflow.sending import Hold, held
 from workflows.messages import Cancel, Commit, Ended, Extend, Extended
@@ -71,13 +72,13 @@ async def test_any_messages_in_any_order_end_each_hold_once(stack: Stack) -> Non
     loop = asyncio.get_running_loop()
 
     @settings(
-        max_examples=int(os.environ.get("HOLDFAST_PROPERTY_EXAMPLES", "12")),
+        max_examples=examples(12),
         deadline=None,
         derandomize="CI" in os.environ,
         suppress_health_check=[HealthCheck.too_slow],
     )
     @given(scripts=SCRIPTS)
-    def examples(scripts: list[list[str]]) -> None:
+    def each_ends_once(scripts: list[list[str]]) -> None:
         asyncio.run_coroutine_threadsafe(one_example(scripts), loop).result()
 
-    await asyncio.to_thread(examples)
+    await asyncio.to_thread(each_ends_once)
