@@ -140,7 +140,7 @@ class OutboxRelay:
             id=low_stock_digest_workflow_id(shop_id),
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"Low stock of {shop_id}",
+            static_summary=ui_text.plain(f"Low stock of {shop_id}"),
             **start_signal(LowStockDigestWorkflow.fell, message),
         )
 

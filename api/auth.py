@@ -59,8 +59,9 @@ class KnownCallersRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_known(request: Request) -> Response:
-            _role(request)
-            return await handle(JsonRequest(request.scope, request.receive))
+            known = JsonRequest(request.scope, request.receive)
+            _role(known)
+            return await handle(known)
 
         return handle_known
 

@@ -20,7 +20,7 @@ class JsonRequest(Request):
         encoding = json.detect_encoding(body)
         if not encoding.startswith("utf-8"):
             raise ApiError(Problem.invalid_json, f"The body is in {encoding.upper()}, not in UTF-8.")
-        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object)
+        return _DECODER.decode(body.decode("utf-8-sig"))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,3 +32,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise invalid(name, "must be given once")
         raise invalid("body", "must have each field once")
     return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)

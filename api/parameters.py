@@ -26,17 +26,20 @@ IdempotencyKey = Annotated[
 ShopPath = Annotated[ShopId, Path(alias="shopId")]
 HoldPath = Annotated[HoldId, Path(alias="holdId")]
 
-_READ_HEADERS = ("Authorization", "Idempotency-Key", "X-Actor")
+_READ_HEADERS = {name.lower().encode(): name for name in ("Authorization", "Idempotency-Key", "X-Actor")}
+"""The headers that routes read, by their raw names."""
 
 
 async def refuse_repeated(request: Request) -> None:
     """Raise the 422 for query parameters and headers that are sent more than once: one value would be ignored."""
-    sent = Counter(("query", name) for name, _ in request.query_params.multi_items())
-    sent.update({("header", name): len(request.headers.getlist(name)) for name in _READ_HEADERS})
-    repeated = [place for place, count in sent.items() if count > 1]
-    if repeated:
-        message = "must be sent at most once"
-        raise RequestValidationError([{"type": "repeated", "loc": place, "msg": message} for place in repeated])
+    sent = [("header", _READ_HEADERS[name]) for name, _ in request.headers.raw if name in _READ_HEADERS]
+    if request.scope["query_string"]:
+        sent += [("query", name) for name, _ in request.query_params.multi_items()]
+    if len(sent) == len(set(sent)):
+        return
+    repeated = [place for place, count in Counter(sent).items() if count > 1]
+    message = "must be sent at most once"
+    raise RequestValidationError([{"type": "repeated", "loc": place, "msg": message} for place in repeated])
 
 
 def parse_key(key: str | None) -> str | None:

@@ -53,7 +53,6 @@ class Telemetry:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.registry = registry
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger("holdfast")
         self._counters = {

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 
 class _Handler(WSGIRequestHandler):
@@ -19,7 +19,7 @@ class _Handler(WSGIRequestHandler):
         """Log no requests."""
 
 
-def serve_metrics(port: int, host: str, registry: CollectorRegistry = REGISTRY) -> WSGIServer:
+def serve_metrics(port: int, host: str, registry: CollectorRegistry) -> WSGIServer:
     """Serve the registry on the address until the process ends. Raises OSError if the port is taken."""
     server, _ = start_http_server(port, host, registry)
     server.RequestHandlerClass = _Handler

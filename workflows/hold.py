@@ -63,17 +63,17 @@ class HoldWorkflow(HoldMessages):
             self._state.record_cancel(Cancel(actor="temporal", reason="cancelled_in_temporal"))
 
     async def _run(self) -> Ended:
-        self._show("Taking the stock.")
+        self.show_step("Taking the stock.")
         self._reservation = await self._reserve()
         if not isinstance(self._reservation, Held):
             ended: EndStatus = "rejected"
-            self._show(ui_text.refusal(self._reservation))
+            self.show_step(ui_text.refusal(self._reservation))
         elif self._reservation.status is HoldStatus.ACTIVE:
             self._adopt(self._reservation)
             self._payment_steps.begin_checkout(self._created_at)
             ended = await self._wait_and_settle()
         else:
-            self._show(ui_text.refusal(self._reservation))
+            self.show_step(ui_text.refusal(self._reservation))
             ended = settled_status(self._reservation.status)
             self._bought_by = self._reservation.payment if ended == "committed" else None
         self._ended = ended
@@ -149,21 +149,21 @@ class HoldWorkflow(HoldMessages):
             self._stays = True  # the run began without that: otherwise its history could not be replayed
         else:
             pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
-            self._show(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}")
+            self.show_step(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}")
             await self._sleep(until, version)
 
     async def _take_payment_step(self, step: ClosePayment | AttachPayment | CheckPayment) -> None:
         match step:
             case ClosePayment(cancelled):
                 self._ending = "released" if cancelled else "expired"
-                self._show("Closing the payment before the stock is released.")
+                self.show_step("Closing the payment before the stock is released.")
                 await self._payment_steps.close(cancelled=cancelled)
                 self._ending = None  # the payment's status decides what follows
             case AttachPayment(request):
-                self._show(f"Attaching {request.payment.id}.")
+                self.show_step(f"Attaching {request.payment.id}.")
                 await self._payment_steps.attach(request)
             case CheckPayment(payment):
-                self._show(f"Reading the status of {payment.id} from Stripe.")
+                self.show_step(f"Reading the status of {payment.id} from Stripe.")
                 await self._payment_steps.check(payment)
 
     async def _sleep(self, until: datetime, version: int) -> None:
@@ -185,7 +185,7 @@ class HoldWorkflow(HoldMessages):
         return next_input(self._hold, self._state, self._payment_steps, self._extensions)
 
     async def _write_deadline(self, deadline: datetime) -> None:
-        self._show("Writing the new deadline.")
+        self.show_step("Writing the new deadline.")
         earlier = self._written_deadline
         request = DeadlineRequest(
             self._hold.shop_id,
@@ -202,14 +202,11 @@ class HoldWorkflow(HoldMessages):
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
-        self._show(f"Ending as {ui_text.end(to, reason)}.")
+        self.show_step(f"Ending as {ui_text.end(to, reason)}.")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
         settled = await activity_calls.settle(request)
         self._ended_hold = settled.hold
         if settled.status == "committed" and settled.hold is not None:
             self._bought_by = settled.hold.payment
-        self._show(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
+        self.show_step(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
-
-    def _show(self, step: str) -> None:
-        self.show_step(step)

@@ -43,8 +43,8 @@ class HoldMessages(HoldSignals, RunDetails):
         """Make the state at once: a handler can run before the first line of `run`."""
         self._hold = hold
         self._created_at = workflow.now()
-        deadline = self._created_at + timedelta(seconds=hold.ttl_seconds)
-        self._state = HoldState(deadline=hold.expires_at or deadline if hold.continued is not None else deadline)
+        carried = hold.expires_at if hold.continued is not None else None
+        self._state = HoldState(deadline=carried or self._created_at + timedelta(seconds=hold.ttl_seconds))
         if hold.ended_before == "committed":
             self._state.commit = Commit(actor="audit", reason="restored")
         elif hold.ended_before == "released":
@@ -117,7 +117,7 @@ class HoldMessages(HoldSignals, RunDetails):
     )
     def record_commit(self, message: Commit) -> None:
         """Commit the hold without an answer: no limit of updates stops a signal."""
-        self._state.commit = self._state.commit or message
+        self._state.record_commit(message)
         self._changed()
 
     @workflow.update(description="Wait until the stock is reserved or refused")
@@ -159,7 +159,7 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Commit the hold. Returns how it ended, which may differ."""
-        self._state.commit = self._state.commit or message
+        self._state.record_commit(message)
         self._changed()
         return await self._end(message.request_id)
 

@@ -109,6 +109,10 @@ class HoldState:
         grace_ends = self.processing.setdefault(payment.id, now + timedelta(seconds=message.grace_seconds))
         self.deadline = max(self.deadline, grace_ends)
 
+    def record_commit(self, message: Commit) -> None:
+        """Record a commit; the first one stays."""
+        self.commit = self.commit or message
+
     def record_cancel(self, message: Cancel) -> None:
         """Record a cancel; the first one stays.
 

@@ -25,10 +25,8 @@ from workflows.deliveries import (
     LowStock,
 )
 from workflows.hold_events import deliver
+from workflows.pending_alerts import QUIET_PERIOD
 from workflows.run_details import RunDetails
-
-QUIET_PERIOD = timedelta(hours=24)
-"""After an alert, the same item gives no other for so long."""
 
 _REMEMBERED = 100
 """The outbox delivers a fall a second time within seconds, if at all."""

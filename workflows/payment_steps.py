@@ -190,7 +190,7 @@ class PaymentSteps:
             return None
         page, state.page = state.page, None  # its end, which Stripe reports too, must not release the hold
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, state.attached)
-        closed = await activity_calls.close(query, self._half_of_the_callers_time)
+        closed = await activity_calls.close(query, self._time_for_one_of_two_calls)
         if closed.state == "processing":
             state.page = page
             state.unchecked[closed.payment.id] = closed.payment
@@ -200,11 +200,11 @@ class PaymentSteps:
 
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
-        return await activity_calls.check_payment(query, self._half_of_the_callers_time)
+        return await activity_calls.check_payment(query, self._time_for_one_of_two_calls)
 
     @property
-    def _half_of_the_callers_time(self) -> timedelta:
-        """How long one of two calls to Stripe may take, so that both fit into the request, even without an answer."""
+    def _time_for_one_of_two_calls(self) -> timedelta:
+        """How long a call to Stripe may take, so that two fit into the request, even without an answer."""
         return timedelta(milliseconds=self._hold.request_timeout_ms) * 0.4
 
     async def capture(self, payment: Payment) -> None:

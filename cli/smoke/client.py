@@ -23,8 +23,8 @@ _SKUS = tuple(f"smoke-{number}" for number in range(16))
 """Sixteen, so that concurrent runs use different items but the metrics get at most 16 more SKU series."""
 _RELEASE = {"reason": "smoke test"}
 RETRIED_STATUSES = frozenset({202, 429, 503, 504})
-"""Answers after which the same request is repeated: it is under way, or may have had no effect."""
-"""The API promises that these requests may be repeated unchanged."""
+"""Answers after which the same request is repeated, as the API promises it may be: it is under way, or may have had no
+effect."""
 _CHECK_WORKER = "is a worker running? Run holdfast doctor"
 _HINTS = {
     401: "unknown token: set INVENTORY_AUTHORITY_TOKEN and INVENTORY_ADMIN_TOKEN to the API's values",
