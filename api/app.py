@@ -9,15 +9,17 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from api.browser_cors import BrowserCors
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
+from api.hold_streams import HoldStreams
 from api.http_protocol import ConnectionLimits
 from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
-from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
+from api.routes import adjustments, browser, checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -53,6 +55,8 @@ def create_app(
         stripe = await stack.enter_async_context(open_client(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         workflows = WorkflowClient(temporal, task_queue)
+        limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
+        streams = HoldStreams(engine, most=limits.connections // 2)
         holds_service = HoldService(engine, workflows, settings)
         app.state.resources = Resources(
             settings=settings,
@@ -63,18 +67,19 @@ def create_app(
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             metrics_text=MetricsText(registry),
+            streams=streams,
         )
         log = structlog.get_logger("api")
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":
             log.warning("INVENTORY_BACKEND=prisma is read as postgres; set it so")
-        limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
         if limits.connections < settings.api_connections:
             log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
         try:
-            yield {"connection_limits": limits}  # read by the server's protocol
+            yield {"connection_limits": limits, "streams": streams}  # read by the server's protocol
         finally:
+            await streams.aclose()
             await engine.dispose()
             await stack.aclose()
 
@@ -89,9 +94,10 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (holds, stock, checkout, webhooks, adjustments, stock_files, system):
+    for routes in (holds, browser, stock, checkout, webhooks, adjustments, stock_files, system):
         app.include_router(routes.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(BrowserCors, settings=settings)
     app.add_middleware(Timing, telemetry=telemetry)
     return app

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.gauges import HoldGauges
+from api.hold_streams import HoldStreams
 from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
@@ -31,6 +32,7 @@ class Resources:
     payments: PaymentsService
     gauges: HoldGauges
     metrics_text: MetricsText
+    streams: HoldStreams
 
 
 class TimeLimit(Protocol):
@@ -69,6 +71,10 @@ async def _payments(request: Request) -> PaymentsService:
     return resources_of(request).payments
 
 
+async def _streams(request: Request) -> HoldStreams:
+    return resources_of(request).streams
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -83,4 +89,5 @@ EngineDep = Annotated[AsyncEngine, Depends(_engine)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 HoldsDep = Annotated[HoldService, Depends(_holds)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
+StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api.errors import ApiError
+from api.hold_streams import HoldStreams
 from api.problems import Problem
 from core.settings import Settings
 
@@ -67,6 +68,7 @@ class LimitedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits: ConnectionLimits = app_state["connection_limits"]
+        self._streams: HoldStreams = app_state["streams"]
         self._incomplete: _Part | None = None
         self._progress = False
         self._bytes_without_progress = 0
@@ -161,6 +163,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """Note since when the connection waits for the next request."""
         self.waits_since = self.loop.time()
         super().on_response_complete()
+
+    def shutdown(self) -> None:
+        """End the streams, which would last until the process is killed; finish everything else."""
+        self._streams.close()
+        super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, even if the client has not read the last answer."""

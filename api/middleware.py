@@ -16,6 +16,12 @@ MAX_IMPORT_BYTES = 64 * 1024 * 1024
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
+def is_stream(scope: Scope) -> bool:
+    """Whether the request follows a hold: its answer lasts for minutes."""
+    path: str = scope.get("path", "")
+    return path.startswith("/api/browser/") and path.endswith("/events")
+
+
 class BodyLimit:
     """Refuses a body over 256 KiB, that of an import over 64 MiB, with 413, whether it announces its length or not."""
 
@@ -58,12 +64,15 @@ class Timing:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        ended: float | None = None
         status = 500
 
         async def observe_status(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if is_stream(scope):  # which lasts as long as the browser stays
+                    ended = time.perf_counter()
             await send(message)
 
         try:
@@ -72,4 +81,4 @@ class Timing:
             route = scope.get("route")
             path = getattr(route, "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # callers cannot create series
-            self._telemetry.requests.labels(path, method, str(status)).observe(time.perf_counter() - started)
+            self._telemetry.requests.labels(path, method, str(status)).observe((ended or time.perf_counter()) - started)

@@ -93,7 +93,8 @@ class Problem(Enum):
     )
     hold_extend_limit = ErrorKind(
         409,
-        "The hold already lives as long as it can (INVENTORY_HOLD_MAX_TTL_SECONDS from its creation).",
+        "The hold already lives as long as it can (INVENTORY_HOLD_MAX_TTL_SECONDS from its creation), or its browser "
+        "has extended it as often as `browserExtensions` allows.",
         "No; make a new hold.",
     )
     idempotency_conflict = ErrorKind(
@@ -214,6 +215,12 @@ class Problem(Enum):
         "The process has as many connections as it may have (HOLDFAST_API_CONNECTIONS).",
         "Yes, after `retryAfter`, with the same key.",
         "Connections that wait for their client are closed first, mostly without an answer.",
+        retry_after_ms=_UNAVAILABLE_MS,
+    )
+    too_many_streams = ErrorKind(
+        503,
+        "The process follows as many holds as it may (half of HOLDFAST_API_CONNECTIONS).",
+        "Yes, after `retryAfter`; until then read the hold instead.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     inventory_timeout = ErrorKind(

@@ -36,6 +36,12 @@ Ttl = Annotated[
 Replace = Annotated[
     bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
 ]
+BrowserExtensions = Annotated[
+    int,
+    Field(
+        strict=True, ge=0, le=20, description="How often the shopper's browser may extend the hold with `holdToken`."
+    ),
+]
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
 ]
@@ -72,6 +78,7 @@ class HoldIn(Model):
     hold_id: HoldId | None = None
     reference: Reference | None = None
     replace: Replace = False
+    browser_extensions: BrowserExtensions = 0
 
 
 class CheckoutLineIn(LineIn):
@@ -132,6 +139,7 @@ class CheckoutIn(Model):
     hold_id: HoldId | None = None
     reference: Reference | None = None
     replace: Replace = False
+    browser_extensions: BrowserExtensions = 0
     capture_method: Annotated[
         Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
     ] = "automatic"

@@ -1,14 +1,14 @@
 """The bodies of answers: JSON in camelCase, times in UTC with a Z."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from core.json_model import Model, Record
-from domain.holds import HoldStatus, ShortageReason
-from holds.hold_json import HoldOut
+from domain.holds import Hold, HoldStatus, ShortageReason
+from holds.hold_json import HoldOut, LineOut
 from holds.stock_json import ItemOut
 
 
@@ -31,6 +31,43 @@ class CheckoutOut(Model):
     status: HoldStatus | None = None
     mode: str | None = None
     bypassed: bool = False
+    hold_token: Annotated[str | None, Field(description="As in the answer to a new hold.")] = None
+
+
+PaymentState = Literal["none", "open", "processing", "paid"]
+
+
+class BrowserHoldOut(Model):
+    """A hold as its shopper's browser sees it. Times are ISO 8601 in UTC."""
+
+    hold_id: str
+    shop_id: str
+    status: HoldStatus
+    items: list[LineOut]
+    created_at: datetime
+    expires_at: datetime
+    expires_in_seconds: Annotated[int, Field(description="By the server's clock, as of this answer; 0 once it ended.")]
+    payment: Annotated[
+        PaymentState,
+        Field(
+            description="`open`: a payment is attached and can be made. `processing`: a bank debit or voucher is under "
+            "way. `paid`: the hold is committed."
+        ),
+    ]
+
+    @classmethod
+    def of_hold(cls, hold: Hold, *, expires_in_seconds: int, payment: PaymentState) -> Self:
+        """Build it from a hold."""
+        return cls(
+            holdId=hold.hold_id,
+            shopId=hold.shop_id,
+            status=hold.status,
+            items=[LineOut.of(line) for line in hold.lines],
+            createdAt=hold.created_at,
+            expiresAt=hold.expires_at,
+            expiresInSeconds=expires_in_seconds,
+            payment=payment,
+        )
 
 
 class ReceivedOut(Model):

@@ -3,6 +3,8 @@
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry.trace import TracerProvider
 
+from api.middleware import is_stream
+
 _POLLED = frozenset({"/livez", "/readyz", "/metrics", "/api/inventory/health"})
 """Polled every few seconds: their spans would hide the others."""
 
@@ -16,5 +18,5 @@ def request_spans(provider: TracerProvider | None) -> TelemetryConfig:
         logs=False,
         operation_spans=False,
         auto_configure=False,
-        exclude=lambda scope: scope.get("path") in _POLLED,
+        exclude=lambda scope: scope.get("path") in _POLLED or is_stream(scope),
     )

@@ -58,6 +58,8 @@ class Hold:
     payment_intent_id: str | None
     request_hash: str | None
     lines: tuple[Line, ...]
+    browser_extensions: int = 0
+    """How often the shopper's browser may extend it."""
 
     @property
     def key(self) -> HoldKey:
@@ -84,6 +86,7 @@ class ReserveRequest:
     reserve_before: datetime
     reference: str | None
     request_hash: str | None
+    browser_extensions: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,16 @@ class HoldOut(Model):
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
+    hold_token: Annotated[
+        str | None,
+        Field(
+            description="With it the shopper's browser may read, extend, release and follow this hold, and no other. "
+            "Of an active hold, where HOLDFAST_BROWSER_TOKEN_SECRET is set."
+        ),
+    ] = None
 
     @classmethod
-    def of(cls, hold: Hold, ending: Literal["release"] | None = None) -> Self:
+    def of(cls, hold: Hold, ending: Literal["release"] | None = None, *, token: str | None = None) -> Self:
         """Build it from a hold."""
         return cls(
             holdId=hold.hold_id,
@@ -55,4 +62,5 @@ class HoldOut(Model):
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
             ending=ending,
+            holdToken=token if hold.status is HoldStatus.ACTIVE else None,
         )

@@ -17,6 +17,11 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
+def browser_part(extensions: int) -> dict[str, object] | None:
+    """Return what a request's digest covers of the browser's extensions: nothing of 0, as in earlier releases."""
+    return {"browserExtensions": extensions} if extensions else None
+
+
 def request_hash(
     route: str,
     shop_id: str,

@@ -281,6 +281,7 @@ class HoldService:
             reference=request.reference,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             request_id=request.request_id,
+            browser_extensions=request.browser_extensions,
         )
 
 

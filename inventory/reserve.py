@@ -33,8 +33,9 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), hold AS (
-  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
+                               "browserExtensions")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
   ON CONFLICT DO NOTHING
@@ -93,6 +94,7 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
         "before": request.reserve_before,
         "reference": request.reference,
         "hash": request.request_hash,
+        "browser_extensions": request.browser_extensions,
         **lines_as_arrays(request.lines),
     }
     while True:

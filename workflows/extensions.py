@@ -24,6 +24,11 @@ class Extensions:
         """Return the extension with this idempotency key."""
         return next((e for e in self.requests if key is not None and e.request.key == key), None)
 
+    def has_room(self, message: Extend) -> bool:
+        """Return whether a request by the shopper's browser is within the number that the hold allows."""
+        made = sum(e.request.browser_limit is not None for e in self.requests)
+        return message.browser_limit is None or made < message.browser_limit
+
     def record(self, message: Extend) -> Extension:
         """Record a request; a repeat with the same key returns the first extension."""
         extension = self.with_key(message.key)

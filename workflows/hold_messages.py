@@ -206,6 +206,8 @@ class HoldMessages(HoldSignals, RunDetails):
         cancelled = self._state.cancel is not None or workflow.cancellation_reason() is not None
         if self._ending or self._ended or self._state.paid or cancelled:
             raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
+        if not self._extensions.has_room(message):
+            raise ApplicationError("the browser has no extension left", type=HOLD_EXTEND_LIMIT)
         if not self._extensions.would_gain(message, self._state.deadline, self._ceiling):
             raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 

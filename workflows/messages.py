@@ -88,6 +88,8 @@ class HoldInput:
     """Of the request that starts the run: its caller made the hold, the others joined."""
     continued: "Continued | None" = None
     """What the earlier run knew, which this one continues."""
+    browser_extensions: int = 0
+    """How often the shopper's browser may extend the hold; the row keeps it."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ class Extend:
     ttl_seconds: int
     key: str | None = None
     """The caller's idempotency key."""
+    browser_limit: int | None = None
+    """Of a request by the shopper's browser: how many of those the hold allows."""
 
 
 @dataclass(frozen=True)

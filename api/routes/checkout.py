@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.hold_token import with_token
 from api.openapi import WRITE_ERRORS, errors, examples
 from api.parameters import IdempotencyKey, parse_key, parse_ttl
 from api.problems import Problem
@@ -13,7 +14,7 @@ from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
-from holds.idempotency import hold_id_for, request_hash
+from holds.idempotency import browser_part, hold_id_for, request_hash
 from holds.model import HoldRequest
 from holds.payments_service import PaymentsService
 from payments.session_params import Order, PaidLine, session_params
@@ -79,9 +80,15 @@ async def open_checkout(
         reference=body.reference,
         replace=body.replace,
         request_hash=request_hash(
-            "checkout", body.shop_id, lines, body.ttl_seconds, body.reference, more=session_params(order)
+            "checkout",
+            body.shop_id,
+            lines,
+            body.ttl_seconds,
+            body.reference,
+            more=session_params(order) | (browser_part(body.browser_extensions) or {}),
         ),
         actor=caller.actor,
+        browser_extensions=body.browser_extensions,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, request) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)
@@ -95,6 +102,7 @@ async def open_checkout(
         url=session.url if session else None,
         expiresAt=result.hold.expires_at,
         status=result.hold.status,
+        holdToken=with_token(settings, result.hold).hold_token,
     )
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.hold_token import with_token
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl
 from api.problems import Problem
@@ -18,7 +19,7 @@ from core.settings import Mode
 from domain.holds import HoldKey
 from domain.payments import Payment
 from holds.hold_json import HoldOut
-from holds.idempotency import hold_id_for, request_hash
+from holds.idempotency import browser_part, hold_id_for, request_hash
 from holds.model import HoldRequest
 from workflows.messages import Cancel, Commit, Extend
 
@@ -74,17 +75,20 @@ async def create_hold(
         ttl_seconds=ttl_seconds,
         reference=body.reference,
         replace=body.replace,
-        request_hash=request_hash("holds", body.shop_id, lines, body.ttl_seconds, body.reference),
+        request_hash=request_hash(
+            "holds", body.shop_id, lines, body.ttl_seconds, body.reference, more=browser_part(body.browser_extensions)
+        ),
         actor=caller.actor,
+        browser_extensions=body.browser_extensions,
     )
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
         hold = await validate_only(holds, telemetry, request)
-        return HoldOut.of(hold) if hold is not None else _not_held(settings.mode)
+        return with_token(settings, hold) if hold is not None else _not_held(settings.mode)
     result = await holds.create(request)
     if not result.created:
         response.status_code = 200
-    return HoldOut.of(result.hold)
+    return with_token(settings, result.hold)
 
 
 def _not_held(mode: Mode, *, bypassed: bool = False) -> Response:
@@ -103,9 +107,11 @@ async def get_holds(_caller: Authority, query: Annotated[HoldsQuery, Query()], h
 
 
 @router.get("/{shopId}/{holdId}", summary="Read a hold", responses=NOT_FOUND | READ_ERRORS)
-async def get_hold(_caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep) -> HoldOut:
+async def get_hold(
+    _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, settings: SettingsDep
+) -> HoldOut:
     """Read the hold as the database has it."""
-    return HoldOut.of(await holds.read(HoldKey(shop_id, hold_id)))
+    return with_token(settings, await holds.read(HoldKey(shop_id, hold_id)))
 
 
 @router.post(
@@ -168,7 +174,12 @@ async def release_hold(
     openapi_extra=examples("payment"),
 )
 async def attach_payment(
-    _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, body: PaymentIn, payments: PaymentsDep
+    _caller: Authority,
+    shop_id: ShopPath,
+    hold_id: HoldPath,
+    body: PaymentIn,
+    payments: PaymentsDep,
+    settings: SettingsDep,
 ) -> HoldOut:
     """Attach a Checkout Session or PaymentIntent that the shop opened itself to the hold.
 
@@ -176,7 +187,7 @@ async def attach_payment(
     first can still be paid; with `replace` the first is closed, and the second takes its place.
     """
     payment = Payment(body.payment_intent_id, body.checkout_session_id)
-    return HoldOut.of(await payments.attach(HoldKey(shop_id, hold_id), payment, replace=body.replace))
+    return with_token(settings, await payments.attach(HoldKey(shop_id, hold_id), payment, replace=body.replace))
 
 
 @router.post(
@@ -199,7 +210,7 @@ async def extend_hold(
 ) -> HoldOut:
     """Move the deadline by `ttlSeconds`, at most to the ceiling from the creation. An ended hold stays ended."""
     message = Extend(ttl_seconds=parse_ttl(body.ttl_seconds, settings), key=parse_key(idempotency_key))
-    return HoldOut.of(await holds.extend(HoldKey(shop_id, hold_id), message))
+    return with_token(settings, await holds.extend(HoldKey(shop_id, hold_id), message))
 
 
 def _reason(body: EndIn | None) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""What the shopper's browser may do with its own hold: read, extend, release and follow it, by the hold's token."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+from fastapi.sse import format_sse_event
+
+from api.dependencies import HoldsDep, SettingsDep, StreamsDep, resources_of
+from api.errors import ApiError, invalid
+from api.hold_streams import HoldStream, HoldStreams, TooManyStreamsError
+from api.hold_token import is_hold_token
+from api.json_body import JsonRequest
+from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors
+from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key
+from api.problems import Problem
+from api.requests import ExtendIn
+from api.responses import BrowserHoldOut, PaymentState
+from core.settings import Settings
+from domain.holds import Hold, HoldKey, HoldStatus
+from workflows.messages import Cancel, Extend
+
+PREFIX = "/api/browser/holds"
+_READABLE_AFTER_END = timedelta(hours=1)
+_BEARER = HTTPBearer(auto_error=False, scheme_name="HoldToken", description="The `holdToken` of this hold.")
+_ACTOR = "browser"
+
+
+def _require_token(request: Request) -> None:
+    """Raise the 401 unless the request has the token of the hold in its path."""
+    scheme, given = get_authorization_scheme_param(request.headers.get("Authorization"))
+    if scheme.lower() != "bearer":
+        given = request.query_params.get("token", "") if request.url.path.endswith("/events") else ""
+    key = HoldKey(request.path_params["shopId"], request.path_params["holdId"])
+    if not is_hold_token(resources_of(request).settings.browser_token_secrets, key, given):
+        raise ApiError(Problem.unauthorized, "Send the header: Authorization: Bearer <holdToken of this hold>.")
+
+
+class _HoldTokenRoute(APIRoute):
+    """A route that neither reads nor validates anything of a request without the hold's token."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_known(request: Request) -> Response:
+            known = JsonRequest(request.scope, request.receive)
+            _require_token(known)
+            return await handle(known)
+
+        return handle_known
+
+
+async def _own_hold(
+    shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, _documented: Annotated[object, Security(_BEARER)]
+) -> Hold:
+    """Return the hold of the token. Raises the 401 once it has ended for an hour: a token dies with its hold."""
+    hold = await holds.read(HoldKey(shop_id, hold_id))
+    if hold.status is not HoldStatus.ACTIVE and datetime.now(UTC) - hold.updated_at > _READABLE_AFTER_END:
+        raise ApiError(Problem.unauthorized, "The hold has ended, and its token with it.")
+    return hold
+
+
+OwnHold = Annotated[Hold, Depends(_own_hold)]
+router = APIRouter(prefix=PREFIX, tags=["browser"], route_class=_HoldTokenRoute)
+
+
+@router.get("/{shopId}/{holdId}", summary="Read the shopper's hold", responses=NOT_FOUND | READ_ERRORS)
+async def browser_get_hold(hold: OwnHold, settings: SettingsDep) -> BrowserHoldOut:
+    """Read the hold as the shopper may see it; until an hour after its end."""
+    return _shown(hold, settings)
+
+
+@router.post(
+    "/{shopId}/{holdId}/extend",
+    summary="Extend the shopper's hold",
+    responses=NOT_FOUND
+    | errors(Problem.hold_not_active, Problem.hold_extend_limit, Problem.idempotency_conflict)
+    | WRITE_ERRORS,
+)
+async def browser_extend_hold(
+    hold: OwnHold,
+    holds: HoldsDep,
+    settings: SettingsDep,
+    body: ExtendIn | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> BrowserHoldOut:
+    """Move the deadline by INVENTORY_HOLD_TTL_SECONDS or less, as often as the hold's `browserExtensions` allows.
+
+    Send an `Idempotency-Key`: a repeat after a lost answer then uses no further extension.
+    """
+    longest = settings.ttl_seconds
+    seconds = body.ttl_seconds if body is not None and body.ttl_seconds is not None else longest
+    if seconds > longest:
+        raise invalid("ttlSeconds", f"must be at most {longest}")
+    message = Extend(seconds, parse_key(idempotency_key), browser_limit=hold.browser_extensions)
+    return _shown(await holds.extend(hold.key, message), settings)
+
+
+@router.post(
+    "/{shopId}/{holdId}/release",
+    summary="Give the shopper's hold back",
+    responses={
+        202: {"model": BrowserHoldOut, "description": "Still ending: a page to pay on is being closed."},
+        **NOT_FOUND,
+        **errors(Problem.hold_not_active),
+        **WRITE_ERRORS,
+    },
+)
+async def browser_release_hold(
+    response: Response, hold: OwnHold, holds: HoldsDep, settings: SettingsDep
+) -> BrowserHoldOut:
+    """End the hold and give its stock back. Repeated, or of an expired hold, it answers the same."""
+    released = await holds.release(hold.key, Cancel(actor=_ACTOR, reason="given_back"))
+    if released.ending is not None:
+        response.status_code = 202
+    return _shown(released.hold, settings)
+
+
+@router.get(
+    "/{shopId}/{holdId}/events",
+    summary="Follow the shopper's hold",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The hold has ended, and `Last-Event-ID` is its last event: there is nothing to follow."},
+        **NOT_FOUND,
+        **errors(Problem.too_many_streams),
+        **READ_ERRORS,
+    },
+)
+async def browser_follow_hold(
+    *,
+    hold: OwnHold,
+    streams: StreamsDep,
+    settings: SettingsDep,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None,
+    _token: Annotated[
+        str | None,
+        Query(alias="token", max_length=200, description="The `holdToken`, for EventSource, which sends no header."),
+    ] = None,
+) -> Response:
+    """Send server-sent events: `hold` with the hold now and after each change, the last one after its end.
+
+    Each event's id is the version of the hold, so that `Last-Event-ID` resumes. A second stream of the same hold ends
+    the first with the event `replaced`; its page should close it.
+    """
+    if last_event_id == _version(hold) and hold.status is not HoldStatus.ACTIVE:
+        return Response(status_code=204)
+    try:
+        stream = streams.open(hold)
+    except TooManyStreamsError:
+        raise ApiError(Problem.too_many_streams) from None
+    known = hold.updated_at if last_event_id == _version(hold) else None
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    events = _events(streams, stream, known, settings)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _events(
+    streams: HoldStreams, stream: HoldStream, known: datetime | None, settings: Settings
+) -> AsyncIterator[bytes]:
+    try:
+        # Browsers that lost their stream at once, as when a process stops, come back spread over some seconds.
+        yield format_sse_event(retry=random.randint(1000, 5000), comment="holdfast")  # noqa: S311 - not a secret
+        async for hold in stream.states(known):
+            if hold is None:
+                yield format_sse_event(comment="heartbeat")
+            else:
+                shown = _shown(hold, settings).model_dump_json(by_alias=True)
+                yield format_sse_event(data_str=shown, event="hold", id=_version(hold))
+        if stream.replaced:
+            yield format_sse_event(data_str="{}", event="replaced")
+    finally:
+        streams.forget(stream)
+
+
+def _version(hold: Hold) -> str:
+    return str(int(hold.updated_at.timestamp() * 1_000_000))
+
+
+def _shown(hold: Hold, settings: Settings) -> BrowserHoldOut:
+    now = datetime.now(UTC)
+    active = hold.status is HoldStatus.ACTIVE
+    left = max(0, int((hold.expires_at - now).total_seconds())) if active else 0
+    # Only the grace period of a payment that is processing ends later than that.
+    graced = hold.expires_at > hold.created_at + timedelta(seconds=settings.max_ttl_seconds)
+    payment: PaymentState = "none"
+    if hold.status is HoldStatus.COMMITTED:
+        payment = "paid"
+    elif active and hold.payment is not None:
+        payment = "processing" if graced else "open"
+    return BrowserHoldOut.of_hold(hold, expires_in_seconds=left, payment=payment)

@@ -1,0 +1,63 @@
+"""The settings of what the shopper's browser may do with its own hold."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from core.environment_settings import Allowed, EnvironmentSettings
+from core.setting_values import MAX_SECRETS, split_list, split_secrets, split_url
+from domain.names import NAME_PATTERN
+
+_MIN_LENGTH = 32
+_SHOPS_ORIGIN = re.compile(rf"(?:({NAME_PATTERN})=)?(\S+)")
+
+
+class BrowserSettings(EnvironmentSettings):
+    """The browser routes are off unless HOLDFAST_BROWSER_TOKEN_SECRET is set."""
+
+    browser_token_secrets: Annotated[
+        tuple[SecretStr, ...], Allowed(f"{_MIN_LENGTH} or more characters; at most two, comma-separated")
+    ] = Field(
+        default=(),
+        alias="HOLDFAST_BROWSER_TOKEN_SECRET",
+        description="Signs the `holdToken` of each hold, with which the shopper's browser may read, extend and release "
+        "that hold. Two during a rotation: the first signs, both are accepted. Without it, answers have no `holdToken` "
+        "and the [browser routes](browser.md) refuse every request.",
+    )
+    browser_origins: Annotated[
+        tuple[str, ...], Allowed("`https://shop.example`, or of one shop `shopId=https://shop.example`")
+    ] = Field(
+        default=(),
+        alias="HOLDFAST_BROWSER_ORIGINS",
+        description="The origins whose pages may call the browser routes, comma-separated. An origin without `shopId=` "
+        "is allowed for every shop.",
+    )
+
+    @field_validator("browser_token_secrets", mode="before")
+    @classmethod
+    def _check_secrets(cls, value: object) -> object:
+        secrets = split_secrets(value)
+        if any(len(secret) < _MIN_LENGTH for secret in secrets):
+            raise ValueError(f"is shorter than {_MIN_LENGTH} characters; generate one with: openssl rand -hex 32")
+        if len(secrets) > MAX_SECRETS:
+            raise ValueError("lists more than two secrets; at most two are allowed, comma-separated, during a rotation")
+        return tuple(secrets)
+
+    @field_validator("browser_origins", mode="before")
+    @classmethod
+    def _check_origins(cls, value: object) -> object:
+        entries = split_list(value)
+        if not isinstance(entries, tuple):
+            return entries
+        for entry in entries:
+            match = _SHOPS_ORIGIN.fullmatch(entry)
+            url = split_url(match[2] if match else "", "https", "http")
+            if f"{url.scheme}://{url.netloc}" != (match[2] if match else "") or url.username is not None:
+                raise ValueError(f"has {entry!r}; an origin is scheme, host and port only, without a path or a slash")
+        return entries
+
+    def browser_origins_of(self, shop_id: str) -> list[str]:
+        """Return the origins whose pages may call the browser routes of the shop."""
+        matches = (_SHOPS_ORIGIN.fullmatch(entry) for entry in self.browser_origins)
+        return [match[2] for match in matches if match and match[1] in (None, shop_id)]
