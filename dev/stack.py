@@ -27,7 +27,12 @@ DATABASE = "holdfast"
 _OPTIONAL = {"mailbox"}
 """The processes without which the others serve: one that ends too often waits for a minute, and ends nothing."""
 _SECRETS = {*Settings.secrets(), "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"}
-_API_ONLY = {"INVENTORY_AUTHORITY_TOKEN", "INVENTORY_ADMIN_TOKEN", "STRIPE_WEBHOOK_SECRET"}
+_API_ONLY = {
+    "HOLDFAST_BROWSER_TOKEN_SECRET",
+    "INVENTORY_AUTHORITY_TOKEN",
+    "INVENTORY_ADMIN_TOKEN",
+    "STRIPE_WEBHOOK_SECRET",
+}
 _SECRETS_OF = {
     "api": _SECRETS,
     "worker": _SECRETS - _API_ONLY,
@@ -84,6 +89,8 @@ class Stack:
             "TEMPORAL_CONFIG_FILE": os.devnull,  # a profile for another Temporal does not apply
             "INVENTORY_AUTHORITY_TOKEN": tokens["authority"],
             "INVENTORY_ADMIN_TOKEN": tokens["admin"],
+            "HOLDFAST_BROWSER_TOKEN_SECRET": environment.get("HOLDFAST_BROWSER_TOKEN_SECRET")
+            or state_dir.token("browser"),
             "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
             "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
             "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",

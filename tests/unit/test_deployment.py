@@ -222,7 +222,12 @@ def test_each_container_of_ours_gets_only_the_secrets_that_it_uses() -> None:
                 each for each in service.get("secrets", ()) if name in OURS and not str(each).endswith(".pem")
             )
     assert given["migrate"] == {"database_url", "migrate_database_url"}  # the latter behind a pooler
-    assert given["api"] - given["worker"] == {"authority_token", "admin_token", "stripe_webhook_secret"}
+    assert given["api"] - given["worker"] == {
+        "authority_token",
+        "admin_token",
+        "browser_token_secret",
+        "stripe_webhook_secret",
+    }
 
 
 def test_every_secret_of_ours_can_be_handed_over_as_a_file() -> None:

@@ -19,6 +19,7 @@ SECRETS = {
     "INVENTORY_AUTHORITY_TOKEN": TOKEN,
     "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1,{TOKEN}2",
     "STRIPE_API_KEY": "sk_test_abc",
+    "HOLDFAST_BROWSER_TOKEN_SECRET": "6" * 40,
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "5" * 32,
     "SMTP_URL": "smtp://ann:pa55word@mail",
     "STOCK_ALERT_WEBHOOK_SECRET": "A" * 43 + "=",

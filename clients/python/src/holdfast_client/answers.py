@@ -113,6 +113,7 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         checkout_session_id=optional(data, "checkoutSessionId", str),
         payment_intent_id=optional(data, "paymentIntentId", str),
         ending="release" if ending else None,
+        hold_token=optional(data, "holdToken", str),
     )
 
 
@@ -168,6 +169,7 @@ def checkout_session(data: Json, shop_id: str, hold_id: str | None) -> CheckoutS
         status=None if no_hold else field(data, "status", HoldStatus),
         mode=field(data, "mode", Mode) if no_hold else None,
         bypassed=no_hold and _bypassed(data),
+        hold_token=optional(data, "holdToken", str),
     )
     _raise_if_given_back(session.hold_id, session.status)
     return session

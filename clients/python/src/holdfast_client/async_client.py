@@ -56,6 +56,7 @@ class AsyncInventoryAuthorityClient:
         hold_id: str | None = None,
         reference: str | None = None,
         replace: bool = False,
+        browser_extensions: int = 0,
         idempotency_key: str | None = None,
     ) -> Hold | NotHeld:
         """Hold the stock of every item, or of none, until the hold is committed, released or expires."""
@@ -68,6 +69,7 @@ class AsyncInventoryAuthorityClient:
                 hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                browser_extensions=browser_extensions,
                 idempotency_key=idempotency_key,
             )
         )
@@ -99,6 +101,7 @@ class AsyncInventoryAuthorityClient:
         hold_id: str | None = None,
         reference: str | None = None,
         replace: bool = False,
+        browser_extensions: int = 0,
         capture_method: Literal["automatic", "manual"] | None = None,
         payment_method_types: Sequence[str] | None = None,
         locale: str | None = None,
@@ -117,6 +120,7 @@ class AsyncInventoryAuthorityClient:
                 hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                browser_extensions=browser_extensions,
                 capture_method=capture_method,
                 payment_method_types=payment_method_types,
                 locale=locale,

@@ -111,6 +111,7 @@ def create_hold(
     hold_id: str | None,
     reference: str | None,
     replace: bool,
+    browser_extensions: int,
     idempotency_key: str | None,
 ) -> Call[Hold | NotHeld]:
     """Build the call that holds a cart."""
@@ -128,6 +129,7 @@ def create_hold(
         ttlSeconds=settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
         reference=reference,
         replace=replace,
+        browserExtensions=browser_extensions or None,
     )
     read = partial(answers.created, shop_id=shop_id, hold_id=hold_id, requested=requested)
     return Call("POST", "/api/inventory/holds", read, body, _CREATED_OR_FOUND, hold_id, key)
@@ -144,6 +146,7 @@ def create_checkout_session(
     hold_id: str | None,
     reference: str | None,
     replace: bool,
+    browser_extensions: int,
     capture_method: Literal["automatic", "manual"] | None,
     payment_method_types: Sequence[str] | None,
     locale: str | None,
@@ -171,6 +174,7 @@ def create_checkout_session(
         ttlSeconds=settings.ttl_seconds if ttl_seconds is None else ttl_seconds,
         reference=reference,
         replace=replace,
+        browserExtensions=browser_extensions or None,
         captureMethod=capture_method,
         paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
         locale=locale,

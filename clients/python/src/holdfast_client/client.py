@@ -68,6 +68,7 @@ class InventoryAuthorityClient:
         hold_id: str | None = None,
         reference: str | None = None,
         replace: bool = False,
+        browser_extensions: int = 0,
         idempotency_key: str | None = None,
     ) -> Hold | NotHeld:
         """Hold the stock of every item, or of none, until the hold is committed, released or expires.
@@ -75,6 +76,7 @@ class InventoryAuthorityClient:
         Returns an active hold, a hold that is committed already, or NotHeld if the mode or a bypass prevents holds.
         A repeat with the same `hold_id` or `idempotency_key` returns the same hold. `ttl_seconds` is 30 to 86400.
         `reference` is the shop's order or cart, which has one active hold at most; `replace` releases an earlier one.
+        `browser_extensions` is how often (0 to 20) the shopper's browser may extend the hold with its `hold_token`.
 
         Raises InsufficientStockError, with every short item; HoldExistsError; PaymentInProgressError if an earlier
         hold waits for a bank debit or a voucher; HoldNotActiveError if the hold of this key has been released or has
@@ -89,6 +91,7 @@ class InventoryAuthorityClient:
                 hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                browser_extensions=browser_extensions,
                 idempotency_key=idempotency_key,
             )
         )
@@ -130,6 +133,7 @@ class InventoryAuthorityClient:
         hold_id: str | None = None,
         reference: str | None = None,
         replace: bool = False,
+        browser_extensions: int = 0,
         capture_method: Literal["automatic", "manual"] | None = None,
         payment_method_types: Sequence[str] | None = None,
         locale: str | None = None,
@@ -152,6 +156,7 @@ class InventoryAuthorityClient:
                 hold_id=hold_id,
                 reference=reference,
                 replace=replace,
+                browser_extensions=browser_extensions,
                 capture_method=capture_method,
                 payment_method_types=payment_method_types,
                 locale=locale,

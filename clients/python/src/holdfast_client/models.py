@@ -72,6 +72,8 @@ class Hold:
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
     ending: Literal["release"] | None = None
+    hold_token: str | None = None
+    """What opens this hold to the shopper's browser, and nothing else. None of an ended hold, or where it is off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class CheckoutSession:
     status: HoldStatus | None = None
     mode: Mode | None = None
     bypassed: bool = False
+    hold_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
