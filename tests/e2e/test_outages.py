@@ -212,12 +212,12 @@ async def test_stock_taken_by_a_reserve_whose_every_answer_was_lost_is_found(hou
     deployment = house.deployment
     await deployment.put("PEN", 10)
     wire.sever("w-lost")
-    create = asyncio.create_task(deployment.create("w-lost", "PEN", 3))
+    create = asyncio.create_task(deployment.made("w-lost", "PEN", 3))
     await reserve_fails_on(house, "w-lost")
     assert await stock_of(deployment.engine, "PEN") == (7, 3)
     wire.mend()
 
-    assert (await create).status_code == 201
+    assert (await create)["status"] == "active"
     assert (await deployment.answered("w-lost", "release"))["status"] == "released"
     assert await deployment.end_of("w-lost") == "released"
     assert await stock_of(deployment.engine, "PEN") == (10, 0)
@@ -246,10 +246,10 @@ async def test_a_reserve_that_nobody_could_ask_for_is_judged_once_it_can_be(hous
     deployment = house.deployment
     await deployment.put("INK", 10)
     wire.cut()
-    create = asyncio.create_task(deployment.create("w-soon", "INK", 3))
+    create = asyncio.create_task(deployment.made("w-soon", "INK", 3))
     await reserve_fails_on(house, "w-soon")
     wire.mend()
-    assert (await create).status_code == 201
+    assert (await create)["status"] == "active"
     assert await deployment.failed_runs() == []
 
     wire.cut()
