@@ -25,6 +25,9 @@ help: ## List the targets
 up: $(READY_UP) ## Set up and run the whole product on this machine; Ctrl-C stops it
 	@exec $(BIN)/holdfast up
 
+# The tests start hundreds of processes: without bytecode each of them would compile the product anew.
+test test-quick test-slow-machine: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal server
 	@$(BIN)/python -m pytest $(IN_PARALLEL)
 
