@@ -18,7 +18,7 @@ from core.data_converter import data_converter
 from core.database import create_engine, fetch
 from core.settings import TASK_QUEUE, Settings
 from dev.ports import free_port
-from dev.processes import START_SECONDS, Child
+from dev.processes import Child
 from domain.holds import Line
 from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, SHOP, environment
@@ -183,7 +183,7 @@ class Deployment:
         return child
 
     async def _until_ready(self, child: Child, ready: Callable[[], bool]) -> None:
-        await asyncio.to_thread(child.wait_until, ready, START_SECONDS)
+        await asyncio.to_thread(child.wait_until, ready, LIMIT_SECONDS)
 
 
 _WAITING = """

@@ -14,7 +14,7 @@ from dev.harness.stock import stock_of, until_waiting
 from dev.processes import Child
 from tests.e2e.deployment import Deployment, kill, kill_alone
 from tests.e2e.test_kills import locked
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 
 async def says(worker: Child, line: str, times: int = 1) -> None:
@@ -86,7 +86,7 @@ async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment
 
     kill_alone(supervisor)
 
-    gone, still = await asyncio.to_thread(psutil.wait_procs, workers, 30)
+    gone, still = await asyncio.to_thread(psutil.wait_procs, workers, LIMIT_SECONDS)
     assert (len(gone), still) == (2, [])
     await says(supervisor, "running tasks will finish", 2)
 
