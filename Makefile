@@ -25,6 +25,9 @@ help: ## List the targets
 up: $(READY_UP) ## Set up and run the whole product on this machine; Ctrl-C stops it
 	@exec $(BIN)/holdfast up
 
+# The tests start hundreds of processes: without bytecode each of them would compile the product anew.
+test test-quick test-slow-machine: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal server
 	@$(BIN)/python -m pytest $(IN_PARALLEL)
 
@@ -70,7 +73,7 @@ cluster: $(READY_UP) ## Run, measure and break Holdfast on a real Temporal clust
 	@$(BIN)/python -m bench.cluster
 
 chaos: $(READY_DEV) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
-	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600 -o faulthandler_timeout=4000
 
 lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for development, the other files within it
 	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt

@@ -22,6 +22,7 @@ from tests.session import logs
 from tests.session.folder import SessionFolder
 from tests.session.leaks import _leaks_fail_their_test, _leaks_of_a_module_fail_its_last_test  # noqa: F401
 from tests.stack import Stack, running_stack
+from tests.tls import trust_one_authority
 
 _TEMPLATE = "holdfast_template"
 _FOLDER = pytest.StashKey[SessionFolder]()
@@ -31,6 +32,7 @@ _FOLDER = pytest.StashKey[SessionFolder]()
 def pytest_configure(config: pytest.Config) -> None:
     """Give this process a folder of its own before any plugin makes a temporary one."""
     folder = SessionFolder.open(os.environ.get("PYTEST_XDIST_WORKER", "holdfast-tests"))
+    trust_one_authority(folder.path)
     config.stash[_FOLDER] = folder
     config.option.basetemp = folder.path / "tmp"
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from core.data_converter import data_converter
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import TEMPORAL_FLAGS, temporal_binary
+from tests.waiting import LIMIT_SECONDS
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""
@@ -36,6 +38,7 @@ async def time_skipping_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironme
             "--dynamic-config-value=frontend.WorkflowTimeSkippingEnabled=true",
             *flags,
         ],
+        dev_server_startup_timeout=timedelta(seconds=LIMIT_SECONDS),
         data_converter=data_converter,
     )
     async with environment:

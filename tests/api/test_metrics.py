@@ -197,7 +197,7 @@ async def program(*arguments: str, ready: str, **changes: str) -> AsyncIterator[
         sys.executable, "-m", *arguments, env={**os.environ, **changes}, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        async with httpx.AsyncClient() as http, asyncio.timeout(60):
+        async with httpx.AsyncClient() as http:
 
             async def answers() -> bool:
                 assert process.returncode is None, arguments

@@ -31,6 +31,7 @@ from tests.client.faulty_server import (
     response_bytes,
     send_and_close,
 )
+from tests.examples import examples
 
 Request = Callable[[AsyncInventoryAuthorityClient], Awaitable[object]]
 CART = [Item("TEE", 1)]
@@ -134,7 +135,7 @@ async def impatient(connect: Connect, server: FaultyServer) -> AsyncIterator[Asy
         yield client
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=st.sampled_from(sorted(CALLS)).flatmap(lambda name: st.tuples(st.just(name), any_answer(name))))
 async def test_any_response_is_a_typed_answer_or_an_error_of_the_client(
     impatient: AsyncInventoryAuthorityClient, server: FaultyServer, case: tuple[str, bytes]

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from core.data_converter import data_converter
 from core.database import create_engine, fetch
 from core.settings import TASK_QUEUE, Settings
 from dev.ports import free_port
-from dev.processes import START_SECONDS, Child
+from dev.processes import Child
 from domain.holds import Line
 from holds.workflow_client import WorkflowClient
 from tests.stack import ADMIN_TOKEN, SHOP, environment
@@ -49,7 +49,7 @@ class Deployment:
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self._port}",
             headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
-            timeout=30,
+            timeout=LIMIT_SECONDS,
             trust_env=False,
         )
         self.engine: AsyncEngine = create_engine(Settings.read(environment(database)))
@@ -90,9 +90,9 @@ class Deployment:
             await asyncio.to_thread(child.stop, 0)
 
     async def put(self, sku: str, on_hand: int) -> None:
-        """Set an item's count."""
+        """Set an item's count; ask again for as long as the answer is not known."""
         body = {"shopId": SHOP, "items": [{"sku": sku, "onHand": on_hand}]}
-        answer = await self.http.put("/api/inventory/items", json=body)
+        answer = await _insist(lambda: self.http.put("/api/inventory/items", json=body))
         assert answer.status_code == 200, answer.text
 
     async def create(self, hold_id: str, sku: str, quantity: int = 1, **fields: object) -> httpx.Response:
@@ -101,9 +101,9 @@ class Deployment:
         return await self.http.post("/api/inventory/holds", json=body)
 
     async def made(self, hold_id: str, sku: str, quantity: int = 1, **fields: object) -> dict[str, Any]:
-        """Make a hold of one line and return it."""
-        answer = await self.create(hold_id, sku, quantity, **fields)
-        assert answer.status_code == 201, answer.text
+        """Make a hold of one line and return it; ask again for as long as the answer is not known."""
+        answer = await _insist(lambda: self.create(hold_id, sku, quantity, **fields))
+        assert answer.status_code in (200, 201), answer.text
         hold: dict[str, Any] = answer.json()
         return hold
 
@@ -131,14 +131,10 @@ class Deployment:
 
     async def answered(self, hold_id: str, verb: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Ask as `post` does, and again for as long as the answer is not known, and return the hold."""
-        async with asyncio.timeout(LIMIT_SECONDS):
-            while True:
-                answer = await self.post(hold_id, verb, body)
-                if answer.status_code == 200:
-                    hold: dict[str, Any] = answer.json()
-                    return hold
-                assert answer.status_code in (202, 429, 503, 504), answer.text
-                await asyncio.sleep(0.1)
+        answer = await _insist(lambda: self.post(hold_id, verb, body))
+        assert answer.status_code == 200, answer.text
+        hold: dict[str, Any] = answer.json()
+        return hold
 
     async def passed_deadline(self, hold_id: str) -> None:
         """Wait until the hold's time is over, by the database's clock."""
@@ -187,7 +183,7 @@ class Deployment:
         return child
 
     async def _until_ready(self, child: Child, ready: Callable[[], bool]) -> None:
-        await asyncio.to_thread(child.wait_until, ready, START_SECONDS)
+        await asyncio.to_thread(child.wait_until, ready, LIMIT_SECONDS)
 
 
 _WAITING = """
@@ -203,6 +199,14 @@ _ROW = """
 SELECT h.*, (SELECT count(*) FROM "InventoryMovement" m WHERE m."shopId" = h."shopId" AND m."holdId" = h.id) AS moves
 FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
 """
+
+
+async def _insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """Repeat a request that may be repeated until its answer is final."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while (answer := await ask()).status_code in (202, 429, 503, 504):
+            await asyncio.sleep(0.1)
+        return answer
 
 
 def _answers(port: int) -> bool:

@@ -14,7 +14,7 @@ from dev.harness.stock import stock_of, until_waiting
 from dev.processes import Child
 from tests.e2e.deployment import Deployment, kill, kill_alone
 from tests.e2e.test_kills import locked
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 
 async def says(worker: Child, line: str, times: int = 1) -> None:
@@ -54,7 +54,7 @@ async def test_a_worker_told_to_stop_finishes_the_reserve_and_the_sale_it_has_be
     assert (await commit).status_code in (200, 504)
     history = await deployment.run_of(old).fetch_history()
     assert EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT not in {event.event_type for event in history.events}
-    assert (await deployment.post(new, "release")).status_code == 200
+    assert (await deployment.answered(new, "release"))["status"] == "released"
     assert await stock_of(deployment.engine, new) == (10, 0)
     assert await stock_of(deployment.engine, old) == (7, 0)
     await assert_stock_adds_up(deployment.engine)
@@ -86,7 +86,7 @@ async def test_workers_whose_supervisor_was_killed_stop_by_themselves(deployment
 
     kill_alone(supervisor)
 
-    gone, still = await asyncio.to_thread(psutil.wait_procs, workers, 30)
+    gone, still = await asyncio.to_thread(psutil.wait_procs, workers, LIMIT_SECONDS)
     assert (len(gone), still) == (2, [])
     await says(supervisor, "running tasks will finish", 2)
 

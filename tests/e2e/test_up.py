@@ -276,7 +276,7 @@ def test_one_that_ends_again_and_again_stops_all_with_a_message(up: Up) -> None:
         processes += up.members
     os.kill(up.stack["pids"]["temporal"], signal.SIGKILL)
     assert up.process is not None
-    assert up.process.wait(60) == 1
+    assert up.process.wait(120) == 1
     assert up.output().count("Temporal ended (killed by SIGKILL); starting it again") == 5
     assert "holdfast up: Temporal ended (killed by SIGKILL)" in up.output()
     assert gone(processes)

@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from dev.ports import free_port
+from tests.stack import PATIENT
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
 _READY_SECONDS = 200.0
@@ -45,6 +46,7 @@ class Up:
             **{name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)},
             **{name: str(free_port()) for name in PORTS},
             "HOLDFAST_HOME": str(home),
+            **PATIENT,
             **environment,
         }
         self.process: subprocess.Popen[str] | None = None

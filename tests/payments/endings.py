@@ -12,7 +12,7 @@ from tests.waiting import until
 
 Made = dict[str, Any]
 BRIEF = 2
-"""Seconds: long enough to pay in, when the shopper is quick."""
+"""Seconds. Who must pay before that asks for `paid_checkout`."""
 
 
 async def fault(shop: Shop, on: str, effect: str, match: str, **fields: Any) -> str:
@@ -35,6 +35,15 @@ async def checkout(shop: Shop, ending: str, seconds: int = BRIEF, **fields: Any)
         hold_id, session_id = await brief_checkout(shop, seconds=seconds, **fields)
         return {"holdId": hold_id, "checkoutSessionId": session_id}
     return await shop.checkout(**fields)
+
+
+async def paid_checkout(shop: Shop, ending: str, how: str = "card", **fields: Any) -> Made:
+    """Make such a hold, paid before it ends: a deadline that comes earlier waits for Stripe's word until then."""
+    gate = await fault(shop, "api", "delay", "checkout.sessions.retrieve", seconds=3600, times=None)
+    made = await checkout(shop, ending, **fields)
+    await shop.pay(made["checkoutSessionId"], how)
+    await shop.stripe.control(f"/faults/{gate}", "DELETE")
+    return made
 
 
 def end(shop: Shop, made: Made, ending: str) -> "asyncio.Task[Any]":

@@ -8,7 +8,18 @@ from temporalio.testing import WorkflowEnvironment
 
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop
-from tests.payments.endings import ENDINGS, Made, at_expire, checkout, end, fault, fired, lose_webhooks, sold_once
+from tests.payments.endings import (
+    ENDINGS,
+    Made,
+    at_expire,
+    checkout,
+    end,
+    fault,
+    fired,
+    lose_webhooks,
+    paid_checkout,
+    sold_once,
+)
 from tests.payments.own_payments import attached, own_session, session_status
 from tests.payments.own_payments import made as own_hold
 from tests.waiting import until
@@ -50,8 +61,7 @@ async def test_a_sale_need_not_wait_for_a_closing_that_hangs(shop: Shop, effect:
 
 async def test_money_that_is_authorised_at_the_deadline_sells_and_is_captured(shop: Shop) -> None:
     await lose_webhooks(shop)
-    made = await checkout(shop, "deadline", capture_method="manual")
-    await shop.pay(made["checkoutSessionId"])
+    made = await paid_checkout(shop, "deadline", capture_method="manual")
     await sold_once(shop, made)
 
 
@@ -79,8 +89,7 @@ async def until_it_waits_for(shop: Shop, made: Made, seconds: int) -> None:
 
 async def test_a_debit_found_at_the_deadline_is_waited_for(shop: Shop) -> None:
     await lose_webhooks(shop)
-    made = await checkout(shop, "deadline")
-    await shop.pay(made["checkoutSessionId"], "debit")
+    made = await paid_checkout(shop, "deadline", "debit")
     await until_it_waits_for(shop, made, GRACE_SECONDS_BY_METHOD["sepa_debit"])
     assert await shop.stock() == (9, 1)
     await shop.stripe.control("/faults", "DELETE")

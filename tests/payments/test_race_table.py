@@ -7,7 +7,17 @@ import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.paying import LINE, PAGES, Shop, event, named
-from tests.payments.endings import ENDINGS, at_expire, checkout, end, fault, given_back, lose_webhooks, sold_once
+from tests.payments.endings import (
+    ENDINGS,
+    at_expire,
+    checkout,
+    end,
+    fault,
+    given_back,
+    lose_webhooks,
+    paid_checkout,
+    sold_once,
+)
 
 
 @pytest.fixture
@@ -74,8 +84,7 @@ async def test_a_payment_after_the_end_takes_the_stock_again(shop: Shop, ending:
 
 @ENDINGS
 async def test_an_end_after_the_payment_changes_nothing(shop: Shop, ending: str) -> None:
-    made = await checkout(shop, ending)
-    await shop.pay(made["checkoutSessionId"])
+    made = await paid_checkout(shop, ending)
     await sold_once(shop, made)
     answer = await shop.stack.post(made["holdId"], "release")
     assert (answer.status_code, answer.json()["error"]) == (409, "hold_not_active")
@@ -119,8 +128,7 @@ async def test_a_sale_after_the_end_of_a_payment_is_made_only_if_the_hold_lives(
 @ENDINGS
 async def test_a_payment_of_which_nobody_told_is_found_at_the_end(shop: Shop, ending: str) -> None:
     await lose_webhooks(shop)
-    made = await checkout(shop, ending)
-    await shop.pay(made["checkoutSessionId"])
+    made = await paid_checkout(shop, ending)
     asked = end(shop, made, ending)
     await sold_once(shop, made)
     await asked
@@ -129,8 +137,7 @@ async def test_a_payment_of_which_nobody_told_is_found_at_the_end(shop: Shop, en
 @ENDINGS
 async def test_who_tells_of_a_payment_that_was_found_tells_nothing_new(shop: Shop, ending: str) -> None:
     await fault(shop, "webhook", "hold", "*", times=None)
-    made = await checkout(shop, ending)
-    await shop.pay(made["checkoutSessionId"])
+    made = await paid_checkout(shop, ending)
     asked = end(shop, made, ending)
     await sold_once(shop, made)
     await asked

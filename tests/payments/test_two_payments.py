@@ -76,7 +76,10 @@ async def test_a_payment_authorised_while_the_page_is_closed_does_not_keep_the_p
 
 
 async def test_the_failure_of_a_second_page_does_not_keep_the_first_one_open(shop: Shop) -> None:
-    hold_id, first = await brief_checkout(shop, seconds=3)
+    gate = await shop.stripe.control(  # the deadline waits for it
+        "/faults", on="api", effect="delay", match="checkout.sessions.retrieve", seconds=3600, times=None
+    )
+    hold_id, first = await brief_checkout(shop, seconds=2)
     price = {"currency": "mxn", "unit_amount": 39_900, "product_data": {"name": "T-shirt"}}
     params: Any = {
         "mode": "payment",
@@ -93,6 +96,7 @@ async def test_the_failure_of_a_second_page_does_not_keep_the_first_one_open(sho
     await shop.until_heard("checkout.session.async_payment_failed", second)
     await shop.stripe.control("/webhooks/release")
     await shop.until_heard("checkout.session.completed", second)
+    await shop.stripe.control(f"/faults/{gate['id']}", "DELETE")
 
     await shop.until_status(hold_id, "expired")
 

@@ -379,7 +379,7 @@ async def test_no_signed_body_whatever_makes_us_fail(shop: Shop) -> None:
     await shop.stack.made((shop.item, 1), holdId="fuzzed")
 
     @seed(20261205)
-    @settings(max_examples=examples(60), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(20), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(EVENTS, min_size=4, max_size=4))
     def gather(drawn: list[Any]) -> None:
         events.extend(drawn)

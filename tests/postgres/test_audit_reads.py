@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -31,10 +32,11 @@ SELECT 'h' || n, 'shop-' || mod(n, 3), 'SKU-' || (1 + mod(n, 3)), 1 FROM generat
 
 
 @pytest.fixture
-async def grown(engine: AsyncEngine) -> AsyncEngine:
+async def grown(engine: AsyncEngine, database: str) -> AsyncEngine:
     """A database with 30,000 holds, of which 50 are active, and 40,000 movements."""
-    for statement in (_MANY, _MOVEMENTS, _HOLDS, _LINES, "ANALYZE"):
-        await fetch(engine, statement, {})
+    with psycopg.connect(database) as connection:  # not the product's engine, whose statements have a time-out
+        for statement in (_MANY, _MOVEMENTS, _HOLDS, _LINES, "ANALYZE"):
+            connection.execute(statement)
     return engine
 
 

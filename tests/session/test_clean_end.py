@@ -19,7 +19,14 @@ SECONDS = 240
 class Run:
     """A pytest in a process group of its own, with an xdist worker or without, whose one test leaves servers."""
 
-    def __init__(self, folder: Path, *, workers: int = 0, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        test: str = "tests/session/leaves_servers.py",
+        workers: int = 0,
+        **environment: str,
+    ) -> None:
         self.folder = folder
         self._announcement = folder.with_name("servers-run")
         self._output = folder.with_name("output")
@@ -35,7 +42,7 @@ class Run:
         ]
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
-                [*command, "tests/session/leaves_servers.py"],
+                [*command, *options, test],
                 cwd=Path(__file__).parents[2],
                 env={
                     **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
@@ -98,3 +105,10 @@ def test_a_run_whose_test_fails_leaves_nothing(folder: Path) -> None:
     assert run.process.returncode == pytest.ExitCode.TESTS_FAILED
     assert list(folder.iterdir()) == []
     run.assert_nothing_is_left()
+
+
+def test_a_test_that_swallows_its_time_out_ends_all_the_same(folder: Path) -> None:
+    run = Run(folder, "--timeout=1", "-o", "faulthandler_timeout=5", test="tests/session/hangs.py")
+    run.assert_nothing_is_left()
+    assert run.process.returncode == 1
+    assert "Timeout (0:00:05)!" in run._output.read_text()

@@ -72,7 +72,7 @@ async def test_any_messages_in_any_order_end_each_hold_once(stack: Stack) -> Non
     loop = asyncio.get_running_loop()
 
     @settings(
-        max_examples=examples(12),
+        max_examples=examples(6),
         deadline=None,
         derandomize="CI" in os.environ,
         suppress_health_check=[HealthCheck.too_slow],
