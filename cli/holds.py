@@ -133,7 +133,6 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
     async with Connections("holds show") as connections:
         hold = await read_hold(connections.engine, shop, hold_id)
         if hold is None:
-            await _require_known_shop("holds show", connections, shop)
             fail("holds show", f"{shop} has no hold {hold_id}", ExitCode.NEGATIVE)
         workflow = await _workflow(connections, shop, hold_id)
     link = _link(connections.settings.temporal_ui_url or _TEMPORAL_UI, connections.temporal.namespace, shop, hold_id)

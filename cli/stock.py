@@ -1,4 +1,4 @@
-"""`holdfast stock`: show and correct stock in the database at DATABASE_URL. No API need run."""
+"""`holdfast stock`: show and correct stock in the database of the installation. No API need run."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def show(
                 return items
 
     items = run(read)
-    if not items:
+    if sku is None and not items:
         _require_known_shop(shop)
     if sku is not None and not items:
         fail(f"the shop {shop} has no item {sku}" + (" that is low on stock" if low else ""))
@@ -198,7 +198,6 @@ def timeline(
     require_valid(**_item(shop, sku, variant))
     found = run(lambda engine: read_timeline(engine, shop, sku, variant, limit=limit))
     if found is None:
-        _require_known_shop(shop)
         fail(f"the shop {shop} has no item {name_of(sku, variant)}")
     if as_json:
         print(TimelineOut.of(found).model_dump_json())

@@ -32,10 +32,10 @@ class ItemCount:
     variant_key: str
     on_hand: int
     product_id: str | Keep | None = KEEP
-    name: str | Keep | None = KEEP
     variant_attributes: Mapping[str, object] | Keep | None = KEEP
     low_stock_threshold: int | Keep | None = KEEP
     retired: bool | Keep = KEEP
+    name: str | Keep | None = KEEP
 
 
 class _ItemCreatedMeanwhileError(Exception):

@@ -51,7 +51,7 @@ def test_a_command_that_cannot_reach_temporal_names_the_address_and_ends_with_2(
 
 def test_a_mistyped_shop_is_no_shop_without_holds(shop: str) -> None:
     old = ("--older-than", "90d")
-    for command in (("list",), ("list", "--json"), ("show", "h1"), ("release", "--all", "--yes"), ("archive", *old)):
+    for command in (("list",), ("list", "--json"), ("release", "--all", "--yes"), ("archive", *old)):
         ran = holdfast(shop, "holds", *command, "--shop", "dmeo")
         assert (ran.returncode, ran.stdout) == (1, "")
         assert ran.stderr.endswith(": no holds of shop dmeo; shops known: demo\n")
