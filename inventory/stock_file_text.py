@@ -104,7 +104,8 @@ class Table:
 
         Each line before the header is empty or names the delimiter, except one that has a single cell.
         """
-        declared, first = "", None
+        declared = ""
+        first: tuple[str, list[str]] | None = None
         for line in self._lines:
             self._lines.begin_row()
             if separator := _SEPARATOR_LINE.fullmatch(line.rstrip("\n")):

@@ -22,8 +22,8 @@ CONNECTIONS = 8
 def replica(own_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server that follows `own_postgres`, and so accepts no writes."""
     folder = tmp_path_factory.mktemp("replica")
-    backup = [postgres_binaries() / "pg_basebackup", "--pgdata", folder / "data", "--dbname", own_postgres.url]
-    subprocess.run([*backup, "--write-recovery-conf", "--checkpoint=fast"], check=True, capture_output=True)
+    command = [str(postgres_binaries() / "pg_basebackup"), "--pgdata", str(folder / "data"), "--write-recovery-conf"]
+    subprocess.run([*command, "--checkpoint=fast", "--dbname", own_postgres.url], check=True, capture_output=True)
     server = EmbeddedPostgres(folder, settings=FAST)
     server.start()
     yield server
