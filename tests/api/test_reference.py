@@ -107,10 +107,11 @@ async def test_forty_requests_to_replace_at_once_each_make_their_hold_and_one_st
         await stack.put(3)
         await stack.made(reference="cart")
         callers = [partial(stack.create, reference="cart", replace=True, key=fresh("caller")) for _ in range(40)]
-        answers = await asyncio.gather(*(insist(caller, again={429}) for caller in callers))  # 429: nothing was done
+        # A slow machine may need longer than a request has; then, and only then, a caller repeats it with its key.
+        answers = await asyncio.gather(*(insist(caller, again={429, 504}) for caller in callers))
 
         # Only a hold that is paid, or whose payment is under way, may refuse them; here there is none.
-        assert Counter(answer.status_code for answer in answers) == {201: 40}
+        assert {answer.status_code for answer in answers} <= {200, 201}
         assert len({answer.json()["holdId"] for answer in answers}) == 40
         holds = (await stack.http.get(HOLDS, params={"shopId": SHOP, "limit": 100})).json()["holds"]
         assert Counter(hold["status"] for hold in holds) == {"active": 1, "released": 40}
