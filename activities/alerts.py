@@ -27,7 +27,7 @@ WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(variant)s AND q
 """
 
 _ITEMS = """
-SELECT sku, "variantKey", "productId", "variantAttributes", quantity, held, "lowStockThreshold" AS threshold
+SELECT sku, "variantKey", name, "productId", "variantAttributes", quantity, held, "lowStockThreshold" AS threshold
 FROM "InventoryItem"
 WHERE "shopId" = %(shop)s AND quantity <= "lowStockThreshold" AND "retiredAt" IS NULL
   AND (sku, "variantKey") IN (SELECT * FROM unnest(%(skus)s::text[], %(variants)s::text[]))
@@ -90,7 +90,7 @@ class AlertActivities(AlertsPort):
 
 def _figures(row: Row) -> LowItemFigures:
     attributes = (f"{name} {value}" for name, value in (row["variantAttributes"] or {}).items())
-    name = ", ".join(part for part in (row["productId"], *attributes) if part)
+    name = ", ".join(part for part in (row["name"] or row["productId"], *attributes) if part)
     return LowItemFigures(
         sku=row["sku"],
         variant_key=row["variantKey"],

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
-from prometheus_client import Metric
+from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,7 +25,7 @@ _Counts = Mapping[str, int] | None
 
 
 class HoldGauges(Collector):
-    """The gauges of a process; call `refresh` before a scrape."""
+    """The gauges of a process."""
 
     def __init__(self, engine: AsyncEngine, open_late_payments: Callable[[], Coroutine[Any, Any, int]]) -> None:
         self._engine = engine
@@ -35,9 +35,10 @@ class HoldGauges(Collector):
         self._active: _Counts = {}
         self._overdue: _Counts = {}
         self._late_payments: int | None = 0
+        self._text = b""
 
-    async def refresh(self) -> None:
-        """Count, unless that was done within KEPT_SECONDS. A count that fails leaves out its gauge only."""
+    async def read(self) -> bytes:
+        """Return the gauges' text, counted anew after KEPT_SECONDS. A count that fails leaves out its gauge only."""
         async with self._refreshing:
             if self._refreshed_at is None or time.monotonic() - self._refreshed_at > KEPT_SECONDS:
                 active, overdue, self._late_payments = await asyncio.gather(
@@ -46,7 +47,9 @@ class HoldGauges(Collector):
                 self._active = active
                 # A shop with active holds gets a 0, so that the absence of overdue ones is visible.
                 self._overdue = overdue if overdue is None else {**dict.fromkeys(active or (), 0), **overdue}
+                self._text = await asyncio.to_thread(generate_latest, self)
                 self._refreshed_at = time.monotonic()
+            return self._text
 
     async def _counted(self, count: Callable[[AsyncEngine, int], Coroutine[Any, Any, Mapping[str, int]]]) -> _Counts:
         try:

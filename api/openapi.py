@@ -6,7 +6,7 @@ from typing import Any
 from api.errors import ApiError
 from api.problems import Problem
 from api.responses import ErrorOut
-from inventory.stock_file import COLUMNS
+from inventory.stock_file import COLUMNS, NAME
 
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape
@@ -60,7 +60,7 @@ def examples(name: str) -> dict[str, Any]:
 
 def stock_file() -> dict[str, Any]:
     """Return the part of an operation that shows a stock file as its body."""
-    lines = (",".join(COLUMNS), "demo,TEE,size:M,tee,100,10", "demo,MUG,,,40,")
+    lines = (",".join((*COLUMNS, NAME)), "demo,TEE,size:M,tee,100,10,T-shirt", "demo,MUG,,,40,,")
     example = "".join(f"{line}\n" for line in lines)
     return {"requestBody": {"required": True, "content": {"text/csv": {"schema": _TEXT, "example": example}}}}
 

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
+from domain.fields import Identifier, Matching, OnHand, Printable, ProductName, Reason, ShopId, Sku, Text, VariantKey
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
@@ -222,6 +222,7 @@ class ItemIn(Model):
     variant_key: VariantKey = ""
     on_hand: OnHand
     product_id: Identifier | None = None
+    name: ProductName | None = None
     variant_attributes: Annotated[dict[AttributeName, AttributeValue], Field(max_length=_MAX_ATTRIBUTES)] | None = None
     low_stock_threshold: OnHand | None = None
     retired: Annotated[

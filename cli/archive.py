@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from cli.connections import Connections, fail, require_shop_id, run
+from cli.exit_codes import ExitCode
+from cli.unknown_shop import unknown_shop
 from inventory.archive import archive_holds
 
 LEAST_DAYS = 7
@@ -45,6 +47,8 @@ async def _archive(before: datetime, shop: str | None, *, as_json: bool) -> int:
             async for moved in archive_holds(connections.engine, before=before, shop_id=shop):
                 total += moved
                 status.update(f"Archiving ... {total} holds so far; Ctrl-C is safe")
+        if not total and (message := await unknown_shop(connections.engine, shop, "holds")) is not None:
+            fail("holds archive", message, ExitCode.NEGATIVE)
     if as_json:
         print(json.dumps({"archived": total, "before": f"{before:%Y-%m-%dT%H:%M:%SZ}"}))
     else:

@@ -17,6 +17,7 @@ from cli.bulk import extend_all, release_all
 from cli.connections import Connections, fail, require_shop_id, run
 from cli.exit_codes import ExitCode
 from cli.tables import print_whole, whole_table
+from cli.unknown_shop import unknown_shop
 from core.settings import TASK_QUEUE
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.hold_json import HoldOut
@@ -104,6 +105,8 @@ def extend_command(
 async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bool) -> int:
     async with Connections("holds list") as connections:
         page = await list_holds(connections.engine, shop, status=status, limit=limit)
+        if not page.holds:
+            await _require_known_shop("holds list", connections, shop)
     if as_json:
         _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
         return 0
@@ -166,6 +169,7 @@ async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> 
 
 async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) -> int:
     async with Connections("holds") as connections:
+        await _require_known_shop("holds", connections, shop)
         await WorkflowClient(connections.temporal, TASK_QUEUE).check_health()  # else each hold would wait for it
         holds = [hold async for page in active_holds(connections.engine, shop) for hold in page]
         if isinstance(message, Cancel):
@@ -177,6 +181,12 @@ async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) ->
     else:
         print(tally.sentence())
     return tally.exit_code
+
+
+async def _require_known_shop(command: str, connections: Connections, shop: str | None) -> None:
+    """End the command if the shop has neither items nor holds."""
+    if (message := await unknown_shop(connections.engine, shop, "holds")) is not None:
+        fail(command, message, ExitCode.NEGATIVE)
 
 
 async def _workflow(connections: Connections, shop: str, hold_id: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, exc
 from sqlalchemy.pool import NullPool
 
 import migrations
-from core.database_session import SESSION_DEFAULTS, startup_options
+from core.database_session import OPTIONS_ARRIVED, SESSION_DEFAULTS, startup_options
 from core.setting_errors import SettingsError
 from core.settings import Settings
 from migrations.adoption import AdoptionRefusedError, adopt
@@ -48,7 +48,7 @@ def migrate(database_url: str, *, wait_seconds: float = MIGRATION_LOCK_SECONDS) 
     engine = _engine(database_url)
     try:
         with engine.connect() as connection:
-            if connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0":  # the start-up options were lost
+            if not connection.exec_driver_sql(OPTIONS_ARRIVED).scalar_one():
                 raise MigrationError(_POOLER)
             _take_migration_lock(connection, wait_seconds)
             return _bring_up_to_date(connection)

@@ -1,4 +1,4 @@
-"""`holdfast stock`: show and correct stock in the database at DATABASE_URL. No API need run."""
+"""`holdfast stock`: show and correct stock in the database of the installation. No API need run."""
 
 import json
 import shutil
@@ -15,6 +15,7 @@ from cli.actor import actor
 from cli.stock_run import fail, name_of, refuse, require_valid, run
 from cli.stock_tables import items_table, report_table, timeline_table
 from cli.tables import print_whole
+from cli.unknown_shop import unknown_shop
 from domain import fields
 from holds.stock_json import ItemOut, TimelineOut
 from inventory.adjustments import Adjustment, adjust_items
@@ -33,6 +34,8 @@ Variant = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _PAGE = 500
+_TWO_LINES = 100
+"""More bytes than the header of a stock file has."""
 
 
 def show(
@@ -56,6 +59,8 @@ def show(
                 return items
 
     items = run(read)
+    if sku is None and not items:
+        _require_known_shop(shop)
     if sku is not None and not items:
         fail(f"the shop {shop} has no item {sku}" + (" that is low on stock" if low else ""))
     _print_items(items, as_json=as_json)
@@ -68,6 +73,7 @@ def set_count(
     on_hand: Annotated[int, typer.Argument(help="Units on hand, including held.")],
     variant: Variant = "",
     reason: Annotated[str | None, typer.Option(help="The reason, for the records.")] = None,
+    name: Annotated[str | None, typer.Option(help="The product, in words; '' removes the name.")] = None,
     threshold: Annotated[int | None, typer.Option(help="The item is low on stock at or below this many units.")] = None,
     retired: Annotated[
         bool | None, typer.Option("--retire/--revive", help="Exclude the item from new holds, or allow them again.")
@@ -81,6 +87,7 @@ def set_count(
     require_valid(
         **_item(shop, sku, variant),
         on_hand=(fields.OnHand, on_hand),
+        name=(fields.ProductName | None, name or None),
         threshold=(fields.OnHand | None, threshold),
         reason=(fields.Reason | None, reason),
     )
@@ -88,7 +95,7 @@ def set_count(
         _confirm_new_item(shop, sku, variant)
     count = ItemCount(
         sku, variant, on_hand, low_stock_threshold=KEEP if threshold is None else threshold,
-        retired=KEEP if retired is None else retired,
+        retired=KEEP if retired is None else retired, name=KEEP if name is None else name or None,
     )  # fmt: skip
     items = run(lambda engine: count_items(engine, shop, [count], actor=actor(), reason=reason))
     _print_items(items, as_json=as_json)
@@ -165,6 +172,9 @@ def export_file(
     with tempfile.TemporaryFile() as out:
         run(lambda engine: export_stock(engine, shop, out))
         out.seek(0)
+        if len(out.readlines(_TWO_LINES)) < 2:  # noqa: PLR2004 - the header and an item
+            _require_known_shop(shop)
+        out.seek(0)
         if file is None:
             shutil.copyfileobj(out, sys.stdout.buffer)
             sys.stdout.flush()
@@ -206,6 +216,12 @@ def _confirm_new_item(shop: str, sku: str, variant: str) -> None:
         fail(f"{new}; --create makes it")
     if not typer.confirm(f"{new[0].upper()}{new[1:]}. Create it?", err=True):
         raise typer.Exit(1)
+
+
+def _require_known_shop(shop: str) -> None:
+    """End the command if the shop has neither items nor holds."""
+    if (message := run(lambda engine: unknown_shop(engine, shop, "items"))) is not None:
+        fail(message)
 
 
 def _item(shop: str, sku: str, variant: str) -> dict[str, tuple[Any, object]]:

@@ -1,6 +1,7 @@
 """Running `holdfast stock` on the database: what is asked for is checked, and every refusal is a line that says why."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cli.exit_codes import ExitCode
+from cli.installation import installation
 from core.database import DatabaseBusyError, DatabaseUnavailableError, NotMigratedError, create_engine
 from core.setting_errors import SettingsError
 from core.settings import Settings
@@ -29,9 +31,10 @@ Result = TypeVar("Result")
 
 
 def run(work: Callable[[AsyncEngine], Coroutine[Any, Any, Result]]) -> Result:
-    """Return what `work` returns on the database at DATABASE_URL, or end the command with a line that says why not."""
+    """Return what `work` returns on the installation's database, or end the command with a line that says why not."""
     try:
-        return asyncio.run(_on_engine(Settings.read_database(), work))  # looking at stock needs no tokens
+        settings = Settings.read_database(installation(os.environ))  # looking at stock needs no tokens
+        return asyncio.run(_on_engine(settings, work))
     except SettingsError as error:
         fail(str(error))
     except StockError as error:

@@ -18,13 +18,16 @@ _MOST_ROWS = 50
 def items_table(items: Iterable[Item]) -> Table:
     """Return the items with what can be sold, what is held, and what is low or retired."""
     numbers = ("available", "held", "on hand", "low at")
-    table = whole_table(("item", *numbers, ""), numbers=numbers)
+    items = list(items)
+    named = ("name",) if any(item.name for item in items) else ()
+    table = whole_table(("item", *named, *numbers, ""), texts=named, numbers=numbers)
     for item in items:
         low = item.low_stock_threshold is not None and item.quantity <= item.low_stock_threshold
         state = "retired" if item.retired_at is not None else "low" if low else ""
         threshold = "" if item.low_stock_threshold is None else str(item.low_stock_threshold)
         figures = (str(item.quantity), str(item.held), str(item.on_hand), threshold)
-        table.add_row(_text(f"{item.sku} {item.variant_key}"), *figures, state)
+        names = [_text(item.name or "") for _ in named]
+        table.add_row(_text(f"{item.sku} {item.variant_key}"), *names, *figures, state)
     return table
 
 
@@ -33,7 +36,7 @@ def timeline_table(timeline: Timeline) -> Group:
     item = timeline.item
     headings = ("when (UTC)", "what", "units", "on hand", "who", "why", "hold", "payment")
     table = whole_table(headings, texts=("why",), numbers=("units", "on hand"))
-    name = f"{item.shop_id} {item.sku} {item.variant_key}".strip()
+    name = f"{item.shop_id} {item.sku} {item.variant_key}".strip() + (f" ({item.name})" if item.name else "")
     today = f"{name}: {item.on_hand} on hand, {item.held} held, {item.quantity} can be sold"
     for entry in timeline.entries:
         what = f"hold, {entry.hold_status}" if entry.kind == "hold" else entry.kind

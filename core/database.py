@@ -12,7 +12,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from core.database_session import connection_info, transaction_settings
+from core.database_session import OPTIONS_ARRIVED, connection_info, transaction_settings
 from core.error_messages import first_line
 from core.settings import Settings
 
@@ -53,11 +53,12 @@ class NotMigratedError(DatabaseUnavailableError):
 
 
 class PoolerUnknownError(DatabaseUnavailableError):
-    """The connection lost its time-outs on the way: a pooler is in between, and the settings do not say so."""
+    """The connection lost its start-up options on the way: a pooler is in between, and the settings do not say so."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the connection has no lock_timeout, as behind a pooler such as PgBouncer: set INVENTORY_DATABASE_POOLER=1"
+            "the connection lost its start-up options, as behind a pooler such as PgBouncer: "
+            "set INVENTORY_DATABASE_POOLER=1"
         )
 
 
@@ -94,11 +95,11 @@ def create_engine(settings: Settings, pool_size: int | None = None) -> AsyncEngi
 async def _require_options(connection: psycopg.AsyncConnection[Any]) -> None:
     """Close the connection and raise PoolerUnknownError if it did not get its start-up options."""
     try:
-        [limit] = await (await connection.execute("SHOW lock_timeout")).fetchone() or [None]
+        [arrived] = await (await connection.execute(OPTIONS_ARRIVED)).fetchone() or [False]
     except BaseException:  # a cancellation, too, would leave it open
         await connection.close()
         raise
-    if limit == "0":
+    if not arrived:
         await connection.close()
         raise PoolerUnknownError
 

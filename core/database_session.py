@@ -19,9 +19,18 @@ SESSION_DEFAULTS = {
 """What psycopg and the statements rely on, whatever the server, the database or the role has as its default."""
 
 
+_ARRIVED = "holdfast.startup"
+OPTIONS_ARRIVED = f"""
+SELECT current_setting('{_ARRIVED}', true) IS NOT DISTINCT FROM 'on' AND current_setting('lock_timeout') <> '0'
+  AS arrived
+"""  # noqa: S608 - a constant
+"""Whether the session has its start-up options. Of the first setting, which is ours, no role can have a default that
+hides their loss; the second one a login trigger may have taken back."""
+
+
 def startup_options(given: object, settings: Mapping[str, str]) -> str:
     """Return the start-up options of a connection: those given by its URL, then ours, which win."""
-    escaped = {name: value.replace(" ", r"\ ") for name, value in settings.items()}
+    escaped = {name: value.replace(" ", r"\ ") for name, value in {**settings, _ARRIVED: "on"}.items()}
     ours = (f"-c {name}={value}" for name, value in escaped.items())
     return " ".join([str(given or ""), *ours]).strip()
 

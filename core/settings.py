@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -133,10 +134,11 @@ class Settings(ApiSettings, BrowserSettings, PaymentSettings, AlertSettings, Tra
     )
 
     @classmethod
-    def read_database(cls) -> Self:
+    def read_database(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read what connects to the database only; everything else has its default. Raises SettingsError."""
+        given = os.environ if environment is None else environment
         names = ("DATABASE_URL", "DATABASE_URL_FILE", "INVENTORY_DATABASE_POOLER")
-        return cls.read({name: os.environ[name] for name in names if name in os.environ})
+        return cls.read({name: given[name] for name in names if name in given})
 
     @field_validator("temporal_api_key")
     @classmethod

@@ -14,11 +14,12 @@ from cli.smoke.client import RETRIED_STATUSES
 from core.error_messages import first_line
 
 SHOP = "demo"
+_TEE = {"sku": "TEE", "productId": "tee", "name": "T-shirt"}
 _STOCK: tuple[dict[str, object], ...] = (
-    {"sku": "TEE", "variantKey": "size:S", "productId": "tee", "variantAttributes": {"size": "S"}, "onHand": 50},
-    {"sku": "TEE", "variantKey": "size:M", "productId": "tee", "variantAttributes": {"size": "M"}, "onHand": 1000},
-    {"sku": "MUG", "productId": "mug", "onHand": 1000, "lowStockThreshold": 5},
-    {"sku": "POSTER", "productId": "poster", "onHand": 1},
+    {**_TEE, "variantKey": "size:S", "variantAttributes": {"size": "S"}, "onHand": 50},
+    {**_TEE, "variantKey": "size:M", "variantAttributes": {"size": "M"}, "onHand": 1000},
+    {"sku": "MUG", "productId": "mug", "name": "Mug", "onHand": 1000, "lowStockThreshold": 5},
+    {"sku": "POSTER", "productId": "poster", "name": "Poster", "onHand": 1},
 )
 _LINES: tuple[dict[str, Any], ...] = (
     {"sku": "TEE", "variantKey": "size:M", "quantity": 1},

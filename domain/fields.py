@@ -68,6 +68,10 @@ VariantKey = Annotated[
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), Printable]
 Identifier = Annotated[Text, Trimmed]
+ProductName = Annotated[
+    Identifier,
+    Field(description="The product, in words for people: low-stock alerts show it.", examples=["T-shirt, white"]),
+]
 Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH), Printable]
 OnHand = Annotated[int, Field(strict=True, ge=0, le=MAX_ON_HAND, examples=[100])]

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
+from core.timeouts import run_with_timeout
 from domain.holds import Hold, HoldKey, HoldStatus
 from domain.payments import Payment
 from holds.errors import (
@@ -36,7 +38,7 @@ from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
 from payments.session_params import Order, session_params
-from payments.status import PaymentStatus
+from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
 from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
 from workflows.payment_messages import (
@@ -151,9 +153,26 @@ class PaymentsService:
         return await self._with_payment(key, message.payment) or await self._attach_new(key, message)
 
     async def _with_payment(self, key: HoldKey, payment: Payment) -> Hold | None:
-        """Return the active hold if it has the payment: a repeat, which need not count against a run's updates."""
+        """Return the active hold if it has the payment: a repeat, which need not count against a run's updates.
+
+        Raises PaymentNotPayableError or UnknownPaymentError if the payment has ended since, which the row does not say.
+        """
         hold = await read_hold(self._engine, *key)
-        return hold if hold and hold.status is HoldStatus.ACTIVE and payment.is_same(hold.payment) else None
+        if hold is None or hold.status is not HoldStatus.ACTIVE or not payment.is_same(hold.payment):
+            return None
+        match await self._state_of(payment):
+            case PaymentState.UNPAYABLE | PaymentState.REFUNDED:
+                raise PaymentNotPayableError
+            case PaymentState.UNKNOWN:
+                raise UnknownPaymentError(payment)
+        return hold
+
+    async def _state_of(self, payment: Payment) -> PaymentState | None:
+        """Return the payment's state at Stripe, None if Stripe does not answer in half of the request's time."""
+        check = self.require_stripe().check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
+        with suppress(StripeUnavailableError, StripeRefusedError, TimeoutError):
+            return (await run_with_timeout(self._settings.request_timeout_ms / 2000, check)).state
+        return None
 
     async def _attach_new(self, key: HoldKey, message: Attach) -> Hold:
         payment, call = message.payment, partial(self._workflows.attach, message=message)

@@ -19,6 +19,7 @@ class ItemOut(Record):
     sku: str
     variant_key: str
     product_id: str | None
+    name: Annotated[str | None, Field(description="The product, in words for people.")]
     variant_attributes: dict[str, Any] | None
     quantity: int
     held: int

@@ -28,6 +28,8 @@ class Item:
     sku: str
     variant_key: str
     product_id: str | None
+    name: str | None
+    """The product, in words for people."""
     variant_attributes: Mapping[str, object] | None
     quantity: int
     held: int
@@ -57,7 +59,7 @@ class ItemPage:
 
 ITEM_COLUMNS = """
   "shopId", sku, "variantKey", "productId", "variantAttributes", quantity, held, "lowStockThreshold", "updatedAt",
-  "retiredAt"
+  "retiredAt", name
 """
 """The columns that `item_from_row` reads."""
 
@@ -96,6 +98,7 @@ def item_from_row(row: Mapping[Any, Any]) -> Item:
         sku=row["sku"],
         variant_key=row["variantKey"],
         product_id=row["productId"],
+        name=row.get("name"),  # not in the answers that earlier releases kept for repeated adjustments
         variant_attributes=row["variantAttributes"],
         quantity=row["quantity"],
         held=row["held"],

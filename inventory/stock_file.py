@@ -24,7 +24,9 @@ from inventory.stock_file_text import (
 )
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
-"""The columns that a file must have, in any order. Further ones are ignored."""
+"""The columns that a file must have, in any order. Except NAME, further ones are ignored."""
+NAME = "name"
+"""The column that a file may have. Without it the items' names stay as they are."""
 MAX_ROWS = 100_000
 """The most rows of a file: they are imported in one transaction, within the lock time-out of a checkout that waits."""
 MAX_PROBLEMS = 100
@@ -39,8 +41,8 @@ SHORTENED_NUMBER = r"^('*)([0-9](?:[.,][0-9]+)?[eE][+-][0-9]{2,3})$"
 
 _MAX_TEXT = 200
 _HEADER = ",".join(COLUMNS)
-_NAMES = {column_name(name): name for name in COLUMNS}
-_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold"})
+_NAMES = {column_name(name): name for name in (*COLUMNS, NAME)}
+_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold", NAME})
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _GUARDED_FORMULA = re.compile(FORMULA.replace("('*", "'('*"))
 _GUARDED_NUMBER = re.compile(SHORTENED_NUMBER.replace("('*)", "'('*)"))
@@ -60,7 +62,7 @@ class ConvertedFile:
 
 
 def convert_stock_file(source: IO[bytes], out: IO[bytes], *, shop_id: str | None = None) -> ConvertedFile:
-    """Check every row of a stock file and write it to `out` in COPY's text format, with the columns (line, *COLUMNS).
+    """Check every row of a stock file and write it to `out` in COPY's text format, in the order of `import_row`.
 
     `source` must be seekable. With `shop_id`, a row of another shop is refused. Works row by row, so that memory does
     not grow with the file. Raises InvalidFileError; `out` is incomplete then.
@@ -113,6 +115,8 @@ class _Conversion:
         except LineError as error:
             self.problems.append(FileProblem(table.header_line, error.column, error.message))
             return
+        if table.title is not None:
+            self.notes.append(f"The line before the header was skipped: {shown(table.title)!r}.")
         while len(self.problems) < MAX_PROBLEMS and self.rows <= MAX_ROWS:
             try:
                 cells = table.next_row()
@@ -132,12 +136,12 @@ class _Conversion:
         if not header:
             raise LineError(None, f"is missing: the file is empty; its first line must be {_HEADER}")
         order = [_NAMES.get(column_name(name)) for name in header]
-        if not any(order):
+        if not any(name in COLUMNS for name in order):
             raise LineError(None, f"is {shown(header[0])!r}, which is no header; it must have the columns {_HEADER}")
-        for name in COLUMNS:
+        for name in (*COLUMNS, NAME):
             if order.count(name) > 1:
                 raise LineError(name, "is in the header twice")
-            if name not in order:
+            if name not in order and name != NAME:
                 raise LineError(name, f"is missing from the header, which must have the columns {_HEADER}")
         ignored = [shown(name.strip()) for name, known in zip(header, order, strict=True) if known is None]
         if named := [name for name in ignored if name]:
@@ -146,7 +150,7 @@ class _Conversion:
         return order
 
     def _values(self, row: dict[str, str], line: int) -> dict[str, str | None]:
-        """Return the row's values by column, in the order of COLUMNS. Raises LineError for the first invalid value."""
+        """Return the row's values in the order of `import_row`. Raises LineError for the first invalid value."""
         if self.rows > MAX_ROWS:
             raise LineError(None, f"is row {self.rows:,}; a file may have {MAX_ROWS:,} rows, so split it")
         if not is_name(row["shopId"]):
@@ -163,6 +167,8 @@ class _Conversion:
             "productId": _text(row, "productId", least=1) if row["productId"] else None,
             "onHand": self.counts.read(line, "onHand", row["onHand"]),
             "lowStockThreshold": self.counts.read(line, "lowStockThreshold", threshold) if threshold else None,
+            NAME: _product_name(row.get(NAME, "")) or None,
+            "hasName": "t" if NAME in row else "f",
         }
 
     def _note_example(self, row: dict[str, str], line: int) -> None:
@@ -192,7 +198,7 @@ def _text(row: dict[str, str], column: str, *, least: int) -> str:
     if _SHORTENED.match(value):
         raise LineError(column, f"is {value!r}, a number that the spreadsheet has shortened: format the column as text")
     if "'" in value:
-        value = _GUARDED_NUMBER.sub(r"\1\2", _GUARDED_FORMULA.sub(r"\1\2\3", value))
+        value = _unguarded(value)
     if _UNDECODABLE.search(value):
         raise LineError(column, 'cannot be decoded; save the file as "CSV UTF-8"')
     if not value.isprintable():
@@ -200,6 +206,17 @@ def _text(row: dict[str, str], column: str, *, least: int) -> str:
     if not least <= len(value) <= _MAX_TEXT:
         raise LineError(column, f"must be {least} to {_MAX_TEXT} characters")
     return value
+
+
+def _unguarded(value: str) -> str:
+    """Return the text without the apostrophes that an export inserted."""
+    return _GUARDED_NUMBER.sub(r"\1\2", _GUARDED_FORMULA.sub(r"\1\2\3", value))
+
+
+def _product_name(value: str) -> str:
+    """Return a name that can be shown. Nothing in it refuses a file, because it identifies nothing."""
+    blanks = "".join(" " if character.isspace() else character for character in value)
+    return shown(_unguarded(blanks), _MAX_TEXT)
 
 
 def _copy_row(line: int, values: dict[str, str | None]) -> bytes:

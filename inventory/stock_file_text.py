@@ -21,6 +21,8 @@ WINDOWS_1252 = "cp1252"
 _UTF_8_LETTER = re.compile(rb"\xc3[\x80-\xbf]")
 """An accented letter of a western language in UTF-8; in Windows-1252 a pair of characters that no word has."""
 _DELIMITERS = ",;\t|"
+_FEWEST_COLUMNS = 2
+"""How many known columns make a header of the line that follows a line with a single cell."""
 _SEPARATOR_LINE = re.compile(rf'"?sep=(?P<delimiter>[{_DELIMITERS}])"?[{_DELIMITERS}]*', re.IGNORECASE)
 
 
@@ -84,6 +86,9 @@ class Table:
     def __init__(self, text: io.TextIOWrapper, columns: frozenset[str]) -> None:
         """Read the header. `columns` are the known names, as `column_name` makes them. Raises LineError."""
         self._lines = _Lines(text)
+        self.title: str | None = None
+        """The line before the header, if there is one: Numbers writes the name of the table there."""
+        self.header_line = 1
         self.delimiter, self.header = self._read_header(columns)
         self._reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
         self.line = 0
@@ -95,22 +100,30 @@ class Table:
         return self._lines.is_complete
 
     def _read_header(self, columns: frozenset[str]) -> tuple[str, list[str]]:
-        """Return the delimiter and the names. Each line before the header is empty or names the delimiter."""
+        """Return the delimiter and the names.
+
+        Each line before the header is empty or names the delimiter, except one that has a single cell.
+        """
         declared = ""
+        first: tuple[str, list[str]] | None = None
         for line in self._lines:
             self._lines.begin_row()
             if separator := _SEPARATOR_LINE.fullmatch(line.rstrip("\n")):
                 declared = separator["delimiter"]
             elif line.strip(_DELIMITERS + '" \n'):
                 rows = {delimiter: _split(line, delimiter) for delimiter in declared or _DELIMITERS}
-                best = max(rows, key=lambda delimiter: sum(column_name(name) in columns for name in rows[delimiter]))
+                known = {name: sum(column_name(cell) in columns for cell in row) for name, row in rows.items()}
+                best = max(rows, key=lambda delimiter: known[delimiter])
+                if first is not None:
+                    if known[best] < _FEWEST_COLUMNS:
+                        break  # then the line with a single cell stands where the header should be
+                    self.title = next(cell.strip() for cell in first[1] if cell.strip())
+                self.header_line = self._lines.number
+                if first is None and all(_has_one_cell(row) for row in rows.values()):
+                    first = best, rows[best]
+                    continue
                 return best, rows[best]
-        return declared or ",", []
-
-    @property
-    def header_line(self) -> int:
-        """The number of the line that was read last; the header's until a row is read. At least 1."""
-        return max(self._lines.number, 1)
+        return first or (declared or ",", [])
 
     def next_row(self) -> list[str] | None:
         """Return the next row, None at the end. Raises LineError; UnreadableError if the row has no end."""
@@ -160,10 +173,14 @@ def column_name(text: str) -> str:
     return re.sub(r"[\s_-]", "", text).casefold()
 
 
-def shown(value: str) -> str:
-    """Return a text from the file in a form that an error message can show: printable, 40 characters at most."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[: _MAX_SHOWN + 1])
-    return clean if len(clean) <= _MAX_SHOWN else clean[: _MAX_SHOWN - 1] + "…"
+def shown(value: str, longest: int = _MAX_SHOWN) -> str:
+    """Return a text from the file in a form that people can be shown: printable, `longest` characters at most."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[: longest + 1])
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def _has_one_cell(row: list[str]) -> bool:
+    return len([cell for cell in row if cell.strip()]) == 1
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -94,6 +94,7 @@ async def export_stock(engine: AsyncEngine, shop_id: str, out: IO[bytes]) -> Non
         sku=_guarded("sku"),
         variant=_guarded("variantKey"),
         product=_guarded("productId"),
+        name=_guarded("name"),
     )
 
     async def work(connection: AsyncConnection) -> None:

@@ -13,11 +13,12 @@ CREATE_TABLES = (
     "DROP TABLE IF EXISTS pg_temp.import_row, pg_temp.import_report, pg_temp.import_nearest",
     """
     CREATE TEMP TABLE import_row (line int NOT NULL, "shopId" text NOT NULL, sku text NOT NULL,
-      "variantKey" text NOT NULL, "productId" text, "onHand" int NOT NULL, "lowStockThreshold" int)
+      "variantKey" text NOT NULL, "productId" text, "onHand" int NOT NULL, "lowStockThreshold" int,
+      name text, "hasName" bool NOT NULL)
     """,
     """
     CREATE TEMP TABLE import_report (line int NOT NULL, known bool NOT NULL, "onHand" int, "productId" text,
-      "lowStockThreshold" int, quantity int NOT NULL, held int NOT NULL)
+      "lowStockThreshold" int, quantity int NOT NULL, held int NOT NULL, name text)
     """,
     'CREATE TEMP TABLE import_nearest (line int PRIMARY KEY, sku text NOT NULL, "variantKey" text NOT NULL)',
 )
@@ -91,11 +92,12 @@ ORDER BY w.line, k.sku <> w.sku, greatest(k.distance, w.distance), k."variantKey
 NEAREST_OF_ROWS = 'SELECT line, sku, "variantKey" FROM import_nearest'
 
 _DIFFERS = """
-  (i.quantity + i.held, i."productId", i."lowStockThreshold")
-    IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold")
+  (i.quantity + i.held, i."productId", i."lowStockThreshold", CASE WHEN r."hasName" THEN i.name END)
+    IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold", r.name)
 """
 _VALUES = """
   jsonb_build_object('onHand', {0}."onHand", 'productId', {0}."productId", 'lowStockThreshold', {0}."lowStockThreshold")
+  || CASE WHEN r."hasName" THEN jsonb_build_object('name', {0}.name) ELSE '{{}}' END
 """
 _BELOW = f"""
   SELECT line, "shopId", sku, "variantKey", "onHand", held FROM below ORDER BY line LIMIT {MAX_PROBLEMS}
@@ -104,12 +106,12 @@ _BELOW = f"""
 PREVIEW = f"""
 WITH current AS MATERIALIZED (
   SELECT r.*, i.sku IS NOT NULL AS known, i.quantity + i.held AS old, i."productId" AS product,
-         i."lowStockThreshold" AS threshold, coalesce(i.held, 0) AS held
+         i."lowStockThreshold" AS threshold, coalesce(i.held, 0) AS held, i.name AS old_name
   FROM import_row r LEFT JOIN "InventoryItem" i ON {_KEY}
 ), below AS (
   SELECT * FROM current WHERE "onHand" < held
 ), report AS (
-  INSERT INTO import_report SELECT line, known, old, product, threshold, "onHand" - held, held FROM current
+  INSERT INTO import_report SELECT line, known, old, product, threshold, "onHand" - held, held, old_name FROM current
   WHERE "onHand" >= held
 )
 SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
@@ -118,7 +120,8 @@ SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
 # An item that already has the values of the file is not locked, nor written.
 APPLY = f"""
 WITH locked AS MATERIALIZED (
-  SELECT r.*, i.held, i.quantity + i.held AS old, i."productId" AS product, i."lowStockThreshold" AS threshold
+  SELECT r.*, i.held, i.quantity + i.held AS old, i."productId" AS product, i."lowStockThreshold" AS threshold,
+         i.name AS old_name
   FROM "InventoryItem" i JOIN import_row r ON {_KEY} WHERE {_DIFFERS}
   ORDER BY i."shopId", i.sku, i."variantKey" FOR NO KEY UPDATE OF i
 ), below AS MATERIALIZED (
@@ -126,14 +129,16 @@ WITH locked AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
   SELECT r.* FROM import_row r WHERE {_IS_NEW}
 ), made AS (
-  INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", quantity, "lowStockThreshold")
-  SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold" FROM fresh
+  INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", quantity, "lowStockThreshold",
+                               name)
+  SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold", name FROM fresh
   WHERE NOT EXISTS (SELECT FROM below) ORDER BY "shopId", sku, "variantKey"
   ON CONFLICT DO NOTHING
   RETURNING 1
 ), moved AS (
   UPDATE "InventoryItem" i SET quantity = r."onHand" - r.held, held = r.held, "productId" = r."productId",
-      "lowStockThreshold" = r."lowStockThreshold", "updatedAt" = now()
+      "lowStockThreshold" = r."lowStockThreshold", name = CASE WHEN r."hasName" THEN r.name ELSE i.name END,
+      "updatedAt" = now()
   FROM locked r WHERE {_KEY} AND NOT EXISTS (SELECT FROM below)
 ), ledger AS (
   INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", actor, reason)
@@ -143,8 +148,8 @@ WITH locked AS MATERIALIZED (
   ) changes WHERE NOT EXISTS (SELECT FROM below)
 ), report AS (
   INSERT INTO import_report
-  SELECT line, true, old, product, threshold, "onHand" - held, held FROM locked
-  UNION ALL SELECT line, false, NULL, NULL, NULL, "onHand", 0 FROM fresh
+  SELECT line, true, old, product, threshold, "onHand" - held, held, old_name FROM locked
+  UNION ALL SELECT line, false, NULL, NULL, NULL, "onHand", 0, NULL FROM fresh
 )
 SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below,
        (SELECT count(*) FROM fresh) - (SELECT count(*) FROM made) AS missed
@@ -171,7 +176,7 @@ COPY (
 EXPORT = """
 COPY (
   SELECT "shopId", {sku} AS sku, {variant} AS "variantKey", {product} AS "productId", quantity + held AS "onHand",
-         "lowStockThreshold"
+         "lowStockThreshold", {name} AS name
   FROM "InventoryItem" i WHERE "shopId" = {shop} ORDER BY i.sku, i."variantKey"
 ) TO STDOUT WITH (FORMAT csv, HEADER)
 """

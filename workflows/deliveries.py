@@ -117,7 +117,7 @@ class LowItemFigures:
     sku: str
     variant_key: str
     name: str
-    """The product and its variant for people; empty if the item has neither `productId` nor `variantAttributes`."""
+    """The product and its variant for people; empty if the item has no `name`, `productId` and `variantAttributes`."""
     quantity: int
     held: int
     threshold: int

@@ -78,6 +78,7 @@ def _count_of(item: ItemIn) -> ItemCount:
         variant_key=item.variant_key,
         on_hand=item.on_hand,
         product_id=item.product_id if "product_id" in named else KEEP,
+        name=item.name if "name" in named else KEEP,
         variant_attributes=item.variant_attributes if "variant_attributes" in named else KEEP,
         low_stock_threshold=item.low_stock_threshold if "low_stock_threshold" in named else KEEP,
         retired=item.retired if "retired" in named else KEEP,

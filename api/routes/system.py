@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.dependencies import resources_of
@@ -119,6 +119,5 @@ async def root(request: Request) -> RedirectResponse:
 async def metrics(request: Request) -> Response:
     """Serve the metrics of all the API's processes and, where Postgres answers, the active holds."""
     resources = resources_of(request)
-    text = await resources.metrics_text.read()
-    await resources.gauges.refresh()
-    return Response(text + generate_latest(resources.gauges), media_type=CONTENT_TYPE_LATEST)
+    text = await resources.metrics_text.read() + await resources.gauges.read()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

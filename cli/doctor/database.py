@@ -11,7 +11,7 @@ from psycopg.rows import DictRow, dict_row
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
-from core.database_session import connection_info, transaction_settings
+from core.database_session import OPTIONS_ARRIVED, connection_info, transaction_settings
 from core.error_messages import first_line
 from core.settings import Settings
 
@@ -70,6 +70,7 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
             if in_transaction := transaction_settings(settings):
                 await connection.execute(in_transaction.encode())
             facts = await _one(connection, _FACTS)
+            arrived = bool(in_transaction) or (await _one(connection, OPTIONS_ARRIVED))["arrived"]
         current = await _current(connection) if facts["has_version"] else None
         before = now()
         server = await _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS at")
@@ -81,7 +82,7 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
         check_migrations(current, schema),
         _check_tables(facts["tables"], schema),
         *_check_indexes(facts, schema),
-        check_timeouts(facts["lock_ms"], facts["statement_ms"], settings),
+        check_timeouts(facts["lock_ms"], facts["statement_ms"], settings, arrived=arrived),
         _check_pool(facts, processes, settings),
         check_clock(AREA, "Postgres", reading),
     ]
@@ -138,15 +139,20 @@ def check_migrations(current: list[str] | None, schema: Schema) -> CheckResult:
     return fault(AREA, "migrations", f"at {', '.join(current)}, not at {schema.head}", "run: holdfast migrate")
 
 
-def check_timeouts(lock_ms: int, statement_ms: int, settings: Settings) -> CheckResult:
+def check_timeouts(lock_ms: int, statement_ms: int, settings: Settings, *, arrived: bool) -> CheckResult:
     """Check that the connection has the time-outs that the product sets when it connects."""
     wanted = (settings.lock_timeout_ms, settings.statement_timeout_ms)
     if (lock_ms, statement_ms) == wanted:
-        return ok(AREA, "time-outs", f"lock {lock_ms} ms, statement {statement_ms} ms")
+        found = f"lock {lock_ms} ms, statement {statement_ms} ms"
+        if arrived:
+            return ok(AREA, "time-outs", found)
+        found += ", but not from the start-up options, which were lost"
+    else:
+        found = f"lock_timeout is {lock_ms} ms and statement_timeout {statement_ms} ms, not {wanted[0]} and {wanted[1]}"
     return fault(
         AREA,
         "time-outs",
-        f"lock_timeout is {lock_ms} ms and statement_timeout {statement_ms} ms, not {wanted[0]} and {wanted[1]}",
+        found,
         "behind a pooler such as PgBouncer set INVENTORY_DATABASE_POOLER=1; otherwise look for a login trigger",
     )
 

@@ -20,6 +20,7 @@ from temporalio.client import Client
 
 from api import gauges as census
 from api import metrics_text
+from core.metrics import SHOP_LIMIT, Telemetry
 from dev.ports import free_port
 from domain.payments import Payment
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
@@ -111,21 +112,53 @@ async def test_requests_are_timed_by_route_and_not_by_what_callers_make_up(stack
     assert labels == {(f"{HOLDS}/{{shopId}}/{{holdId}}", "GET"), ("unknown", "GET"), ("unknown", "other")}
 
 
-async def test_callers_at_the_same_time_cause_one_rendering_of_the_metrics(
+async def test_the_series_of_a_shop_are_few_and_those_of_all_shops_are_bounded(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rendered: list[str] = []
+    monkeypatch.setattr(metrics_text, "_SHARE", 0)
+    monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
+    for number in range(12):
+        shop = f"shop-{number}"
+        items = {"shopId": shop, "items": [{"sku": "TEE", "onHand": 9}]}
+        assert (await stack.http.put(ITEMS, json=items)).status_code == 200
+        for verb in ("commit", "release", None):
+            hold = (await stack.made(shopId=shop))["holdId"]
+            if verb is not None:
+                assert (await stack.http.post(f"{HOLDS}/{shop}/{hold}/{verb}")).status_code == 200
+        refused(await stack.create(("TEE", 99), shopId=shop), 409, "insufficient_stock")
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+    for number in range(SHOP_LIMIT + 50):
+        telemetry.count("inventory_hold_created", shop_id=f"shop-{number}")
+
+    api = (await stack.http.get("/metrics")).text
+    worker, crowded = (generate_latest(each).decode() for each in (stack.worker_metrics, registry))
+    of_each = {shop: series(api, shop) + series(worker, shop) for shop in (f"shop-{n}" for n in range(12))}
+    assert set(of_each.values()) == {2 + 1 + 3}, of_each  # gauges; insufficient; created, committed, released
+    assert crowded.count("inventory_shop_holds_total{") == SHOP_LIMIT + 1  # and `other`
+
+
+def series(text: str, shop: str) -> int:
+    """Return how many series the shop has."""
+    return text.count(f'shop="{shop}"')
+
+
+async def test_callers_at_the_same_time_cause_one_rendering_off_the_event_loop(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[threading.Thread] = []
 
     def render(registry: CollectorRegistry) -> bytes:
-        rendered.append(threading.current_thread().name)
+        rendered.append(threading.current_thread())
         return generate_latest(registry)
 
     monkeypatch.setattr(metrics_text, "_SHARE", 1_000_000)  # a slow machine may need longer than ten renderings
-    monkeypatch.setattr(metrics_text, "generate_latest", render)
+    for module in (metrics_text, census):
+        monkeypatch.setattr(module, "generate_latest", render)
     texts = await asyncio.gather(*(stack.http.get("/metrics") for _ in range(20)))
     assert all("inventory_hold_created_total" in answer.text for answer in texts)
-    [thread] = rendered
-    assert thread != threading.main_thread().name
+    assert len(rendered) == 2  # the registry, and what is counted in the database
+    assert threading.main_thread() not in rendered
 
 
 async def test_active_holds_come_from_the_database(stack: Stack) -> None:

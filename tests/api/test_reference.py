@@ -1,13 +1,16 @@
 """A shopper's second attempt: at most one active hold for a cart, and `replace`."""
 
 import asyncio
+from collections import Counter
+from functools import partial
 
 import pytest
+from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import Target, WorkflowClient
-from tests.api.asking import fresh, refused
-from tests.stack import Stack
+from tests.api.asking import HOLDS, fresh, insist, refused
+from tests.stack import SHOP, Stack, running_stack
 from workflows.messages import Cancel, Ended
 
 
@@ -93,6 +96,28 @@ async def test_requests_to_replace_at_once_all_make_their_hold_and_the_last_one_
     )
     assert await stack.stock_of() == (0, 1)
     await assert_stock_adds_up(stack.engine)
+
+
+async def test_forty_requests_to_replace_at_once_each_make_their_hold_and_one_stays_active(
+    database: str, temporal: Client
+) -> None:
+    async with running_stack(
+        database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="30000", INVENTORY_LOCK_TIMEOUT_MS="4000"
+    ) as stack:
+        await stack.put(3)
+        await stack.made(reference="cart")
+        callers = [partial(stack.create, reference="cart", replace=True, key=fresh("caller")) for _ in range(40)]
+        # A slow machine may need longer than a request has; then a caller repeats it with its key.
+        answers = await asyncio.gather(*(insist(caller) for caller in callers))
+
+        # Only a hold that is paid, or whose payment is under way, may refuse them; here there is none.
+        assert {answer.status_code for answer in answers} <= {200, 201}
+        assert len({answer.json()["holdId"] for answer in answers}) == 40
+        holds = (await stack.http.get(HOLDS, params={"shopId": SHOP, "limit": 100})).json()["holds"]
+        assert Counter(hold["status"] for hold in holds) == {"active": 1, "released": 40}
+        assert {hold["reason"] for hold in holds if hold["status"] == "released"} == {"replaced"}
+        assert await stack.stock_of() == (2, 1)
+        await assert_stock_adds_up(stack.engine)
 
 
 async def test_replace_repeated_with_its_key_answers_the_new_hold(stack: Stack) -> None:

@@ -74,7 +74,7 @@ async def test_what_is_exported_imports_back_unchanged(stack: Stack) -> None:
         {"sku": "=1+1", "variantKey": "-a", "onHand": 3, "productId": "@p", "lowStockThreshold": 0},
         {"sku": "x;=2", "variantKey": "\uff1d3", "onHand": 1, "productId": "4.5E+12"},
         {"sku": "'x; '+4", "variantKey": "1E+99 is text;", "onHand": 1, "productId": "x;;@5;'"},
-        {"sku": 'a "b", c', "onHand": 0},
+        {"sku": 'a "b", c', "onHand": 0, "name": '=T-shirt,  white; -"1"'},
         {"sku": "鍵", "variantKey": "größe:M", "onHand": 7, "retired": True},
     ]
     await stack.http.put(ITEMS, json={"shopId": SHOP, "items": items})
@@ -83,12 +83,34 @@ async def test_what_is_exported_imports_back_unchanged(stack: Stack) -> None:
         exported = await checkout.get(EXPORT, params={"shopId": SHOP})
     assert exported.headers["content-type"] == "text/csv; charset=utf-8"
     assert exported.headers["content-disposition"] == f'attachment; filename="stock-{SHOP}.csv"'
-    assert exported.text.splitlines()[0] == HEADER
+    assert exported.text.splitlines()[0] == f"{HEADER},name"
     cells = [cell for line in csv.reader(exported.text.splitlines()) for cell in line]
     assert not [cell for cell in cells if re.search("(^|;) *[=+@\uff1d\uff0b\uff0d\uff20-]", cell)]
     assert {"x;'=2", "'4.5E+12", "'\uff1d3"} <= set(cells)
     assert [row["result"] for row in report(await send(stack, exported.content))] == ["unchanged"] * 5
     assert (await stack.http.get(ITEMS, params={"shopId": SHOP})).json() == before
+
+
+async def test_a_file_sets_names_only_if_it_has_their_column(stack: Stack) -> None:
+    await stack.put(5)
+    rows = [f"{HEADER},Name", f'{SHOP},TEE,,,5,,"T-shirt,\r\n  white "', f"{SHOP},MUG,,,1,,{'M' * 300}"]
+    named = report(await send(stack, "\n".join(rows).encode()))
+    assert [row["result"] for row in named] == ["changed", "created"]
+    assert (named[0]["before"]["name"], named[0]["after"]["name"]) == (None, "T-shirt,   white")
+
+    async def names() -> dict[str, str | None]:
+        items = (await stack.http.get(ITEMS, params={"shopId": SHOP})).json()["items"]
+        return {item["sku"]: item["name"] for item in items}
+
+    shown = {"TEE": "T-shirt,   white", "MUG": "M" * 199 + "…"}
+    assert await names() == shown
+    assert [row["result"] for row in report(await send(stack, file(f"{SHOP},TEE,,,5,", f"{SHOP},MUG,,,2,")))] == [
+        "unchanged",
+        "changed",
+    ]
+    assert await names() == shown
+    assert report(await send(stack, f"{HEADER},name\n{SHOP},TEE,,,5,,\n".encode()))[0]["result"] == "changed"
+    assert await names() == shown | {"TEE": None}
 
 
 async def test_a_file_as_excel_saves_it_is_imported_and_the_report_ends_with_what_was_assumed(stack: Stack) -> None:

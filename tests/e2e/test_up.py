@@ -91,6 +91,8 @@ def test_the_commands_find_what_runs_here(up: Up) -> None:
     command = [sys.executable, "-m", "cli.main"]
     audit = subprocess.run([*command, "audit"], env=environment, capture_output=True, text=True, check=False)
     assert (audit.returncode, audit.stderr) == (0, ""), audit.stdout
+    stock = [*command, "stock", "show", "MUG", "--shop", "demo"]
+    assert "Mug" in subprocess.run(stock, env=environment, capture_output=True, text=True, check=True).stdout
     show = [*command, "holds", "show", hold_id, "--shop", "demo"]
     shown = subprocess.run(show, env=environment, capture_output=True, text=True, check=False)
     assert f"{up.stack['temporalUiUrl']}/namespaces/default/workflows/hold:demo:{hold_id}" in shown.stdout

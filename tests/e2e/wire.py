@@ -14,8 +14,7 @@ class Wire:
     """Carries bytes both ways until told otherwise."""
 
     def __init__(self, database: str) -> None:
-        target = conninfo_to_dict(database)
-        self._host, self._port, self._name = str(target["host"]), int(target["port"] or 0), target["dbname"]
+        self.lead_to(database)
         self._withheld: set[bytes] = set()
         self._severed: set[bytes] = set()
         self._is_cut = False
@@ -37,6 +36,11 @@ class Wire:
     def sever(self, hold_id: str) -> None:
         """From now on, a connection that has carried a statement about this hold breaks in place of the answer."""
         self._severed.add(hold_id.encode())
+
+    def lead_to(self, database: str) -> None:
+        """Lead new connections to another server. Those that there are stay as they are."""
+        target = conninfo_to_dict(database)
+        self._host, self._port, self._name = str(target["host"]), int(target["port"] or 0), target["dbname"]
 
     def cut(self) -> None:
         """Break every connection, and let none be made."""

@@ -103,7 +103,7 @@ async def test_a_lock_time_out_that_is_not_in_force_is_a_fault(database: str) ->
     run(database, "ALTER EVENT TRIGGER unlimited ENABLE ALWAYS")
     found = faults(await results_of(database))
     assert set(found) == {"database: time-outs"}
-    assert check_timeouts(2000, 0, Settings.read({"DATABASE_URL": database})).state is State.FAULT
+    assert check_timeouts(2000, 0, Settings.read({"DATABASE_URL": database}), arrived=True).state is State.FAULT
 
 
 async def test_a_read_only_database_is_a_fault(database: str) -> None:

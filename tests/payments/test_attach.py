@@ -46,6 +46,31 @@ async def test_the_same_payment_again_is_no_other(corner: Shop) -> None:
     assert await attached(corner, hold_id, page) == await attached(corner, hold_id, page)
 
 
+@pytest.mark.parametrize("event", ["arrives", "is lost"])
+async def test_a_repeat_says_that_the_payment_has_ended_since(corner: Shop, event: str) -> None:
+    hold_id, page, intent = await made(corner), await own_session(corner), await own_intent(corner)
+    if event == "is lost":
+        await corner.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    for payment in (page, intent):
+        await attached(corner, hold_id, payment)
+        if payment == page:
+            await corner.stripe.stripe.v1.checkout.sessions.expire_async(payment)
+        else:
+            await corner.stripe.stripe.v1.payment_intents.cancel_async(payment)
+        refused(await attach(corner, hold_id, payment), 409, "payment_not_payable")
+    await corner.stripe.control("/faults", "DELETE")
+    assert (await corner.stack.read(hold_id))["status"] == "active"
+    await attached(corner, hold_id, await own_intent(corner))
+
+
+async def test_a_repeat_is_answered_from_the_row_while_stripe_is_away(corner: Shop) -> None:
+    hold_id, page = await made(corner), await own_session(corner)
+    first = await attached(corner, hold_id, page)
+    await corner.stripe.control("/faults", on="api", effect="error", match="*", status=429, times=None)
+    assert await attached(corner, hold_id, page) == first
+    await corner.stripe.control("/faults", "DELETE")
+
+
 async def test_a_second_payment_waits_until_the_first_can_no_longer_be_made(corner: Shop) -> None:
     hold_id = await made(corner)
     first, second = await own_session(corner), await own_intent(corner)

@@ -20,7 +20,7 @@ from tests.payments.own_payments import attach, session_status
 from tests.servers import database_on
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
-from workflows.payment_messages import PaymentProcessing
+from workflows.payment_messages import PaymentFailed, PaymentProcessing
 
 AT_ONCE, IN_ALL = 4, 40
 """How many updates of one run that server takes. By default it is 10 and 2,000."""
@@ -58,6 +58,12 @@ async def accepted(shop: Shop, hold_id: str, count: int) -> bool:
     """Tell whether the hold's run has accepted so many updates, after the one that reserved."""
     events = [event.event_type async for event in shop.stack.run_of(hold_id).fetch_history_events()]
     return events.count(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED) > count
+
+
+async def signalled(shop: Shop, hold_id: str, name: str) -> bool:
+    """Tell whether the hold's run got this signal."""
+    events = shop.stack.run_of(hold_id).fetch_history_events()
+    return name in [event.workflow_execution_signaled_event_attributes.signal_name async for event in events]
 
 
 async def extended(shop: Shop, hold_id: str, key: str | None = None) -> httpx.Response:
@@ -127,6 +133,23 @@ async def test_a_hold_that_takes_no_more_updates_is_still_sold(crowded: Shop) ->
     refused(await extended(crowded, hold_id), 429, "inventory_busy")
     sold = await crowded.stack.post(hold_id, "commit")
     assert (sold.status_code, sold.json()["status"]) == (200, "committed")
+
+
+async def test_a_hold_that_takes_no_more_updates_is_still_released(crowded: Shop) -> None:
+    hold_id = (await crowded.stack.made((crowded.item, 1)))["holdId"]
+    run, payment = crowded.stack.run_of(hold_id), Payment(f"pi_{hold_id}")
+    await run.signal(HoldWorkflow.payment_processing, PaymentProcessing(payment, 600))
+    for _ in range(IN_ALL - 1):
+        assert (await extended(crowded, hold_id)).status_code == 200
+    refused(await extended(crowded, hold_id), 429, "inventory_busy")
+
+    released = asyncio.create_task(crowded.stack.post(hold_id, "release"))
+    await until(lambda: signalled(crowded, hold_id, "cancel"), "the release is in the history as a signal")
+    await run.signal(HoldWorkflow.payment_failed, PaymentFailed(payment, "evt_1"))  # until then the hold is kept
+
+    answer = await released
+    assert (answer.status_code, answer.json()["status"]) == (200, "released")
+    assert await crowded.stock() == (10, 0)
 
 
 async def test_a_checkout_repeated_after_its_run_was_lost_answers_at_once(crowded: Shop) -> None:

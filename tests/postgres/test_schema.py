@@ -5,7 +5,7 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt retiredAt lowStockAt",
+    " updatedAt retiredAt lowStockAt name",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",

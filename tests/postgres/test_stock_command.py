@@ -77,6 +77,14 @@ def test_a_new_item_is_not_created_by_a_typing_error(stock: Shop) -> None:
     assert len(stock.json("show")["items"]) == 1
 
 
+def test_a_shop_that_does_not_exist_is_told_from_one_without_stock(stock: Shop) -> None:
+    assert stock.refused("show") == "no items of shop demo; shops known: none"
+    stock("set", "MUG", "1", "--create")
+    for command in (("show",), ("show", "--json"), ("export",)):
+        assert stock.refused(*command, "--shop", "dmeo") == "no items of shop dmeo; shops known: demo"
+    assert stock.json("show", "--low")["items"] == []
+
+
 def test_an_item_is_retired_and_revived(stock: Shop) -> None:
     stock("set", "MUG", "10", "--retire", "--create")
     assert "retired" in stock("show").stdout
@@ -100,6 +108,16 @@ def test_the_records_name_the_system_user_and_the_reason(stock: Shop, monkeypatc
     assert "There is more" in stock("timeline", "MUG", "--limit", "1").stdout
 
 
+def test_an_item_has_a_name_for_people(stock: Shop) -> None:
+    stock("set", "MUG", "10", "--create", "--name", "Mug, [blue]")
+    stock("set", "MUG", "9")
+    for shown in (stock("show").stdout, stock("timeline", "MUG").stdout):
+        assert "Mug, [blue]" in shown
+    stock("set", "MUG", "9", "--name", "")
+    assert [item["name"] for item in stock.json("show")["items"]] == [None]
+    assert "name: " in stock.refused("set", "MUG", "9", "--name", " Mug")
+
+
 def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) -> None:
     stock("set", "MUG", "10", "--create")
     file = tmp_path / "stock.csv"
@@ -112,7 +130,7 @@ def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) 
     lines = stock("import", str(file), "--json").stdout.splitlines()
     assert [json.loads(line)["result"] for line in lines] == ["changed", "created"]
     exported = stock("export").stdout
-    assert exported == f'{HEADER}\ndemo,CAP,"",,1,\ndemo,MUG,"",,7,\n'
+    assert exported == f'{HEADER},name\ndemo,CAP,"",,1,,\ndemo,MUG,"",,7,,\n'
     stock("export", str(tmp_path / "out.csv"))
     assert (tmp_path / "out.csv").read_text() == exported
     assert "0 created, 0 changed, 2 unchanged" in stock("import", "-", stdin=exported.encode()).stdout
@@ -155,6 +173,7 @@ def test_what_holds_have_is_not_taken_away_and_its_holds_are_named(stock: Shop) 
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(stock: Shop, arguments: tuple[str, ...], said: str) -> None:
+    stock("set", "CUP", "1", "--create")
     told = stock.refused(*arguments)
     assert told.startswith(said)
     assert "\n" not in told

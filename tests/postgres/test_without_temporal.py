@@ -49,6 +49,15 @@ def test_a_command_that_cannot_reach_temporal_names_the_address_and_ends_with_2(
         assert "TEMPORAL_ADDRESS" in ran.stderr
 
 
+def test_a_mistyped_shop_is_no_shop_without_holds(shop: str) -> None:
+    old = ("--older-than", "90d")
+    for command in (("list", "--json"), ("release", "--all", "--yes"), ("archive", *old)):
+        ran = holdfast(shop, "holds", *command, "--shop", "dmeo")
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert ran.stderr.endswith(": no holds of shop dmeo; shops known: demo\n")
+    assert holdfast(shop, "holds", "list", "--status", "expired").returncode == 0
+
+
 def test_what_needs_no_temporal_works_without_it(shop: str) -> None:
     listed = holdfast(shop, "holds", "list")
     assert listed.returncode == 0, listed.stderr

@@ -150,6 +150,35 @@ async def test_a_pooler_that_the_settings_do_not_name_is_named_by_the_api_and_th
     )
 
 
+async def test_a_pooler_shows_even_where_the_role_has_the_time_outs_of_its_own(
+    pooled: str, database: str, postgres: EmbeddedPostgres
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "ALTER ROLE postgres SET lock_timeout = '2s'; ALTER ROLE postgres SET statement_timeout = '3s'"
+        )
+    try:
+        with psycopg.connect(database, autocommit=True) as connection:  # so that the pooler opens new sessions
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with psycopg.connect(pooled, autocommit=True) as connection:
+            assert connection.execute("SHOW lock_timeout").fetchone() == ("2s",)
+        engine = create_engine(Settings.read({"DATABASE_URL": pooled}))
+        with pytest.raises(PoolerUnknownError):
+            await fetch(engine, "SELECT 1", {})
+        await engine.dispose()
+        assert [line.name for line in await check_database(Settings.read({"DATABASE_URL": pooled}), 2) if line.fix] == [
+            "time-outs"
+        ]
+        with pytest.raises(MigrationError, match="Postgres itself"):
+            migrate(pooled)
+    finally:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("ALTER ROLE postgres RESET ALL")
+
+
 def test_a_migration_through_a_pooler_is_refused(pooled: str) -> None:
     with pytest.raises(MigrationError, match="Postgres itself"):
         migrate(pooled)

@@ -15,6 +15,7 @@ EXCEL_DE = "shopId;sku;variantKey;productId;onHand;lowStockThreshold\r\ndemo;TEE
 EXCEL_US = EXCEL_DE.replace(";", ",")
 TABS = EXCEL_DE.replace(";", "\t")
 QUOTED = "\n".join(f'"{line}"' for line in EXCEL_US.replace(",", '","').splitlines())
+TITLE = ("The line before the header was skipped: 'Table 1'.",)
 READ_AS_1252 = "The file is not UTF-8; it was read as Windows-1252, for example 'größe:M' in line 2."
 
 
@@ -30,7 +31,7 @@ def read(content: str, encoding: str = "utf-8", *, shop: str | None = None) -> F
     out = io.BytesIO()
     converted = convert_stock_file(io.BytesIO(content.encode(encoding)), out, shop_id=shop)
     lines = out.getvalue().decode().splitlines()
-    return Found(tuple(tuple(line.split("\t")[1:]) for line in lines), converted.notes)
+    return Found(tuple(tuple(line.split("\t")[1:-2]) for line in lines), converted.notes)
 
 
 def refusal(content: str, *, shop: str | None = None) -> str:
@@ -62,6 +63,8 @@ def counts(*values: str) -> list[str]:
         pytest.param(QUOTED, "utf-8", (), id="LibreOffice, all cells quoted, no line end at the end"),
         pytest.param(EXCEL_DE.replace("\r", ""), "utf-16-be", (), id="LibreOffice, UTF-16 without a mark"),
         pytest.param(EXCEL_DE, "utf-8", (), id="Numbers DE"),
+        pytest.param(f"Table 1\r\n{EXCEL_DE}", "utf-8", TITLE, id="Numbers DE, with table names"),
+        pytest.param(f"\r\nTable 1,,,,,\r\n\r\n{EXCEL_US}", "utf-8", TITLE, id="a name in the first cell"),
         pytest.param(EXCEL_US.replace("\r\n", "\r"), "utf-8", (), id="old Mac line ends"),
         pytest.param(EXCEL_US.replace(",", "|"), "utf-8", (), id="vertical bars"),
         pytest.param(f"\n;;;;;\n{EXCEL_DE}", "utf-8", (), id="empty rows above"),
@@ -78,6 +81,25 @@ def counts(*values: str) -> list[str]:
 )
 def test_what_spreadsheets_save_is_read(content: str, encoding: str, notes: tuple[str, ...]) -> None:
     assert read(content, encoding) == Found(ROWS, notes)
+
+
+@pytest.mark.parametrize("name", ["Lager, Süd", "SKU", "sep=,"])
+def test_a_table_may_be_named_like_anything(name: str) -> None:
+    assert read(f'"{name}"\n{EXCEL_US}').rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Table 1\n", "1 None: is 'Table 1', which is no header"),
+        ("Table 1\ndemo,TEE,,,1,\n", "1 None: is 'Table 1', which is no header"),
+        ("Table 1\nTable 2\nshopId,sku\n", "1 None: is 'Table 1', which is no header"),
+        ("Table 1\nshopId,sku,variantKey\n", "2 productId: is missing from the header"),
+        (f"Table 1\n{EXCEL_US}\nTable 2\n", "6 sku: is missing"),
+    ],
+)
+def test_a_line_that_is_neither_a_table_s_name_nor_a_header_is_refused(content: str, said: str) -> None:
+    assert refusal(content).startswith(said)
 
 
 def test_columns_in_another_order_are_read_and_further_ones_are_named_once() -> None:

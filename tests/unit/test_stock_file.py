@@ -45,8 +45,8 @@ def row(**values: str) -> str:
 def test_a_row_is_converted_with_its_line_number() -> None:
     content = f"{HEADER}\ndemo,TEE,size:M,tee,5,2\ndemo,MUG,,,0,\n"
     assert rows(content) == [
-        ["2", "demo", "TEE", "size:M", "tee", "5", "2"],
-        ["3", "demo", "MUG", "", "\\N", "0", "\\N"],
+        ["2", "demo", "TEE", "size:M", "tee", "5", "2", "\\N", "f"],
+        ["3", "demo", "MUG", "", "\\N", "0", "\\N", "\\N", "f"],
     ]
 
 
@@ -59,7 +59,7 @@ def test_line_ends_of_every_system_and_a_byte_order_mark_are_accepted(start: str
 
 def test_columns_may_have_any_order_and_be_quoted() -> None:
     content = '"onHand",sku,shopId,variantKey,lowStockThreshold,productId\n"7","a ""b"", c",s,"","",""\n'
-    assert rows(content) == [["2", "s", 'a "b", c', "", "\\N", "7", "\\N"]]
+    assert rows(content) == [["2", "s", 'a "b", c', "", "\\N", "7", "\\N", "\\N", "f"]]
 
 
 def test_a_file_with_only_a_header_has_no_rows() -> None:

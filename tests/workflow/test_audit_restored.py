@@ -59,6 +59,24 @@ async def test_a_hold_that_is_active_again_after_a_restore_is_ended_as_before(
     await assert_stock_adds_up(stack.engine)
 
 
+@pytest.mark.parametrize(
+    ("verb", "status", "stock"), [("commit", "committed", (9, 0)), ("release", "released", (10, 0))]
+)
+async def test_callers_who_repeat_an_end_that_a_restored_database_does_not_know_get_it_done_again(
+    stack: Stack, verb: str, status: str, stock: tuple[int, int]
+) -> None:
+    hold_id = (await stack.made())["holdId"]
+    await stack.post(hold_id, verb)
+    await stack.run_of(hold_id).result()
+    await restored(stack, FORGET_THE_END, hold_id)
+
+    answers = await asyncio.gather(*(stack.post(hold_id, verb) for _ in range(4)))
+
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, status)] * 4
+    assert await stack.stock_of() == stock
+    await assert_stock_adds_up(stack.engine)
+
+
 async def test_a_workflow_whose_hold_has_no_row_is_orphaned_unless_it_has_just_started(stack: Stack) -> None:
     hold_id = (await stack.made())["holdId"]
     await listed(stack, hold_id)

@@ -55,7 +55,13 @@ class Alerting:
 
     async def put_many(self, count: int, on_hand: int) -> None:
         items = [
-            {"sku": f"SKU-{n:03}", "onHand": on_hand, "lowStockThreshold": THRESHOLD, "productId": f"product-{n:03}"}
+            {
+                "sku": f"SKU-{n:03}",
+                "onHand": on_hand,
+                "lowStockThreshold": THRESHOLD,
+                "productId": "x",
+                "name": f"Mug no. {n}",
+            }
             for n in range(count)
         ]
         answer = await self.stack.http.put("/api/inventory/items", json={"shopId": SHOP, "items": items})
@@ -149,12 +155,12 @@ async def test_many_items_that_fall_within_the_window_are_one_mail_one_post_and_
     (mail,) = collecting.box.mails
     assert mail["Subject"] == "Low stock: 167 items in shop-1"
     text = mail.get_content()
-    assert "- product-000 (SKU-000): 3 left (threshold 5)" in text
+    assert "- Mug no. 0 (SKU-000): 3 left (threshold 5)" in text
     assert "- TEE: 4 left (threshold 5), 6 more in open holds" in text
     assert "https://shop.example/shop-1/low-stock" in text
     (event,) = collecting.receiver.taken
     assert len(event["data"]["items"]) == 167
-    assert event["data"]["items"][0]["name"] == "product-000"
+    assert event["data"]["items"][0]["name"] == "Mug no. 0"
     started: set[str] = set()
 
     async def found() -> set[str]:
