@@ -13,6 +13,8 @@ from bench.report import page
 BENCHES = (
     "lifecycles",
     "statements",
+    "flash_sale",
+    "drop",
     "open_holds",
 )
 """Modules of this package, in the order of the page; `bench.frame` says what they have."""

@@ -3,7 +3,7 @@
 - `measure(quick: bool)` starts what it needs, measures, and returns a dataclass. A quick run takes at most 20 s, the
   start of its processes included: all benches together have three minutes.
 - `lines(result)` returns its section of the page: a heading, a table of targets if it has any, tables, notes.
-- `plot(result, axes)` draws it. `axes.figure` is the bench's own, and may be divided or given another size.
+- `plot(result, axes)` draws it; `panels` divides the axes.
 """
 
 import argparse
@@ -52,6 +52,15 @@ def draw(plot: "Callable[[R, Axes], None]", result: R, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
     plt.close(figure)
+
+
+def panels(axes: "Axes", number: int, width: float) -> "list[Axes]":
+    """Return so many axes beside each other, in place of the given one, on a figure so many inches wide."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    axes.remove()
+    figure.set_size_inches(width, figure.get_figheight())
+    return list(figure.subplots(1, number))
 
 
 def stop_with_sigterm() -> None:

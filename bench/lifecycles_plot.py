@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bench.figures import PROCESSES, Lifecycles, cpu_per_lifecycle, latencies, percentile, rate, ratio
+from bench.frame import panels
 
 if TYPE_CHECKING:  # installed by `make bench` only
     from matplotlib.axes import Axes
@@ -15,10 +16,7 @@ _NAMES = {"product": "Holdfast", "floor": "floor (empty workflow)"}
 
 def draw(figures: Lifecycles, axes: "Axes") -> None:
     """Draw throughput, latency and CPU, the product beside the floor, in place of the axes."""
-    figure = axes.figure
-    axes.remove()
-    figure.set_size_inches(15, 4.6)
-    left, middle, right = figure.subplots(1, 3)
+    left, middle, right = panels(axes, 3, width=15)
     clients = list(figures.turns)
     _throughput(left, figures, clients)
     _latency(middle, figures, clients)

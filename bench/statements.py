@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -77,14 +78,31 @@ async def _hot_row(bench: Bench, plan: Plan) -> dict[str, list[float]]:
     engine = create_engine(bench.settings, pool_size=HOT_CONNECTIONS)
     counts = [ItemCount(sku, "", 1_000_000) for sku in ("PRODUCT", "BARE")]
     await count_items(engine, _HOT_SHOP, counts, actor="bench")
-    numbers = iter(range(10**9))
 
-    async def product() -> None:
-        now = datetime.now(UTC)
+    async def bare() -> None:
+        assert await fetch(engine, _BARE, {"n": 1, "shop": _HOT_SHOP, "sku": "BARE"})
+
+    steps = {"product": reserving(engine, _HOT_SHOP, ["PRODUCT"]), "floor": bare}
+    for step in steps.values():
+        await rate_of(step, HOT_CONNECTIONS, plan.hot_turn / 3)
+    rates: dict[str, list[float]] = {"product": [], "floor": []}
+    for name in alternating(plan.hot_turns):
+        rates[name].append(await rate_of(steps[name], HOT_CONNECTIONS, plan.hot_turn))
+    await _forget(engine)
+    await engine.dispose()
+    return {"reserve": rates["product"], "bare": rates["floor"]}
+
+
+def reserving(engine: AsyncEngine, shop: str, skus: Sequence[str]) -> Callable[[], Awaitable[None]]:
+    """Return a step that reserves a unit of one of the items, each in its turn."""
+    run, numbers = time.time_ns(), count()
+
+    async def reserve_one() -> None:
+        now, number = datetime.now(UTC), next(numbers)
         wanted = ReserveRequest(
-            shop_id=_HOT_SHOP,
-            hold_id=f"hot-{next(numbers)}",
-            lines=(Line("PRODUCT", "", 1),),
+            shop_id=shop,
+            hold_id=f"hot-{run}-{number}",
+            lines=(Line(skus[number % len(skus)], "", 1),),
             created_at=now,
             expires_at=now + timedelta(minutes=20),
             reserve_before=now + timedelta(minutes=1),
@@ -93,21 +111,11 @@ async def _hot_row(bench: Bench, plan: Plan) -> dict[str, list[float]]:
         )
         assert is_new(await reserve(engine, wanted))
 
-    async def bare() -> None:
-        assert await fetch(engine, _BARE, {"n": 1, "shop": _HOT_SHOP, "sku": "BARE"})
-
-    steps = {"product": product, "floor": bare}
-    for step in steps.values():
-        await _rate(step, plan.hot_turn / 3)
-    rates: dict[str, list[float]] = {"product": [], "floor": []}
-    for name in alternating(plan.hot_turns):
-        rates[name].append(await _rate(steps[name], plan.hot_turn))
-    await _forget(engine)
-    await engine.dispose()
-    return {"reserve": rates["product"], "bare": rates["floor"]}
+    return reserve_one
 
 
-async def _rate(step: Callable[[], Awaitable[None]], seconds: float) -> float:
+async def rate_of(step: Callable[[], Awaitable[None]], clients: int, seconds: float) -> float:
+    """Return how often a second the clients together take the step."""
     done, began = 0, time.perf_counter()
 
     async def client() -> None:
@@ -116,7 +124,7 @@ async def _rate(step: Callable[[], Awaitable[None]], seconds: float) -> float:
             await step()
             done += 1
 
-    await asyncio.gather(*(client() for _ in range(HOT_CONNECTIONS)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     return done / (time.perf_counter() - began)
 
 
