@@ -35,9 +35,11 @@ class Plan:
     clients: int = 256
     turn: float = 3.0
     turns: int = 4
+    limit: float = 90.0
+    """Seconds after which nobody tries to buy any more."""
 
 
-_QUICK = Plan(units=60, buyers=400, clients=64, turn=0.8, turns=1)
+_QUICK = Plan(units=60, buyers=400, clients=64, turn=0.8, turns=1, limit=5.0)
 
 
 @dataclass
@@ -73,7 +75,7 @@ def measure(quick: bool) -> Drop:
 def _sell(bench: Bench, plan: Plan, skus: Sequence[str], units: int, buyers: int) -> Answers:
     for row, sku in enumerate(skus):
         stock_item(bench, _SHOP, sku, units // len(skus) + (row < units % len(skus)))
-    return rush_for(Rush(bench.product.port, bench.product.token, _SHOP, skus, plan.clients, buyers))
+    return rush_for(Rush(bench.product.port, bench.product.token, _SHOP, skus, plan.clients, buyers, plan.limit))
 
 
 def _rates(bench: Bench, plan: Plan) -> dict[int, list[float]]:

@@ -34,9 +34,11 @@ class Plan:
     tries: int = 20_000
     validate: float = 5.0
     warm_up: float = 1.0
+    limit: float = 90.0
+    """Seconds after which the tries end, whether all were made or not."""
 
 
-_QUICK = Plan(tries=1_500, validate=1.0, warm_up=0.3)
+_QUICK = Plan(tries=1_500, validate=1.0, warm_up=0.3, limit=6.0)
 
 
 @dataclass
@@ -84,7 +86,7 @@ def _sale(bench: Bench, load: Load, plan: Plan, clients: int) -> Sale:
     stock_item(bench, _SHOP, sku, UNITS)
     validate = Job("validate", app.port, app.token, clients, plan.warm_up, plan.validate)
     before, workflows = load.run(validate), count_workflows(bench)
-    sale = Sale(rush_for(Rush(app.port, app.token, _SHOP, [sku], clients, plan.tries)))
+    sale = Sale(rush_for(Rush(app.port, app.token, _SHOP, [sku], clients, plan.tries, plan.limit)))
     sale.validations = [before, load.run(validate)]
     sale.left_in_database, sale.held_in_database = stock_of(bench, _SHOP, sku)
     sale.workflows = count_workflows(bench) - workflows
@@ -187,9 +189,11 @@ def plot(result: FlashSale, axes: "Axes") -> None:
         label = place == 0
         right.bar(place - 0.2, sale.answers.refusals_a_second, 0.38, color="#20639b", label="refusals" * label)
         right.bar(place + 0.2, sale.validations_a_second, 0.38, color="#b7bcc4", label="validations" * label)
-        right.annotate(f"{sale.ratio:.2f}", (place, sale.answers.refusals_a_second), ha="center", weight="bold")
+        top = max(sale.answers.refusals_a_second, sale.validations_a_second)
+        right.annotate(f"{sale.ratio:.2f}", (place, top * 1.03), ha="center", weight="bold")
     right.set_xticks(range(len(result.sales)), [many(clients) for clients in result.sales])
     right.set_title("A second, once sold out (bold: ratio)")
+    right.set_ylim(top=right.get_ylim()[1] * 1.2)
     right.legend(frameon=False)
 
 

@@ -28,7 +28,7 @@ class Rush:
     skus: Sequence[str]
     clients: int
     tries: int
-    seconds: float = 90.0
+    seconds: float
     """After which nobody tries any more."""
 
 
