@@ -9,7 +9,7 @@ READY_BENCH := $(VENV)/.ready-bench
 TEST_PROCESSES ?= 3
 IN_PARALLEL = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 EDGE := tests/system/edge
-QUICK = tests/unit tests/replay tests/postgres tests/simulator
+QUICK_TESTS = tests/unit tests/replay tests/postgres tests/simulator
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 ifdef PIP_INDEX_URL # which uv does not read
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
@@ -32,7 +32,7 @@ test: $(READY_DEV) ## Run the tests against a real Postgres and a real Temporal 
 	@$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-quick: $(READY_DEV) ## Run the tests that need no process of the product's own, in about a minute
-	@$(BIN)/python -m pytest $(IN_PARALLEL) $(QUICK)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(QUICK_TESTS)
 
 test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside a busy process: none may depend on speed
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
@@ -66,8 +66,8 @@ build: $(READY_UP) ## Build the wheels of Holdfast and of its client into dist/
 migrate: $(READY_UP) ## Bring the database at DATABASE_URL to the newest schema
 	@$(BIN)/holdfast migrate
 
-bench: $(READY_BENCH) ## Measure against the engine's floor; writes bench/RESULTS.md and its plot
-	@$(BIN)/python -m bench
+bench: $(READY_BENCH) ## Run every bench; writes bench/RESULTS.md and plots. QUICK=1: three minutes, writes nothing
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 cluster: $(READY_UP) ## Run, measure and break Holdfast on a real Temporal cluster; writes bench/CLUSTER.md
 	@$(BIN)/python -m bench.cluster

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-import psycopg
 
+from dev.postgres import postgres_binaries
 from dev.temporal import temporal_binary
 
 
@@ -18,10 +18,11 @@ def dev_server() -> str:
     return f"{temporal.stdout.strip()}, dev server on SQLite (WAL)"
 
 
-def describe(database_url: str, temporal: str) -> list[tuple[str, str]]:
+def describe(temporal: str) -> list[tuple[str, str]]:
     """Return the machine's properties, names to values."""
-    with psycopg.connect(database_url) as connection:
-        postgres = connection.info.parameter_status("server_version") or "unknown"
+    postgres = subprocess.run(
+        [postgres_binaries() / "postgres", "--version"], capture_output=True, text=True, check=True
+    ).stdout.split()[-1]
     return [
         ("CPU", f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores"),
         ("Memory", f"{psutil.virtual_memory().total / 2**30:.0f} GiB"),

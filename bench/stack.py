@@ -155,15 +155,15 @@ WHERE "shopId" = %(shop)s AND (
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
-    """Run all processes on the folder until the block ends."""
+def running(folder: Path, *, floor: bool = True) -> Iterator[tuple[Bench, Load]]:
+    """Run all processes on the folder until the block ends; the floor's only if wanted."""
     with ExitStack() as stack:
         bench = Bench(folder)
         for server in (bench.postgres, bench.temporal):
             stack.callback(server.stop)
             server.start()
         bench.create_database()
-        for app in (bench.product, bench.floor):
+        for app in (bench.product, bench.floor) if floor else (bench.product,):
             stack.callback(app.stop)
             app.start()
         load = Load()

@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.batching import Batches
 from core.settings import Settings
 from core.timeouts import run_with_timeout
 from domain.holds import Busy, Held, Hold, HoldKey, HoldStatus, ReferenceTaken, ReserveOutcome, Shortage, TooLate
@@ -31,7 +32,7 @@ from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
 from holds.workflow_client import WorkflowClient
 from inventory.holds import Page, list_holds, read_hold
-from inventory.reserve import RequestCheck, check_request
+from inventory.reserve import CheckQuestion, RequestCheck, check_requests
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
     HOLD_EXTEND_LIMIT,
@@ -59,6 +60,7 @@ class HoldService:
         self._workflows = workflows
         self._settings = settings
         self.messenger = HoldMessenger(engine, settings)
+        self._checks = Batches(partial(check_requests, engine), settings.request_timeout_ms / 1000)
 
     async def create(self, request: HoldRequest) -> CreateResult:
         """Hold the stock, or return the hold that this id made before.
@@ -98,14 +100,14 @@ class HoldService:
 
     async def _check(self, request: HoldRequest) -> RequestCheck:
         """Read what prevents the hold, and refuse what cannot be held. The hold's own row comes first."""
-        check = await check_request(
-            self._engine,
+        question = CheckQuestion(
             shop_id=request.shop_id,
             hold_id=request.hold_id,
             lines=request.lines,
             reference=request.reference,
             replace=request.replace,
         )
+        check = await self._checks.ask(question)
         if check.own is None:
             if check.reference_hold_id is not None and not request.replace:
                 raise HoldExistsError(check.reference_hold_id)

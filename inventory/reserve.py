@@ -13,6 +13,21 @@ from inventory.holds import hold_from_row, lines_as_arrays
 
 
 @dataclass(frozen=True, slots=True)
+class CheckQuestion:
+    """A request to hold, of which is asked what prevents it.
+
+    With `replace`, the stock of the hold that has the reference counts as available: it would be released first.
+    """
+
+    shop_id: str
+    hold_id: str
+    lines: tuple[Line, ...]
+    reference: str | None = None
+    replace: bool = False
+    reserve_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCheck:
     """What one read tells about a request to hold: its own hold, another with its reference, and short items."""
 
@@ -53,29 +68,46 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
 SELECT EXISTS (SELECT FROM hold) AS reserved
 """  # noqa: S608 - constants
 
+# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows.
 _CHECK = f"""
-WITH own AS (
-  SELECT h.*, {HOLD_LINES}
-  FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
-), other AS (
-  SELECT id FROM "InventoryHold"
-  WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
-), demand AS ({DEMAND}), stock AS (
-  SELECT d.sku, d."variantKey", d.requested,
-         CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
-         i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
-         CASE WHEN %(replace)s AND i."retiredAt" IS NULL THEN coalesce((
-           SELECT sum(l.quantity) FROM "InventoryHoldItem" l JOIN other ON l."holdId" = other.id
-           WHERE l."shopId" = %(shop)s AND l.sku = d.sku AND l."variantKey" = d."variantKey"), 0)
-         ELSE 0 END AS comes_back
-  FROM demand d
-  LEFT JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+WITH line AS MATERIALIZED (
+  SELECT number, sku, "variantKey", sum(quantity) AS requested
+  FROM unnest(%(numbers)s::int[], %(skus)s::text[], %(variants)s::text[], %(quantities)s::int[])
+    AS line(number, sku, "variantKey", quantity)
+  GROUP BY number, sku, "variantKey"
 )
-SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)s AS too_late,
-       (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available + comes_back, known, retired)
-                                 ORDER BY sku, "variantKey"), '[]')
-        FROM stock WHERE available + comes_back < requested) AS short
-FROM (SELECT) AS always LEFT JOIN own ON true
+SELECT own.*, other.id AS other_id, clock_timestamp() >= r.before AS too_late, short.items AS short
+FROM unnest(
+  %(shops)s::text[], %(holds)s::text[], %(references)s::text[], %(replaces)s::bool[], %(befores)s::timestamptz[]
+) WITH ORDINALITY AS r(shop, hold, reference, replace, before, number)
+LEFT JOIN LATERAL (
+  SELECT h.*, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = r.shop AND h.id = r.hold OFFSET 0
+) own ON true
+LEFT JOIN LATERAL (
+  SELECT h.id FROM "InventoryHold" h
+  WHERE h."shopId" = r.shop AND h.reference = r.reference AND h.status = 'active' AND h.id <> r.hold OFFSET 0
+) other ON true
+CROSS JOIN LATERAL (
+  SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available + comes_back, known, retired)
+                           ORDER BY sku, "variantKey"), '[]') AS items
+  FROM (
+    SELECT d.sku, d."variantKey", d.requested,
+           CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
+           i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
+           CASE WHEN r.replace AND i."retiredAt" IS NULL THEN coalesce((
+             SELECT sum(l.quantity) FROM "InventoryHoldItem" l
+             WHERE l."shopId" = r.shop AND l."holdId" = other.id AND l.sku = d.sku AND l."variantKey" = d."variantKey"
+           ), 0) ELSE 0 END AS comes_back
+    FROM line d
+    LEFT JOIN LATERAL (
+      SELECT i.sku, i.quantity, i."retiredAt" FROM "InventoryItem" i
+      WHERE i."shopId" = r.shop AND i.sku = d.sku AND i."variantKey" = d."variantKey" OFFSET 0
+    ) i ON true
+    WHERE d.number = r.number
+  ) stock
+  WHERE available + comes_back < requested
+) short
+ORDER BY r.number
 """  # noqa: S608 - constants
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -102,14 +134,14 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
             return Held.new(request)
         # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
         # If nothing prevents the hold any more, the reserve runs again.
-        check = await check_request(
-            engine,
+        question = CheckQuestion(
             shop_id=request.shop_id,
             hold_id=request.hold_id,
             lines=request.lines,
             reference=request.reference,
             reserve_before=request.reserve_before,
         )
+        [check] = await check_requests(engine, [question])
         if check.own is not None:
             return Held.of(check.own)
         if check.reference_hold_id is not None:
@@ -120,33 +152,27 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
             return Shortage(check.short)
 
 
-async def check_request(
-    engine: AsyncEngine,
-    *,
-    shop_id: str,
-    hold_id: str,
-    lines: Sequence[Line],
-    reference: str | None = None,
-    replace: bool = False,
-    reserve_before: datetime | None = None,
-) -> RequestCheck:
-    """Read, in one round trip, what prevents a hold.
+async def check_requests(engine: AsyncEngine, questions: Sequence[CheckQuestion]) -> list[RequestCheck]:
+    """Read, in one round trip, what prevents each of the holds.
 
-    With `replace`, the stock of the hold that has the reference counts as available: it would be released first.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
+    lines = [(number, line) for number, question in enumerate(questions, 1) for line in question.lines]
     parameters = {
-        "shop": shop_id,
-        "hold": hold_id,
-        "reference": reference,
-        "replace": replace,
-        "before": reserve_before or _NEVER,
-        **lines_as_arrays(lines),
+        "shops": [question.shop_id for question in questions],
+        "holds": [question.hold_id for question in questions],
+        "references": [question.reference for question in questions],
+        "replaces": [question.replace for question in questions],
+        "befores": [question.reserve_before or _NEVER for question in questions],
+        "numbers": [number for number, _ in lines],
+        **lines_as_arrays([line for _, line in lines]),
     }
-    row = (await fetch(engine, _CHECK, parameters))[0]
-    return RequestCheck(
-        own=hold_from_row(row) if row["id"] is not None else None,
-        reference_hold_id=row["other_id"],
-        short=tuple(ShortItem(*item) for item in row["short"]),
-        too_late=row["too_late"],
-    )
+    return [
+        RequestCheck(
+            own=hold_from_row(row) if row["id"] is not None else None,
+            reference_hold_id=row["other_id"],
+            short=tuple(ShortItem(*item) for item in row["short"]),
+            too_late=row["too_late"],
+        )
+        for row in await fetch(engine, _CHECK, parameters)
+    ]

@@ -44,7 +44,7 @@ def main() -> int:
             _say("starting")
             with running(Path(folder), binaries) as cluster:
                 seen = _run(cluster, plan)
-                machine = describe(cluster.postgres.url, _temporal(binaries))
+                machine = describe(_temporal(binaries))
     except EmbeddedError as error:
         print(f"make cluster: {error}", file=sys.stderr)
         for line in error.trail:

@@ -1,6 +1,7 @@
 """Taking stock into a hold: what is promised of one call."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -8,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import DatabaseBusyError, fetch, fetch_on
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, too_late
-from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
 from inventory.holds import read_hold
-from inventory.reserve import check_request, reserve
+from inventory.reserve import CheckQuestion, check_requests, reserve
 
 
 def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:
@@ -149,11 +150,32 @@ async def test_a_replacement_counts_what_the_replaced_hold_gives_back(engine: As
     await put_item(engine, "mug", 3)
     await reserve(engine, request("h1", ("mug", 2), reference="cart-1"))
     lines = (Line("mug", "", 3),)
-    plain = await check_request(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1")
-    assert plain.reference_hold_id == "h1"
-    assert [item.available for item in plain.short] == [1]
-    instead = await check_request(engine, shop_id=SHOP, hold_id="h2", lines=lines, reference="cart-1", replace=True)
+    plain = CheckQuestion(SHOP, "h2", lines, reference="cart-1")
+    refused, instead, own = await check_requests(
+        engine, [plain, replace(plain, replace=True), replace(plain, hold_id="h1")]
+    )
+    assert refused.reference_hold_id == "h1"
+    assert [item.available for item in refused.short] == [1]
     assert instead.short == ()
-    own = await check_request(engine, shop_id=SHOP, hold_id="h1", lines=lines, reference="cart-1")
     assert own.own is not None
     assert own.reference_hold_id is None
+
+
+async def test_requests_that_are_checked_together_are_answered_each_for_itself(engine: AsyncEngine) -> None:
+    for shop, on_hand in ((SHOP, 3), ("shop-2", 1)):
+        await put_item(engine, "mug", on_hand, shop=shop)
+    await reserve(engine, request("h1", ("mug", 1)))
+    two = (Line("cup", "", 1), Line("mug", "", 2))
+    checks = await check_requests(
+        engine,
+        [
+            CheckQuestion(SHOP, "new", two),
+            CheckQuestion("shop-2", "h1", two, reserve_before=datetime(2026, 1, 1, tzinfo=UTC)),
+            CheckQuestion(SHOP, "h1", ()),
+            CheckQuestion(SHOP, "new", two[1:]),
+        ],
+    )
+    cup = ShortItem("cup", "", 1, 0, known=False)
+    assert [check.short for check in checks] == [(cup,), (cup, ShortItem("mug", "", 2, 1)), (), ()]
+    assert [check.own is not None for check in checks] == [False, False, True, False]
+    assert [check.too_late for check in checks] == [False, True, False, False]

@@ -11,7 +11,7 @@ from domain.holds import HoldStatus, Line, Shortage, ShortItem
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.counts import ItemCount, count_items
 from inventory.items import list_items, read_short
-from inventory.reserve import check_request, reserve
+from inventory.reserve import CheckQuestion, check_requests, reserve
 
 RETIRED = (ShortItem("mug", "", 1, 0, retired=True),)
 
@@ -37,9 +37,8 @@ async def test_a_retired_item_is_not_promised_to_the_one_who_gives_it_back(engin
     await put_item(engine, "mug", 1)
     await reserve(engine, request("old", ("mug", 1), reference="cart-1"))
     await retire(engine, 1)
-    standing = await check_request(
-        engine, shop_id=SHOP, hold_id="new", lines=(Line("mug", "", 1),), reference="cart-1", replace=True
-    )
+    question = CheckQuestion(SHOP, "new", (Line("mug", "", 1),), reference="cart-1", replace=True)
+    [standing] = await check_requests(engine, [question])
     assert standing.short == RETIRED
 
 

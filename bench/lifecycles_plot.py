@@ -1,12 +1,12 @@
-"""The plot of the results."""
+"""The plot of the lifecycles."""
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
+from bench.figures import PROCESSES, Lifecycles, cpu_per_lifecycle, latencies, percentile, rate, ratio
+from bench.frame import panels
 
-from bench.figures import PROCESSES, cpu_per_lifecycle, latencies, percentile, rate, ratio
-from bench.measure import Figures
+if TYPE_CHECKING:  # installed by `make bench` only
+    from matplotlib.axes import Axes
 
 _COLOURS = {"product": "#20639b", "floor": "#b7bcc4"}
 _PROCESS_COLOURS = ("#3caea3", "#f6a04d", "#20639b", "#ed553b")
@@ -14,30 +14,24 @@ _SIDES = {"product": -0.2, "floor": 0.2}
 _NAMES = {"product": "Holdfast", "floor": "floor (empty workflow)"}
 
 
-def draw(figures: Figures, file: Path) -> None:
-    """Write the plot: throughput, latency and CPU, the product beside the floor."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415 - after the backend is chosen
-
-    picture, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    clients = list(figures.lifecycles)
+def draw(figures: Lifecycles, axes: "Axes") -> None:
+    """Draw throughput, latency and CPU, the product beside the floor, in place of the axes."""
+    left, middle, right = panels(axes, 3, width=15)
+    clients = list(figures.turns)
     _throughput(left, figures, clients)
     _latency(middle, figures, clients)
     _cpu(right, figures, clients)
-    for axes in (left, middle, right):
-        axes.set_xticks(range(len(clients)), [f"{number} clients" if number > 1 else "1 client" for number in clients])
-        axes.spines[["top", "right"]].set_visible(False)
-    picture.savefig(file, dpi=110)
-    plt.close(picture)
+    for each in (left, middle, right):
+        each.set_xticks(range(len(clients)), [f"{number} clients" if number > 1 else "1 client" for number in clients])
 
 
-def _throughput(axes: Axes, figures: Figures, clients: list[int]) -> None:
+def _throughput(axes: "Axes", figures: Lifecycles, clients: list[int]) -> None:
     axes.set_title("Lifecycles a second (dots: turns; above: ratio)")
     for name, side in _SIDES.items():
         places = [place + side for place in range(len(clients))]
         axes.bar(places, [rate(figures, n, name) for n in clients], 0.38, color=_COLOURS[name], label=_NAMES[name])
         for place, number in zip(places, clients, strict=True):
-            turns = [result.done / result.seconds for result in figures.lifecycles[number][name]]
+            turns = [result.done / result.seconds for result in figures.turns[number][name]]
             axes.plot([place] * len(turns), turns, ".", color="black", markersize=4)
     for place, number in enumerate(clients):
         top = max(rate(figures, number, name) for name in _SIDES)
@@ -46,7 +40,7 @@ def _throughput(axes: Axes, figures: Figures, clients: list[int]) -> None:
     axes.legend(frameon=False, loc="upper left")
 
 
-def _latency(axes: Axes, figures: Figures, clients: list[int]) -> None:
+def _latency(axes: "Axes", figures: Lifecycles, clients: list[int]) -> None:
     axes.set_title("Milliseconds: p50 (bar), p95 and p99 (ticks)")
     for name, side in _SIDES.items():
         for kind, shift, hatch in (("create_ms", -0.09, ""), ("commit_ms", 0.09, "//")):
@@ -62,7 +56,7 @@ def _latency(axes: Axes, figures: Figures, clients: list[int]) -> None:
     axes.legend(frameon=False, fontsize="small", loc="upper left")
 
 
-def _cpu(axes: Axes, figures: Figures, clients: list[int]) -> None:
+def _cpu(axes: "Axes", figures: Lifecycles, clients: list[int]) -> None:
     axes.set_title("CPU per lifecycle, ms (left: Holdfast, right: floor)")
     for name, side in _SIDES.items():
         for place, number in enumerate(clients):
