@@ -76,7 +76,8 @@ def create_app(
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
         if limits.connections < settings.api_connections:
             log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
-        if settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL:
+        # Temporal returns a first task with the start to workers of any build: routing by build would not hold.
+        if settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL and not settings.worker_build_id:
             await stack.enter_async_context(
                 hold_worker(
                     settings,

@@ -37,8 +37,8 @@ class ApiSettings(EnvironmentSettings):
         default=True,
         alias="HOLDFAST_API_RUNS_HOLDS",
         description="Whether each process of the API also runs the workflows of the holds that it starts, which takes "
-        "a third less CPU for a hold. `0`: all run in the workers. Workers are needed in either case: for payments, "
-        "releases, expiries, events and the audit.",
+        "less CPU for a hold. `0`, and with `HOLDFAST_WORKER_BUILD_ID`: all run in the workers. Workers are needed in "
+        "either case: for payments, releases, expiries, events and the audit.",
     )
     api_header_seconds: int = Field(
         default=10,

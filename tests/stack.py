@@ -228,7 +228,9 @@ async def serving(app: Any, http: str = "auto", send_buffer: int | None = None) 
         if task.done():
             task.result()
         await asyncio.sleep(0.005)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await task
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()

@@ -6,15 +6,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from core.worker_versioning import DEPLOYMENT
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import HOLDS, fresh, insist, locked, neighbour, refused
 from tests.stack import SHOP, Stack, running_stack
-from tests.waiting import until
 
 ONE = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 RUNS_HERE = {"HOLDFAST_API_RUNS_HOLDS": "1"}
@@ -80,33 +76,7 @@ async def test_an_api_that_runs_no_holds_leaves_them_to_the_others(alone: Stack)
         assert await was_asked(alone, await other.post(HOLDS, json=ONE))
 
 
-async def make_current(client: Client, build_id: str) -> None:
-    request = SetWorkerDeploymentCurrentVersionRequest(
-        namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build_id, ignore_missing_task_queues=True
-    )
-
-    async def accepted() -> bool:
-        try:
-            await client.workflow_service.set_worker_deployment_current_version(request)
-        except RPCError:  # it knows a build only once its worker has polled
-            return False
-        return True
-
-    await until(accepted, f"build {build_id} is current")
-
-
-async def test_with_routing_by_build_only_an_api_of_the_current_build_runs_its_holds(
-    database: str, own_client: Client
-) -> None:
-    one = {**RUNS_HERE, "HOLDFAST_WORKER_BUILD_ID": "1"}
-    async with running_stack(database, own_client, with_worker=False, **one) as stack:
-        await stack.put(10_000)
-        await make_current(own_client, "1")
-
-        async def runs_here() -> bool:
-            return not await was_asked(stack, await insist(stack.create))
-
-        await until(runs_here, "Temporal routes holds to this build")
-        async with neighbour(stack, **RUNS_HERE, HOLDFAST_WORKER_BUILD_ID="2") as other:
-            hold = await insist(lambda: other.post(HOLDS, json=ONE))
-            assert await was_asked(stack, hold)
+async def test_with_routing_by_build_the_api_runs_no_holds(alone: Stack) -> None:
+    async with neighbour(alone, **RUNS_HERE, HOLDFAST_WORKER_BUILD_ID="2") as other:
+        made = [await insist(lambda: other.post(HOLDS, json=ONE)) for _ in range(5)]  # enough for a worker to start
+        assert all([await was_asked(alone, each) for each in made])
