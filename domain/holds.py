@@ -87,6 +87,8 @@ class ReserveRequest:
     reference: str | None
     request_hash: str | None
     browser_extensions: int = 0
+    request_id: str | None = None
+    """Of the request that started the run."""
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,11 @@ async def running_stack(
     cached_workflows: int = 500,
     **changes: str,
 ) -> AsyncIterator[Stack]:
-    """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
-    settings = Settings.read(environment(database, **(PATIENT | changes)))
+    """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself.
+
+    The API runs no holds unless `changes` say so: a test knows then which process has a hold's tasks.
+    """
+    settings = Settings.read(environment(database, **(PATIENT | {"HOLDFAST_API_RUNS_HOLDS": "0"} | changes)))
     task_queue = f"test-{uuid.uuid4().hex}"
     api_metrics, worker_metrics = CollectorRegistry(), CollectorRegistry()
     engine = create_engine(settings)
@@ -225,7 +228,9 @@ async def serving(app: Any, http: str = "auto", send_buffer: int | None = None) 
         if task.done():
             task.result()
         await asyncio.sleep(0.005)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await task
-    listener.close()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
