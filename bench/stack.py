@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,16 +30,26 @@ _READY_SECONDS = 60.0
 class App:
     """An API process and a worker process."""
 
-    def __init__(self, name: str, api: list[str], worker: list[str], env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        api: list[str],
+        worker: list[str],
+        env: Mapping[str, str],
+        *,
+        folder: Path,
+        checkout: Path | None = None,
+    ) -> None:
         self.name = name
+        self.api_command, self.worker_command = api, worker
         self.token = env.get("INVENTORY_AUTHORITY_TOKEN", "")
         self.port = free_port()
         self.env = env
         self.worker_log = folder / f"{name}-worker.log"
         python = [sys.executable, "-m"]
         api = [part.replace("PORT", str(self.port)) for part in api]
-        self.api = Child(f"{name} api", [*python, *api], log=folder / f"{name}-api.log", env=env)
-        self.worker = Child(f"{name} worker", [*python, *worker], log=self.worker_log, env=env)
+        self.api = Child(f"{name} api", [*python, *api], log=folder / f"{name}-api.log", env=env, cwd=checkout)
+        self.worker = Child(f"{name} worker", [*python, *worker], log=self.worker_log, env=env, cwd=checkout)
 
     def start(self) -> None:
         for child in (self.api, self.worker):
@@ -91,9 +101,9 @@ class Load:
 class Bench:
     """All processes. Create it with `running`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, namespaces: Sequence[str]) -> None:
         self.postgres = EmbeddedPostgres(folder / "postgres")
-        self.temporal = EmbeddedTemporal(folder / "temporal")
+        self.temporal = EmbeddedTemporal(folder / "temporal", flags=[f"--namespace={name}" for name in namespaces])
         self.database_url = self.postgres.database_url("holdfast")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INVENTORY_"))}
         env |= {
@@ -105,8 +115,8 @@ class Bench:
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
         }
-        self.product = App("product", ["cli.main", "api", "--port", "PORT"], ["worker"], env, folder)
-        self.floor = App("floor", ["bench.floor", "api", "PORT"], ["bench.floor", "worker"], env, folder)
+        self.product = App("product", ["cli.main", "api", "--port", "PORT"], ["worker"], env, folder=folder)
+        self.floor = App("floor", ["bench.floor", "api", "PORT"], ["bench.floor", "worker"], env, folder=folder)
         self.settings = Settings.read(env)
 
     def pids(self, app: App) -> dict[str, int]:
@@ -155,10 +165,10 @@ WHERE "shopId" = %(shop)s AND (
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
-    """Run all processes on the folder until the block ends."""
+def running(folder: Path, namespaces: Sequence[str] = ()) -> Iterator[tuple[Bench, Load]]:
+    """Run all processes on the folder until the block ends. Temporal has these namespaces besides `default`."""
     with ExitStack() as stack:
-        bench = Bench(folder)
+        bench = Bench(folder, namespaces)
         for server in (bench.postgres, bench.temporal):
             stack.callback(server.stop)
             server.start()

@@ -1,8 +1,11 @@
-"""`python -m bench.steps`: the cost of each step from the floor to Holdfast, at one client, interleaved.
+"""`python -m bench.steps`: the cost of each step from the floor to Holdfast, interleaved.
 
 The steps are workers of the floor whose workflow runs a local activity before it answers create, and one before it
 answers commit, as a hold does: an empty one, or one that commits a bare statement. `python -m bench.steps worker
 empty|statement` is such a worker.
+
+With variants, Holdfast is compared with itself instead: `python -m bench.steps ../before NAME=VALUE` has two, the
+checkout in that folder, and this one with that environment variable; `../before,NAME=VALUE` is both in one.
 """
 
 import argparse
@@ -91,53 +94,95 @@ async def _work(step: str) -> None:
         await stop.wait()
 
 
-def _measure(rounds: int, seconds: float) -> dict[str, list[Result]]:
+def _measure(clients: int, rounds: int, seconds: float, variants: list[str]) -> dict[str, list[Result]]:
     with tempfile.TemporaryDirectory(prefix="holdfast-steps-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with running(folder) as (bench, load):
-            apps = {"the floor": bench.floor}
-            steps = [_step(bench, step, folder) for step in _STEPS]
+        with running(folder, namespaces=[_namespace(n) for n in range(len(variants))]) as (bench, load):
+            if variants:
+                between = {variant: _variant(bench, variant, n, folder) for n, variant in enumerate(variants)}
+            else:
+                between = {text: _step(bench, step, folder) for step, text in _STEPS.items()}
+            apps = {"the floor": bench.floor} | between | {"Holdfast": bench.product}
+            results: dict[str, list[Result]] = {step: [] for step in apps}
             try:
-                for app in steps:
+                for app in between.values():
                     app.start()
-                apps |= dict(zip(_STEPS.values(), steps, strict=True)) | {"Holdfast": bench.product}
-                results: dict[str, list[Result]] = {step: [] for step in apps}
                 for number in range(rounds):
                     for step, app in list(apps.items())[:: 1 if number % 2 == 0 else -1]:
-                        kind: Kind = "product" if app is bench.product else "floor"
-                        job = Job(kind, app.port, app.token, 1, 1.5, seconds, pids=bench.pids(app))
+                        kind: Kind = (
+                            "product" if app is bench.product or (variants and app is not bench.floor) else "floor"
+                        )
+                        job = Job(kind, app.port, app.token, clients, 1.5, seconds, pids=bench.pids(app))
                         results[step].append(load.run(job))
             finally:
-                for app in steps:
+                for app in between.values():
                     app.stop()
     return results
 
 
 def _step(bench: Bench, step: str, folder: Path) -> App:
     env = {**bench.floor.env, "FLOOR_TASK_QUEUE": step}
-    return App(step, ["bench.floor", "api", "PORT"], ["bench.steps", "worker", step], env, folder)
+    return App(step, ["bench.floor", "api", "PORT"], ["bench.steps", "worker", step], env, folder=folder)
+
+
+def _namespace(number: int) -> str:
+    return f"variant-{number}"
+
+
+def _variant(bench: Bench, variant: str, number: int, folder: Path) -> App:
+    """Return Holdfast from another checkout, or with other environment variables, on the same servers.
+
+    It has a namespace of its own: in one, its worker and this one's would take each other's tasks.
+    """
+    parts = variant.split(",")
+    env = {**bench.product.env, **dict(part.split("=", 1) for part in parts if "=" in part)}
+    env |= {"HOLDFAST_WORKER_METRICS_PORT": "0", "TEMPORAL_NAMESPACE": _namespace(number)}
+    checkout = next((Path(part).absolute() for part in parts if "=" not in part), None)
+    if checkout is not None:
+        env["PYTHONPATH"] = f"{checkout}:{checkout / 'clients/python/src'}"
+    return App(
+        _namespace(number),
+        bench.product.api_command,
+        bench.product.worker_command,
+        env,
+        folder=folder,
+        checkout=checkout,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.steps", description=__doc__)
+    parser.add_argument("variants", nargs="*", help="[DIRECTORY][,NAME=VALUE]...")
+    parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, after 1.5 s that are not counted")
     options = parser.parse_args()
-    results = _measure(options.rounds, options.seconds)
+    results = _measure(options.clients, options.rounds, options.seconds, options.variants)
     floor = _rate(results["the floor"])
     print(
-        "| 1 client | lifecycles/s | of the floor's | create, commit p50 ms | CPU ms: postgres, temporal, api, worker |"
+        f"| {options.clients} client(s) | lifecycles/s | of the floor's | create, commit p50 ms"
+        " | CPU ms: postgres, temporal, api, worker | of the floor's |"
     )
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for step, turns in results.items():
         create, commit = (
             median(ms for turn in turns for ms in getattr(turn, kind)) for kind in ("create_ms", "commit_ms")
         )
-        done = sum(turn.done for turn in turns)
-        cpu = ", ".join(f"{sum(turn.cpu[name] for turn in turns) / done * 1000:.1f}" for name in PROCESSES)
+        cpu = _cpu(turns)
+        each = ", ".join(f"{ms:.1f}" for ms in cpu.values())
         rate = _rate(turns)
-        print(f"| {step} | {rate:.1f} | {rate / floor:.2f} | {create:.1f}, {commit:.1f} | {cpu} |")
+        share = sum(cpu.values()) / sum(_cpu(results["the floor"]).values())
+        print(
+            f"| {step} | {rate:.1f} | {rate / floor:.2f} | {create:.1f}, {commit:.1f} | {each} | {share:.2f} |",
+            flush=True,
+        )
+
+
+def _cpu(turns: list[Result]) -> dict[str, float]:
+    """Return milliseconds of CPU for each lifecycle, by process."""
+    done = sum(turn.done for turn in turns)
+    return {name: sum(turn.cpu[name] for turn in turns) / done * 1000 for name in PROCESSES}
 
 
 def _rate(turns: list[Result]) -> float:

@@ -4,6 +4,7 @@ Each setting is a constant of worker.py; `4,CACHED_WORKFLOWS=32` would set two. 
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, after 1.5 s that are not counted")
     options = parser.parse_args()
+    os.environ["HOLDFAST_API_RUNS_HOLDS"] = "0"  # so that the worker has the work
     variants = [_AS_IT_IS, *options.settings]
     results: dict[str, list[Result]] = {variant: [] for variant in variants}
     with tempfile.TemporaryDirectory(prefix="holdfast-tune-") as folder:
