@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -73,28 +73,27 @@ _POLLED_SECONDS = 0.1
 def make_worker(
     client: Client,
     stock: StockActivities,
-    payments: PaymentActivities,
+    payments: PaymentActivities | None = None,
     *,
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
     cached_workflows: int | None = None,
     build_id: str = "",
 ) -> Worker:
-    """Create the worker of a process.
+    """Create the worker of a process. Without `payments` it runs workflows and their local activities only.
 
     Workflows run outside the sandbox unless a runner is given: the sandbox costs more CPU than the workflow. The tests
     use the sandbox and replay histories, which verifies determinism.
     """
-    return Worker(
-        client,
-        task_queue=task_queue,
-        workflows=[HoldWorkflow, LatePaymentWorkflow],
-        activities=[
-            stock.reserve,
-            stock.move_deadline,
-            stock.settle,
-            stock.attach_payment,
-            stock.claim_late_payment,
+    activities: list[Callable[..., object]] = [
+        stock.reserve,
+        stock.move_deadline,
+        stock.settle,
+        stock.attach_payment,
+        stock.claim_late_payment,
+    ]
+    if payments is not None:
+        activities += [
             payments.open_checkout,
             payments.check_payment,
             payments.close_payment,
@@ -102,7 +101,13 @@ def make_worker(
             payments.refund_or_cancel,
             payments.report_trouble,
             payments.report_late_payment,
-        ],
+        ]
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=[HoldWorkflow, LatePaymentWorkflow],
+        activities=activities,
+        no_remote_activities=payments is None,
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS if cached_workflows is None else cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,

@@ -12,6 +12,7 @@ from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.payment_settings import LatePaymentPolicy
 from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
+from holds.runs_here import RunsHere
 from inventory.hold_payments import attach_payment, claim_late_payment
 from inventory.holds import move_deadline
 from inventory.reserve import reserve
@@ -33,14 +34,25 @@ class StockActivities(StockPort):
         engine: AsyncEngine,
         telemetry: Telemetry,
         policy: LatePaymentPolicy = LatePaymentPolicy.REACQUIRE_OR_REFUND,
+        runs_here: RunsHere | None = None,
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
         self._policy = policy
+        self._runs_here = runs_here
 
     @activity.defn(name="reserve")
     async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
         """Take the stock of a new hold, or return why not."""
+        outcome = None
+        try:
+            outcome = await self._reserve(request)
+        finally:
+            if self._runs_here is not None:
+                self._runs_here.answer(request.request_id, outcome)
+        return outcome
+
+    async def _reserve(self, request: ReserveRequest) -> ReserveOutcome:
         try:
             with self._statement("reserve", request.shop_id, request.hold_id):
                 outcome = await reserve(self._engine, request)

@@ -9,9 +9,11 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from activities.stock import StockActivities
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
+from api.hold_worker import hold_worker
 from api.http_protocol import ConnectionLimits
 from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
@@ -23,10 +25,11 @@ from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
-from core.settings import TASK_QUEUE, Settings
+from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.payments_service import PaymentsService
+from holds.runs_here import RunsHere
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 from payments.client import open_client
@@ -52,7 +55,8 @@ def create_app(
         stack.push_async_callback(tracing.close)
         stripe = await stack.enter_async_context(open_client(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
-        workflows = WorkflowClient(temporal, task_queue)
+        runs_here = RunsHere()
+        workflows = WorkflowClient(temporal, task_queue, runs_here)
         holds_service = HoldService(engine, workflows, settings)
         app.state.resources = Resources(
             settings=settings,
@@ -72,11 +76,22 @@ def create_app(
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
         if limits.connections < settings.api_connections:
             log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
+        # Temporal returns a first task with the start to workers of any build: routing by build would not hold.
+        if settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL and not settings.worker_build_id:
+            await stack.enter_async_context(
+                hold_worker(
+                    settings,
+                    StockActivities(engine, telemetry, settings.late_payment_policy, runs_here),
+                    runs_here,
+                    task_queue=task_queue,
+                    tracer_provider=tracing.provider,
+                )
+            )
         try:
             yield {"connection_limits": limits}  # read by the server's protocol
         finally:
-            await engine.dispose()
             await stack.aclose()
+            await engine.dispose()
 
     app = FastAPIOffline(  # /docs without a request to another host
         redoc_url=None,  # ReDoc loads a logo from its maker's host

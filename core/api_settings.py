@@ -33,6 +33,13 @@ class ApiSettings(EnvironmentSettings):
         "closed for each new one. A process whose limit of open files (`ulimit -n`) is too low for it uses fewer, and "
         "logs a warning.",
     )
+    api_runs_holds: bool = Field(
+        default=True,
+        alias="HOLDFAST_API_RUNS_HOLDS",
+        description="Whether each process of the API also runs the workflows of the holds that it starts, which takes "
+        "less CPU for a hold. `0`, and with `HOLDFAST_WORKER_BUILD_ID`: all run in the workers. Workers are needed in "
+        "either case: for payments, releases, expiries, events and the audit.",
+    )
     api_header_seconds: int = Field(
         default=10,
         ge=1,

@@ -84,6 +84,8 @@ class ReserveRequest:
     reserve_before: datetime
     reference: str | None
     request_hash: str | None
+    request_id: str | None = None
+    """Of the request that started the run."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
 from holds.errors import NamespaceMissingError, TemporalBusyError, TemporalUnavailableError
+from holds.runs_here import RunsHere
 from holds.start_options import start_options
 from holds.temporal_errors import NoRunningWorkflowError, NotReadyError, UnansweredError, classified
 from workflows import ui_text
@@ -71,12 +72,15 @@ class WorkflowClient:
     Messages to a HoldKey raise NoRunningWorkflowError if the hold has no open run.
     """
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, runs_here: RunsHere | None = None) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._runs_here = runs_here
 
     async def reserve(self, hold: HoldInput) -> ReserveOutcome:
         """Start the hold's workflow, or join its open run, and wait until the stock is reserved or refused."""
+        if self._runs_here is not None and (outcome := await self._runs_here.reserve(hold, self._task_queue)):
+            return outcome
         while True:
             with suppress(NoRunningWorkflowError):  # the run that was joined closed (refused before); start another
                 return await self._update(HoldWorkflow.reserved, hold)

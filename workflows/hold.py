@@ -93,6 +93,7 @@ class HoldWorkflow(HoldMessages):
             reserve_before=workflow.info().workflow_start_time + timedelta(milliseconds=self._hold.request_timeout_ms),
             reference=self._hold.reference,
             request_hash=self._hold.request_hash,
+            request_id=self._hold.request_id,
         )
         self._written_deadline = request.expires_at
         outcome = await activity_calls.reserve(request)

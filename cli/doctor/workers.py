@@ -10,7 +10,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.results import CheckResult, fault, not_applicable, ok
+from activities.background_worker import background_task_queue
+from cli.doctor.results import CheckResult, State, fault, not_applicable, ok
 from core.error_messages import first_line
 from core.worker_versioning import DEPLOYMENT
 
@@ -96,8 +97,18 @@ def _recent(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:
 
 
 async def _check_answer(client: Client, task_queue: str) -> CheckResult:
-    """Query the newest hold's workflow, which only a running worker can answer."""
-    query = f'WorkflowType = "HoldWorkflow" AND TaskQueue = "{task_queue}"'
+    """Query the newest workflow of a hold, and the newest one of the background worker.
+
+    A process of the API may answer for the hold (HOLDFAST_API_RUNS_HOLDS), but only a worker for the other.
+    """
+    holds = f'WorkflowType = "HoldWorkflow" AND TaskQueue = "{task_queue}"'
+    background = f'TaskQueue = "{background_task_queue(task_queue)}"'
+    results = [await _check_query(client, query) for query in (holds, background)]
+    return next((result for result in results if result.state is State.FAULT), results[0])
+
+
+async def _check_query(client: Client, query: str) -> CheckResult:
+    """Query the newest of these workflows, which only a running worker can answer."""
     newest = [each async for each in client.list_workflows(query, limit=1)]
     if not newest:
         return not_applicable(AREA, "worker answers", "no hold exists yet that could be queried")

@@ -35,7 +35,9 @@ pytestmark = pytest.mark.timeout(_SEASON_SECONDS + 60)
 
 @pytest.fixture(scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with house_in(tmp_path_factory.mktemp("chaos"), processes=WORKER_PROCESSES) as running:
+    async with house_in(
+        tmp_path_factory.mktemp("chaos"), processes=WORKER_PROCESSES, HOLDFAST_API_RUNS_HOLDS="1"
+    ) as running:
         yield running
 
 
