@@ -1,6 +1,6 @@
 # The image of API, worker and commands. docs/deployment.md says where the tags are from.
 
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.13.9-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/holdfast
 COPY requirements/build.txt requirements/production.txt requirements/
@@ -21,7 +21,7 @@ COPY workflows/ workflows/
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \
     && /opt/build/bin/python -m pip --python /opt/holdfast install --no-deps --no-index --no-cache-dir /dist/holdfast-*.whl
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.13.9-slim-bookworm
 RUN groupadd --system --gid 10001 holdfast \
     && useradd --system --uid 10001 --gid holdfast --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin holdfast
 COPY --from=build /opt/holdfast /opt/holdfast
