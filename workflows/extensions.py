@@ -33,6 +33,11 @@ class Extensions:
         return extension
 
     @property
+    def are_waiting(self) -> bool:
+        """Whether a request waits to be applied."""
+        return any(extension.deadline is None for extension in self.requests)
+
+    @property
     def _waiting_seconds(self) -> int:
         return sum(e.request.ttl_seconds for e in self.requests if e.deadline is None)
 

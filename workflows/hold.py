@@ -35,7 +35,7 @@ from workflows.messages import (
     SettleRequest,
     settled_status,
 )
-from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY
+from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -168,14 +168,28 @@ class HoldWorkflow(HoldMessages):
                 await self._payment_steps.check(payment)
 
     async def _sleep(self, until: datetime, version: int) -> None:
+        cancel = self._state.cancel
+
+        def ends() -> bool:
+            """Return whether the wait ends. A message that changes nothing leaves its timer as it is."""
+            if self._can_continue():
+                return True
+            if self._version == version:
+                return False
+            unchanged = self._state.cancel is cancel and self._would_wait(until)
+            # Asked only then: the patch's marker would cost every hold an event.
+            return not (unchanged and workflow.patched(KEEPS_TIMER))
+
         try:
-            await workflow.wait_condition(
-                lambda: self._version != version or self._can_continue(),
-                timeout=until - workflow.now(),
-                timeout_summary="hold TTL",
-            )
+            await workflow.wait_condition(ends, timeout=until - workflow.now(), timeout_summary="hold TTL")
         except TimeoutError:
             return  # a time-out is not a decision: `decide` is evaluated again
+
+    def _would_wait(self, until: datetime) -> bool:
+        """Return whether the run would only wait again, until the same time."""
+        if workflow.cancellation_reason() is not None or self._extensions.are_waiting or self._state.grace_ended_early:
+            return False
+        return decide(self._state, workflow.now()) == Wait(until)
 
     def _can_continue(self) -> bool:
         """Return whether Temporal suggests a new run, well before its limits of one, and nothing is under way."""

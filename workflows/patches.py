@@ -20,3 +20,6 @@ LATE_PAYMENT_CONTINUES = "late-payment-continues-as-new"
 
 ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
 """Since then the update that waits for a checkout is answered by a run that has none."""
+
+KEEPS_TIMER = "keeps-timer"
+"""Since then the timer of a hold goes on when a message changes nothing."""

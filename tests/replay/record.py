@@ -149,6 +149,17 @@ _story(
     ("cancel", Cancel("shopper")),
     ("cancel", Cancel("stripe", "payment failed", DEBIT)),
 )
+_story(
+    "told-again-and-committed",  # looked at in between, so that each message has a task of its own
+    "look",
+    ("payment_processing", PaymentProcessing(DEBIT, 86_400)),
+    "look",
+    ("payment_processing", PaymentProcessing(DEBIT, 86_400)),
+    "look",
+    ("payment_processing", PaymentProcessing(DEBIT, 86_400)),
+    "look",
+    ("commit", Commit("shop")),
+)
 _story("rejected", sku="NONE")
 _story("too-late", window=0)
 _story("checkout-paid", _pay_and_tell, locale="de")

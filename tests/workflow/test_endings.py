@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
 
 from dev.harness.invariants import assert_stock_adds_up
@@ -129,6 +130,22 @@ async def test_a_payment_under_way_moves_the_deadline_and_holds_a_cancel_back(sk
     await skipping.pass_time(hold["holdId"], 11)
 
     assert await run.result() == Ended("released")
+
+
+async def test_a_message_that_changes_nothing_replaces_no_timer(stack: Stack) -> None:
+    hold = await stack.made()
+    run = stack.run_of(hold["holdId"])
+    week = PaymentProcessing(CARD, grace_seconds=7 * 86_400)
+    for _ in range(6):
+        await run.signal(HoldWorkflow.payment_processing, week)
+        await run.query(HoldWorkflow.snapshot)  # so that the next one comes in a task of its own
+
+    kinds = [EventType(event.event_type) for event in (await run.fetch_history()).events]
+
+    assert kinds.count(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED) == 6
+    assert kinds.count(EventType.EVENT_TYPE_TIMER_STARTED) == 2  # until the deadline, then until the grace period's end
+    await run.signal(HoldWorkflow.payment_succeeded, CARD)
+    assert await run.result() == Ended("committed")
 
 
 async def test_a_cancel_held_back_goes_on_when_the_payment_under_way_fails(stack: Stack) -> None:
