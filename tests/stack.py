@@ -145,8 +145,12 @@ class Stack:
 
 
 def environment(database: str, **changes: str) -> dict[str, str]:
-    """Return the environment of the product under test."""
+    """Return the environment of the product under test.
+
+    The API runs no holds unless `changes` say so: then a test knows which process has a hold's tasks.
+    """
     return {
+        "HOLDFAST_API_RUNS_HOLDS": "0",
         "DATABASE_URL": database,
         "INVENTORY_MODE": "reserve_ttl",
         "INVENTORY_AUTHORITY_TOKEN": AUTHORITY_TOKEN,

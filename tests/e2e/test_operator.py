@@ -47,6 +47,10 @@ def test_smoke_checks_out_and_doctor_and_report_have_seen_it(up: Up) -> None:
 
 
 def test_doctor_says_that_the_worker_is_stopped(up: Up) -> None:
+    """The API answers for the holds that it runs, but only a worker for the mail of an item that is low."""
+    for item in ({"onHand": 5, "lowStockThreshold": 3}, {"onHand": 2}):
+        up.ask("PUT", "/inventory/items", {"shopId": "demo", "items": [{"sku": "LOW", **item}]}, role="admin")
+    until(lambda: bool(list((up.home / "mail").glob("*Low-stock--LOW*.eml"))), 120, up.output)
     worker = up.stack["pids"]["worker"]
     os.kill(worker, signal.SIGSTOP)
     try:
