@@ -32,7 +32,7 @@ class Plan:
 
     units: int = 500
     buyers: int = 5_000
-    clients: int = 256
+    clients: int = 64
     turn: float = 3.0
     turns: int = 4
     limit: float = 90.0

@@ -102,7 +102,7 @@ class _Run:
                 self._answers.refused_ms.append((now - asked) * 1000)
             elif status == 429:
                 self._left += 1
-                await asyncio.sleep(json.loads(body)["retryAfter"] / 1000)
+                await asyncio.sleep(json.loads(body).get("retryAfter", 1000) / 1000)
         connection.close()
 
     def _request(self) -> bytes:

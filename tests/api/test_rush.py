@@ -10,11 +10,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, insist, refused
-from tests.stack import PATIENT, Stack, running_stack
+from tests.stack import Stack, running_stack
 
 
 async def test_of_250_buyers_of_100_units_exactly_100_hold_one(database: str, temporal: Client) -> None:
-    async with running_stack(database, temporal, **PATIENT) as stack:
+    async with running_stack(
+        database, temporal, INVENTORY_REQUEST_TIMEOUT_MS="30000", INVENTORY_LOCK_TIMEOUT_MS="4000"
+    ) as stack:
         await stack.put(100)
         at_once = asyncio.Semaphore(40)
 

@@ -52,7 +52,7 @@ async def test_a_caller_who_has_gone_is_not_asked_for_and_ends_nobody_elses_call
     gone.cancel()
     await asyncio.sleep(0)
     server.open.set()
-    assert await asyncio.gather(second, third, last) == [4, 6, 10]
+    assert list(await asyncio.gather(second, third, last)) == [4, 6, 10]
     assert server.calls == [[1], [2], [3, 5]]
 
 
@@ -86,4 +86,4 @@ async def test_a_question_that_comes_just_when_every_call_ends_is_asked() -> Non
     await settled()
     [second] = await started(batches, [2])
     server.open.set()
-    assert await asyncio.wait_for(asyncio.gather(first, second), timeout=60) == [4, 4]
+    assert list(await asyncio.wait_for(asyncio.gather(first, second), timeout=60)) == [4, 4]
