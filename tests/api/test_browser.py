@@ -314,6 +314,10 @@ async def test_errors_can_be_read_by_the_page_too(stack: Stack) -> None:
         ("HOLDFAST_BROWSER_ORIGINS", "*", "https://"),
         ("HOLDFAST_BROWSER_ORIGINS", "https://shop.example/", "without a path"),
         ("HOLDFAST_BROWSER_ORIGINS", "shop-1=", "https://"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://*.shop.example", "wildcard"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://Shop.example", "lower case"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://shop.example:443", "port"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://ann@shop.example", "as browsers send it"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, value: str, words: str) -> None:
