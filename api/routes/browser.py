@@ -24,6 +24,7 @@ from api.requests import ExtendIn
 from api.responses import BrowserHoldOut, PaymentState
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
+from holds.errors import ExtendLimitError
 from workflows.messages import Cancel, Extend
 
 PREFIX = "/api/browser/holds"
@@ -98,7 +99,11 @@ async def browser_extend_hold(
     seconds = body.ttl_seconds if body is not None and body.ttl_seconds is not None else longest
     if seconds > longest:
         raise invalid("ttlSeconds", f"must be at most {longest}")
-    message = Extend(seconds, parse_key(idempotency_key), browser_limit=hold.browser_extensions)
+    if hold.status is HoldStatus.ACTIVE and not hold.browser_extensions:
+        raise ExtendLimitError  # the usual case asks nothing of Temporal, however often a browser repeats it
+    key = parse_key(idempotency_key)
+    # The shop's keys are others: a shopper who guesses one can neither use it up nor learn what it did.
+    message = Extend(seconds, key and f"browser:{key}", browser_limit=hold.browser_extensions)
     return _shown(await holds.extend(hold.key, message), settings)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from temporalio.client import Client
+from structlog.testing import capture_logs
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from api.app import create_app
 from api.hold_token import hold_token
@@ -144,7 +145,18 @@ async def test_the_browser_extends_as_often_as_the_shop_allowed(stack: Stack) ->
 
 async def test_the_browser_extends_nothing_unless_the_shop_allowed_it(stack: Stack) -> None:
     browser = Browser(stack, await stack.made())
+    await stack.run_of(browser.hold_id).terminate()
     refused(await browser.send("POST", "/extend"), 409, "hold_extend_limit")
+    run = await stack.run_of(browser.hold_id).describe()
+    assert run.status is WorkflowExecutionStatus.TERMINATED  # nothing was asked of it, else a new run would have begun
+
+
+async def test_a_browsers_idempotency_key_is_never_one_of_the_shops(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made(ttlSeconds=60, browserExtensions=1))
+    assert (await browser.send("POST", "/extend", headers={"Idempotency-Key": "order-1"})).status_code == 200
+    before = (await stack.read(browser.hold_id))["expiresAt"]
+    extended = await stack.post(browser.hold_id, "extend", {"ttlSeconds": 30}, key="order-1")
+    assert (extended.status_code, extended.json()["expiresAt"] > before) == (200, True)
 
 
 async def test_the_browser_may_not_ask_for_longer_than_a_new_hold_lives(stack: Stack) -> None:
