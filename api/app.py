@@ -56,7 +56,7 @@ def create_app(
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         workflows = WorkflowClient(temporal, task_queue)
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
-        streams = HoldStreams(engine, most=limits.connections // 2)
+        streams = HoldStreams(engine, limits.connections // 2, telemetry.browser_streams.set)
         holds_service = HoldService(engine, workflows, settings)
         app.state.resources = Resources(
             settings=settings,

@@ -1,6 +1,7 @@
 """The shopper's browser: what it may do with its own hold by `holdToken`, and what it may not."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -245,6 +246,67 @@ async def test_a_second_stream_takes_the_place_of_the_first(stack: Stack) -> Non
             assert await first.next() is None
 
 
+async def test_streams_go_on_after_a_failure_that_nobody_foresaw(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made())
+    rename = 'ALTER TABLE "InventoryHold" RENAME COLUMN "{}" TO "{}"'
+    async with browser.follow() as events:
+        await events.next()
+        with capture_logs() as lines:
+            async with stack.engine.begin() as connection:
+                await connection.exec_driver_sql(rename.format("browserExtensions", "gone"))
+            try:
+                await until(lambda: any("cannot be read" in line["event"] for line in lines), "a read has failed")
+            finally:
+                async with stack.engine.begin() as connection:
+                    await connection.exec_driver_sql(rename.format("gone", "browserExtensions"))
+        await browser.send("POST", "/release")
+        assert (await events.next() or ("", None, {}))[2]["status"] == "released"
+
+
+async def test_a_stream_that_is_given_up_because_its_client_does_not_read_takes_no_place(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made())
+    registry = CollectorRegistry()
+    app = create_app(stack.settings, task_queue=stack.task_queue, registry=registry)
+    blocked, given_up = asyncio.Event(), asyncio.Event()
+    received = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for message in received:
+            return message
+        await given_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if b"event: hold" in message.get("body", b""):
+            blocked.set()
+            await asyncio.Event().wait()  # as long as the server waits for its client to read
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"{browser.path}/events",
+        "query_string": f"token={browser.token}".encode(),
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    gc.disable()
+    try:
+        async with serving(app, http=PROTOCOL):
+            serving_it = asyncio.create_task(app(scope, receive, send))
+            await blocked.wait()
+            assert registry.get_sample_value("inventory_browser_streams") == 1
+            given_up.set()
+            await serving_it
+            assert registry.get_sample_value("inventory_browser_streams") == 0
+    finally:
+        gc.enable()
+
+
 async def test_an_api_that_stops_ends_its_streams_at_once(stack: Stack) -> None:
     hold = await stack.made()
     registry = CollectorRegistry()
@@ -270,7 +332,8 @@ async def test_at_most_half_of_a_processs_connections_are_streams(stack: Stack) 
     settings = Settings.read(
         environment(stack.settings.database_url.get_secret_value(), HOLDFAST_API_CONNECTIONS="10", **SETTINGS)
     )
-    app = create_app(settings, task_queue=stack.task_queue, registry=CollectorRegistry())
+    registry = CollectorRegistry()
+    app = create_app(settings, task_queue=stack.task_queue, registry=registry)
     async with serving(app, http=PROTOCOL) as url:
         browsers = [Browser(stack, await stack.made()) for _ in range(6)]
         async with asyncio.TaskGroup() as group:
@@ -290,6 +353,7 @@ async def test_at_most_half_of_a_processs_connections_are_streams(stack: Stack) 
                 f"{url}{browsers[5].path}/events", headers={"Authorization": f"Bearer {browsers[5].token}"}
             )
             refused(sixth, 503, "too_many_streams")
+            assert registry.get_sample_value("inventory_browser_streams") == 5
             alive = await stack.http.get(f"{url}/livez")
             assert alive.status_code == 200
             done.set()
