@@ -58,7 +58,7 @@ def create_app(
         stripe = await stack.enter_async_context(open_client(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
-        streams = HoldStreams(engine, most=limits.connections // 2)
+        streams = HoldStreams(engine, limits.connections // 2, telemetry.browser_streams.set)
         runs_here = RunsHere()
         workflows = WorkflowClient(temporal, task_queue, runs_here)
         holds_service = HoldService(engine, workflows, settings)

@@ -1,7 +1,7 @@
 """Follows holds for the browsers that watch them: one read a second tells every stream of the process what changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -62,9 +62,10 @@ class HoldStream:
 class HoldStreams:
     """All streams of a process: at most one of each hold, so that a token holds one connection."""
 
-    def __init__(self, engine: AsyncEngine, most: int) -> None:
+    def __init__(self, engine: AsyncEngine, most: int, count: Callable[[float], None]) -> None:
         self._engine = engine
         self._most = most
+        self._count = count
         self._streams: dict[HoldKey, HoldStream] = {}
         self._reading: asyncio.Task[None] | None = None
         self._closing = False
@@ -81,6 +82,7 @@ class HoldStreams:
         if earlier is not None:
             earlier.close(replaced=True)
         stream = self._streams[hold.key] = HoldStream(hold)
+        self._count(len(self))
         if self._closing:
             stream.close()
         elif self._reading is None:
@@ -91,6 +93,7 @@ class HoldStreams:
         """Stop following for a stream that has ended."""
         if self._streams.get(stream.hold.key) is stream:
             del self._streams[stream.hold.key]
+            self._count(len(self))
 
     def close(self) -> None:
         """End every stream: the process stops. Browsers connect again, to another process."""
@@ -113,19 +116,24 @@ class HoldStreams:
         reads = True
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            known = {key: stream.hold.updated_at for key, stream in self._streams.items()}
-            if not known:
-                continue
             try:
-                changed = await read_changed(self._engine, known)
-            except (DatabaseBusyError, DatabaseUnavailableError) as error:
+                await self._tell_changes()
+            except Exception as error:  # whatever is wrong: every stream would stand still without a word
                 if reads:
-                    log.warning("the holds that browsers follow cannot be read; trying again", problem=str(error))
+                    defect = not isinstance(error, (DatabaseBusyError, DatabaseUnavailableError))
+                    message = "the holds that browsers follow cannot be read; trying again"
+                    log.warning(message, problem=str(error), exc_info=defect)
                 reads = False
-                continue
-            if not reads:
-                log.info("the holds that browsers follow are read again")
-            reads = True
-            for hold in changed:
-                if (stream := self._streams.get(hold.key)) is not None:
-                    stream.update(hold)
+            else:
+                if not reads:
+                    log.info("the holds that browsers follow are read again")
+                reads = True
+
+    async def _tell_changes(self) -> None:
+        known = {key: stream.hold.updated_at for key, stream in self._streams.items()}
+        if not known:
+            return
+        for hold in await read_changed(self._engine, known):
+            stream = self._streams.get(hold.key)
+            if stream is not None and stream.hold.updated_at == known[hold.key]:  # else opened since, with a newer hold
+                stream.update(hold)

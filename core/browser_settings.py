@@ -10,7 +10,16 @@ from core.setting_values import MAX_SECRETS, split_list, split_secrets, split_ur
 from domain.names import NAME_PATTERN
 
 _MIN_LENGTH = 32
+_PORTS = {"https": 443, "http": 80}
 _SHOPS_ORIGIN = re.compile(rf"(?:({NAME_PATTERN})=)?(\S+)")
+
+
+def _is_origin(text: str) -> bool:
+    """Whether browsers can send this origin; any other would allow nothing. Raises ValueError for what is no URL."""
+    url = split_url(text, *_PORTS)
+    port = "" if url.port in (None, _PORTS[url.scheme]) else f":{url.port}"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return text == f"{url.scheme}://{host}{port}" and text.isascii() and "*" not in text
 
 
 class BrowserSettings(EnvironmentSettings):
@@ -52,9 +61,11 @@ class BrowserSettings(EnvironmentSettings):
             return entries
         for entry in entries:
             match = _SHOPS_ORIGIN.fullmatch(entry)
-            url = split_url(match[2] if match else "", "https", "http")
-            if f"{url.scheme}://{url.netloc}" != (match[2] if match else "") or url.username is not None:
-                raise ValueError(f"has {entry!r}; an origin is scheme, host and port only, without a path or a slash")
+            if not _is_origin(match[2] if match else ""):
+                raise ValueError(
+                    f"has {entry!r}; write an origin as browsers send it: https:// and host, in lower case, with the "
+                    "port only if it is not the usual one, without a path, a slash or a wildcard"
+                )
         return entries
 
     def browser_origins_of(self, shop_id: str) -> list[str]:

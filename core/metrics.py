@@ -109,6 +109,12 @@ class Telemetry:
             ["error"],
             registry=registry,
         )
+        self.browser_streams = Gauge(
+            "inventory_browser_streams",
+            "Holds that browsers follow at present",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._skus = _LabelValues(_SKU_LIMIT)
         self._shops = _LabelValues(SHOP_LIMIT)
         self.expiry_lag = Histogram(

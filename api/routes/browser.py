@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from fastapi.sse import format_sse_event
+from starlette.types import Receive, Scope, Send
 
 from api.dependencies import HoldsDep, SettingsDep, StreamsDep, resources_of
 from api.errors import ApiError, invalid
@@ -24,12 +25,14 @@ from api.requests import ExtendIn
 from api.responses import BrowserHoldOut, PaymentState
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
+from holds.errors import ExtendLimitError
 from workflows.messages import Cancel, Extend
 
 PREFIX = "/api/browser/holds"
 _READABLE_AFTER_END = timedelta(hours=1)
 _BEARER = HTTPBearer(auto_error=False, scheme_name="HoldToken", description="The `holdToken` of this hold.")
 _ACTOR = "browser"
+_NOT_CACHED = {"Cache-Control": "no-store"}
 
 
 def _require_token(request: Request) -> None:
@@ -98,7 +101,11 @@ async def browser_extend_hold(
     seconds = body.ttl_seconds if body is not None and body.ttl_seconds is not None else longest
     if seconds > longest:
         raise invalid("ttlSeconds", f"must be at most {longest}")
-    message = Extend(seconds, parse_key(idempotency_key), browser_limit=hold.browser_extensions)
+    if hold.status is HoldStatus.ACTIVE and not hold.browser_extensions:
+        raise ExtendLimitError  # the usual case asks nothing of Temporal, however often a browser repeats it
+    key = parse_key(idempotency_key)
+    # The shop's keys are others: a shopper who guesses one can neither use it up nor learn what it did.
+    message = Extend(seconds, key and f"browser:{key}", browser_limit=hold.browser_extensions)
     return _shown(await holds.extend(hold.key, message), settings)
 
 
@@ -151,33 +158,47 @@ async def browser_follow_hold(
     the first with the event `replaced`; its page should close it.
     """
     if last_event_id == _version(hold) and hold.status is not HoldStatus.ACTIVE:
-        return Response(status_code=204)
+        return Response(status_code=204, headers=_NOT_CACHED)
     try:
         stream = streams.open(hold)
     except TooManyStreamsError:
         raise ApiError(Problem.too_many_streams) from None
     known = hold.updated_at if last_event_id == _version(hold) else None
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = _events(streams, stream, known, settings)
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return _StreamResponse(_events(stream, known, settings), streams, stream)
 
 
-async def _events(
-    streams: HoldStreams, stream: HoldStream, known: datetime | None, settings: Settings
-) -> AsyncIterator[bytes]:
-    try:
-        # Browsers that lost their stream at once, as when a process stops, come back spread over some seconds.
-        yield format_sse_event(retry=random.randint(1000, 5000), comment="holdfast")  # noqa: S311 - not a secret
-        async for hold in stream.states(known):
-            if hold is None:
-                yield format_sse_event(comment="heartbeat")
-            else:
-                shown = _shown(hold, settings).model_dump_json(by_alias=True)
-                yield format_sse_event(data_str=shown, event="hold", id=_version(hold))
-        if stream.replaced:
-            yield format_sse_event(data_str="{}", event="replaced")
-    finally:
-        streams.forget(stream)
+class _StreamResponse(StreamingResponse):
+    """The answer that follows a hold."""
+
+    def __init__(self, events: AsyncIterator[bytes], streams: HoldStreams, stream: HoldStream) -> None:
+        headers = _NOT_CACHED | {"X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._streams = streams
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, and stop following however that ends.
+
+        A `finally` of the events' generator would run only at the next garbage collection where the client is given up
+        because it does not read.
+        """
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.forget(self._stream)
+
+
+async def _events(stream: HoldStream, known: datetime | None, settings: Settings) -> AsyncIterator[bytes]:
+    # Browsers that lost their stream at once, as when a process stops, come back spread over some seconds.
+    yield format_sse_event(retry=random.randint(1000, 5000), comment="holdfast")  # noqa: S311 - not a secret
+    async for hold in stream.states(known):
+        if hold is None:
+            yield format_sse_event(comment="heartbeat")
+        else:
+            shown = _shown(hold, settings).model_dump_json(by_alias=True)
+            yield format_sse_event(data_str=shown, event="hold", id=_version(hold))
+    if stream.replaced:
+        yield format_sse_event(data_str="{}", event="replaced")
 
 
 def _version(hold: Hold) -> str:

@@ -1,6 +1,7 @@
 """The shopper's browser: what it may do with its own hold by `holdToken`, and what it may not."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from temporalio.client import Client
+from structlog.testing import capture_logs
+from temporalio.client import Client, WorkflowExecutionStatus
 
 from api.app import create_app
 from api.hold_token import hold_token
@@ -144,7 +146,18 @@ async def test_the_browser_extends_as_often_as_the_shop_allowed(stack: Stack) ->
 
 async def test_the_browser_extends_nothing_unless_the_shop_allowed_it(stack: Stack) -> None:
     browser = Browser(stack, await stack.made())
+    await stack.run_of(browser.hold_id).terminate()
     refused(await browser.send("POST", "/extend"), 409, "hold_extend_limit")
+    run = await stack.run_of(browser.hold_id).describe()
+    assert run.status is WorkflowExecutionStatus.TERMINATED  # nothing was asked of it, else a new run would have begun
+
+
+async def test_a_browsers_idempotency_key_is_never_one_of_the_shops(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made(ttlSeconds=60, browserExtensions=1))
+    assert (await browser.send("POST", "/extend", headers={"Idempotency-Key": "order-1"})).status_code == 200
+    before = (await stack.read(browser.hold_id))["expiresAt"]
+    extended = await stack.post(browser.hold_id, "extend", {"ttlSeconds": 30}, key="order-1")
+    assert (extended.status_code, extended.json()["expiresAt"] > before) == (200, True)
 
 
 async def test_the_browser_may_not_ask_for_longer_than_a_new_hold_lives(stack: Stack) -> None:
@@ -233,6 +246,67 @@ async def test_a_second_stream_takes_the_place_of_the_first(stack: Stack) -> Non
             assert await first.next() is None
 
 
+async def test_streams_go_on_after_a_failure_that_nobody_foresaw(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made())
+    rename = 'ALTER TABLE "InventoryHold" RENAME COLUMN "{}" TO "{}"'
+    async with browser.follow() as events:
+        await events.next()
+        with capture_logs() as lines:
+            async with stack.engine.begin() as connection:
+                await connection.exec_driver_sql(rename.format("browserExtensions", "gone"))
+            try:
+                await until(lambda: any("cannot be read" in line["event"] for line in lines), "a read has failed")
+            finally:
+                async with stack.engine.begin() as connection:
+                    await connection.exec_driver_sql(rename.format("gone", "browserExtensions"))
+        await browser.send("POST", "/release")
+        assert (await events.next() or ("", None, {}))[2]["status"] == "released"
+
+
+async def test_a_stream_that_is_given_up_because_its_client_does_not_read_takes_no_place(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made())
+    registry = CollectorRegistry()
+    app = create_app(stack.settings, task_queue=stack.task_queue, registry=registry)
+    blocked, given_up = asyncio.Event(), asyncio.Event()
+    received = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for message in received:
+            return message
+        await given_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if b"event: hold" in message.get("body", b""):
+            blocked.set()
+            await asyncio.Event().wait()  # as long as the server waits for its client to read
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": f"{browser.path}/events",
+        "query_string": f"token={browser.token}".encode(),
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    gc.disable()
+    try:
+        async with serving(app, http=PROTOCOL):
+            serving_it = asyncio.create_task(app(scope, receive, send))
+            await blocked.wait()
+            assert registry.get_sample_value("inventory_browser_streams") == 1
+            given_up.set()
+            await serving_it
+            assert registry.get_sample_value("inventory_browser_streams") == 0
+    finally:
+        gc.enable()
+
+
 async def test_an_api_that_stops_ends_its_streams_at_once(stack: Stack) -> None:
     hold = await stack.made()
     registry = CollectorRegistry()
@@ -258,7 +332,8 @@ async def test_at_most_half_of_a_processs_connections_are_streams(stack: Stack) 
     settings = Settings.read(
         environment(stack.settings.database_url.get_secret_value(), HOLDFAST_API_CONNECTIONS="10", **SETTINGS)
     )
-    app = create_app(settings, task_queue=stack.task_queue, registry=CollectorRegistry())
+    registry = CollectorRegistry()
+    app = create_app(settings, task_queue=stack.task_queue, registry=registry)
     async with serving(app, http=PROTOCOL) as url:
         browsers = [Browser(stack, await stack.made()) for _ in range(6)]
         async with asyncio.TaskGroup() as group:
@@ -278,6 +353,7 @@ async def test_at_most_half_of_a_processs_connections_are_streams(stack: Stack) 
                 f"{url}{browsers[5].path}/events", headers={"Authorization": f"Bearer {browsers[5].token}"}
             )
             refused(sixth, 503, "too_many_streams")
+            assert registry.get_sample_value("inventory_browser_streams") == 5
             alive = await stack.http.get(f"{url}/livez")
             assert alive.status_code == 200
             done.set()
@@ -314,6 +390,10 @@ async def test_errors_can_be_read_by_the_page_too(stack: Stack) -> None:
         ("HOLDFAST_BROWSER_ORIGINS", "*", "https://"),
         ("HOLDFAST_BROWSER_ORIGINS", "https://shop.example/", "without a path"),
         ("HOLDFAST_BROWSER_ORIGINS", "shop-1=", "https://"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://*.shop.example", "wildcard"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://Shop.example", "lower case"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://shop.example:443", "port"),
+        ("HOLDFAST_BROWSER_ORIGINS", "https://ann@shop.example", "as browsers send it"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, value: str, words: str) -> None:

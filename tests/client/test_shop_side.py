@@ -11,6 +11,7 @@ from holdfast_client import (
     CheckoutItem,
     CheckoutSession,
     ConfigurationError,
+    Hold,
     InsufficientStockError,
     InvalidRequestError,
     InventoryAuthorityClient,
@@ -180,3 +181,12 @@ def test_errors_can_be_pickled() -> None:
     error.hold_id = HOLD_ID
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
     assert (str(copy), copy.items, copy.hold_id) == ("Sold out.", error.items, HOLD_ID)
+
+
+async def test_the_token_of_a_hold_is_handed_over_but_not_shown_in_logs(connect: Connect, server: FaultyServer) -> None:
+    server.react(respond(201, hold_json(holdToken=TOKEN)))
+    async with connect(server.url) as client:
+        hold = await client.create_hold(SHOP, CART, hold_id=HOLD_ID)
+    assert isinstance(hold, Hold)
+    assert hold.hold_token == TOKEN
+    assert TOKEN not in repr(hold) + repr(CheckoutSession(shop_id=SHOP, hold_token=TOKEN))

@@ -1,6 +1,6 @@
 """What the calls take and return. Times are timezone-aware, in UTC."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -72,7 +72,7 @@ class Hold:
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
     ending: Literal["release"] | None = None
-    hold_token: str | None = None
+    hold_token: str | None = field(default=None, repr=False)
     """What opens this hold to the shopper's browser, and nothing else. None of an ended hold, or where it is off."""
 
 
@@ -101,7 +101,7 @@ class CheckoutSession:
     status: HoldStatus | None = None
     mode: Mode | None = None
     bypassed: bool = False
-    hold_token: str | None = None
+    hold_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
