@@ -20,3 +20,6 @@ LATE_PAYMENT_CONTINUES = "late-payment-continues-as-new"
 
 ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
 """Since then the update that waits for a checkout is answered by a run that has none."""
+
+LOCAL_END = "ends-in-a-local-activity"
+"""Since then a hold without a payment to close is released or expires in a local activity."""
