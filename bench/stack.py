@@ -6,10 +6,11 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -91,9 +92,9 @@ class Load:
 class Bench:
     """All processes. Create it with `running`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, changes: Mapping[str, str], temporal_flags: Sequence[str]) -> None:
         self.postgres = EmbeddedPostgres(folder / "postgres")
-        self.temporal = EmbeddedTemporal(folder / "temporal")
+        self.temporal = EmbeddedTemporal(folder / "temporal", flags=temporal_flags)
         self.database_url = self.postgres.database_url("holdfast")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INVENTORY_"))}
         env |= {
@@ -104,6 +105,7 @@ class Bench:
             "HOLDFAST_WORKER_METRICS_PORT": str(free_port()),
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
+            **changes,
         }
         self.product = App("product", ["cli.main", "api", "--port", "PORT"], ["worker"], env, folder)
         self.floor = App("floor", ["bench.floor", "api", "PORT"], ["bench.floor", "worker"], env, folder)
@@ -131,13 +133,13 @@ class Bench:
         return int(row[0])
 
 
-def stock_shop(settings: Settings) -> None:
-    """Put a large count of every item into the shop of the load."""
+def stock_shop(settings: Settings, shop: str = SHOP) -> None:
+    """Put a large count of every item into the shop of the load, or another one."""
 
     async def stock() -> None:
         engine = create_engine(settings)
         counts = [ItemCount(f"SKU-{number:04}", "", _PLENTY) for number in range(ITEMS)]
-        await count_items(engine, SHOP, counts, actor="bench")
+        await count_items(engine, shop, counts, actor="bench")
         await engine.dispose()
 
     asyncio.run(stock())
@@ -155,10 +157,15 @@ WHERE "shopId" = %(shop)s AND (
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[Bench, Load]]:
-    """Run all processes on the folder until the block ends."""
+def running(
+    folder: Path, changes: Mapping[str, str] = MappingProxyType({}), temporal_flags: Sequence[str] = ()
+) -> Iterator[tuple[Bench, Load]]:
+    """Run all processes on the folder until the block ends.
+
+    `changes` are environment variables of the product, `temporal_flags` more flags of the server.
+    """
     with ExitStack() as stack:
-        bench = Bench(folder)
+        bench = Bench(folder, changes, temporal_flags)
         for server in (bench.postgres, bench.temporal):
             stack.callback(server.stop)
             server.start()
