@@ -1,4 +1,4 @@
-"""How many workflows a worker process may cache in its memory (docs/decisions/0036-…)."""
+"""How many workflows a worker process may cache in its memory (docs/decisions/0007-worker-settings.md)."""
 
 from core.process_memory import MemoryLimit
 
