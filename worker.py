@@ -37,17 +37,19 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
 from core.error_messages import first_line
-from core.garbage_collection import collect_garbage_rarely
+from core.garbage_collection import FULL_IN_A_WORKER, collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
 from core.polling import last_polls
 from core.process_end import end_process
+from core.process_memory import memory_limit
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
 from core.tracing import ProcessTracing, start_tracing
+from core.worker_cache import MOST, cached_workflows
 from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
 from payments.client import open_client
@@ -61,11 +63,8 @@ NONSTICKY_POLL_RATIO = 0.5
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
 LOCAL_ACTIVITY_SLOTS = 64
-CACHED_WORKFLOWS = 20_000
-"""Running workflows cached by a process, about 80 KiB each (bench/RESULTS.md): 1.7 GB when the cache is full.
-
-A workflow that is not cached is replayed from its history for its next task.
-"""
+CACHED_WORKFLOWS = MOST
+"""Running workflows that a process caches where nothing else is said; another is replayed for its next task."""
 _POLLED_SECONDS = 0.1
 """How often a starting worker asks Temporal whether it has polled."""
 
@@ -122,7 +121,7 @@ def make_worker(
     )
 
 
-async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
+async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> None:
     """Run one worker until SIGTERM or SIGINT, or until its supervisor ends."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -144,9 +143,16 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
             stock = StockActivities(engine, telemetry, settings.late_payment_policy)
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(background_worker(client, settings, telemetry))
-            await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))
+            worker = make_worker(client, stock, payments, build_id=settings.worker_build_id, cached_workflows=cached)
+            await stack.enter_async_context(worker)
             if await _has_polled(client, earlier, stop):
-                log.info("worker polls", task_queue=TASK_QUEUE, namespace=client.namespace, version=version("holdfast"))
+                log.info(
+                    "worker polls",
+                    task_queue=TASK_QUEUE,
+                    namespace=client.namespace,
+                    version=version("holdfast"),
+                    cached_holds=cached,
+                )
             await stop.wait()
             log.info("worker is stopping; running tasks will finish")
     finally:
@@ -198,15 +204,15 @@ async def _has_polled(client: Client, earlier: list[int], stop: asyncio.Event) -
     return False
 
 
-def _run_process(settings: Settings, sdk_metrics_port: int) -> NoReturn:
+def _run_process(settings: Settings, sdk_metrics_port: int, cached: int) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
-    collect_garbage_rarely()
-    uvloop.run(run_worker(settings, sdk_metrics_port))
+    collect_garbage_rarely(FULL_IN_A_WORKER)
+    uvloop.run(run_worker(settings, sdk_metrics_port, cached))
     end_process(0)
 
 
-def _supervise(settings: Settings, options: WorkerSettings) -> None:
+def _supervise(settings: Settings, options: WorkerSettings, cached: int) -> None:
     """Run several worker processes until SIGTERM or SIGINT, restarting those that die."""
     log = structlog.get_logger("worker")
     context = multiprocessing.get_context("spawn")
@@ -217,7 +223,7 @@ def _supervise(settings: Settings, options: WorkerSettings) -> None:
         ports = [free_metrics_port() for _ in range(options.processes)]
 
         def start(index: int) -> BaseProcess:
-            process = context.Process(target=_run_process, args=(settings, ports[index]), daemon=True)
+            process = context.Process(target=_run_process, args=(settings, ports[index], cached), daemon=True)
             process.start()
             return process
 
@@ -277,15 +283,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_all(lambda: read_options(arguments), Settings.read, lambda: connect_config(None))
         options, settings = read_options(arguments), Settings.read()
         configure_logging(settings.log_format)
+        cached = options.cached_holds
+        if cached is None:
+            cached = cached_workflows(memory_limit(), options.processes)
         if options.processes > 1:
-            _supervise(settings, options)
+            _supervise(settings, options, cached)
             return 0
         sdk_metrics_port = free_metrics_port()
         _serve_metrics(options, REGISTRY, SdkMetrics([sdk_metrics_port]))
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         return 2
-    _run_process(settings, sdk_metrics_port)
+    _run_process(settings, sdk_metrics_port, cached)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from workflows.deliveries import Channel, Event, HoldEvents, ShopAlerts, ShopFal
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow, low_stock_digest_workflow_id
 from workflows.pending_alerts import ItemFall
+from workflows.priorities import Importance, of_shop
 
 POLL_SECONDS = 1.0
 """The interval of polling an empty outbox, which costs one statement."""
@@ -121,6 +122,7 @@ class OutboxRelay:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=ui_text.plain(f"Events of hold {hold_id} of {entry.shop_id}"),
+            priority=of_shop(entry.shop_id),
             **start_signal(HoldEventsWorkflow.happened, event),
         )
 
@@ -141,6 +143,7 @@ class OutboxRelay:
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=ui_text.plain(f"Low stock of {shop_id}"),
+            priority=of_shop(shop_id, Importance.REPORT),
             **start_signal(LowStockDigestWorkflow.fell, message),
         )
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.ends_by_second import EndsBySecond
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.payment_settings import LatePaymentPolicy
@@ -40,6 +42,7 @@ class StockActivities(StockPort):
         self._telemetry = telemetry
         self._policy = policy
         self._runs_here = runs_here
+        self._ends = EndsBySecond()
 
     @activity.defn(name="reserve")
     async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
@@ -67,6 +70,8 @@ class StockActivities(StockPort):
                 hold_id=request.hold_id,
                 expires_at=request.expires_at.isoformat(),
             )
+            ends_at = self._ends.place(outcome.expires_at)
+            return outcome if ends_at == outcome.expires_at else replace(outcome, ends_at=ends_at)
         return outcome
 
     @activity.defn(name="move-deadline")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -101,9 +102,9 @@ class Load:
 class Bench:
     """All processes. Create it with `running`."""
 
-    def __init__(self, folder: Path, namespaces: Sequence[str]) -> None:
+    def __init__(self, folder: Path, changes: Mapping[str, str], temporal_flags: Sequence[str]) -> None:
         self.postgres = EmbeddedPostgres(folder / "postgres")
-        self.temporal = EmbeddedTemporal(folder / "temporal", flags=[f"--namespace={name}" for name in namespaces])
+        self.temporal = EmbeddedTemporal(folder / "temporal", flags=temporal_flags)
         self.database_url = self.postgres.database_url("holdfast")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INVENTORY_"))}
         env |= {
@@ -114,6 +115,7 @@ class Bench:
             "HOLDFAST_WORKER_METRICS_PORT": str(free_port()),
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
+            **changes,
         }
         self.product = App("product", ["cli.main", "api", "--port", "PORT"], ["worker"], env, folder=folder)
         self.floor = App("floor", ["bench.floor", "api", "PORT"], ["bench.floor", "worker"], env, folder=folder)
@@ -141,13 +143,13 @@ class Bench:
         return int(row[0])
 
 
-def stock_shop(settings: Settings) -> None:
-    """Put a large count of every item into the shop of the load."""
+def stock_shop(settings: Settings, shop: str = SHOP) -> None:
+    """Put a large count of every item into the shop of the load, or another one."""
 
     async def stock() -> None:
         engine = create_engine(settings)
         counts = [ItemCount(f"SKU-{number:04}", "", _PLENTY) for number in range(ITEMS)]
-        await count_items(engine, SHOP, counts, actor="bench")
+        await count_items(engine, shop, counts, actor="bench")
         await engine.dispose()
 
     asyncio.run(stock())
@@ -165,13 +167,19 @@ WHERE "shopId" = %(shop)s AND (
 
 
 @contextmanager
-def running(folder: Path, namespaces: Sequence[str] = (), *, floor: bool = True) -> Iterator[tuple[Bench, Load]]:
+def running(
+    folder: Path,
+    changes: Mapping[str, str] = MappingProxyType({}),
+    temporal_flags: Sequence[str] = (),
+    *,
+    floor: bool = True,
+) -> Iterator[tuple[Bench, Load]]:
     """Run all processes on the folder until the block ends; the floor's only if wanted.
 
-    Temporal has these namespaces besides `default`.
+    `changes` are environment variables of the product, `temporal_flags` more flags of the server.
     """
     with ExitStack() as stack:
-        bench = Bench(folder, namespaces)
+        bench = Bench(folder, changes, temporal_flags)
         for server in (bench.postgres, bench.temporal):
             stack.callback(server.stop)
             server.start()

@@ -98,7 +98,10 @@ def _measure(clients: int, rounds: int, seconds: float, variants: list[str]) -> 
     with tempfile.TemporaryDirectory(prefix="holdfast-steps-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with running(folder, namespaces=[_namespace(n) for n in range(len(variants))]) as (bench, load):
+        with running(folder, temporal_flags=[f"--namespace={_namespace(n)}" for n in range(len(variants))]) as (
+            bench,
+            load,
+        ):
             if variants:
                 between = {variant: _variant(bench, variant, n, folder) for n, variant in enumerate(variants)}
             else:

@@ -16,6 +16,15 @@ class WorkerSettings(EnvironmentSettings):
         alias="HOLDFAST_WORKER_PROCESSES",
         description="Worker processes. Each runs workflow tasks on one core. 0 counts as 1.",
     )
+    cached_holds: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        alias="HOLDFAST_WORKER_CACHED_HOLDS",
+        description="Open holds that each process keeps in memory; one beyond is replayed from its history for each of "
+        "its messages. Without it: as many as the memory allows, at most 20000 "
+        "([scaling](scaling.md#memory-of-the-workers)).",
+    )
     metrics_host: Annotated[str, Allowed("an address of this machine")] = Field(
         default="0.0.0.0",  # noqa: S104 - Prometheus usually runs on another machine
         alias="HOLDFAST_WORKER_METRICS_HOST",

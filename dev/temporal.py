@@ -16,6 +16,7 @@ TEMPORAL_FLAGS = (
     "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=history.maxInFlightUpdates=500",
+    "--dynamic-config-value=matching.enableFairness=true",
     *(f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()),
 )
 """Flags of every dev server. Without the first, each start of a workflow takes about 25 ms longer; the others are

@@ -107,6 +107,8 @@ class Held:
     """Whether this request made the row, and not an earlier one."""
     made_by: str | None = None
     """The id of the request that started the run, in the run's answer: callers who joined the run did not make it."""
+    ends_at: datetime | None = None
+    """When it ends if nothing happens: its deadline, or some seconds later where many have the same."""
     kind: Literal["held"] = "held"
 
     @classmethod

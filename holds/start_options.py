@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from temporalio.common import (
+    Priority,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -13,6 +14,7 @@ from temporalio.common import (
 
 from workflows import ui_text
 from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, HoldInput, hold_workflow_id
+from workflows.priorities import of_shop
 
 _SEARCH_ATTRIBUTE_BYTES = 2048
 """The longest value that Temporal takes, as JSON."""
@@ -27,6 +29,7 @@ class StartOptions(TypedDict):
     search_attributes: TypedSearchAttributes
     static_summary: str
     static_details: str
+    priority: Priority
 
 
 def start_options(hold: HoldInput) -> StartOptions:
@@ -46,6 +49,7 @@ def start_options(hold: HoldInput) -> StartOptions:
         search_attributes=TypedSearchAttributes(attributes),
         static_summary=ui_text.summary(hold),
         static_details=ui_text.details(hold),
+        priority=of_shop(hold.shop_id),
     )
 
 

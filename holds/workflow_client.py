@@ -49,6 +49,7 @@ from workflows.messages import (
     hold_workflow_id,
 )
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
+from workflows.priorities import Importance, of_shop
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -171,6 +172,7 @@ class WorkflowClient:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
                 static_summary=ui_text.late_payment(late),
+                priority=of_shop(late.shop_id, Importance.END),
                 **signal,
             )
         except (RPCError, RuntimeError) as error:

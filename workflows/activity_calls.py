@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from domain.holds import ReserveOutcome, ReserveRequest
 from workflows import ui_text
-from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettleRequest
+from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettledStatus, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
@@ -24,6 +24,7 @@ from workflows.payment_messages import (
     PaymentTrouble,
 )
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort, StockPort
+from workflows.priorities import Importance, of_step
 
 # Longer than Postgres lets a statement run (lock time-out + 1 s, at most 5 s, after at most 2 s to connect), shorter
 # than the workflow task time-out (10 s): a killed worker's statement has ended before another attempt begins.
@@ -47,6 +48,13 @@ WHILE_STRIPE_IS_UNAVAILABLE = RetryPolicy(
 )
 # The state of the database must be known: giving up could leave stock that no workflow releases.
 UNTIL_KNOWN = RetryPolicy(initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=10))
+
+
+_END_IMPORTANCE: dict[SettledStatus, Importance] = {
+    "committed": Importance.SALE,
+    "released": Importance.END,
+    "expired": Importance.EXPIRY,
+}
 
 
 class _Limits(TypedDict):
@@ -114,11 +122,13 @@ async def write_deadline(request: DeadlineRequest) -> bool:
     )
 
 
-async def settle(request: SettleRequest) -> Settled:
-    """End the hold. Returns the status that the database then has."""
-    if request.to == "committed":
-        # Nothing overrides a commit: a message that repeats this task leads to the same decision, and the database has
-        # the hold as committed anyway (docs/decisions/0006-a-commit-settles-in-a-local-activity.md).
+async def settle(request: SettleRequest, *, locally: bool) -> Settled:
+    """End the hold. Returns the status that the database then has.
+
+    A local activity costs half, but is recorded only with the end of its task: a message that arrives meanwhile repeats
+    the task, which may then decide otherwise, and finds in the database how the hold has ended.
+    """
+    if locally:
         with suppress(*LOCAL_ACTIVITY_ERRORS):
             return await workflow.execute_local_activity_method(
                 StockPort.settle,
@@ -127,12 +137,11 @@ async def settle(request: SettleRequest) -> Settled:
                 start_to_close_timeout=_STATEMENT,
                 retry_policy=THREE_ATTEMPTS,
             )
-    # A regular activity, so that the decision is in the history before its effect: with a local one, a payment that
-    # arrives meanwhile would repeat this task, decide otherwise, and find the stock released.
     return await workflow.execute_activity_method(
         StockPort.settle,
         request,
         summary=ui_text.end(request.to, request.reason),
+        priority=of_step(_END_IMPORTANCE[request.to]),
         **_STATEMENT_UNTIL_KNOWN,
     )
 
@@ -169,12 +178,13 @@ async def check_payment(query: PaymentQuery, within: timedelta = timedelta(secon
     )
 
 
-async def close(query: PaymentQuery, give_up_after: timedelta) -> PaymentCheck:
+async def close(query: PaymentQuery, give_up_after: timedelta, importance: Importance) -> PaymentCheck:
     """Close a payment. Raises ActivityError if the result is unknown after that time."""
     return await workflow.execute_activity_method(
         PaymentsPort.close_payment,
         query,
         summary=f"close {query.payment.id} before the stock is released",
+        priority=of_step(importance),
         schedule_to_close_timeout=give_up_after,
         **_STRIPE_CALLS,
     )
@@ -186,6 +196,7 @@ async def capture(query: PaymentQuery) -> None:
         PaymentsPort.capture_payment,
         query,
         summary=f"capture {query.payment.id}",
+        priority=of_step(Importance.SALE),
         **_STRIPE_CALLS,
     )
 
@@ -196,6 +207,7 @@ async def refund_or_cancel(query: PaymentQuery) -> None:
         PaymentsPort.refund_or_cancel,
         query,
         summary=f"refund or cancel {query.payment.id}",
+        priority=of_step(Importance.END),
         **_STRIPE_CALLS,
     )
 
@@ -226,6 +238,7 @@ async def report_trouble(trouble: PaymentTrouble) -> None:
         PaymentsPort.report_trouble,
         trouble,
         summary=ui_text.plain(trouble.problem),
+        priority=of_step(Importance.REPORT),
         **_STATEMENT_UNTIL_KNOWN,
     )
 
@@ -236,5 +249,6 @@ async def report_late_payment(report: LatePaymentReport) -> None:
         PaymentsPort.report_late_payment,
         report,
         summary=f"report: {report.outcome}",
+        priority=of_step(Importance.REPORT),
         **_STATEMENT_UNTIL_KNOWN,
     )

@@ -13,6 +13,7 @@ from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import SHOP_ID, HoldInput
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.payment_steps import PaymentSteps
+from workflows.priorities import Importance, of_shop
 
 
 async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_by: Payment | None) -> None:
@@ -48,4 +49,5 @@ async def _start_late_payment(hold: HoldInput, payment: Payment) -> None:
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
             static_summary=ui_text.late_payment(late),
+            priority=of_shop(late.shop_id, Importance.END),
         )

@@ -35,7 +35,7 @@ from workflows.messages import (
     SettleRequest,
     settled_status,
 )
-from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER
+from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER, LOCAL_END
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -181,8 +181,12 @@ class HoldWorkflow(HoldMessages):
             # Asked only then: the patch's marker would cost every hold an event.
             return not (unchanged and workflow.patched(KEEPS_TIMER))
 
+        wakes_at = until
+        held = self._reservation
+        if isinstance(held, Held) and held.ends_at is not None and until == held.expires_at:
+            wakes_at = max(until, held.ends_at)
         try:
-            await workflow.wait_condition(ends, timeout=until - workflow.now(), timeout_summary="hold TTL")
+            await workflow.wait_condition(ends, timeout=wakes_at - workflow.now(), timeout_summary="hold TTL")
         except TimeoutError:
             return  # a time-out is not a decision: `decide` is evaluated again
 
@@ -215,14 +219,24 @@ class HoldWorkflow(HoldMessages):
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(deadline)])
         else:  # something else ended the hold: settle changes nothing and returns its status
             self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
+            self._ended_elsewhere = workflow.patched(LOCAL_END)
 
     async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
         self._ending = to  # from here on the decision is final
         self.show_step(f"Ending as {ui_text.end(to, reason)}.")
         request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
-        settled = await activity_calls.settle(request)
+        settled = await activity_calls.settle(request, locally=self._ends_locally(to))
         self._ended_hold = settled.hold
         if settled.status == "committed" and settled.hold is not None:
             self._bought_by = settled.hold.payment
         self.show_step(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
+
+    def _ends_locally(self, to: SettledStatus) -> bool:
+        """Return whether nothing is lost if the decision is recorded only after its effect.
+
+        Nothing overrides a commit (docs/decisions/0006-a-commit-settles-in-a-local-activity.md). Where there was no
+        payment to close, one that arrives during the effect becomes a late payment, as one that arrives after it
+        (docs/decisions/0037-a-hold-without-payment-ends-in-a-local-activity.md).
+        """
+        return to == "committed" or (self._state.attached is None and workflow.patched(LOCAL_END))

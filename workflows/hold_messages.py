@@ -57,6 +57,7 @@ class HoldMessages(HoldSignals, RunDetails):
         if hold.continued is not None:
             restore(hold.continued, self._state, self._payment_steps, self._extensions)
         self._stays = False
+        self._ended_elsewhere = False
         self._ending: str | None = None
         self._ended: EndStatus | None = None
         self._ended_hold: EndedHold | None = None
@@ -212,7 +213,7 @@ class HoldMessages(HoldSignals, RunDetails):
             raise ApplicationError("the deadline is already at the ceiling of the hold's life", type=HOLD_EXTEND_LIMIT)
 
     def _is_written(self, deadline: datetime | None) -> bool:
-        if deadline is None or self._written_deadline is None or self._reservation is None:
+        if deadline is None or self._written_deadline is None or self._reservation is None or self._ended_elsewhere:
             return False
         return self._written_deadline >= min(deadline, self._state.deadline)  # a grace may have ended early since
 

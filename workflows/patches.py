@@ -23,3 +23,6 @@ ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
 
 KEEPS_TIMER = "keeps-timer"
 """Since then the timer of a hold goes on when a message changes nothing."""
+
+LOCAL_END = "ends-in-a-local-activity"
+"""Since then a hold without a payment to close is released or expires in a local activity."""

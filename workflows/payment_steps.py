@@ -27,6 +27,7 @@ from workflows.payment_messages import (
     PaymentTrouble,
 )
 from workflows.ports import NOT_CONFIGURED
+from workflows.priorities import Importance
 
 Answer = TypeVar("Answer")
 
@@ -109,7 +110,8 @@ class PaymentSteps:
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, cancelled)
         failures = len(self._state.failed)
         try:
-            check = await self._unless_paid(activity_calls.close(query, self._give_up_after()))
+            importance = Importance.END if cancelled else Importance.EXPIRY
+            check = await self._unless_paid(activity_calls.close(query, self._give_up_after(), importance))
         except ActivityError as error:
             await self._report(payment, f"Stripe did not confirm that it can no longer be paid: {cause_of(error)}")
             if self._state.attached is None or payment.is_same(self._state.attached):
@@ -190,7 +192,7 @@ class PaymentSteps:
             return None
         page, state.page = state.page, None  # its end, which Stripe reports too, must not release the hold
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, state.attached)
-        closed = await activity_calls.close(query, self._time_for_one_of_two_calls)
+        closed = await activity_calls.close(query, self._time_for_one_of_two_calls, Importance.CHECKOUT)
         if closed.state == "processing":
             state.page = page
             state.unchecked[closed.payment.id] = closed.payment

@@ -19,6 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.doctor.results import Check, CheckResult, fault, not_applicable, ok, run_checks
 from cli.doctor.schedule import check_audit_schedule
 from cli.doctor.temporal_clock import check_temporal_clock
+from cli.doctor.temporal_fairness import NAME as TURNS
+from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
 from core.error_messages import first_line
@@ -30,7 +32,16 @@ AREA = "temporal"
 CALL = timedelta(seconds=4)
 SHARDS = 512
 _LEAST_RETENTION = timedelta(days=1)
-_DEPENDENT = ("namespace", "retention", "search attributes", "history shards", "audit schedule", "workers", "clock")
+_DEPENDENT = (
+    "namespace",
+    "retention",
+    "search attributes",
+    "history shards",
+    TURNS,
+    "audit schedule",
+    "workers",
+    "clock",
+)
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 """Temporal Cloud's answers to calls that only its own operators may make."""
 
@@ -58,6 +69,7 @@ async def check_temporal(
         Check(AREA, "namespace", lambda: _check_namespace(client)),
         Check(AREA, "search attributes", lambda: _check_attributes(client)),
         Check(AREA, "history shards", lambda: _check_shards(client)),
+        Check(AREA, TURNS, lambda: check_fairness(client)),
         Check(AREA, "audit schedule", lambda: check_audit_schedule(client)),
         Check(AREA, "workers", lambda: check_workers(client, task_queue, build)),
         Check(AREA, "clock", lambda: check_temporal_clock(client, now)),

@@ -1,5 +1,6 @@
 """The doctor on servers with a real fault: stopped, empty, too small, not configured."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,7 @@ from cli.doctor.schedule import check_audit_schedule
 from cli.doctor.schema import released_schema
 from cli.doctor.temporal import check_attributes, check_retention, check_shards, check_temporal
 from cli.doctor.temporal_clock import QUEUE
+from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.workers import check_pollers, check_routing
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
@@ -246,6 +248,21 @@ async def test_a_missing_late_or_paused_audit_schedule_is_a_fault(temporal: Clie
     (line,) = await check_audit_schedule(temporal, "doctors-audit")
     assert "--unpause" in str(line.fix)
     await handle.delete()
+
+
+async def test_a_server_that_serves_shops_in_order_of_arrival_is_a_fault(temporal: Client) -> None:
+    (line,) = await check_fairness(temporal)
+    assert line.state is State.OK
+    unfair = EmbeddedTemporal(None, ui=False, flags=["--dynamic-config-value=matching.enableFairness=false"])
+    await asyncio.to_thread(unfair.start)
+    try:
+        client = await Client.connect(unfair.address)
+        (line,) = await check_fairness(client)
+        assert "matching.enableFairness" in str(line.fix)
+        left = [run.id async for run in client.list_workflows("ExecutionStatus = 'Running'")]
+        assert not any("doctor" in workflow_id for workflow_id in left)
+    finally:
+        unfair.stop()
 
 
 def test_too_short_a_retention_and_too_few_shards_are_faults() -> None:

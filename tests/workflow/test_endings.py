@@ -7,9 +7,10 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowUpdateFailedError
 
 from dev.harness.invariants import assert_stock_adds_up
-from domain.holds import ReserveOutcome, Shortage, ShortItem, TooLate
+from domain.holds import HoldStatus, ReserveOutcome, Shortage, ShortItem, TooLate
 from domain.payments import Payment
-from tests.stack import Stack
+from inventory.settle import settle
+from tests.stack import SHOP, Stack
 from tests.waiting import until
 from tests.workflow.conftest import SkippingStack
 from tests.workflow.sending import held, send, start_and_ask, start_hold
@@ -44,7 +45,7 @@ async def test_a_released_hold_gives_its_stock_back(stack: Stack) -> None:
 
 
 async def test_a_hold_expires_at_its_deadline_and_not_before(stack: Stack) -> None:
-    (hold,) = await held(stack, 1, ttl_seconds=1)
+    (hold,) = await held(stack, 1, ttl_seconds=2)
     assert await hold.handle.result() == Ended("expired")
 
     row = await stack.read(hold.hold_id)
@@ -54,6 +55,16 @@ async def test_a_hold_expires_at_its_deadline_and_not_before(stack: Stack) -> No
     assert await stack.stock_of() == (10, 0)
     assert stack.worker_metrics.get_sample_value("inventory_hold_expiry_lag_seconds_count") == 1
     await assert_stock_adds_up(stack.engine)
+
+
+async def test_an_extension_of_a_hold_that_ended_in_the_database_is_refused(stack: Stack) -> None:
+    hold = await stack.made()
+    ended = {"reason": "repaired", "actor": "test", "payment_intent_id": None, "payment_session_id": None}
+    await settle(stack.engine, shop_id=SHOP, hold_id=hold["holdId"], to=HoldStatus.RELEASED, **ended)
+
+    answer = await stack.post(hold["holdId"], "extend", {"ttlSeconds": 60})
+
+    assert (answer.status_code, answer.json()["status"]) == (409, "released")
 
 
 async def test_a_hold_of_twenty_minutes_lives_twenty_minutes(skipping: SkippingStack) -> None:

@@ -17,11 +17,13 @@ from temporalio.service import RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dev.harness.invariants import assert_stock_adds_up
+from domain.payments import Payment
 from inventory.settle import Settlement, settle
 from tests.stack import Stack, running_stack
 from tests.waiting import until as until_true
 from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
 from workflows.hold import HoldWorkflow
+from workflows.messages import Continued
 
 CUT_OFF = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 PAIRS = list(permutations(MESSAGES, 2))
@@ -46,16 +48,20 @@ async def idle(database: str, temporal: Client) -> AsyncIterator[Stack]:
         yield stack
 
 
-async def made_and_left(stack: Stack, pairs: list[tuple[str, str]]) -> list[tuple[Hold, str, str]]:
+CLOSED = Continued(Payment("pi_closed"), closed=True, failed=(), extensions=(), checkout=None, session_expires_at=None)
+"""What a run knows whose payment nobody can make any more."""
+
+
+async def made_and_left(stack: Stack, pairs: list[tuple[str, str]], **fields: Any) -> list[tuple[Hold, str, str]]:
     """Make a hold for each pair; those with a deadline get one that comes soon. No worker runs afterwards."""
     near = [p for p in pairs if "deadline" in p]
     far = [p for p in pairs if "deadline" not in p]
     async with stack.worker():
-        holds = await held(stack, len(far))
+        holds = await held(stack, len(far), **fields)
     for seconds in (4, 16, 64):
         began = time.monotonic()
         async with stack.worker():
-            soon = await held(stack, len(near), ttl_seconds=seconds)
+            soon = await held(stack, len(near), ttl_seconds=seconds, **fields)
         if time.monotonic() - began < seconds:  # the worker has ended before the deadlines
             return [(hold, *pair) for hold, pair in zip([*holds, *soon], [*far, *near], strict=True)]
     raise AssertionError("no holds could be left to their deadline")
@@ -96,7 +102,7 @@ async def locked_stock(database: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 def settling(monkeypatch: pytest.MonkeyPatch) -> dict[str, asyncio.Event]:
-    """For each hold, whether its settle has begun; a sale's leaves no trace in the history before it is done."""
+    """For each hold, whether its settle has begun, of which the history has no trace before it is done."""
     begun: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def noted(engine: AsyncEngine, *, hold_id: str, **how: Any) -> Settlement | None:
@@ -122,9 +128,9 @@ async def test_while_it_settles_the_first_message_wins(
 async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack) -> None:
     """A worker for activities only lets the result come in while no workflow task can be done.
 
-    A sale has no such moment: its result and the run's end are recorded together.
+    Only a hold whose payment was closed has such a moment: else the result and the run's end are recorded together.
     """
-    cases = await made_and_left(idle, UNSOLD_PAIRS)
+    cases = await made_and_left(idle, UNSOLD_PAIRS, continued=CLOSED)
     deciding = Worker(
         idle.temporal,
         task_queue=idle.task_queue,
@@ -143,6 +149,26 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack)
     await asyncio.gather(*(send(hold, second) for hold, _, second in cases if second != "deadline"))
     async with idle.worker():
         await assert_first_won(idle, cases)
+
+
+async def test_a_message_between_the_end_in_the_database_and_its_record_changes_nothing(
+    idle: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message repeats the task, which knows more than the one that ended the hold."""
+    cases = await made_and_left(idle, UNSOLD_PAIRS)
+    told = {hold.hold_id: (hold, second) for hold, _, second in cases if second != "deadline"}
+
+    async def then_told(engine: AsyncEngine, *, hold_id: str, **how: Any) -> Settlement | None:
+        settlement = await settle(engine, hold_id=hold_id, **how)
+        if hold_id in told:
+            await send(*told.pop(hold_id))
+        return settlement
+
+    monkeypatch.setattr("activities.stock.settle", then_told)
+    await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
+    async with idle.worker():
+        await assert_first_won(idle, cases)
+    assert not told
 
 
 async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> None:

@@ -1,0 +1,134 @@
+"""`python -m bench.memory [--quick]`: what an open hold costs a worker in memory, and one that is not in its cache."""
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from bench.caller import Answers, Caller
+from bench.figures import percentile
+from bench.report import table
+from bench.stack import Bench, running
+from bench.usage import memory
+from core.worker_cache import MOST
+
+_CALLERS = 16
+_COMMITS = 100
+_ALL = 100_000
+"""Open holds that 2 GiB of worker are to keep."""
+
+
+@dataclass(frozen=True)
+class MemoryResult:
+    """Unique memory in MiB of a worker, and milliseconds of commits."""
+
+    cached: int
+    cold: int
+    """Open holds within the cache and beyond it."""
+    at_rest: float
+    cache_full: float
+    all_open: float
+    commit_cached_ms: list[float]
+    commit_cold_ms: list[float]
+
+    @property
+    def cached_kib(self) -> float:
+        """What a hold in the cache takes."""
+        return (self.cache_full - self.at_rest) * 1024 / self.cached
+
+    @property
+    def cold_kib(self) -> float:
+        """What a hold that is not in the cache takes."""
+        return (self.all_open - self.cache_full) * 1024 / self.cold
+
+
+def measure(*, quick: bool, holds: int | None = None) -> MemoryResult:
+    """Fill a worker's cache, open as many holds again, and sell some of both kinds in turns."""
+    half = (holds or (300 if quick else 5000)) // 2
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
+        Path(folder).chmod(0o755)
+        with running(Path(folder), {"HOLDFAST_WORKER_CACHED_HOLDS": str(half)}) as (bench, _):
+            return asyncio.run(_measure(bench, half))
+
+
+async def _measure(bench: Bench, half: int) -> MemoryResult:
+    used = [memory(bench.product.worker.pid).unique]
+    first = await _opened(bench, half)
+    used.append(memory(bench.product.worker.pid).unique)
+    second = await _opened(bench, half)  # takes the places of the first in the cache
+    used.append(memory(bench.product.worker.pid).unique)
+    cached, cold, caller = Answers(), Answers(), Caller(bench.product)
+    for hot_id, cold_id in zip(second[::-1][:_COMMITS], first, strict=False):
+        await caller.commit(cached, hot_id)
+        await caller.commit(cold, cold_id)
+    caller.close()
+    return MemoryResult(half, half, used[0], used[1], used[2], cached.commit_ms, cold.commit_ms)
+
+
+async def _opened(bench: Bench, holds: int) -> list[str]:
+    """Open holds that stay open. Returns their ids in the order in which they were made."""
+    made: list[str] = []
+
+    async def open_some(number: int) -> None:
+        caller = Caller(bench.product)
+        for _ in range(number, holds, _CALLERS):
+            hold_id = await caller.create(Answers(), ttlSeconds=3600)
+            made.extend(() if hold_id is None else (hold_id,))
+        caller.close()
+
+    await asyncio.gather(*(open_some(number) for number in range(_CALLERS)))
+    return made
+
+
+def lines(result: MemoryResult) -> list[str]:
+    """Return the section of the report."""
+    cached, cold = (percentile(ms, 50) for ms in (result.commit_cached_ms, result.commit_cold_ms))
+    kept = (result.at_rest * 1024 + MOST * result.cached_kib + (_ALL - MOST) * max(result.cold_kib, 0)) / 1024
+    return [
+        "## Memory of open holds",
+        "",
+        table(
+            ["an open hold", "KiB in the worker", "commit p50", "commit p95"],
+            [
+                (
+                    "in the cache",
+                    f"{result.cached_kib:.0f}",
+                    f"{cached:.1f} ms",
+                    f"{percentile(result.commit_cached_ms, 95):.1f} ms",
+                ),
+                (
+                    "beyond it",
+                    f"{result.cold_kib:.1f}",
+                    f"{cold:.1f} ms",
+                    f"{percentile(result.commit_cold_ms, 95):.1f} ms",
+                ),
+            ],
+        ),
+        "",
+        f"A cache of {result.cached:,} holds, then {result.cold:,} more; unique memory of one process, which takes",
+        f"{result.at_rest:.0f} MiB at rest. By these figures {_ALL:,} open holds, of which {MOST:,} are in its cache,",
+        f"take {kept:,.0f} MiB (wanted: 2,048).",
+    ]
+
+
+def plot(result: MemoryResult, axes: Axes) -> None:
+    """Draw memory over open holds."""
+    axes.set_title("Worker's memory over open holds, MiB")
+    places = [0, result.cached, result.cached + result.cold]
+    axes.plot(places, [result.at_rest, result.cache_full, result.all_open], "o-", color="#20639b")
+    axes.axvline(result.cached, color="#b7bcc4", linestyle="--", label="the cache is full")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+
+
+def main() -> None:
+    """Print the section."""
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=numbers[0] if numbers else None))))
+
+
+if __name__ == "__main__":
+    main()

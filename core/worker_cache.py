@@ -1,0 +1,20 @@
+"""How many workflows a worker process may cache in its memory (docs/decisions/0007-worker-settings.md)."""
+
+from core.process_memory import MemoryLimit
+
+MOST = 20_000
+_LEAST = 100
+_KIB = 1024
+_CACHED = 100 * _KIB
+"""Of one open hold: bench/RESULTS.md has the measured figure, which differs by a fifth."""
+_AT_REST = 160 * _KIB * _KIB
+"""Of a process without holds, and with some in work."""
+_OF_A_MACHINE = 0.25
+"""Without a limit of its own, the worker shares the machine with Postgres, Temporal and others."""
+
+
+def cached_workflows(memory: MemoryLimit, processes: int) -> int:
+    """Return how many workflows each of the processes may cache: those that fit into its memory, within bounds."""
+    usable = memory.size if memory.own else memory.size * _OF_A_MACHINE
+    fit = int((usable / max(processes, 1) - _AT_REST) / _CACHED)
+    return max(_LEAST, min(fit, MOST))
