@@ -22,6 +22,8 @@ class HoldRequest:
     request_hash: str
     """Digest of the request; a repeat has the same."""
     actor: str
+    named: bool = True
+    """Whether the caller chose a hold id, a key or a reference, and so can ask what became of the request."""
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Of this call, not of its repeats: it tells which of several callers at once made the hold."""
 

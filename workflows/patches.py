@@ -20,3 +20,6 @@ LATE_PAYMENT_CONTINUES = "late-payment-continues-as-new"
 
 ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
 """Since then the update that waits for a checkout is answered by a run that has none."""
+
+LATE_TAKES_NOTHING = "late-start-takes-nothing"
+"""Since then a new hold whose caller has gone before its first task ends without a statement."""
