@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from api.admission import Admission
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
 from api.gauges import HoldGauges
@@ -63,6 +64,7 @@ def create_app(
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             metrics_text=MetricsText(registry),
+            admission=Admission(settings, telemetry),
         )
         log = structlog.get_logger("api")
         if settings.bypass:
@@ -75,6 +77,7 @@ def create_app(
         try:
             yield {"connection_limits": limits}  # read by the server's protocol
         finally:
+            await holds_service.gone_callers.close()
             await engine.dispose()
             await stack.aclose()
 

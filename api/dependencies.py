@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.admission import Admission
 from api.gauges import HoldGauges
 from api.metrics_text import MetricsText
 from core.metrics import Telemetry
@@ -31,6 +32,7 @@ class Resources:
     payments: PaymentsService
     gauges: HoldGauges
     metrics_text: MetricsText
+    admission: Admission
 
 
 class TimeLimit(Protocol):
@@ -69,6 +71,10 @@ async def _payments(request: Request) -> PaymentsService:
     return resources_of(request).payments
 
 
+async def _admission(request: Request) -> Admission:
+    return resources_of(request).admission
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -82,5 +88,6 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 EngineDep = Annotated[AsyncEngine, Depends(_engine)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 HoldsDep = Annotated[HoldService, Depends(_holds)]
+AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]
