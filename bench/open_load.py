@@ -157,8 +157,9 @@ class _Run:
             },
         }
         body = json.dumps(event).encode()
-        signed = hmac.new(self._job.secret.encode(), f"{int(time.time())}.".encode() + body, hashlib.sha256).hexdigest()
-        header = f"Stripe-Signature: t={int(time.time())},v1={signed}\r\n"
+        now = int(time.time())
+        signed = hmac.new(self._job.secret.encode(), f"{now}.".encode() + body, hashlib.sha256).hexdigest()
+        header = f"Stripe-Signature: t={now},v1={signed}\r\n"
         return self._result.webhooks, post("/api/webhooks/stripe", body, header)
 
     async def _ask(self, due: float, answers: Answers, request: bytes) -> str:
