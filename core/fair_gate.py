@@ -15,7 +15,7 @@ _PACE_WEIGHT = 1 / 16
 _LONG = 2
 """A line is long once its first call has waited for so many times its patience."""
 _STALLED = 4
-"""The pace counts as slower once no call has ended for so many times its time."""
+"""The gate is at a standstill once no call has ended for so many times the pace."""
 
 
 class GateClosedError(Exception):
@@ -120,5 +120,7 @@ class FairGate:
         """Return after how many seconds a further call of the shop would be let in, at the present pace."""
         place = len(self._lines.get(shop, ())) + 1
         before = sum(min(len(line), place) for other, line in self._lines.items() if other != shop) + place
+        pace = self.pace or 0.0
         since = 0.0 if self._full_since is None else now - self._full_since
-        return before * max(self.pace or 0.0, since / _STALLED)
+        # A standstill lasts as long again as it has lasted, as far as anybody knows.
+        return before * pace + (since if since > _STALLED * pace else 0.0)

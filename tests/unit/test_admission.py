@@ -83,7 +83,7 @@ def test_who_comes_while_nothing_ends_is_refused() -> None:
 def test_the_youngest_is_served_first_once_the_oldest_waits_for_too_long() -> None:
     gate = gate_of(1)
     inside = gate.arrive("shop", 1.0, 0.0)
-    old, young = gate.arrive("shop", 1.0, 0.0), gate.arrive("shop", 1.0, 1.5)
+    old, young = gate.arrive("shop", 1.0, 0.0), gate.arrive("shop", 5.0, 1.5)
     gate.leave(inside, 2.5)
     assert (old.entered, young.entered) == (None, 2.5)
     gate.leave(young, 2.6)
