@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from activities.stock import StockActivities
+from api.admission import Admission
 from api.browser_cors import BrowserCors
 from api.dependencies import Resources
 from api.error_handlers import install_error_handlers
@@ -72,6 +73,7 @@ def create_app(
             gauges=HoldGauges(engine, workflows.open_late_payments),
             metrics_text=MetricsText(registry),
             streams=streams,
+            admission=Admission(settings, telemetry),
         )
         log = structlog.get_logger("api")
         if settings.bypass:
@@ -95,6 +97,7 @@ def create_app(
             yield {"connection_limits": limits, "streams": streams}  # read by the server's protocol
         finally:
             await streams.aclose()
+            await holds_service.gone_callers.close()
             await stack.aclose()
             await engine.dispose()
 

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,11 +12,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from pydantic import SecretStr, StringConstraints
 
+from api.admission import ROUTES
 from api.dependencies import resources_of
 from api.errors import ApiError
 from api.headers import text_of
 from api.json_body import JsonRequest
 from api.problems import Problem
+from holds.errors import RequestTimeoutError
 
 _BEARER = HTTPBearer(auto_error=False, description="The authority token, or where it says so the admin token.")
 _ACTOR_LENGTH = 64
@@ -57,13 +60,33 @@ class KnownCallersRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, which checks the token first."""
         handle = super().get_route_handler()
+        importance = ROUTES.get(self.name)
 
         async def handle_known(request: Request) -> Response:
             known = JsonRequest(request.scope, request.receive)
             _role(known)
-            return await handle(known)
+            if importance is None:
+                return await handle(known)
+            async with resources_of(known).admission.admitted(importance, await _shop_of(known), known) as passage:
+                try:
+                    response = await handle(known)
+                except RequestTimeoutError:
+                    passage.timed_out = True
+                    raise
+                passage.did_its_work = response.status_code == (self.status_code or 200)
+                return response
 
         return handle_known
+
+
+async def _shop_of(request: JsonRequest) -> str:
+    """Return the shop that a request is about, before it is validated: an empty text if it names none."""
+    named = request.path_params.get("shopId") or request.query_params.get("shopId")
+    if named is None and request.method == "POST":
+        with suppress(ApiError, ValueError, RecursionError):  # answered when the body is validated
+            body = await request.json()
+            named = body.get("shopId") if isinstance(body, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 async def _caller(  # async, though it awaits nothing: FastAPI hands plain functions to a thread, each time

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.admission import Admission
 from api.gauges import HoldGauges
 from api.hold_streams import HoldStreams
 from api.metrics_text import MetricsText
@@ -33,6 +34,7 @@ class Resources:
     gauges: HoldGauges
     metrics_text: MetricsText
     streams: HoldStreams
+    admission: Admission
 
 
 class TimeLimit(Protocol):
@@ -75,6 +77,10 @@ async def _streams(request: Request) -> HoldStreams:
     return resources_of(request).streams
 
 
+async def _admission(request: Request) -> Admission:
+    return resources_of(request).admission
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -88,6 +94,7 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 EngineDep = Annotated[AsyncEngine, Depends(_engine)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 HoldsDep = Annotated[HoldService, Depends(_holds)]
+AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

@@ -17,6 +17,7 @@ class ApiError(Exception):
         self.problem = problem
         self.message = message or problem.value.message
         self.details = details
+        self.retry_after_ms = problem.value.retry_after_ms
 
     def response(self) -> JSONResponse:
         """Return the error as an answer."""
@@ -26,9 +27,9 @@ class ApiError(Exception):
             body["code"] = kind.code
         body |= {"message": self.message, **self.details}
         headers = {}
-        if kind.retry_after_ms is not None:
-            body["retryAfter"] = kind.retry_after_ms
-            headers["Retry-After"] = str(-(-kind.retry_after_ms // 1000))
+        if self.retry_after_ms is not None:
+            body["retryAfter"] = self.retry_after_ms
+            headers["Retry-After"] = str(-(-self.retry_after_ms // 1000))
         if self.problem is Problem.unauthorized:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(body, status_code=kind.status, headers=headers)

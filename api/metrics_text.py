@@ -4,9 +4,10 @@ import asyncio
 import os
 import time
 from asyncio import Lock
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 _SHARE = 10
 """A text is reused for this many times the processor time that it took: callers, who need no token, cause at most a
@@ -34,6 +35,14 @@ class MetricsText:
         began = time.thread_time()
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            _forget_ended_processes(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry), time.thread_time() - began
+
+
+def _forget_ended_processes(folder: Path) -> None:
+    """Remove the gauges of processes that were killed: what they had in flight has ended."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -134,7 +134,7 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     Problem.inventory_timeout: {"holdId": "h_5f2c9a"},
 }
 
-_UNAVAILABLE = (Problem.inventory_busy, Problem.inventory_unavailable, Problem.inventory_timeout)
+_UNAVAILABLE = (Problem.inventory_busy, Problem.overloaded, Problem.inventory_unavailable, Problem.inventory_timeout)
 READ_ERRORS = errors(Problem.unauthorized, Problem.invalid_request, *_UNAVAILABLE)
 WRITE_ERRORS = errors(
     Problem.invalid_json, Problem.unauthorized, Problem.body_too_large, Problem.invalid_request, *_UNAVAILABLE

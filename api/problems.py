@@ -183,6 +183,14 @@ class Problem(Enum):
         "takes, or another import runs.",
         retry_after_ms=_LOCKED_MS,
     )
+    overloaded = ErrorKind(
+        429,
+        "More requests arrive than can be answered in time; nothing was changed.",
+        "Yes, after `retryAfter`, with the same key.",
+        "`retryAfter` differs from answer to answer, so that callers do not all return at once. Commits and Stripe's "
+        "events have room of their own, and so have releases, extensions and attached payments.",
+        retry_after_ms=_UNAVAILABLE_MS,
+    )
     internal_error = ErrorKind(500, "Internal error; see the log.", "Yes, with the same key.")
     payment_provider_refused = ErrorKind(
         502,
@@ -207,7 +215,7 @@ class Problem(Enum):
         503,
         "Postgres or Temporal cannot be reached.",
         "Yes, after `retryAfter`, with the same key or the `holdId` of the answer, which finds a hold that was made.",
-        "No request is approved unchecked.",
+        "No request is approved unchecked. Of a create that named nothing to ask by: as at `inventory_timeout`.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     too_many_connections = ErrorKind(
@@ -227,6 +235,7 @@ class Problem(Enum):
         504,
         "No answer within INVENTORY_REQUEST_TIMEOUT_MS. The request may still take effect.",
         "Yes, after `retryAfter`, with the same key or the `holdId` of the answer, which finds what became of it.",
-        "Of an import or export: within a minute. A hold that nobody asks for expires at its deadline.",
+        "Of an import or export: within a minute. A hold that nobody asks for expires at its deadline. If the create "
+        "had no `holdId`, `reference` or Idempotency-Key, its hold is given back, and the answer does not name it.",
         retry_after_ms=_UNAVAILABLE_MS,
     )

@@ -47,6 +47,8 @@ class Result:
     create_ms: list[float] = field(default_factory=list)
     commit_ms: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
+    refused: int = 0
+    """Creates told to come again, because the API could not have answered them in time."""
     cpu: dict[str, float] = field(default_factory=dict)
     """CPU seconds by process, including `load` and `elsewhere` (the rest of the machine)."""
 
@@ -161,7 +163,11 @@ class _Run:
         status, body = await connection.ask(request)
         if status == wanted:
             return body, (time.perf_counter() - began) * 1000
-        self._errors[str(status)] += 1
+        if status == 429 and (answer := json.loads(body))["error"] == "overloaded":
+            self._result.refused += 1
+            await asyncio.sleep(answer["retryAfter"] / 1000)  # as clients do
+        else:
+            self._errors[str(status)] += 1
         return None, 0.0
 
 

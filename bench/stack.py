@@ -26,6 +26,7 @@ from inventory.counts import ItemCount, count_items
 
 _PLENTY = 1_000_000
 _READY_SECONDS = 60.0
+WEBHOOK_SECRET = "whsec_" + secrets.token_hex(16)
 
 
 class App:
@@ -113,6 +114,7 @@ class Bench:
             "INVENTORY_AUTHORITY_TOKEN": secrets.token_hex(32),
             "HOLDFAST_LOG_FORMAT": "json",
             "HOLDFAST_WORKER_METRICS_PORT": str(free_port()),
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "TEMPORAL_ADDRESS": self.temporal.address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
             **changes,

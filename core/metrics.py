@@ -1,12 +1,14 @@
 """The metrics of a process: Prometheus counters, each with a log line whose `metric` has the counter's name."""
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 _SKU_LIMIT = 1000
+_REFUSALS_LOGGED_SECONDS = 10.0
 SHOP_LIMIT = 100
 """How many shops have their own series, per process; all others are counted as `other`."""
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -115,6 +117,23 @@ class Telemetry:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._refused = Counter(
+            "inventory_refused",
+            "Requests refused with 429 overloaded, by what they ask for, reason and shop",
+            ["importance", "reason", "shop"],
+            registry=registry,
+        )
+        self._admission = {
+            name: Gauge(
+                f"inventory_admission_{name}", text, ["importance"], registry=registry, multiprocess_mode="livesum"
+            )
+            for name, text in (
+                ("limit", "How many requests may be in flight"),
+                ("in_flight", "Requests that were let in and are not answered yet"),
+                ("waiting", "Requests that wait to be let in"),
+            )
+        }
+        self._refusing_until = 0.0
         self._skus = _LabelValues(_SKU_LIMIT)
         self._shops = _LabelValues(SHOP_LIMIT)
         self.expiry_lag = Histogram(
@@ -199,6 +218,28 @@ class Telemetry:
         self._log.info(
             "checkout_inventory_validation", metric="checkout_inventory_validation", result=result, shop_id=shop_id
         )
+
+    def show_admission(self, importance: str, limit: int, in_flight: int, waiting: int) -> None:
+        """Set the gauges of one kind of requests."""
+        for name, value in (("limit", limit), ("in_flight", in_flight), ("waiting", waiting)):
+            self._admission[name].labels(importance).set(value)
+
+    def expect_refusals(self, importance: str) -> None:
+        """Make the series of one kind of requests: Prometheus sees the first increase only if the series exists."""
+        for reason in ("full", "waited"):
+            self._refused.labels(importance, reason, "other")
+
+    def refused(self, importance: str, reason: str, shop_id: str) -> None:
+        """Count a request that is refused to stay alive. It is logged at most every ten seconds: there are many."""
+        self._refused.labels(importance, reason, self._shops.label(shop_id, exists=False)).inc()
+        if time.monotonic() >= self._refusing_until:
+            self._refusing_until = time.monotonic() + _REFUSALS_LOGGED_SECONDS
+            self._log.warning("inventory_refused", metric="inventory_refused", importance=importance, shop_id=shop_id)
+
+    def shop_seen(self, shop_id: str) -> None:
+        """Note that the shop exists, so that it may have a series."""
+        if shop_id:
+            self._shops.label(shop_id, exists=True)
 
     def rejected(self, shop_id: str, items: Iterable[tuple[str, bool]]) -> None:
         """Count and log a checkout refused for stock: each short item's sku, and whether the item exists.

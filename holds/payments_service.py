@@ -91,7 +91,8 @@ class PaymentsService:
         PaymentsNotConfiguredError.
         """
         self.require_stripe()
-        return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(request, order), request.key)
+        work = self._open_checkout(request, order)
+        return await self._holds.gone_callers.run(self._settings.request_timeout_ms, work, request)
 
     async def _open_checkout(self, request: HoldRequest, order: Order) -> tuple[CreateResult, CheckoutOpened | None]:
         return await replacing(request, partial(self._open_checkout_once, request, order))

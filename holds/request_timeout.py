@@ -1,6 +1,7 @@
 """No use case takes longer than INVENTORY_REQUEST_TIMEOUT_MS, whatever it waits for."""
 
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from opentelemetry import trace
@@ -12,6 +13,14 @@ from holds.errors import RequestTimeoutError, UnavailableError
 
 Answer = TypeVar("Answer")
 
+caller_waited: ContextVar[float] = ContextVar("caller_waited", default=0.0)
+"""For how many seconds the request has waited to be let in: its time-out counts from its arrival."""
+
+
+def remaining_ms(milliseconds: int) -> int:
+    """Return how much of the request's time-out is left."""
+    return max(1, milliseconds - int(caller_waited.get() * 1000))
+
 
 async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], key: HoldKey | None = None) -> Answer:
     """Return the result of `work`.
@@ -22,7 +31,7 @@ async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], k
     if key is not None:
         name_hold_on_span(key)
     try:
-        return await run_with_timeout(milliseconds / 1000, work)
+        return await run_with_timeout(remaining_ms(milliseconds) / 1000, work)
     except TimeoutError:
         raise RequestTimeoutError(key) from None
     except DatabaseUnavailableError as error:

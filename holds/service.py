@@ -25,9 +25,10 @@ from holds.errors import (
     StockBusyError,
     TemporalBusyError,
 )
+from holds.gone_callers import GoneCallers
 from holds.model import CreateResult, HoldRequest, ReleaseResult
 from holds.replacing import replacing
-from holds.request_timeout import run_for_caller
+from holds.request_timeout import remaining_ms, run_for_caller
 from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
 from holds.workflow_client import WorkflowClient
@@ -61,6 +62,7 @@ class HoldService:
         self._settings = settings
         self.messenger = HoldMessenger(engine, settings)
         self._checks = Batches(partial(check_requests, engine), settings.request_timeout_ms / 1000)
+        self.gone_callers = GoneCallers(workflows)
 
     async def create(self, request: HoldRequest) -> CreateResult:
         """Hold the stock, or return the hold that this id made before.
@@ -69,7 +71,7 @@ class HoldService:
         PaymentInProgressError (of the hold to replace), IdempotencyConflictError, StockBusyError,
         RequestTimeoutError, UnavailableError, TemporalBusyError.
         """
-        return await run_for_caller(self._settings.request_timeout_ms, self._create(request), request.key)
+        return await self.gone_callers.run(self._settings.request_timeout_ms, self._create(request), request)
 
     async def _create(self, request: HoldRequest) -> CreateResult:
         return await replacing(request, partial(self._create_once, request))
@@ -165,7 +167,7 @@ class HoldService:
         return await run_for_caller(self._settings.request_timeout_ms, self._release(key, message), key)
 
     async def _release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
-        seconds = self._settings.request_timeout_ms / 1000
+        seconds = remaining_ms(self._settings.request_timeout_ms) / 1000
         seconds_to_wait = seconds - min(_CANCEL_MARGIN_SECONDS, seconds / 2)
         try:
             hold = await run_with_timeout(seconds_to_wait, self._release_and_wait(key, message))
@@ -278,7 +280,7 @@ class HoldService:
             lines=request.lines,
             ttl_seconds=request.ttl_seconds,
             max_ttl_seconds=self._settings.max_ttl_seconds,
-            request_timeout_ms=self._settings.request_timeout_ms,
+            request_timeout_ms=remaining_ms(self._settings.request_timeout_ms),
             request_hash=request.request_hash,
             reference=request.reference,
             close_grace_seconds=self._settings.payment_close_grace_seconds,

@@ -9,6 +9,10 @@ from temporalio import workflow
 Answer = TypeVar("Answer")
 
 
+CALLER_GONE = "caller_gone"
+"""The reason of a cancel for a caller who got no answer and cannot ask again."""
+
+
 async def run_despite_cancellation(work: Coroutine[Any, Any, Answer], on_request: Callable[[], None]) -> Answer:
     """Do the whole work of a run. A requested cancellation only calls `on_request`."""
     task = asyncio.create_task(work)

@@ -6,10 +6,10 @@ from typing import assert_never
 
 from temporalio import workflow
 
-from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
+from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest, TooLate
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
-from workflows.cancellation import run_despite_cancellation
+from workflows.cancellation import CALLER_GONE, run_despite_cancellation
 from workflows.closing import finish
 from workflows.continuation import next_input
 from workflows.decision import (
@@ -35,7 +35,10 @@ from workflows.messages import (
     SettleRequest,
     settled_status,
 )
-from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER, LOCAL_END
+from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER, LATE_TAKES_NOTHING, LOCAL_END
+
+_EVENTS_OF_FIRST_TASK = 3
+"""Started, task scheduled, task started; a repeated first task comes after the event that the earlier one timed out."""
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -97,8 +100,22 @@ class HoldWorkflow(HoldMessages):
             request_id=self._hold.request_id,
         )
         self._written_deadline = request.expires_at
+        if self._caller_has_gone(request) and workflow.patched(LATE_TAKES_NOTHING):
+            return TooLate()
         outcome = await activity_calls.reserve(request)
         return replace(outcome, made_by=self._hold.request_id) if isinstance(outcome, Held) else outcome
+
+    def _caller_has_gone(self, request: ReserveRequest) -> bool:
+        """Return whether nobody waits for the hold any more, and no row can exist that this run has to end.
+
+        A run that resumes a hold has its row, and so may a run whose first task a worker began and did not finish.
+        """
+        cancel = self._state.cancel
+        cancelled = cancel is not None and cancel.reason == CALLER_GONE
+        begun_before = workflow.info().get_current_history_length() > _EVENTS_OF_FIRST_TASK + cancelled
+        if self._hold.expires_at is not None or begun_before:
+            return False
+        return cancelled or workflow.now() >= request.reserve_before
 
     def _adopt(self, held: Held) -> None:
         """Use the times of the row: they differ from this run's if the hold is older than the run.

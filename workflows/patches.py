@@ -26,3 +26,6 @@ KEEPS_TIMER = "keeps-timer"
 
 LOCAL_END = "ends-in-a-local-activity"
 """Since then a hold without a payment to close is released or expires in a local activity."""
+
+LATE_TAKES_NOTHING = "late-start-takes-nothing"
+"""Since then a new hold whose caller has gone before its first task ends without a statement."""

@@ -2,10 +2,11 @@
 
 import uuid
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.disconnects import unless_gone
 from api.hold_token import with_token
 from api.openapi import WRITE_ERRORS, errors, examples
 from api.parameters import IdempotencyKey, parse_key, parse_ttl
@@ -48,6 +49,7 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
 )
 async def open_checkout(
     *,
+    request: Request,
     response: Response,
     caller: Authority,
     body: CheckoutIn,
@@ -72,7 +74,7 @@ async def open_checkout(
         return await _without_hold(settings, payments, body, key)
     hold_id = hold_id_for(body.shop_id, body.hold_id, key)
     order = _order(body, hold_id)
-    request = HoldRequest(
+    wanted = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id,
         lines=lines,
@@ -89,10 +91,12 @@ async def open_checkout(
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
+        named=(body.hold_id or key or body.reference) is not None,
     )
-    if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, request) is None:
+    if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, wanted) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)
-    result, session = await payments.open_checkout(request, order)
+    opening = payments.open_checkout(wanted, order)
+    result, session = await opening if wanted.named else await unless_gone(request, opening)
     if not result.created:
         response.status_code = 200
     return CheckoutOut(

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.disconnects import unless_gone
 from api.hold_token import with_token
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl
@@ -49,6 +50,7 @@ router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=Kn
 )
 async def create_hold(
     *,
+    request: Request,
     response: Response,
     caller: Authority,
     body: HoldIn,
@@ -68,7 +70,7 @@ async def create_hold(
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
         return _not_held(settings.mode, bypassed=True)
-    request = HoldRequest(
+    wanted = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id_for(body.shop_id, body.hold_id, key),
         lines=lines,
@@ -80,12 +82,14 @@ async def create_hold(
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
+        named=(body.hold_id or key or body.reference) is not None,
     )
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
-        hold = await validate_only(holds, telemetry, request)
+        hold = await validate_only(holds, telemetry, wanted)
         return with_token(settings, hold) if hold is not None else _not_held(settings.mode)
-    result = await holds.create(request)
+    making = holds.create(wanted)
+    result = await making if wanted.named else await unless_gone(request, making)
     if not result.created:
         response.status_code = 200
     return with_token(settings, result.hold)

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from api.dependencies import PaymentsDep, SettingsDep, TelemetryDep
+from api.admission import Importance
+from api.dependencies import AdmissionDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.errors import ApiError
 from api.openapi import errors
 from api.problems import Problem
@@ -37,6 +38,7 @@ _EVENT = {
         Problem.invalid_signature,
         Problem.invalid_event,
         Problem.body_too_large,
+        Problem.overloaded,
         Problem.webhook_not_configured,
         Problem.inventory_unavailable,
     ),
@@ -57,7 +59,7 @@ _EVENT = {
     },
 )
 async def receive_stripe_event(
-    request: Request, settings: SettingsDep, telemetry: TelemetryDep, payments: PaymentsDep
+    request: Request, settings: SettingsDep, telemetry: TelemetryDep, payments: PaymentsDep, admission: AdmissionDep
 ) -> ReceivedOut:
     """Receive a snapshot event. It is acknowledged once its effect is durable, never before.
 
@@ -77,8 +79,10 @@ async def receive_stripe_event(
     except InvalidEventError as error:
         telemetry.stripe_event("malformed", "malformed", known=False, problem=str(error))
         raise ApiError(Problem.invalid_event, f"Not an event of Stripe's: {error}.") from error
+    shop_id = event.hold.shop_id if event.hold else ""
     try:
-        received = await payments.receive_event(event)
+        async with admission.admitted(Importance.PAID, shop_id, request):
+            received = await payments.receive_event(event)
     except (TemporalBusyError, DatabaseBusyError, RequestTimeoutError) as error:  # 503, so that Stripe repeats it
         raise UnavailableError("The event could not be processed in time.") from error
     telemetry.stripe_event(
@@ -89,7 +93,7 @@ async def receive_stripe_event(
         livemode=event.livemode,
         event_id=event.event_id,
         about=event.object_id,
-        shop_id=event.hold.shop_id if event.hold else None,
+        shop_id=shop_id or None,
         hold_id=event.hold.hold_id if event.hold else None,
     )
     return ReceivedOut(result=received.result)

@@ -15,12 +15,15 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.cluster.binaries import SERVER, server_binaries
-from bench.cluster.claims import of_command, of_kills, of_load, of_metrics
+from bench.cluster.claims import of_command, of_kills, of_load, of_metrics, of_overload
 from bench.cluster.kills import kill_each
 from bench.cluster.report import Seen, render
 from bench.cluster.throughput import QUICK, Plan, Size, measure
 from bench.cluster.topology import Cluster, running
 from bench.machine import describe, dev_server
+from bench.overload import QUICK as OVERLOAD_QUICK
+from bench.overload import Plan as OverloadPlan
+from bench.overload import Target, measure_on
 from bench.stack import Load
 from dev.processes import EmbeddedError
 
@@ -43,7 +46,7 @@ def main() -> int:
             Path(folder).chmod(0o755)
             _say("starting")
             with running(Path(folder), binaries) as cluster:
-                seen = _run(cluster, plan)
+                seen = _run(cluster, plan, OVERLOAD_QUICK if options.quick else OverloadPlan())
                 machine = describe(_temporal(binaries))
     except EmbeddedError as error:
         print(f"make cluster: {error}", file=sys.stderr)
@@ -57,12 +60,15 @@ def main() -> int:
     return 0 if all(claim.held for claim in seen.claims) else 1
 
 
-def _run(cluster: Cluster, plan: Plan) -> Seen:
+def _run(cluster: Cluster, plan: Plan, overload_plan: OverloadPlan) -> Seen:
     doctor = _holdfast(cluster, "doctor", "--api-processes", "2", "--worker-processes", "2")
     smoke = _holdfast(cluster, "smoke")
     _say("throughput")
     with closing(Load()) as load:
         figures = measure(cluster, load, plan)
+    _say("more than can be answered")
+    target = Target(cluster.api_port, cluster.authority_token, cluster.webhook_secret, cluster.database_url)
+    overload = measure_on(target, overload_plan, _say)
     metrics = of_metrics(cluster.temporal.metrics)
     strikes, reconciliation = asyncio.run(kill_each(cluster, _say))
     alone = Size(1, 1)
@@ -75,9 +81,10 @@ def _run(cluster: Cluster, plan: Plan) -> Seen:
             "With two of either, or on the dev server, every answer is as expected too",
             [result for size, results in figures.turns.items() if size != alone for result in results],
         ),
+        of_overload(overload),
         *of_kills(strikes, reconciliation),
     ]
-    return Seen(claims, smoke.stdout, figures, strikes, len(os.sched_getaffinity(0)))
+    return Seen(claims, smoke.stdout, figures, strikes, len(os.sched_getaffinity(0)), overload)
 
 
 def _holdfast(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:

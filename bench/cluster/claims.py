@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.cluster.kills import Strike
 from bench.load import Result
+from bench.overload import Overload
 from dev.harness.reconciliation import OVERDUE_SECONDS, Reconciliation
 
 
@@ -47,6 +48,15 @@ def of_load(text: str, turns: Iterable[Result]) -> Claim:
         errors.update(result.errors)
     others = ", ".join(f"{number} x {kind}" for kind, number in sorted(errors.items())) or "no other answer"
     return Claim(text, done > 0 and not errors, f"{done} lifecycles, {others}")
+
+
+def of_overload(overload: Overload) -> Claim:
+    """Claim that of more than can be answered every request was answered, and nothing was held for who was refused."""
+    floods = overload.floods
+    unexpected, left = sum(flood.unexpected for flood in floods), sum(flood.left for flood in floods)
+    least = min(flood.goodput / min(flood.factor, 1.0) for flood in floods)
+    seen = f"{len(floods)} floods: {unexpected} other answers, {left} holds left, goodput at least {least:.2f}"
+    return Claim("In a flood of creates payments go on, and no hold is left", not unexpected and not left, seen)
 
 
 def of_kills(strikes: Sequence[Strike], reconciliation: Reconciliation) -> list[Claim]:

@@ -10,6 +10,8 @@ from bench.cluster.kills import DOWN_SECONDS, Strike
 from bench.cluster.throughput import CLIENTS, Figures, Plan, Size
 from bench.figures import percentile
 from bench.load import Result
+from bench.overload import Overload
+from bench.overload import lines as overload_lines
 from bench.report import MARKS, table
 
 _FULL = 0.9
@@ -25,6 +27,7 @@ class Seen:
     figures: Figures
     strikes: Sequence[Strike]
     cores: int
+    overload: Overload
 
 
 def render(seen: Seen, plan: Plan, machine: Sequence[tuple[str, str]], command: str, seconds: float) -> str:
@@ -44,6 +47,7 @@ def render(seen: Seen, plan: Plan, machine: Sequence[tuple[str, str]], command: 
         _cores(seen.figures),
         "## What Postgres does",
         _postgres(seen.figures),
+        "\n".join(overload_lines(seen.overload)),
         "## Every process killed",
         _kills(seen.strikes),
         "## `holdfast smoke`",

@@ -37,6 +37,7 @@ class Cluster:
         self.authority_token, self.admin_token = secrets.token_hex(32), secrets.token_hex(32)
         simulator_port = free_port()
         payments = StripeAccount.choose({}, simulator_port, lambda: f"whsec_{secrets.token_hex(32)}")
+        self.webhook_secret = payments.environment["STRIPE_WEBHOOK_SECRET"]
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
             **payments.environment,

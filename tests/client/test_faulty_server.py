@@ -133,6 +133,7 @@ TEMPORARY: dict[str, Reaction] = {
     "has an internal error": respond(500, error_json("internal_error")),
     "is unavailable": UNAVAILABLE,
     "is busy": respond(429, error_json("inventory_busy", retryAfter=10)),
+    "is overloaded": respond(429, error_json("overloaded", retryAfter=10)),
     "did not get it in time": respond(408, error_json("request_timed_out")),
     "timed out": respond(504, error_json("inventory_timeout", holdId=HOLD_ID, retryAfter=10)),
 }

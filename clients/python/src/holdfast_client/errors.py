@@ -63,7 +63,10 @@ class InventoryTimeoutError(InventoryAuthorityError):
 
 
 class InventoryBusyError(InventoryAuthorityError):
-    """Too many concurrent requests for the same items, nothing was changed; repeat after `retry_after` seconds."""
+    """More requests than Holdfast can answer, or than can lock the same items; nothing was changed.
+
+    Repeat after `retry_after` seconds.
+    """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)

@@ -1,0 +1,108 @@
+"""How many calls may be in flight: found from their own times, by the rule of TCP Vegas."""
+
+from collections import defaultdict
+
+_FEW, _MANY = 2.0, 5.0
+"""Of the calls in flight, how many may wait inside the service. Below the first the limit grows, above the second it
+shrinks."""
+_FAR_TOO_MANY = 4.0
+"""So many times _MANY: the limit shrinks by a share of itself, not by one."""
+_SHRINK = 0.8
+_LEAST_WHEN_YIELDING = 2
+_SLOW = 4.0
+"""Calls that take so many times their quiet time, both as means, wait for others' calls."""
+_SLOWNESS_KEPT_SECONDS = 2.0
+_SAMPLES = 8
+"""The least number of calls whose mean time decides: single ones vary."""
+_IDLE_KEPT_SECONDS = 300.0
+"""The idle time is the shortest of the last five to ten minutes, since a service can become slower for good."""
+
+
+class AdaptiveLimit:
+    """The limit of one gate.
+
+    A call that takes longer than on an idle service waits for the rest of its time. So the limit, times the share of
+    that rest, is how many of the calls in flight wait. It keeps a few waiting: enough to keep the service busy, and few
+    enough for the next one to be served soon. Only the times of calls that did the work may be counted.
+    """
+
+    def __init__(self, *, first: int, least: int, most: int) -> None:
+        self._limit = float(first)
+        self._least = least
+        self._most = most
+        self._idle: dict[str, _Shortest] = defaultdict(_Shortest)
+        self._shares: list[float] = []
+        self._full = False
+        self._seconds: list[float] = []
+        self._mean = 0.0
+        self._quiet = _Shortest()
+        self._quiet_mean = 0.0
+        self._answered_at = float("-inf")
+
+    @property
+    def value(self) -> int:
+        """How many calls may be in flight now."""
+        return int(self._limit)
+
+    def is_slow(self, now: float, tolerated: float) -> bool:
+        """Whether calls take longer than is tolerated and than in a quiet time, so that less important ones yield.
+
+        Compared are means, since a single call, such as a repeat, can be much quicker than all others.
+        """
+        slow = self._mean > max(tolerated, _SLOW * self._quiet_mean)
+        return slow and now - self._answered_at < _SLOWNESS_KEPT_SECONDS
+
+    def answered(self, kind: str, seconds: float, *, full: bool, now: float, yields: bool = False) -> None:
+        """Count the time of a call.
+
+        `kind` calls take the same time when idle. `full`: the limit was used up. `yields`: more important calls are
+        slow, so the limit shrinks, whatever its own calls take.
+        """
+        idle = self._idle[kind].update(seconds, now)
+        self._answered_at = now
+        self._seconds.append(seconds)
+        if len(self._seconds) == _SAMPLES:
+            self._mean = sum(self._seconds) / _SAMPLES
+            self._quiet_mean = self._quiet.update(self._mean, now)
+            self._seconds = []
+        self._shares.append(1.0 - idle / seconds if seconds > 0 else 0.0)
+        self._full |= full
+        if len(self._shares) < max(_SAMPLES, self.value):
+            return
+        waiting = self._limit * sum(self._shares) / len(self._shares)
+        if yields:
+            self._limit = max(self._limit * _SHRINK, min(self._limit, _LEAST_WHEN_YIELDING))
+        elif waiting > _MANY * _FAR_TOO_MANY:
+            self._set(self._limit * _SHRINK)
+        elif waiting > _MANY:
+            self._set(self._limit - 1)
+        elif waiting < _FEW and self._full:  # a limit that is not used up tells nothing about a higher one
+            self._set(self._limit + max(1.0, self._limit / 8))
+        self._start_window()
+
+    def timed_out(self) -> None:
+        """Count a call that got no answer in time."""
+        self._set(self._limit * _SHRINK)
+        self._start_window()
+
+    def _set(self, limit: float) -> None:
+        """Set the limit within its bounds; one that has yielded is below them, and grows back step by step."""
+        self._limit = min(max(limit, min(self._least, self._limit)), self._most)
+
+    def _start_window(self) -> None:
+        self._shares = []
+        self._full = False
+
+
+class _Shortest:
+    """The shortest time of the last five to ten minutes."""
+
+    def __init__(self) -> None:
+        self._earlier = self._current = float("inf")
+        self._began = float("-inf")
+
+    def update(self, seconds: float, now: float) -> float:
+        if now - self._began > _IDLE_KEPT_SECONDS:
+            self._earlier, self._current, self._began = self._current, seconds, now
+        self._current = min(self._current, seconds)
+        return min(self._earlier, self._current)

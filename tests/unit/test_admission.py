@@ -1,0 +1,148 @@
+"""The gate and its limit, by a clock that is moved by hand."""
+
+import heapq
+import itertools
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.adaptive_limit import AdaptiveLimit
+from core.fair_gate import FairGate, GateClosedError, Ticket
+
+
+def gate_of(limit: int) -> FairGate:
+    return FairGate(AdaptiveLimit(first=limit, least=limit, most=limit))
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["arrive", "leave", "give up"]), st.sampled_from("abc"), st.floats(0, 0.3)), max_size=80
+)
+
+
+@given(limit=st.integers(1, 4), steps=STEPS)
+def test_a_gate_never_exceeds_its_limit_nor_leaves_room_while_a_call_waits(
+    limit: int, steps: list[tuple[str, str, float]]
+) -> None:
+    gate, now = gate_of(limit), 0.0
+    tickets: list[Ticket] = []
+    for step, shop, seconds in steps:
+        now += seconds
+        inside = [ticket for ticket in tickets if ticket.entered is not None]
+        waiting = [ticket for ticket in tickets if ticket.entered is None]
+        if step == "arrive":
+            try:
+                tickets.append(gate.arrive(shop, patience=1.0, now=now))
+            except GateClosedError:
+                assert gate.is_full, "refused although there was room"
+        elif step == "leave" and inside:
+            tickets.remove(inside[0])
+            gate.leave(inside[0], now)
+        elif step == "give up" and waiting:
+            tickets.remove(waiting[0])
+            gate.give_up(waiting[0])
+        assert gate.inside == sum(ticket.entered is not None for ticket in tickets) <= limit
+        assert gate.waiting == sum(ticket.entered is None for ticket in tickets)
+        assert not gate.waiting or gate.is_full
+
+
+def test_a_calm_shop_is_served_next_however_many_calls_of_a_rushing_one_wait() -> None:
+    gate = gate_of(2)
+    inside = [gate.arrive("rush", 10.0, 0.0) for _ in range(2)]
+    waiting = [gate.arrive("rush", 10.0, 0.0) for _ in range(50)]
+    calm = gate.arrive("calm", 10.0, 0.1)
+    gate.leave(inside[0], 0.2)
+    assert calm.entered == 0.2
+    gate.leave(inside[1], 0.3)
+    assert [ticket.entered for ticket in waiting[:2]] == [0.3, None]
+
+
+def test_who_would_wait_too_long_is_refused_at_once_and_who_would_not_is_not() -> None:
+    gate, now = gate_of(1), 0.0
+    served = gate.arrive("rush", 1.0, now)
+    for _ in range(50):  # ten calls a second
+        following = gate.arrive("rush", 1.0, now)
+        now += 0.1
+        gate.leave(served, now)
+        served = following
+    for _ in range(20):
+        with suppress(GateClosedError):
+            gate.arrive("rush", 1.0, now)
+    assert 8 <= gate.waiting <= 10  # so many end in the second for which a call may wait
+    assert gate.arrive("calm", 1.0, now).entered is None, "a calm shop waits for two calls only"
+
+
+def test_who_comes_while_nothing_ends_is_refused() -> None:
+    gate = gate_of(1)
+    gate.arrive("shop", 1.0, 0.0)
+    with pytest.raises(GateClosedError):
+        gate.arrive("shop", 1.0, 10.0)
+
+
+def test_the_youngest_is_served_first_once_the_oldest_waits_for_too_long() -> None:
+    gate = gate_of(1)
+    inside = gate.arrive("shop", 1.0, 0.0)
+    old, young = gate.arrive("shop", 1.0, 0.0), gate.arrive("shop", 5.0, 1.5)
+    gate.leave(inside, 2.5)
+    assert (old.entered, young.entered) == (None, 2.5)
+    gate.leave(young, 2.6)
+    assert old.entered == 2.6
+
+
+def simulate(limit: AdaptiveLimit, *, servers: int, service: float, calls: int) -> float:
+    """Serve a flood by so many servers, each call for so many seconds; return the mean time in the service."""
+    gate, now, total = FairGate(limit), 0.0, 0.0
+    free = [0.0] * servers
+    ends: list[tuple[float, int, Ticket]] = []
+    numbers = itertools.count()
+    for _ in range(calls):
+        while not gate.is_full:
+            ticket = gate.arrive("shop", 1.0, now)
+            end = max(now, heapq.heappop(free)) + service
+            heapq.heappush(free, end)
+            heapq.heappush(ends, (end, next(numbers), ticket))
+        now, _, ticket = heapq.heappop(ends)
+        assert ticket.entered is not None
+        total += now - ticket.entered
+        limit.answered("create", now - ticket.entered, full=gate.is_full, now=now)
+        gate.leave(ticket, now)
+    return total / calls
+
+
+@pytest.mark.parametrize("first", [1, 16, 100])
+@pytest.mark.parametrize(("servers", "service"), [(1, 0.02), (4, 0.05), (20, 1.0)])
+def test_the_limit_keeps_the_service_busy_with_few_calls_waiting_wherever_it_starts(
+    first: int, servers: int, service: float
+) -> None:
+    limit = AdaptiveLimit(first=first, least=1, most=400)
+    simulate(limit, servers=servers, service=service, calls=1000)
+    assert servers <= limit.value <= servers + 8
+
+
+def test_the_limit_yields_while_more_important_calls_are_slow_and_grows_back() -> None:
+    creates, commits = (AdaptiveLimit(first=16, least=4, most=400) for _ in range(2))
+
+    def answer(commit_seconds: float, times: int) -> None:
+        for _ in range(times):
+            commits.answered("commit", commit_seconds, full=False, now=0.0)
+            yields = commits.is_slow(0.0, tolerated=0.1)
+            creates.answered("create", 0.1, full=True, now=0.0, yields=yields)
+
+    answer(0.02, 100)
+    before = creates.value
+    answer(0.4, 200)
+    assert creates.value == 2
+    answer(0.02, 200)
+    assert creates.value >= before
+    answer(0.4, 8)
+    assert commits.is_slow(0.0, tolerated=0.1)
+    assert not commits.is_slow(0.0, tolerated=0.5)
+    assert not commits.is_slow(10.0, tolerated=0.1), "of commits long ago nothing is known"
+
+
+def test_time_outs_shrink_the_limit_to_its_least_and_no_further() -> None:
+    limit = AdaptiveLimit(first=100, least=4, most=400)
+    for _ in range(100):
+        limit.timed_out()
+    assert limit.value == 4
