@@ -169,11 +169,8 @@ async def running_stack(
     cached_workflows: int = 500,
     **changes: str,
 ) -> AsyncIterator[Stack]:
-    """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself.
-
-    The API runs no holds unless `changes` say so: a test knows then which process has a hold's tasks.
-    """
-    settings = Settings.read(environment(database, **(PATIENT | {"HOLDFAST_API_RUNS_HOLDS": "0"} | changes)))
+    """Run the product; `changes` are environment variables. Without a worker, a test starts `stack.worker()` itself."""
+    settings = Settings.read(environment(database, **(PATIENT | changes)))
     task_queue = f"test-{uuid.uuid4().hex}"
     api_metrics, worker_metrics = CollectorRegistry(), CollectorRegistry()
     engine = create_engine(settings)

@@ -54,9 +54,9 @@ def client(url: str, token: str | None = ADMIN_TOKEN) -> httpx.AsyncClient:
 async def neighbour(
     stack: Stack, registry: CollectorRegistry | None = None, **changes: str
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve the same database and workflows by another API, with other environment variables. It runs no holds."""
+    """Serve the same database and workflows by another API, with other environment variables."""
     database = stack.settings.database_url.get_secret_value()
-    settings = Settings.read(environment(database, **(PATIENT | {"HOLDFAST_API_RUNS_HOLDS": "0"} | changes)))
+    settings = Settings.read(environment(database, **(PATIENT | changes)))
     app = create_app(settings, task_queue=stack.task_queue, registry=registry or CollectorRegistry())
     async with serving(app, http=PROTOCOL) as url, client(url) as http:
         yield http

@@ -13,13 +13,12 @@ from tests.api.asking import HOLDS, fresh, insist, locked, neighbour, refused
 from tests.stack import SHOP, Stack, running_stack
 
 ONE = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
-RUNS_HERE = {"HOLDFAST_API_RUNS_HOLDS": "1"}
 
 
 @pytest.fixture
 async def alone(database: str, temporal: Client) -> AsyncIterator[Stack]:
     """An API that runs its holds, ready to, without any worker."""
-    async with running_stack(database, temporal, with_worker=False, **RUNS_HERE) as stack:
+    async with running_stack(database, temporal, with_worker=False, HOLDFAST_API_RUNS_HOLDS="1") as stack:
         await stack.put(10)
         await insist(stack.create)  # answered once its worker has started: no other could
         yield stack
@@ -62,7 +61,7 @@ async def test_a_shortage_is_told_and_leaves_nothing(alone: Stack) -> None:
 
 async def test_rows_that_stay_locked_are_told_as_busy(database: str, temporal: Client) -> None:
     async with running_stack(
-        database, temporal, with_worker=False, INVENTORY_LOCK_TIMEOUT_MS="100", **RUNS_HERE
+        database, temporal, with_worker=False, INVENTORY_LOCK_TIMEOUT_MS="100", HOLDFAST_API_RUNS_HOLDS="1"
     ) as api:
         await api.put(2)
         await insist(api.create)
@@ -77,6 +76,6 @@ async def test_an_api_that_runs_no_holds_leaves_them_to_the_others(alone: Stack)
 
 
 async def test_with_routing_by_build_the_api_runs_no_holds(alone: Stack) -> None:
-    async with neighbour(alone, **RUNS_HERE, HOLDFAST_WORKER_BUILD_ID="2") as other:
+    async with neighbour(alone, HOLDFAST_API_RUNS_HOLDS="1", HOLDFAST_WORKER_BUILD_ID="2") as other:
         made = [await insist(lambda: other.post(HOLDS, json=ONE)) for _ in range(5)]  # enough for a worker to start
         assert all([await was_asked(alone, each) for each in made])

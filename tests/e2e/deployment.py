@@ -38,8 +38,7 @@ class Deployment:
         self._folder = folder
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
-            # A test decides which process runs the holds: its workers, unless it says so.
-            **environment(database, **({"HOLDFAST_API_RUNS_HOLDS": "0"} | changes)),
+            **environment(database, **changes),
             "TEMPORAL_ADDRESS": temporal_address,
             "TEMPORAL_CONFIG_FILE": os.devnull,
             "HOLDFAST_LOG_FORMAT": "json",

@@ -151,7 +151,7 @@ async def test_a_message_that_changes_nothing_replaces_no_timer(stack: Stack) ->
         await run.signal(HoldWorkflow.payment_processing, week)
         await run.query(HoldWorkflow.snapshot)  # so that the next one comes in a task of its own
 
-    kinds = [EventType(event.event_type) for event in (await run.fetch_history()).events]
+    kinds = [event.event_type for event in (await run.fetch_history()).events]
 
     assert kinds.count(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED) == 6
     assert kinds.count(EventType.EVENT_TYPE_TIMER_STARTED) == 2  # until the deadline, then until the grace period's end
