@@ -15,7 +15,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from api.app import create_app
 from api.hold_token import hold_token
-from core.settings import Settings, SettingsError
+from core.setting_errors import SettingsError
+from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import HoldKey
 from tests.api.asking import HOLDS, fields_of, fresh, refused
@@ -25,16 +26,15 @@ from tests.waiting import until
 
 OLD, NEW = "o" * 40, "n" * 40
 ORIGIN, OTHER_SHOPS = "https://shop.example", "https://other.example"
-SETTINGS = {
-    "HOLDFAST_BROWSER_TOKEN_SECRET": f"{NEW},{OLD}",
-    "HOLDFAST_BROWSER_ORIGINS": f"{ORIGIN}, shop-2={OTHER_SHOPS}",
-}
+SECRETS, ORIGINS = f"{NEW},{OLD}", f"{ORIGIN}, shop-2={OTHER_SHOPS}"
 
 
 @pytest.fixture(scope="module")
 async def running(postgres: Any, migrated_template: str, temporal: Client) -> AsyncIterator[Stack]:
     with database_on(postgres, migrated_template) as url:
-        async with running_stack(url, temporal, **SETTINGS) as stack:
+        async with running_stack(
+            url, temporal, HOLDFAST_BROWSER_TOKEN_SECRET=SECRETS, HOLDFAST_BROWSER_ORIGINS=ORIGINS
+        ) as stack:
             yield stack
 
 
@@ -224,7 +224,7 @@ async def test_a_stream_tells_each_change_and_ends_with_the_hold(stack: Stack) -
     async with Browser(stack, hold).follow(last) as events:
         assert events.answer.status_code == 204  # EventSource stops
     async with Browser(stack, hold).follow(second) as events:
-        assert (await events.next() or ())[1] == last
+        assert (await events.next() or ("", None, {}))[1] == last
 
 
 async def test_a_stream_resumes_without_what_the_browser_has(stack: Stack) -> None:
@@ -330,7 +330,11 @@ async def test_an_api_that_stops_ends_its_streams_at_once(stack: Stack) -> None:
 
 async def test_at_most_half_of_a_processs_connections_are_streams(stack: Stack) -> None:
     settings = Settings.read(
-        environment(stack.settings.database_url.get_secret_value(), HOLDFAST_API_CONNECTIONS="10", **SETTINGS)
+        environment(
+            stack.settings.database_url.get_secret_value(),
+            HOLDFAST_API_CONNECTIONS="10",
+            HOLDFAST_BROWSER_TOKEN_SECRET=SECRETS,
+        )
     )
     registry = CollectorRegistry()
     app = create_app(settings, task_queue=stack.task_queue, registry=registry)
