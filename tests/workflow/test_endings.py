@@ -58,8 +58,16 @@ async def test_a_hold_expires_at_its_deadline_and_not_before(stack: Stack) -> No
 
 async def test_an_extension_of_a_hold_that_ended_in_the_database_is_refused(stack: Stack) -> None:
     hold = await stack.made()
-    ended = {"reason": "repaired", "actor": "test", "payment_intent_id": None, "payment_session_id": None}
-    await settle(stack.engine, shop_id=SHOP, hold_id=hold["holdId"], to=HoldStatus.RELEASED, **ended)
+    await settle(
+        stack.engine,
+        shop_id=SHOP,
+        hold_id=hold["holdId"],
+        to=HoldStatus.RELEASED,
+        reason="repaired",
+        actor="test",
+        payment_intent_id=None,
+        payment_session_id=None,
+    )
 
     answer = await stack.post(hold["holdId"], "extend", {"ttlSeconds": 60})
 
