@@ -37,7 +37,7 @@ from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
 from core.error_messages import first_line
-from core.garbage_collection import FULL_IN_A_WORKER, collect_garbage_rarely
+from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
@@ -207,7 +207,7 @@ async def _has_polled(client: Client, earlier: list[int], stop: asyncio.Event) -
 def _run_process(settings: Settings, sdk_metrics_port: int, cached: int) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
-    collect_garbage_rarely(FULL_IN_A_WORKER)
+    collect_garbage_rarely(FOR_WORKFLOWS)
     uvloop.run(run_worker(settings, sdk_metrics_port, cached))
     end_process(0)
 
