@@ -65,6 +65,8 @@ ROUTES: Mapping[str, Importance] = {
     "release_hold": Importance.CHANGE,
     "extend_hold": Importance.CHANGE,
     "attach_payment": Importance.CHANGE,
+    "browser_extend_hold": Importance.CHANGE,
+    "browser_release_hold": Importance.CHANGE,
     "create_hold": Importance.CREATE,
     "open_checkout": Importance.CHECKOUT,
     "get_holds": Importance.LIST,

@@ -57,14 +57,18 @@ def _role(request: Request) -> str:
 class KnownCallersRoute(APIRoute):
     """A route that neither reads nor validates the body of a request without a known token."""
 
+    def check_token(self, request: Request) -> None:
+        """Raise the 401 unless the request has a token for this route."""
+        _role(request)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, which checks the token first."""
+        """Return the handler, which checks the token first, then lets the request in or refuses it (`Admission`)."""
         handle = super().get_route_handler()
         importance = ROUTES.get(self.name)
 
         async def handle_known(request: Request) -> Response:
             known = JsonRequest(request.scope, request.receive)
-            _role(known)
+            self.check_token(known)
             if importance is None:
                 return await handle(known)
             async with resources_of(known).admission.admitted(importance, await _shop_of(known), known) as passage:

@@ -1,23 +1,22 @@
 """What the shopper's browser may do with its own hold: read, extend, release and follow it, by the hold's token."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.responses import StreamingResponse
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
+from api.auth import KnownCallersRoute
 from api.dependencies import HoldsDep, SettingsDep, StreamsDep, resources_of
 from api.errors import ApiError, invalid
 from api.hold_streams import HoldStream, HoldStreams, TooManyStreamsError
 from api.hold_token import is_hold_token
-from api.json_body import JsonRequest
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key
 from api.problems import Problem
@@ -35,28 +34,15 @@ _ACTOR = "browser"
 _NOT_CACHED = {"Cache-Control": "no-store"}
 
 
-def _require_token(request: Request) -> None:
-    """Raise the 401 unless the request has the token of the hold in its path."""
-    scheme, given = get_authorization_scheme_param(request.headers.get("Authorization"))
-    if scheme.lower() != "bearer":
-        given = request.query_params.get("token", "") if request.url.path.endswith("/events") else ""
-    key = HoldKey(request.path_params["shopId"], request.path_params["holdId"])
-    if not is_hold_token(resources_of(request).settings.browser_token_secrets, key, given):
-        raise ApiError(Problem.unauthorized, "Send the header: Authorization: Bearer <holdToken of this hold>.")
-
-
-class _HoldTokenRoute(APIRoute):
-    """A route that neither reads nor validates anything of a request without the hold's token."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_known(request: Request) -> Response:
-            known = JsonRequest(request.scope, request.receive)
-            _require_token(known)
-            return await handle(known)
-
-        return handle_known
+class _HoldTokenRoute(KnownCallersRoute):
+    def check_token(self, request: Request) -> None:
+        """Raise the 401 unless the request has the token of the hold in its path."""
+        scheme, given = get_authorization_scheme_param(request.headers.get("Authorization"))
+        if scheme.lower() != "bearer":
+            given = request.query_params.get("token", "") if request.url.path.endswith("/events") else ""
+        key = HoldKey(request.path_params["shopId"], request.path_params["holdId"])
+        if not is_hold_token(resources_of(request).settings.browser_token_secrets, key, given):
+            raise ApiError(Problem.unauthorized, "Send the header: Authorization: Bearer <holdToken of this hold>.")
 
 
 async def _own_hold(
