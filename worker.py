@@ -91,6 +91,7 @@ def make_worker(
         workflows=[HoldWorkflow, LatePaymentWorkflow],
         activities=[
             stock.reserve,
+            stock.amend,
             stock.move_deadline,
             stock.settle,
             stock.attach_payment,
@@ -136,7 +137,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
             payment_client = await stack.enter_async_context(open_client(settings))
-            stock = StockActivities(engine, telemetry, settings.late_payment_policy)
+            stock = StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits)
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(background_worker(client, settings, telemetry))
             await stack.enter_async_context(make_worker(client, stock, payments, build_id=settings.worker_build_id))

@@ -7,10 +7,10 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, VariantKey
+from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, Trimmed, VariantKey
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
-from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
+from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
@@ -34,7 +34,14 @@ Ttl = Annotated[
     ),
 ]
 Replace = Annotated[
-    bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    bool, Field(strict=True, description="Take over the units of the active hold with this reference, which ends.")
+]
+Buyer = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    Printable,
+    Trimmed,
+    Field(description="Your opaque id of who buys, for limits; no personal data.", examples=["b_7Fq2"]),
 ]
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
@@ -72,6 +79,31 @@ class HoldIn(Model):
     hold_id: HoldId | None = None
     reference: Reference | None = None
     replace: Replace = False
+    buyer: Buyer | None = None
+
+
+class AmendIn(Model):
+    """What to change of a hold. What is left out stays as it is."""
+
+    items: Annotated[Lines | None, Field(description="The whole new set.")] = None
+    reference: Reference | None = None
+    ttl_seconds: Annotated[
+        Ttl | None, Field(description="The hold lives at least this long from now, up to the ceiling of its life.")
+    ] = None
+    buyer: Buyer | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must have one of items, reference, ttlSeconds and buyer")
+        return self
+
+    @field_validator("items", "reference", "ttl_seconds", "buyer")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null; leave it out to keep it")
+        return value
 
 
 class CheckoutLineIn(LineIn):
@@ -121,17 +153,12 @@ MetadataValue = Annotated[
 ]
 
 
-class CheckoutIn(Model):
-    """A cart to hold and to pay for in a Stripe Checkout Session."""
+class PageIn(Model):
+    """A cart to pay for in a Stripe Checkout Session."""
 
-    shop_id: ShopId
     items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
     success_url: Url
     cancel_url: Url | None = None
-    ttl_seconds: Ttl | None = None
-    hold_id: HoldId | None = None
-    reference: Reference | None = None
-    replace: Replace = False
     capture_method: Annotated[
         Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
     ] = "automatic"
@@ -160,9 +187,20 @@ class CheckoutIn(Model):
     @field_validator("metadata")
     @classmethod
     def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
-        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY} & set(metadata)):
+        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY, PAGE_METADATA_KEY} & set(metadata)):
             raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
         return metadata
+
+
+class CheckoutIn(PageIn):
+    """A cart to hold and to pay for in a Stripe Checkout Session."""
+
+    shop_id: ShopId
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Replace = False
+    buyer: Buyer | None = None
 
 
 class PaymentIn(Model):

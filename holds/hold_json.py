@@ -33,6 +33,7 @@ class HoldOut(Model):
     reason: str | None = None
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
+    buyer: str | None = None
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -54,5 +55,6 @@ class HoldOut(Model):
             reason=hold.reason,
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
+            buyer=hold.buyer,
             ending=ending,
         )

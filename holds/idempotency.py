@@ -17,6 +17,11 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
+def amendment_id(idempotency_key: str | None) -> str:
+    """Return the id under which a change of a hold is made once: the caller's key determines it."""
+    return f"once:{uuid.uuid4().hex}" if idempotency_key is None else f"key:{idempotency_key}"
+
+
 def request_hash(
     route: str,
     shop_id: str,

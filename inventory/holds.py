@@ -22,7 +22,8 @@ class Page:
 # Of a hold's row `h`; with HOLD_LINES, what `hold_from_row` reads.
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
-  h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash"
+  h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
+  h.buyer, h.revision
 """
 
 _READ = f'SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
@@ -62,6 +63,8 @@ def hold_from_row(row: Row) -> Hold:
         payment_intent_id=row["paymentIntentId"],
         request_hash=row["requestHash"],
         lines=tuple(Line(sku, variant_key, quantity) for sku, variant_key, quantity in row["lines"]),
+        buyer=row["buyer"],
+        revision=row["revision"],
     )
 
 

@@ -4,12 +4,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from domain.holds import Held, Hold, Line, ReferenceTaken, ReserveRequest, Shortage, ShortItem, TooLate
+from domain.holds import (
+    BuyerLimits,
+    ExceededLimit,
+    Held,
+    Hold,
+    Line,
+    OverLimit,
+    ReferenceTaken,
+    ReserveRequest,
+    Shortage,
+    ShortItem,
+    TooLate,
+)
 from inventory.fragments import DEMAND, HOLD_LINES
 from inventory.holds import hold_from_row, lines_as_arrays
+from inventory.limits import (
+    NO_LIMITS,
+    exceeded_limits,
+    fetch_in_turn,
+    limit_parameters,
+    limits_from_json,
+    within_order_limits,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +41,32 @@ class RequestCheck:
     reference_hold_id: str | None
     short: tuple[ShortItem, ...]
     too_late: bool
+    over: tuple[ExceededLimit, ...] = ()
+    """The limits that the hold would pass."""
+    reference_has_payment: bool = False
+    """Whether that other hold has a payment, which has to be closed before it can be exchanged."""
+
+
+_REPLACED = "ARRAY[coalesce(%(replaces)s::text, '')]"
+"""Of a request that replaces a hold: what that one has does not count for its buyer."""
 
 
 # Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: otherwise a
 # CHECK is evaluated on the stale version of a row, and the unique reference deadlocks with a settle.
-_RESERVE = f"""
-WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
-  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes"
+_RESERVE = """
+WITH demand AS MATERIALIZED ({demand}), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes",
+         i."maxPerOrder", i."maxPerBuyer", 0 AS own
   FROM demand d
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
   WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s) AND i."retiredAt" IS NULL
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), hold AS (
-  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s
-  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
-  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash", buyer)
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(buyer)s
+  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested AND {within_limits}) v
+  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
   ON CONFLICT DO NOTHING
   RETURNING id
 ), taken AS (
@@ -50,16 +80,86 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   FROM locked l CROSS JOIN hold
 )
 SELECT EXISTS (SELECT FROM hold) AS reserved
-"""  # noqa: S608 - constants
+"""
+
+# The new hold takes over the units of the old one, which ends in the same statement. Locks in the order of settle: the
+# old hold, then the items of both by key. `revision` is for lines that were amended while this waited for the lock: see
+# settle. Where another row has the new hold's id, the INSERT raises, so that the old one does not end.
+_EXCHANGE = """
+WITH seen AS MATERIALIZED (
+  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(replaces)s
+), target AS MATERIALIZED (
+  SELECT * FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(replaces)s FOR NO KEY UPDATE
+), old AS MATERIALIZED (
+  SELECT t.* FROM target t JOIN seen USING (revision)
+  WHERE t.status = 'active' AND t.reference = %(reference)s
+    AND t."paymentSessionId" IS NULL AND t."paymentIntentId" IS NULL
+    AND NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)
+), own AS MATERIALIZED (
+  SELECT l.sku, l."variantKey", sum(l.quantity)::int AS n
+  FROM "InventoryHoldItem" l JOIN old ON l."shopId" = old."shopId" AND l."holdId" = old.id
+  GROUP BY l.sku, l."variantKey"
+), demand AS MATERIALIZED (
+  SELECT sku, "variantKey", coalesce(given.requested, 0)::int AS requested, coalesce(own.n, 0) AS back
+  FROM ({demand}) given FULL JOIN own USING (sku, "variantKey")
+), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, d.back, i.quantity, i.held, i."productId", i."variantAttributes",
+         i."retiredAt", i."maxPerOrder", i."maxPerBuyer", 0 AS own
+  FROM old CROSS JOIN demand d
+  JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+  ORDER BY i.sku, i."variantKey"
+  FOR NO KEY UPDATE OF i
+), replaced AS (
+  UPDATE "InventoryHold" h
+  SET status = 'released', reason = 'replaced', "releasedAt" = clock_timestamp(), "updatedAt" = now()
+  FROM old, (
+    SELECT count(*) AS n, clock_timestamp() AS at FROM locked
+    WHERE requested = 0
+       OR quantity + back >= requested AND "retiredAt" IS NULL AND {within_limits}) v
+  WHERE h."shopId" = %(shop)s AND h.id = %(replaces)s
+    AND v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
+  RETURNING h.id
+), hold AS (
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash", buyer)
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(buyer)s FROM replaced
+  RETURNING id
+), moved AS (
+  UPDATE "InventoryItem" i
+  SET quantity = l.quantity + l.back - l.requested, held = l.held - l.back + l.requested, "updatedAt" = now()
+  FROM locked l CROSS JOIN hold
+  WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey" AND l.back <> l.requested
+), lines AS (
+  INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
+  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.requested
+  FROM locked l CROSS JOIN hold WHERE l.requested > 0
+)
+SELECT EXISTS (SELECT FROM hold) AS reserved
+"""
+
+_STATEMENTS = {
+    (exchange, with_buyer): (_EXCHANGE if exchange else _RESERVE).format(
+        demand=DEMAND,
+        within_limits=within_order_limits("locked"),
+        and_limits=f"AND NOT EXISTS ({exceeded_limits('locked', without=_REPLACED)})" if with_buyer else "",
+    )
+    for exchange in (False, True)
+    for with_buyer in (False, True)
+}
+"""By whether a hold is exchanged, and whether it is a named buyer's: without one there is nothing to count."""
+
+_OVER = exceeded_limits("items", without="ARRAY(SELECT id FROM other WHERE %(replace)s)")
 
 _CHECK = f"""
 WITH own AS (
   SELECT h.*, {HOLD_LINES}
   FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
 ), other AS (
-  SELECT id FROM "InventoryHold"
+  SELECT id, "paymentSessionId" IS NOT NULL OR "paymentIntentId" IS NOT NULL AS has_payment FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
-), demand AS ({DEMAND}), stock AS (
+), demand AS ({DEMAND}), items AS (
+  SELECT d.*, 0 AS own, i."maxPerOrder", i."maxPerBuyer" FROM demand d
+  JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+), stock AS (
   SELECT d.sku, d."variantKey", d.requested,
          CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
          i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
@@ -73,30 +173,27 @@ WITH own AS (
 SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)s AS too_late,
        (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available + comes_back, known, retired)
                                  ORDER BY sku, "variantKey"), '[]')
-        FROM stock WHERE available + comes_back < requested) AS short
+        FROM stock WHERE available + comes_back < requested) AS short,
+       (SELECT has_payment FROM other) AS other_has_payment,
+       (SELECT json_agg(told) FROM ({_OVER}) over) AS over
 FROM (SELECT) AS always LEFT JOIN own ON true
 """  # noqa: S608 - constants
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shortage | ReferenceTaken | TooLate:
+async def reserve(
+    engine: AsyncEngine, request: ReserveRequest, limits: BuyerLimits = NO_LIMITS
+) -> Held | Shortage | ReferenceTaken | TooLate | OverLimit:
     """Take the stock of every line into a new hold, or return why not. May be repeated: the hold id is the key.
 
+    A hold to replace ends in the same statement, or stays as it is. One with a payment, which has to be closed first,
+    or with another hold in its place, is answered with ReferenceTaken.
     Raises DatabaseBusyError (nothing was taken) and DatabaseUnavailableError (unknown: ask again).
     """
-    parameters = {
-        "shop": request.shop_id,
-        "hold": request.hold_id,
-        "created": request.created_at,
-        "expires": request.expires_at,
-        "before": request.reserve_before,
-        "reference": request.reference,
-        "hash": request.request_hash,
-        **lines_as_arrays(request.lines),
-    }
+    replaces = request.replaces
     while True:
-        if (await fetch(engine, _RESERVE, parameters))[0]["reserved"]:
+        if await _reserved(engine, request, replaces, limits):
             return Held.new(request)
         # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
         # If nothing prevents the hold any more, the reserve runs again.
@@ -106,16 +203,44 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
             hold_id=request.hold_id,
             lines=request.lines,
             reference=request.reference,
+            replace=replaces is not None,
             reserve_before=request.reserve_before,
+            buyer=request.buyer,
+            limits=limits,
         )
         if check.own is not None:
             return Held.of(check.own)
-        if check.reference_hold_id is not None:
+        if check.reference_hold_id is None:
+            replaces = None  # the hold to replace has ended otherwise
+        elif check.reference_hold_id != replaces or check.reference_has_payment:
             return ReferenceTaken(check.reference_hold_id)
         if check.too_late:
             return TooLate()
+        if check.over:
+            return OverLimit(check.over)
         if check.short:
             return Shortage(check.short)
+
+
+async def _reserved(engine: AsyncEngine, request: ReserveRequest, replaces: str | None, limits: BuyerLimits) -> bool:
+    """Run the statement, and return whether it made the hold."""
+    parameters: dict[str, object] = {
+        "shop": request.shop_id,
+        "hold": request.hold_id,
+        "created": request.created_at,
+        "expires": request.expires_at,
+        "before": request.reserve_before,
+        "reference": request.reference,
+        "hash": request.request_hash,
+        "replaces": replaces,
+        **lines_as_arrays(request.lines),
+        **limit_parameters(limits, buyer=request.buyer, new_buyer=True),
+    }
+    statement = _STATEMENTS[replaces is not None, request.buyer is not None]
+    try:
+        return bool((await fetch_in_turn(engine, statement, parameters, buyer=request.buyer))[0]["reserved"])
+    except UniqueViolation:  # of an exchange: another attempt has made this very hold
+        return False
 
 
 async def check_request(
@@ -127,10 +252,12 @@ async def check_request(
     reference: str | None = None,
     replace: bool = False,
     reserve_before: datetime | None = None,
+    buyer: str | None = None,
+    limits: BuyerLimits = NO_LIMITS,
 ) -> RequestCheck:
     """Read, in one round trip, what prevents a hold.
 
-    With `replace`, the stock of the hold that has the reference counts as available: it would be released first.
+    With `replace`, the stock of the hold that has the reference counts as available: it would be exchanged.
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     parameters = {
@@ -140,6 +267,7 @@ async def check_request(
         "replace": replace,
         "before": reserve_before or _NEVER,
         **lines_as_arrays(lines),
+        **limit_parameters(limits, buyer=buyer, new_buyer=True),
     }
     row = (await fetch(engine, _CHECK, parameters))[0]
     return RequestCheck(
@@ -147,4 +275,6 @@ async def check_request(
         reference_hold_id=row["other_id"],
         short=tuple(ShortItem(*item) for item in row["short"]),
         too_late=row["too_late"],
+        over=limits_from_json(row["over"] or ()),
+        reference_has_payment=bool(row["other_has_payment"]),
     )

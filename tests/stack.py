@@ -94,6 +94,16 @@ class Stack:
         headers = {"Idempotency-Key": key} if key is not None else {}
         return await self.http.post(f"/api/inventory/holds/{SHOP}/{hold_id}/{verb}", json=body, headers=headers)
 
+    async def amend(
+        self, hold_id: str, *items: tuple[str, int], key: str | None = None, **fields: Any
+    ) -> httpx.Response:
+        """Ask for a change of a hold: of its (sku, quantity) lines, if any is named, and of other fields."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        lines = {"items": [{"sku": sku, "quantity": quantity} for sku, quantity in items]} if items else {}
+        return await self.http.patch(
+            f"/api/inventory/holds/{SHOP}/{hold_id}", json={**lines, **fields}, headers=headers
+        )
+
     async def read(self, hold_id: str) -> dict[str, Any]:
         """Read a hold."""
         answer = await self.http.get(f"/api/inventory/holds/{SHOP}/{hold_id}")
@@ -188,7 +198,7 @@ async def running_stack(
             api_metrics=api_metrics,
             worker_metrics=worker_metrics,
             settings=settings,
-            stock=StockActivities(engine, telemetry, settings.late_payment_policy),
+            stock=StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits),
             payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,

@@ -9,7 +9,7 @@ from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.openapi import WRITE_ERRORS, errors, examples
 from api.parameters import IdempotencyKey, parse_key, parse_ttl
 from api.problems import Problem
-from api.requests import CheckoutIn, merged
+from api.requests import CheckoutIn, PageIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
@@ -29,6 +29,7 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
         200: {"model": CheckoutOut, "description": "A repeat: the hold and its page as they are now."},
         **errors(
             Problem.insufficient_stock,
+            Problem.limit_exceeded,
             Problem.hold_exists,
             Problem.hold_not_active,
             Problem.idempotency_conflict,
@@ -70,7 +71,7 @@ async def open_checkout(
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
         return await _without_hold(settings, payments, body, key)
     hold_id = hold_id_for(body.shop_id, body.hold_id, key)
-    order = _order(body, hold_id)
+    order = order_of(body, body.shop_id, hold_id, body.reference)
     request = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id,
@@ -79,9 +80,15 @@ async def open_checkout(
         reference=body.reference,
         replace=body.replace,
         request_hash=request_hash(
-            "checkout", body.shop_id, lines, body.ttl_seconds, body.reference, more=session_params(order)
+            "checkout",
+            body.shop_id,
+            lines,
+            body.ttl_seconds,
+            body.reference,
+            more=session_params(order) | ({} if body.buyer is None else {"buyer": body.buyer}),
         ),
         actor=caller.actor,
+        buyer=body.buyer,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, request) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)
@@ -102,7 +109,7 @@ async def _without_hold(
     settings: Settings, payments: PaymentsService, body: CheckoutIn, key: str | None
 ) -> CheckoutOut:
     session = await payments.open_without_hold(
-        _order(body, None), f"checkout:{body.shop_id}:unheld:{key or uuid.uuid4().hex}"
+        order_of(body, body.shop_id, None, body.reference), f"checkout:{body.shop_id}:unheld:{key or uuid.uuid4().hex}"
     )
     assert session.expires_at is not None  # noqa: S101 - every session expires
     return CheckoutOut(
@@ -116,16 +123,18 @@ async def _without_hold(
     )
 
 
-def _order(body: CheckoutIn, hold_id: str | None) -> Order:
+def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | None, page: str | None = None) -> Order:
+    """Return what a Checkout Session is created for."""
     return Order(
-        shop_id=body.shop_id,
+        shop_id=shop_id,
         hold_id=hold_id,
         lines=[PaidLine(line.quantity, line.price, line.name, line.unit_amount, line.currency) for line in body.items],
         success_url=body.success_url,
         cancel_url=body.cancel_url,
-        reference=body.reference,
+        reference=reference,
         capture_method=body.capture_method,
         payment_method_types=body.payment_method_types,
         locale=body.locale,
         metadata=body.metadata,
+        page=page,
     )
