@@ -7,14 +7,25 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import Identifier, Matching, OnHand, Printable, Reason, ShopId, Sku, Text, Trimmed, VariantKey
+from domain.fields import (
+    MAX_UNITS,
+    Buyer,
+    Identifier,
+    Matching,
+    OnHand,
+    Printable,
+    Reason,
+    ShopId,
+    Sku,
+    Text,
+    VariantKey,
+)
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
 from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
-_MAX_QUANTITY = 1_000_000
 _MAX_ATTRIBUTES = 50
 
 HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
@@ -22,7 +33,7 @@ Reference = Annotated[
     Identifier,
     Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"]),
 ]
-Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, examples=[1])]
 Ttl = Annotated[
     int,
     Field(
@@ -35,13 +46,6 @@ Ttl = Annotated[
 ]
 Replace = Annotated[
     bool, Field(strict=True, description="Take over the units of the active hold with this reference, which ends.")
-]
-Buyer = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=128),
-    Printable,
-    Trimmed,
-    Field(description="Your opaque id of who buys, for limits; no personal data.", examples=["b_7Fq2"]),
 ]
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
@@ -258,6 +262,14 @@ class ItemIn(Model):
         bool,
         Field(strict=True, description="true: no new hold can have it; its holds go on. false: it can be held again."),
     ] = False
+    max_per_order: Annotated[Quantity | None, Field(description="The most units of it in one hold.")] = None
+    max_per_buyer: Annotated[
+        Quantity | None,
+        Field(
+            description="The most units of it that one `buyer` can have: in active holds, and sold within "
+            "INVENTORY_BUYER_WINDOW_SECONDS less returns. In a hold without a buyer: the most in that hold."
+        ),
+    ] = None
 
 
 class ItemsIn(Model):

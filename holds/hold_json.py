@@ -34,6 +34,7 @@ class HoldOut(Model):
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
     buyer: str | None = None
+    revision: Annotated[int, Field(description="How often the hold was changed.")] = 0
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -56,5 +57,6 @@ class HoldOut(Model):
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
             buyer=hold.buyer,
+            revision=hold.revision,
             ending=ending,
         )

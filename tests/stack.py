@@ -73,6 +73,15 @@ class Stack:
         answer = await self.http.put("/api/inventory/items", json=body)
         assert answer.status_code == 200, answer.text
 
+    async def limit(
+        self, sku: str = "TEE", *, max_per_order: int | None = None, max_per_buyer: int | None = None
+    ) -> None:
+        """Set the limits of an item; its count stays."""
+        on_hand = sum(await self.stock_of(sku))
+        item = {"sku": sku, "onHand": on_hand, "maxPerOrder": max_per_order, "maxPerBuyer": max_per_buyer}
+        answer = await self.http.put("/api/inventory/items", json={"shopId": SHOP, "items": [item]})
+        assert answer.status_code == 200, answer.text
+
     async def create(self, *items: tuple[str, int], key: str | None = None, **fields: Any) -> httpx.Response:
         """Ask for a hold of (sku, quantity) lines; TEE x 1 when none is named."""
         lines = [{"sku": sku, "quantity": quantity} for sku, quantity in items or (("TEE", 1),)]
