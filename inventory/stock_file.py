@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from domain.fields import MAX_UNITS
 from domain.names import NAME_RULE, is_name
 from inventory.errors import FileProblem, InvalidFileError
 from inventory.stock_file_numbers import CountReader
@@ -25,6 +26,10 @@ from inventory.stock_file_text import (
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
 """The columns that a file must have, in any order. Further ones are ignored."""
+LIMITS = ("maxPerOrder", "maxPerBuyer")
+"""The columns that a file may have. Without one, its limit stays as it is; an empty cell removes the limit."""
+KEPT_LIMIT = "-1"
+"""Of a limit whose column the file does not have, in the rows that `convert_stock_file` writes."""
 MAX_ROWS = 100_000
 """The most rows of a file: they are imported in one transaction, within the lock time-out of a checkout that waits."""
 MAX_PROBLEMS = 100
@@ -39,8 +44,8 @@ SHORTENED_NUMBER = r"^('*)([0-9](?:[.,][0-9]+)?[eE][+-][0-9]{2,3})$"
 
 _MAX_TEXT = 200
 _HEADER = ",".join(COLUMNS)
-_NAMES = {column_name(name): name for name in COLUMNS}
-_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold"})
+_NAMES = {column_name(name): name for name in (*COLUMNS, *LIMITS)}
+_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold", *LIMITS})
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _GUARDED_FORMULA = re.compile(FORMULA.replace("('*", "'('*"))
 _GUARDED_NUMBER = re.compile(SHORTENED_NUMBER.replace("('*)", "'('*)"))
@@ -60,9 +65,9 @@ class ConvertedFile:
 
 
 def convert_stock_file(source: IO[bytes], out: IO[bytes], *, shop_id: str | None = None) -> ConvertedFile:
-    """Check every row of a stock file and write it to `out` in COPY's text format, with the columns (line, *COLUMNS).
+    """Check every row of a stock file and write it to `out` in COPY's text format.
 
-    `source` must be seekable. With `shop_id`, a row of another shop is refused. Works row by row, so that memory does
+    Its columns are (line, *COLUMNS, *LIMITS). `source` must be seekable. With `shop_id`, a row of another shop is refused. Works row by row, so that memory does
     not grow with the file. Raises InvalidFileError; `out` is incomplete then.
     """
     encoding = encoding_of(source)
@@ -134,10 +139,10 @@ class _Conversion:
         order = [_NAMES.get(column_name(name)) for name in header]
         if not any(order):
             raise LineError(None, f"is {shown(header[0])!r}, which is no header; it must have the columns {_HEADER}")
-        for name in COLUMNS:
+        for name in (*COLUMNS, *LIMITS):
             if order.count(name) > 1:
                 raise LineError(name, "is in the header twice")
-            if name not in order:
+            if name in COLUMNS and name not in order:
                 raise LineError(name, f"is missing from the header, which must have the columns {_HEADER}")
         ignored = [shown(name.strip()) for name, known in zip(header, order, strict=True) if known is None]
         if named := [name for name in ignored if name]:
@@ -146,7 +151,7 @@ class _Conversion:
         return order
 
     def _values(self, row: dict[str, str], line: int) -> dict[str, str | None]:
-        """Return the row's values by column, in the order of COLUMNS. Raises LineError for the first invalid value."""
+        """Return the row's values by column, in the order of COLUMNS and LIMITS. Raises LineError for the first wrong."""
         if self.rows > MAX_ROWS:
             raise LineError(None, f"is row {self.rows:,}; a file may have {MAX_ROWS:,} rows, so split it")
         if not is_name(row["shopId"]):
@@ -163,7 +168,14 @@ class _Conversion:
             "productId": _text(row, "productId", least=1) if row["productId"] else None,
             "onHand": self.counts.read(line, "onHand", row["onHand"]),
             "lowStockThreshold": self.counts.read(line, "lowStockThreshold", threshold) if threshold else None,
+            **{name: self._limit(line, name, row[name]) if name in row else KEPT_LIMIT for name in LIMITS},
         }
+
+    def _limit(self, line: int, column: str, value: str) -> str | None:
+        limit = self.counts.read(line, column, value) if value else None
+        if limit is not None and not 1 <= int(limit) <= MAX_UNITS:
+            raise LineError(column, f"must be 1 to {MAX_UNITS}, or empty for no limit")
+        return limit
 
     def _note_example(self, row: dict[str, str], line: int) -> None:
         if text := next((cell for cell in row.values() if not cell.isascii()), ""):
