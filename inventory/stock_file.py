@@ -67,8 +67,8 @@ class ConvertedFile:
 def convert_stock_file(source: IO[bytes], out: IO[bytes], *, shop_id: str | None = None) -> ConvertedFile:
     """Check every row of a stock file and write it to `out` in COPY's text format.
 
-    Its columns are (line, *COLUMNS, *LIMITS). `source` must be seekable. With `shop_id`, a row of another shop is refused. Works row by row, so that memory does
-    not grow with the file. Raises InvalidFileError; `out` is incomplete then.
+    Its columns are (line, *COLUMNS, *LIMITS). `source` must be seekable. With `shop_id`, a row of another shop is
+    refused. Works row by row, so that memory does not grow with the file. Raises InvalidFileError; `out` is incomplete then.
     """
     encoding = encoding_of(source)
     conversion = _Conversion(source, out, encoding, shop_id)
@@ -151,7 +151,7 @@ class _Conversion:
         return order
 
     def _values(self, row: dict[str, str], line: int) -> dict[str, str | None]:
-        """Return the row's values by column, in the order of COLUMNS and LIMITS. Raises LineError for the first wrong."""
+        """Return the row's values by column, in the order of COLUMNS and LIMITS. Raises LineError for a wrong one."""
         if self.rows > MAX_ROWS:
             raise LineError(None, f"is row {self.rows:,}; a file may have {MAX_ROWS:,} rows, so split it")
         if not is_name(row["shopId"]):
