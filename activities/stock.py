@@ -69,6 +69,14 @@ class StockActivities(StockPort):
                 hold_id=request.hold_id,
                 expires_at=request.expires_at.isoformat(),
             )
+            if outcome.replaced:
+                self._telemetry.count(
+                    "inventory_hold_released",
+                    shop_id=request.shop_id,
+                    hold_id=request.replaces,
+                    reason="replaced",
+                    actor="holdfast",
+                )
         return outcome
 
     @activity.defn(name="amend-hold")

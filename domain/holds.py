@@ -108,6 +108,8 @@ class Held:
     buyer: str | None = None
     created: bool = False
     """Whether this request made the row, and not an earlier one."""
+    replaced: bool = False
+    """Whether it ended the hold that it was to replace, in the same statement."""
     made_by: str | None = None
     """The id of the request that started the run, in the run's answer: callers who joined the run did not make it."""
     kind: Literal["held"] = "held"

@@ -73,7 +73,7 @@ WITH seen AS MATERIALIZED (
            c.own + CASE WHEN l."retiredAt" IS NULL THEN coalesce(l.quantity, 0) ELSE 0 END AS available
     FROM live CROSS JOIN change c LEFT JOIN locked l USING (sku, "variantKey")
   ) stock WHERE requested > available
-), over AS MATERIALIZED ({exceeded_limits("locked", without="ARRAY[%(hold)s]")}
+), over AS MATERIALIZED ({exceeded_limits("locked", without="ARRAY[%(hold)s]", with_buyer=True)}
 ), other AS MATERIALIZED (
   SELECT id FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s

@@ -28,14 +28,26 @@ def within_order_limits(row: str) -> str:
     return f'coalesce({row}.requested <= least({row}."maxPerOrder", {row}."maxPerBuyer"), true)'
 
 
-def exceeded_limits(items: str, *, without: str) -> str:
-    """Return a query of the limits that a request would pass, as JSON arrays of the fields of ExceededLimit.
+def exceeded_limits(items: str, *, without: str, with_buyer: bool) -> str:
+    """Return a query of the limits that a request would pass, as JSON arrays `told` of the fields of ExceededLimit.
 
     `items` is the name of a relation with sku, variantKey, requested, own (the units of the hold that is changed),
     maxPerOrder and maxPerBuyer. `without`: an expression, the array of the ids of holds that do not count. The units
     that were there before are nobody's offence: only a line that grows can pass a limit, and any line of a new buyer.
+    Without a buyer there is nothing to count.
     """
-    return f"""
+    return (_OF_BUYER if with_buyer else _OF_ORDER).format(items=items, without=without)
+
+
+_OF_ORDER = """
+  SELECT json_build_array('maxPerOrder', "maxPerOrder", 0, requested, sku, "variantKey") AS told
+  FROM {items} WHERE requested > "maxPerOrder"
+  UNION ALL
+  SELECT json_build_array('maxPerBuyer', "maxPerBuyer", 0, requested, sku, "variantKey")
+  FROM {items} WHERE requested > "maxPerBuyer"
+"""
+
+_OF_BUYER = """
   WITH limited AS (
     SELECT i.*, i.requested > i.own OR %(new_buyer)s AS grows FROM {items} i WHERE i.requested > 0
   ), counted AS (
@@ -67,7 +79,7 @@ def exceeded_limits(items: str, *, without: str) -> str:
   SELECT json_build_array('maxActiveHoldsPerBuyer', %(max_holds)s::int, n, 1, NULL, NULL)
   FROM (SELECT count(*) FILTER (WHERE status = 'active') AS n FROM counted) active
   WHERE %(buyer)s::text IS NOT NULL AND %(new_buyer)s AND n + 1 > %(max_holds)s::int
-"""  # noqa: S608 - constants
+"""
 
 
 def limit_parameters(limits: BuyerLimits, *, buyer: str | None, new_buyer: bool) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Reserves stock for a hold: one statement, one round trip, all lines or none."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from psycopg.errors import UniqueViolation
@@ -140,23 +140,23 @@ _STATEMENTS = {
     (exchange, with_buyer): (_EXCHANGE if exchange else _RESERVE).format(
         demand=DEMAND,
         within_limits=within_order_limits("locked"),
-        and_limits=f"AND NOT EXISTS ({exceeded_limits('locked', without=_REPLACED)})" if with_buyer else "",
+        and_limits=f"AND NOT EXISTS ({exceeded_limits('locked', without=_REPLACED, with_buyer=True)})"
+        if with_buyer
+        else "",
     )
     for exchange in (False, True)
     for with_buyer in (False, True)
 }
 """By whether a hold is exchanged, and whether it is a named buyer's: without one there is nothing to count."""
 
-_OVER = exceeded_limits("items", without="ARRAY(SELECT id FROM other WHERE %(replace)s)")
-
-_CHECK = f"""
+_CHECK = """
 WITH own AS (
-  SELECT h.*, {HOLD_LINES}
+  SELECT h.*, {lines}
   FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
 ), other AS (
   SELECT id, "paymentSessionId" IS NOT NULL OR "paymentIntentId" IS NOT NULL AS has_payment FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
-), demand AS ({DEMAND}), items AS (
+), demand AS ({demand}), items AS (
   SELECT d.*, 0 AS own, i."maxPerOrder", i."maxPerBuyer" FROM demand d
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
 ), stock AS (
@@ -175,9 +175,18 @@ SELECT own.*, (SELECT id FROM other) AS other_id, clock_timestamp() >= %(before)
                                  ORDER BY sku, "variantKey"), '[]')
         FROM stock WHERE available + comes_back < requested) AS short,
        (SELECT has_payment FROM other) AS other_has_payment,
-       (SELECT json_agg(told) FROM ({_OVER}) over) AS over
+       (SELECT json_agg(told) FROM ({over}) over) AS over
 FROM (SELECT) AS always LEFT JOIN own ON true
-"""  # noqa: S608 - constants
+"""
+_CHECKS = {
+    with_buyer: _CHECK.format(
+        lines=HOLD_LINES,
+        demand=DEMAND,
+        over=exceeded_limits("items", without="ARRAY(SELECT id FROM other WHERE %(replace)s)", with_buyer=with_buyer),
+    )
+    for with_buyer in (False, True)
+}
+"""By whether the hold is a named buyer's."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -194,7 +203,7 @@ async def reserve(
     replaces = request.replaces
     while True:
         if await _reserved(engine, request, replaces, limits):
-            return Held.new(request)
+            return replace(Held.new(request), replaced=replaces is not None)
         # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
         # If nothing prevents the hold any more, the reserve runs again.
         check = await check_request(
@@ -269,7 +278,7 @@ async def check_request(
         **lines_as_arrays(lines),
         **limit_parameters(limits, buyer=buyer, new_buyer=True),
     }
-    row = (await fetch(engine, _CHECK, parameters))[0]
+    row = (await fetch(engine, _CHECKS[buyer is not None], parameters))[0]
     return RequestCheck(
         own=hold_from_row(row) if row["id"] is not None else None,
         reference_hold_id=row["other_id"],

@@ -68,7 +68,8 @@ def convert_stock_file(source: IO[bytes], out: IO[bytes], *, shop_id: str | None
     """Check every row of a stock file and write it to `out` in COPY's text format.
 
     Its columns are (line, *COLUMNS, *LIMITS). `source` must be seekable. With `shop_id`, a row of another shop is
-    refused. Works row by row, so that memory does not grow with the file. Raises InvalidFileError; `out` is incomplete then.
+    refused. Works row by row, so that memory does not grow with the file. Raises InvalidFileError; `out` is then
+    incomplete.
     """
     encoding = encoding_of(source)
     conversion = _Conversion(source, out, encoding, shop_id)
