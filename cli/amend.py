@@ -1,13 +1,13 @@
 """`holdfast holds amend`: change an active hold."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.actor import actor
 from cli.connections import Connections, fail, require_shop_id, run
 from cli.holds import JsonOption, OneShopOption, print_json
-from cli.stock_run import require_valid
+from cli.stock_run import problems_of
 from core.settings import TASK_QUEUE
 from domain import fields
 from domain.holds import HoldKey, Line
@@ -41,7 +41,7 @@ def amend_command(
     if not item and reference is None and buyer is None:
         fail(_COMMAND, "name --item, --reference or --buyer")
     lines = _lines(item) if item else None
-    require_valid(
+    _require_valid(
         reference=(fields.Identifier | None, reference),
         buyer=(fields.Buyer | None, buyer),
         key=(fields.IdempotencyKey | None, key),
@@ -57,6 +57,11 @@ def amend_command(
     run(_COMMAND, _amend(HoldKey(shop, hold_id), change, as_json=as_json))
 
 
+def _require_valid(**values: tuple[Any, object]) -> None:
+    if problems := problems_of(**values):
+        fail(_COMMAND, "; ".join(problems))
+
+
 def _lines(items: list[str]) -> tuple[Line, ...]:
     demand: dict[tuple[str, str], int] = {}
     for text in items:
@@ -66,7 +71,7 @@ def _lines(items: list[str]) -> tuple[Line, ...]:
             fail(
                 _COMMAND, f"--item {text!r} must be SKU=UNITS or SKU/VARIANT=UNITS, with 1 to {fields.MAX_UNITS} units"
             )
-        require_valid(sku=(fields.Sku, sku), variant=(fields.VariantKey, variant))
+        _require_valid(sku=(fields.Sku, sku), variant=(fields.VariantKey, variant))
         demand[sku, variant] = demand.get((sku, variant), 0) + int(units)
     return tuple(Line(sku, variant, units) for (sku, variant), units in sorted(demand.items()))
 

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, refused
-from tests.stack import Stack
+from tests.stack import Stack, running_stack
 
 
 def units(hold: dict[str, Any]) -> dict[str, int]:
@@ -148,3 +149,32 @@ async def test_amendments_of_one_hold_and_its_end_at_once_leave_one_truth(stack:
         assert units(ended.json()) == units(await stack.read(hold["holdId"]))
     await assert_stock_adds_up(stack.engine)
     assert (await stack.stock_of())[1] == 0
+
+
+async def test_a_limit_is_refused_with_its_name_and_what_the_buyer_has(stack: Stack) -> None:
+    await stack.put(10)
+    await stack.limit(max_per_order=4, max_per_buyer=3)
+    hold = await stack.made(("TEE", 2), buyer="b-1")
+    told = refused(await stack.create(("TEE", 2), buyer="b-1"), 409, "limit_exceeded")
+    limit = {"limit": "maxPerBuyer", "most": 3, "has": 2, "requested": 2, "sku": "TEE", "variantKey": ""}
+    assert told["limits"] == [limit]
+    assert told["message"] == "A buyer can have 3 of TEE; this one has 2."
+    told = refused(await stack.amend(hold["holdId"], ("TEE", 5)), 409, "limit_exceeded")
+    assert [each["limit"] for each in told["limits"]] == ["maxPerOrder", "maxPerBuyer"]
+    assert (await stack.amend(hold["holdId"], ("TEE", 3))).status_code == 200
+    assert (await stack.create(("TEE", 3), buyer="b-2")).status_code == 201
+    await stack.limit()
+    assert (await stack.create(("TEE", 4), buyer="b-1")).status_code == 201
+    assert stack.counted("inventory_hold_over_limit") == 2
+
+
+async def test_the_limits_of_the_shop_hold_over_http(database: str, temporal: Client) -> None:
+    limits = {"INVENTORY_MAX_ACTIVE_HOLDS_PER_BUYER": "2", "INVENTORY_MAX_UNITS_PER_BUYER": "6"}
+    async with running_stack(database, temporal, **limits) as stack:
+        await stack.put(50)
+        answers = await asyncio.gather(*(stack.create(("TEE", 2), buyer="b-1") for _ in range(6)))
+        assert sorted(answer.status_code for answer in answers) == [201, 201, *[409] * 4]
+        hold = next(answer.json() for answer in answers if answer.status_code == 201)
+        changes = await asyncio.gather(*(stack.amend(hold["holdId"], ("TEE", n)) for n in (5, 4, 6)))
+        assert [answer.status_code for answer in changes] == [409, 200, 409]
+        assert await stack.stock_of() == (44, 6)
