@@ -7,16 +7,17 @@ from fastapi import APIRouter, Response
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.openapi import WRITE_ERRORS, errors, examples
+from api.orders import order_of
 from api.parameters import IdempotencyKey, parse_key, parse_ttl
 from api.problems import Problem
-from api.requests import CheckoutIn, PageIn, merged
+from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
 from holds.idempotency import hold_id_for, request_hash
 from holds.model import HoldRequest
 from holds.payments_service import PaymentsService
-from payments.session_params import Order, PaidLine, session_params
+from payments.session_params import session_params
 
 router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownCallersRoute)
 
@@ -120,21 +121,4 @@ async def _without_hold(
         expiresAt=session.expires_at,
         mode=settings.mode,
         bypassed=settings.bypass,
-    )
-
-
-def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | None, page: str | None = None) -> Order:
-    """Return what a Checkout Session is created for."""
-    return Order(
-        shop_id=shop_id,
-        hold_id=hold_id,
-        lines=[PaidLine(line.quantity, line.price, line.name, line.unit_amount, line.currency) for line in body.items],
-        success_url=body.success_url,
-        cancel_url=body.cancel_url,
-        reference=reference,
-        capture_method=body.capture_method,
-        payment_method_types=body.payment_method_types,
-        locale=body.locale,
-        metadata=body.metadata,
-        page=page,
     )

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import AmendmentsDep, HoldsDep, PaymentsDep
 from api.openapi import NOT_FOUND, WRITE_ERRORS, errors, examples
+from api.orders import order_of
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key
 from api.problems import Problem
 from api.requests import PageIn, merged
 from api.responses import CheckoutOut
-from api.routes.checkout import order_of
 from domain.holds import HoldKey
 from holds.idempotency import amendment_id, request_hash
 from payments.session_params import session_params
@@ -42,7 +42,7 @@ router = APIRouter(prefix="/api/inventory/holds", tags=["checkout"], route_class
     },
     openapi_extra=examples("another_checkout"),
 )
-async def open_checkout_for_hold(
+async def pay_for_hold(
     *,
     response: Response,
     caller: Authority,

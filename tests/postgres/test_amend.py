@@ -12,6 +12,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, put_item, request, stock_of, until_waiting
 from domain.holds import Amended, AmendRequest, HoldStatus, KeyReused, Line, NotActive, ReferenceTaken, Shortage
 from inventory.amend import amend
+from inventory.archive import archive_holds
 from inventory.hold_payments import claim_late_payment
 from inventory.holds import read_hold
 from inventory.reserve import reserve
@@ -144,3 +145,13 @@ async def test_opposite_amendments_at_once_neither_wait_for_each_other_nor_lose_
         outcomes = await asyncio.gather(*(amend(shop, one) for one in [*each, *each]))
         assert {type(outcome) for outcome in outcomes} <= {Amended, Shortage}
     await assert_stock_adds_up(shop)
+
+
+async def test_the_archive_keeps_the_amendments_of_a_hold(shop: AsyncEngine) -> None:
+    await amend(shop, change("h-1", ("pen", 4)))
+    await end(shop, "h-1", HoldStatus.RELEASED)
+    assert [moved async for moved in archive_holds(shop, before=datetime.now(UTC) + timedelta(1))] == [1]
+    [row] = await fetch(shop, 'SELECT hold FROM "InventoryHoldArchive"', {})
+    [kept] = row["hold"]["amendments"]
+    assert (kept["requestId"], kept["after"]["items"]) == ("a", [["pen", "", 4]])
+    assert (await fetch(shop, COUNTED, {}))[0]["n"] == 0
