@@ -258,8 +258,8 @@ async def test_what_is_exported_imports_back_unchanged(engine: AsyncEngine, ware
 async def test_no_cell_of_an_export_begins_as_a_formula_does(engine: AsyncEngine) -> None:
     await count_items(engine, SHOP, [ItemCount("=cmd|' /C calc'!A0", "-x", 1, "@p"), ItemCount("+1", "", 2)], actor="a")
     assert (await exported(engine)).splitlines()[1:] == [
-        'shop-1,\'+1,"",,2,',
-        "shop-1,'=cmd|' /C calc'!A0,'-x,'@p,1,",
+        'shop-1,\'+1,"",,2,,,',
+        "shop-1,'=cmd|' /C calc'!A0,'-x,'@p,1,,,",
     ]
 
 
