@@ -67,10 +67,11 @@ class Changes:
     async def make_way(self, request: MakeWay) -> None:
         """Close the hold's payment; its units stay held until another hold takes them over."""
         refused, _page = await self._steps.clear(own_only=False)
-        if not self._ends:
-            self._state.changes.remove(request)
-            self.made_way[request.request_id] = MadeWay(refused)
-            self._changed()
+        if refused is None and self._ends:
+            return  # its end is the answer
+        self._state.changes.remove(request)
+        self.made_way[request.request_id] = MadeWay(refused)
+        self._changed()
 
     async def amend(self, request: Amend, created_at: datetime) -> Amended | None:
         """Make the change and begin to open its page, and answer. Returns the hold if its row was changed."""
@@ -78,20 +79,19 @@ class Changes:
         differs = request.lines is not None and request.lines != self.lines
         if differs or request.checkout is not None:
             refused, closed = await self._steps.clear(own_only=True)
-            if self._ends:
-                return None  # its end is the answer
-            if refused is not None:
+            if refused is not None:  # also beside a cancel that waits for the payment: `decide` would come here again
                 self._answer(request, AmendAnswer(refused=refused))
                 return None
+            if self._ends:
+                return None  # its end is the answer
         answer = AmendAnswer(closed_session=closed, call_id=request.call_id)
         if differs or request.checkout is None:
             outcome = await activity_calls.amend(self._statement(request, created_at, closed))
             answer = replace(answer, outcome=outcome)
-            if isinstance(outcome, NotActive):  # something else ended it: settle changes nothing and returns its status
-                self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
-                return None
             if not isinstance(outcome, Amended):
                 self._answer(request, answer)
+                if isinstance(outcome, NotActive):  # something else ended it: settle returns its status
+                    self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
                 return None
             self.lines, self.reference, self.buyer = outcome.lines, outcome.reference, outcome.buyer
         if request.checkout is None:
@@ -102,6 +102,7 @@ class Changes:
 
     @property
     def _ends(self) -> bool:
+        """Whether the next decision ends the hold: nothing is processing any more once the payment was cleared."""
         return self._state.paid or self._state.cancel is not None
 
     def _statement(self, request: Amend, created_at: datetime, closed: str | None) -> AmendRequest:

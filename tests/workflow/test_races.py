@@ -17,11 +17,13 @@ from temporalio.worker import Worker
 
 from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import Line
+from domain.payments import Payment
 from inventory.settle import Settlement, settle
 from tests.stack import SANDBOX, Stack, running_stack
 from tests.waiting import until as until_true
 from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
 from workflows.hold import HoldWorkflow
+from workflows.payment_messages import PaymentProcessing
 
 CUT_OFF = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 PAIRS = list(permutations(MESSAGES, 2))
@@ -172,3 +174,17 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
         unclaimed += second == "payment"
     await until_true(lambda: stack.counted("inventory_late_payment") == unclaimed, "each late payment reported")
     await assert_stock_adds_up(stack.engine)
+
+
+@pytest.mark.parametrize("what", ["amend", "make_way"])
+async def test_a_change_beside_a_cancel_that_waits_for_a_payment_is_answered(idle: Stack, what: str) -> None:
+    async with idle.worker():
+        [hold] = await held(idle, 1)
+    await hold.handle.signal(HoldWorkflow.payment_processing, PaymentProcessing(Payment("pi_1"), 600))
+    await send(hold, what)
+    await send(hold, "cancel")
+    async with idle.worker():
+        answer = await hold.answer(what)  # the server hands signals over first, so the cancel may refuse the change
+        assert answer == "hold_not_active" or answer.refused == "in_progress"
+        await hold.handle.signal(HoldWorkflow.payment_succeeded, Payment("pi_1"))
+        assert (await hold.handle.result()).status == "committed"
