@@ -252,7 +252,7 @@ class PaymentSteps:
         state = self._state
         if state.in_progress:
             return "in_progress", None
-        page = state.attached.session_id if self._has_open_page else None
+        page = self._open_page
         try:
             refused = await self._unless_paid(self._clear(own_only=own_only))
         except ActivityError as error:
@@ -271,7 +271,7 @@ class PaymentSteps:
         state = self._state
         if state.attached is None or state.closed:
             return None
-        if self._has_open_page or not own_only:
+        if self._open_page is not None or not own_only:
             return await self._close_attached(state.attached)
         check = await self._check_for_caller(state.attached)
         if check.state in ("open", "processing"):
@@ -280,15 +280,12 @@ class PaymentSteps:
         return None
 
     @property
-    def _has_open_page(self) -> bool:
-        """Whether the attached payment is a page that Holdfast opened, and can still be made."""
+    def _open_page(self) -> str | None:
+        """The id of the page that Holdfast opened, if it is the attached payment and can still be made."""
         page, attached = self.checkout, self._state.attached
-        return (
-            isinstance(page, CheckoutOpened)
-            and attached is not None
-            and attached.session_id == page.session_id
-            and not self._state.closed
-        )
+        if not isinstance(page, CheckoutOpened) or attached is None or self._state.closed:
+            return None
+        return page.session_id if attached.session_id == page.session_id else None
 
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
