@@ -33,8 +33,8 @@ async def limited(engine: AsyncEngine, sku: str, *, order: int | None = None, bu
     await fetch(engine, SET, {"sku": sku, "order": order, "buyer": buyer})
 
 
-def of(buyer: str | None, hold_id: str, *lines: tuple[str, int], **fields: str) -> ReserveRequest:
-    return replace(request(hold_id, *lines), buyer=buyer, **fields)
+def of(buyer: str | None, hold_id: str, *lines: tuple[str, int]) -> ReserveRequest:
+    return replace(request(hold_id, *lines), buyer=buyer)
 
 
 def told(outcome: object) -> list[ExceededLimit]:
