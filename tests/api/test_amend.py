@@ -169,8 +169,9 @@ async def test_a_limit_is_refused_with_its_name_and_what_the_buyer_has(stack: St
 
 
 async def test_the_limits_of_the_shop_hold_over_http(database: str, temporal: Client) -> None:
-    limits = {"INVENTORY_MAX_ACTIVE_HOLDS_PER_BUYER": "2", "INVENTORY_MAX_UNITS_PER_BUYER": "6"}
-    async with running_stack(database, temporal, **limits) as stack:
+    async with running_stack(
+        database, temporal, INVENTORY_MAX_ACTIVE_HOLDS_PER_BUYER="2", INVENTORY_MAX_UNITS_PER_BUYER="6"
+    ) as stack:
         await stack.put(50)
         answers = await asyncio.gather(*(stack.create(("TEE", 2), buyer="b-1") for _ in range(6)))
         assert sorted(answer.status_code for answer in answers) == [201, 201, *[409] * 4]

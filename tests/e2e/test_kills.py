@@ -1,6 +1,7 @@
 """A worker killed between what Postgres committed and what Temporal recorded: the next one tells the same story.
 
-One kill ends one worker in the midst of thirteen holds, each at another point; a test for each looks at what came of it.
+One kill ends one worker in the midst of thirteen holds, each at another point; a test for each looks at what became
+of it.
 """
 
 import asyncio

@@ -8,8 +8,9 @@ import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, refused
-from tests.paying import LINE, PAGES, SHOP, Shop
+from tests.paying import LINE, PAGES, Shop
 from tests.payments.own_payments import attach, attached, made, own_intent, own_session, session_status
+from tests.stack import SHOP
 
 OWN = pytest.mark.parametrize("own", [own_session, own_intent], ids=["session", "intent"])
 
