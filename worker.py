@@ -86,6 +86,7 @@ def make_worker(
     """
     activities: list[Callable[..., object]] = [
         stock.reserve,
+        stock.amend,
         stock.move_deadline,
         stock.settle,
         stock.attach_payment,
@@ -140,7 +141,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
             payment_client = await stack.enter_async_context(open_client(settings))
-            stock = StockActivities(engine, telemetry, settings.late_payment_policy)
+            stock = StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits)
             payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
             await stack.enter_async_context(background_worker(client, settings, telemetry))
             worker = make_worker(client, stock, payments, build_id=settings.worker_build_id, cached_workflows=cached)

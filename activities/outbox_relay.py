@@ -1,8 +1,9 @@
 """Passes the entries of the outbox, in order, to the workflows that deliver them, and deletes them then."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -160,10 +161,18 @@ def _data_of(entry: OutboxEntry) -> dict[str, object]:
         "reason": row.get("reason"),
         "reference": row.get("reference"),
         "paymentIntentId": row.get("paymentIntentId"),
+        **({"buyer": row["buyer"]} if row.get("buyer") else {}),
         **times,
         "items": [{"sku": line.sku, "variantKey": line.variant_key, "quantity": line.quantity} for line in entry.lines],
         **({"outcome": row["outcome"]} if "outcome" in row else {}),
+        **{name: _amendable(row[name]) for name in ("before", "after") if name in row},
     }
+
+
+def _amendable(part: Mapping[str, Any]) -> dict[str, object]:
+    """Return what an amendment can change, as it was before or after one."""
+    items = [{"sku": sku, "variantKey": variant, "quantity": quantity} for sku, variant, quantity in part["items"]]
+    return {**part, "items": items, "expiresAt": _time(part["expiresAt"])}
 
 
 def _time(text: str) -> str:

@@ -1,6 +1,7 @@
 """The payment activities: messages in, calls to Stripe, messages out."""
 
 import asyncio
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -55,6 +56,8 @@ class PaymentActivities(PaymentsPort):
         """Open the hold's Checkout Session, or return the one it has."""
         params = {**request.params, "expires_at": int(request.expires_at.timestamp())}
         key = f"checkout:{request.shop_id}:{request.hold_id}"
+        if request.attempt is not None:
+            key += ":" + hashlib.sha256(request.attempt.encode()).hexdigest()
         async with self._stripe("open-checkout", request.shop_id, request.hold_id) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)

@@ -13,10 +13,22 @@ from activities.ends_by_second import EndsBySecond
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.payment_settings import LatePaymentPolicy
-from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
+from domain.holds import (
+    Amended,
+    AmendOutcome,
+    AmendRequest,
+    Busy,
+    BuyerLimits,
+    Held,
+    HoldStatus,
+    ReserveOutcome,
+    ReserveRequest,
+)
 from holds.runs_here import RunsHere
+from inventory.amend import amend
 from inventory.hold_payments import attach_payment, claim_late_payment
 from inventory.holds import move_deadline
+from inventory.limits import NO_LIMITS
 from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
 from workflows.messages import AttachRequest, DeadlineRequest, EndedHold, Settled, SettleRequest, settled_status
@@ -36,11 +48,13 @@ class StockActivities(StockPort):
         engine: AsyncEngine,
         telemetry: Telemetry,
         policy: LatePaymentPolicy = LatePaymentPolicy.REACQUIRE_OR_REFUND,
+        limits: BuyerLimits = NO_LIMITS,
         runs_here: RunsHere | None = None,
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
         self._policy = policy
+        self._limits = limits
         self._runs_here = runs_here
         self._ends = EndsBySecond()
 
@@ -58,7 +72,7 @@ class StockActivities(StockPort):
     async def _reserve(self, request: ReserveRequest) -> ReserveOutcome:
         try:
             with self._statement("reserve", request.shop_id, request.hold_id):
-                outcome = await reserve(self._engine, request)
+                outcome = await reserve(self._engine, request, self._limits)
         except _BusyError:
             if activity.info().attempt == 1 and activity.info().is_local:
                 return Busy()
@@ -70,8 +84,33 @@ class StockActivities(StockPort):
                 hold_id=request.hold_id,
                 expires_at=request.expires_at.isoformat(),
             )
+            if outcome.replaced:
+                self._telemetry.count(
+                    "inventory_hold_released",
+                    shop_id=request.shop_id,
+                    hold_id=request.replaces,
+                    reason="replaced",
+                    actor="holdfast",
+                )
             ends_at = self._ends.place(outcome.expires_at)
             return outcome if ends_at == outcome.expires_at else replace(outcome, ends_at=ends_at)
+        return outcome
+
+    @activity.defn(name="amend-hold")
+    async def amend(self, request: AmendRequest) -> AmendOutcome:
+        """Change an active hold."""
+        try:
+            with self._statement("amend-hold", request.shop_id, request.hold_id):
+                outcome = await amend(self._engine, request, self._limits)
+        except _BusyError:
+            if activity.info().attempt == 1:
+                return Busy()
+            raise  # an earlier attempt may have made the change
+        except psycopg.IntegrityError as error:
+            self._drifted("amend-hold", request.shop_id, request.hold_id, error)
+            return Busy()  # nothing was changed; the hold goes on
+        if isinstance(outcome, Amended) and outcome.changed:
+            self._telemetry.count("inventory_hold_amended", shop_id=request.shop_id, hold_id=request.hold_id)
         return outcome
 
     @activity.defn(name="move-deadline")
@@ -110,14 +149,7 @@ class StockActivities(StockPort):
                     payment_session_id=request.payment.session_id if request.payment else None,
                 )
         except psycopg.IntegrityError as error:
-            self._telemetry.fail(
-                "inventory_hold_error",
-                shop_id=request.shop_id,
-                hold_id=request.hold_id,
-                activity="settle",
-                problem="the item's held is less than this hold has: the counters have drifted and need a repair",
-                detail=str(error).strip(),
-            )
+            self._drifted("settle", request.shop_id, request.hold_id, error)
             raise ApplicationError("the item's held has drifted below what this hold has", type="drift") from error
         if settlement is None:
             self._telemetry.fail(
@@ -183,6 +215,16 @@ class StockActivities(StockPort):
                 "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=name, problem=f"Postgres: {error}"
             )
             raise ApplicationError(f"cannot reach Postgres: {error}", type="unavailable") from error
+
+    def _drifted(self, name: str, shop_id: str, hold_id: str, error: psycopg.IntegrityError) -> None:
+        self._telemetry.fail(
+            "inventory_hold_error",
+            shop_id=shop_id,
+            hold_id=hold_id,
+            activity=name,
+            problem="the item's held is less than this hold has: the counters have drifted and need a repair",
+            detail=str(error).strip(),
+        )
 
     def _count_end(self, request: SettleRequest, settlement: Settlement) -> None:
         self._telemetry.count(

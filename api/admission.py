@@ -29,7 +29,7 @@ class Importance(StrEnum):
     PAID = "paid"
     """Webhooks and commits: money has moved."""
     CHANGE = "change"
-    """Releases, extensions and attached payments: the hold exists."""
+    """Releases, extensions, changes and attached payments: the hold exists."""
     CREATE = "create"
     CHECKOUT = "checkout"
     """Apart from creates: Stripe's slowness must not refuse them."""
@@ -67,8 +67,10 @@ ROUTES: Mapping[str, Importance] = {
     "attach_payment": Importance.CHANGE,
     "browser_extend_hold": Importance.CHANGE,
     "browser_release_hold": Importance.CHANGE,
+    "amend_hold": Importance.CHANGE,
     "create_hold": Importance.CREATE,
     "open_checkout": Importance.CHECKOUT,
+    "pay_for_hold": Importance.CHECKOUT,
     "get_holds": Importance.LIST,
     "get_items": Importance.LIST,
     "get_timeline": Importance.LIST,

@@ -22,7 +22,7 @@ from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
-from api.routes import adjustments, browser, checkout, holds, stock, stock_files, system, webhooks
+from api.routes import adjustments, browser, checkout, hold_checkout, holds, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -31,6 +31,7 @@ from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
+from holds.amending import AmendService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
 from holds.service import HoldService
@@ -70,6 +71,7 @@ def create_app(
             workflows=workflows,
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
+            amendments=AmendService(engine, holds_service, workflows, settings),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             metrics_text=MetricsText(registry),
             streams=streams,
@@ -87,7 +89,7 @@ def create_app(
             await stack.enter_async_context(
                 hold_worker(
                     settings,
-                    StockActivities(engine, telemetry, settings.late_payment_policy, runs_here),
+                    StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits, runs_here),
                     runs_here,
                     task_queue=task_queue,
                     tracer_provider=tracing.provider,
@@ -112,7 +114,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (holds, browser, stock, checkout, webhooks, adjustments, stock_files, system):
+    for routes in (holds, hold_checkout, browser, stock, checkout, webhooks, adjustments, stock_files, system):
         app.include_router(routes.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

@@ -5,7 +5,7 @@ import json
 import re
 from datetime import datetime
 
-from api.errors import invalid
+from api.errors import ApiError, invalid
 
 _ID = re.compile("[0-9]{1,19}")
 _LARGEST_ID = 2**63 - 1
@@ -21,14 +21,25 @@ def decode(cursor: str | None) -> tuple[str, str] | None:
     """Return the two parts of a cursor. Raises the 422 for a text that is not a cursor."""
     if cursor is None:
         return None
+    match _parts(cursor):
+        case [first, second]:
+            return first, second
+    raise _invalid()
+
+
+def _parts(cursor: str) -> list[str]:
+    """Return the parts of a cursor, none if it is not one."""
     try:
         parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
         parts = None
-    match parts:
-        case [str(first), str(second)] if first.isprintable() and second.isprintable():
-            return first, second
-    raise invalid("cursor", "must be the nextCursor of a page")
+    if not isinstance(parts, list):
+        return []
+    return parts if all(isinstance(part, str) and part.isprintable() for part in parts) else []
+
+
+def _invalid() -> ApiError:
+    return invalid("cursor", "must be the nextCursor of a page")
 
 
 def decode_time(cursor: str | None) -> tuple[datetime, str] | None:
@@ -41,15 +52,15 @@ def decode_time(cursor: str | None) -> tuple[datetime, str] | None:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise invalid("cursor", "must be the nextCursor of a page")
+        raise _invalid()
     return at, parts[1]
 
 
-def decode_ids(cursor: str | None) -> tuple[int, int] | None:
-    """Return the two parts of a cursor of two row ids."""
-    parts = decode(cursor)
-    if parts is None:
+def decode_ids(cursor: str | None) -> tuple[int, ...] | None:
+    """Return the parts of a cursor of three row ids; one of an earlier release has two."""
+    if cursor is None:
         return None
-    if not all(_ID.fullmatch(part) and int(part) <= _LARGEST_ID for part in parts):
-        raise invalid("cursor", "must be the nextCursor of a page")
-    return int(parts[0]), int(parts[1])
+    parts = _parts(cursor)
+    if len(parts) not in (2, 3) or not all(_ID.fullmatch(part) and int(part) <= _LARGEST_ID for part in parts):
+        raise _invalid()
+    return tuple(map(int, parts))

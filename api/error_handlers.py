@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.dependencies import resources_of
-from api.errors import ApiError, insufficient, invalid
+from api.errors import ApiError, closed_page, insufficient, invalid
 from api.problems import Problem
+from api.responses import LimitOut
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from api.validation_messages import UNREADABLE, field_problems, not_json
 from core.database import DatabaseBusyError, DatabaseUnavailableError
@@ -34,6 +35,15 @@ def _already_attached(error: errors.PaymentAlreadyAttachedError) -> ApiError:
 def _in_progress(error: errors.PaymentInProgressError) -> ApiError:
     hold = HoldOut.of(error.hold).model_dump(mode="json", include={"hold_id", "status", "expires_at"})
     return ApiError(Problem.payment_in_progress, **hold, **_payment_ids(error.hold))
+
+
+def _payment_open(error: errors.PaymentOpenError) -> ApiError:
+    return ApiError(Problem.payment_open, holdId=error.hold.hold_id, **_payment_ids(error.hold))
+
+
+def _over_limit(error: errors.LimitExceededError) -> ApiError:
+    limits = [LimitOut.of(limit).dump() for limit in error.limits]
+    return ApiError(Problem.limit_exceeded, str(error), limits=limits, **closed_page(error.closed_session))
 
 
 def _unknown_payment(error: errors.UnknownPaymentError) -> ApiError:
@@ -69,6 +79,7 @@ def _of_items(problem: Problem, shape: type[Record]) -> Callable[[Any], ApiError
 
 _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.InsufficientStockError: insufficient,
+    errors.LimitExceededError: _over_limit,
     errors.HoldExistsError: lambda error: ApiError(Problem.hold_exists, holdId=error.hold_id),
     errors.IdempotencyConflictError: lambda error: ApiError(Problem.idempotency_conflict, **_hold_id(error.hold_id)),
     errors.HoldNotFoundError: lambda _: ApiError(Problem.hold_not_found),
@@ -76,6 +87,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),
     errors.PaymentAlreadyAttachedError: _already_attached,
     errors.PaymentInProgressError: _in_progress,
+    errors.PaymentOpenError: _payment_open,
     errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
     errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
     errors.UnknownPaymentError: _unknown_payment,
@@ -203,6 +215,8 @@ def _record(request: Request, error: Exception, answer: ApiError) -> None:
         telemetry.fail("inventory_hold_error", problem=answer.problem.name, detail=detail, path=request.url.path)
     elif isinstance(error, (DatabaseBusyError, errors.TemporalBusyError)):  # the worker counts its own StockBusyError
         telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
+    elif isinstance(error, errors.LimitExceededError):
+        telemetry.count("inventory_hold_over_limit", shop_id=error.shop_id)
     elif isinstance(error, errors.InsufficientStockError):
         telemetry.count("inventory_hold_insufficient", shop_id=error.shop_id)
         telemetry.rejected(error.shop_id, [(item.sku, item.known) for item in error.items])

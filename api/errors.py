@@ -43,4 +43,9 @@ def invalid(field: str, message: str) -> ApiError:
 def insufficient(error: InsufficientStockError) -> ApiError:
     """Return the 409 that names every short item once."""
     items = [ShortOut.of(item).dump() for item in error.items]
-    return ApiError(Problem.insufficient_stock, str(error), items=items)
+    return ApiError(Problem.insufficient_stock, str(error), items=items, **closed_page(error.closed_session))
+
+
+def closed_page(session_id: str | None) -> dict[str, str]:
+    """Return the field that names the page that was closed for a change before it was refused."""
+    return {} if session_id is None else {"closedCheckoutSessionId": session_id}

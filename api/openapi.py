@@ -41,6 +41,21 @@ _BODIES: dict[str, dict[str, Any]] = {
     "payment": {"checkoutSessionId": "cs_test_a1B2"},
     "end": {"reason": "changed their mind"},
     "extend": {"ttlSeconds": 600},
+    "amend": {"items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 3}, {"sku": "MUG", "quantity": 1}]},
+    "another_checkout": {
+        "items": [
+            {
+                "sku": "TEE",
+                "variantKey": "size:M",
+                "quantity": 3,
+                "name": "T-shirt",
+                "unitAmount": 1999,
+                "currency": "eur",
+            }
+        ],
+        "successUrl": "https://shop.example/paid",
+        "cancelUrl": "https://shop.example/cart",
+    },
     "items": {
         "shopId": "demo",
         "items": [{"sku": "TEE", "variantKey": "size:M", "onHand": 100, "lowStockThreshold": 10}],
@@ -124,6 +139,10 @@ _DETAILS: dict[Problem, dict[str, Any]] = {
     },
     Problem.invalid_request: {"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]},
     Problem.payment_already_attached: {"holdId": "h_5f2c9a", "checkoutSessionId": "cs_test_a1B2"},
+    Problem.payment_open: {"holdId": "h_5f2c9a", "paymentIntentId": "pi_3Pq2Rs"},
+    Problem.limit_exceeded: {
+        "limits": [{"limit": "maxPerBuyer", "most": 2, "has": 1, "requested": 2, "sku": "TEE", "variantKey": "size:M"}]
+    },
     Problem.payment_in_progress: {
         "holdId": "h_5f2c9a",
         "status": "active",

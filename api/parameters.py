@@ -19,8 +19,8 @@ IdempotencyKey = Annotated[
     KeyText | None,
     Header(
         alias="Idempotency-Key",
-        description="Scoped to the shop. The same key makes one hold, or moves the deadline once, however often it is "
-        "sent. With `holdId` it has no effect: that id identifies the request.",
+        description="Scoped to the shop. The same key makes one hold, change or page, or moves the deadline once, "
+        "however often it is sent. With `holdId` it has no effect: that id identifies the request.",
     ),
 ]
 ShopPath = Annotated[ShopId, Path(alias="shopId")]

@@ -75,7 +75,8 @@ class Problem(Enum):
         "When there is stock again, with the same key.",
         "`items` has every short item once, with `requested` (the sum over all lines), what is `available`, and the "
         "`reason`: `insufficient`, or with 0 available `unknown_item` (no such sku and variant in this shop) or "
-        "`retired`. Nothing was held.",
+        "`retired`. Nothing was held or changed; of a change, the hold's own units count as available. "
+        "`closedCheckoutSessionId` names a page that had been closed for the change.",
         code="inventory_insufficient",
     )
     hold_exists = ErrorKind(
@@ -122,6 +123,20 @@ class Problem(Enum):
         "After that payment has failed. If it succeeds, that hold is sold.",
         "With `replace`. `holdId` names the hold, with its `status`, `expiresAt`, and `checkoutSessionId` or "
         "`paymentIntentId`. It stays held for that payment.",
+    )
+    payment_open = ErrorKind(
+        409,
+        "A payment of the shop's own can still be made for the items that the hold has.",
+        "After that payment was expired or cancelled, or without `items`.",
+        "`checkoutSessionId` or `paymentIntentId` names it. Nothing was changed.",
+    )
+    limit_exceeded = ErrorKind(
+        409,
+        "The request would pass a limit of an order or of a buyer.",
+        "With fewer units, or after holds of the buyer have ended.",
+        "`limits` has each: its `limit` (`maxPerOrder`, `maxPerBuyer`, `maxUnitsPerBuyer`, `maxActiveHoldsPerBuyer`), "
+        "`most`, what the buyer `has`, what was `requested`, and of an item its `sku` and `variantKey`. Nothing was "
+        "held or changed.",
     )
     payment_not_payable = ErrorKind(
         409, "The payment can no longer be made.", "No; open another one.", "It was cancelled, expired or refunded."

@@ -7,14 +7,26 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from core.json_model import Model
 from core.settings import MIN_TTL_SECONDS
-from domain.fields import Identifier, Matching, OnHand, Printable, ProductName, Reason, ShopId, Sku, Text, VariantKey
+from domain.fields import (
+    MAX_UNITS,
+    Buyer,
+    Identifier,
+    Matching,
+    OnHand,
+    Printable,
+    ProductName,
+    Reason,
+    ShopId,
+    Sku,
+    Text,
+    VariantKey,
+)
 from domain.holds import HoldStatus, Line
 from domain.names import NAME_PATTERN
-from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
+from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
-_MAX_QUANTITY = 1_000_000
 _MAX_ATTRIBUTES = 50
 
 HoldId = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", examples=["h_5f2c9a"])]
@@ -22,7 +34,7 @@ Reference = Annotated[
     Identifier,
     Field(description="The order or cart. A shop has at most one active hold with it.", examples=["order-1001"]),
 ]
-Quantity = Annotated[int, Field(strict=True, ge=1, le=_MAX_QUANTITY, examples=[1])]
+Quantity = Annotated[int, Field(strict=True, ge=1, le=MAX_UNITS, examples=[1])]
 Ttl = Annotated[
     int,
     Field(
@@ -34,7 +46,7 @@ Ttl = Annotated[
     ),
 ]
 Replace = Annotated[
-    bool, Field(strict=True, description="End the active hold with this reference first, then hold anew.")
+    bool, Field(strict=True, description="Take over the units of the active hold with this reference, which ends.")
 ]
 BrowserExtensions = Annotated[
     int,
@@ -79,6 +91,31 @@ class HoldIn(Model):
     reference: Reference | None = None
     replace: Replace = False
     browser_extensions: BrowserExtensions = 0
+    buyer: Buyer | None = None
+
+
+class AmendIn(Model):
+    """What to change of a hold. What is left out stays as it is."""
+
+    items: Annotated[Lines | None, Field(description="The whole new set.")] = None
+    reference: Reference | None = None
+    ttl_seconds: Annotated[
+        Ttl | None, Field(description="The hold lives at least this long from now, up to the ceiling of its life.")
+    ] = None
+    buyer: Buyer | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must have one of items, reference, ttlSeconds and buyer")
+        return self
+
+    @field_validator("items", "reference", "ttl_seconds", "buyer")
+    @classmethod
+    def _not_null(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("must not be null; leave it out to keep it")
+        return value
 
 
 class CheckoutLineIn(LineIn):
@@ -128,18 +165,12 @@ MetadataValue = Annotated[
 ]
 
 
-class CheckoutIn(Model):
-    """A cart to hold and to pay for in a Stripe Checkout Session."""
+class PageIn(Model):
+    """A cart to pay for in a Stripe Checkout Session."""
 
-    shop_id: ShopId
     items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
     success_url: Url
     cancel_url: Url | None = None
-    ttl_seconds: Ttl | None = None
-    hold_id: HoldId | None = None
-    reference: Reference | None = None
-    replace: Replace = False
-    browser_extensions: BrowserExtensions = 0
     capture_method: Annotated[
         Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
     ] = "automatic"
@@ -168,9 +199,21 @@ class CheckoutIn(Model):
     @field_validator("metadata")
     @classmethod
     def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
-        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY} & set(metadata)):
+        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY, PAGE_METADATA_KEY} & set(metadata)):
             raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
         return metadata
+
+
+class CheckoutIn(PageIn):
+    """A cart to hold and to pay for in a Stripe Checkout Session."""
+
+    shop_id: ShopId
+    ttl_seconds: Ttl | None = None
+    hold_id: HoldId | None = None
+    reference: Reference | None = None
+    replace: Replace = False
+    browser_extensions: BrowserExtensions = 0
+    buyer: Buyer | None = None
 
 
 class PaymentIn(Model):
@@ -229,6 +272,14 @@ class ItemIn(Model):
         bool,
         Field(strict=True, description="true: no new hold can have it; its holds go on. false: it can be held again."),
     ] = False
+    max_per_order: Annotated[Quantity | None, Field(description="The most units of it in one hold.")] = None
+    max_per_buyer: Annotated[
+        Quantity | None,
+        Field(
+            description="The most units of it that one `buyer` can have: in active holds, and sold within "
+            "INVENTORY_BUYER_WINDOW_SECONDS less returns. In a hold without a buyer: the most in that hold."
+        ),
+    ] = None
 
 
 class ItemsIn(Model):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from core.json_model import Model, Record
-from domain.holds import Hold, HoldStatus, ShortageReason
+from domain.holds import Hold, HoldStatus, LimitName, ShortageReason
 from holds.hold_json import HoldOut, LineOut
 from holds.stock_json import ItemOut
 
@@ -153,6 +153,29 @@ class ShortOut(Record):
     ] = None
 
 
+class LimitOut(Record):
+    """A limit that the request would pass."""
+
+    limit: LimitName
+    most: int
+    has: Annotated[int, Field(description="What the buyer has already: units, of `maxActiveHoldsPerBuyer` holds.")]
+    requested: int
+    sku: Annotated[str | None, Field(description="Null where the limit is the shop's.")] = None
+    variant_key: str | None = None
+
+
+class AmendedOut(HoldOut):
+    """A hold after a change."""
+
+    closed_checkout_session_id: Annotated[
+        str | None,
+        Field(
+            description="The page that was closed for this change: it had the old items. Unless one was opened since, "
+            "the shopper needs a new one, from `/checkout`."
+        ),
+    ] = None
+
+
 class ErrorOut(BaseModel):
     """The one shape of every error; docs/errors.md lists them."""
 
@@ -166,6 +189,7 @@ class ErrorOut(BaseModel):
         list[ShortOut | BelowHeldOut | BelowZeroOut | TooManyOut | NameOut] | None,
         Field(description="The items concerned."),
     ] = None
+    limits: Annotated[list[LimitOut] | None, Field(description="The limits that would be passed.")] = None
     problems: Annotated[
         list[FileProblemOut] | None, Field(description="422 of an import: the first 100 errors in the file.")
     ] = None

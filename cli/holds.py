@@ -108,7 +108,7 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
         if not page.holds:
             await _require_known_shop("holds list", connections, shop)
     if as_json:
-        _print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
+        print_json({"holds": [_as_json(hold) for hold in page.holds], "more": page.next_after is not None})
         return 0
     headings = ("hold", "status", "items", "reference", "created", "deadline", "reason")
     table = whole_table(headings, texts=("items", "reason"), box=None)
@@ -137,7 +137,7 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
         workflow = await _workflow(connections, shop, hold_id)
     link = _link(connections.settings.temporal_ui_url or _TEMPORAL_UI, connections.temporal.namespace, shop, hold_id)
     if as_json:
-        _print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
+        print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
         return 0
     console = Console(highlight=False, soft_wrap=True)
     rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
@@ -151,7 +151,7 @@ async def _release(shop: str, hold_id: str, cancel: Cancel, *, as_json: bool) ->
     async with Connections("holds release") as connections:
         released = await _service(connections).release(HoldKey(shop, hold_id), cancel)
     if as_json:
-        _print_json(HoldOut.of(released.hold, released.ending).model_dump(mode="json", by_alias=True))
+        print_json(HoldOut.of(released.hold, released.ending).model_dump(mode="json", by_alias=True))
     else:
         print(f"{shop} {hold_id}: {'still ending; it will be released' if released.ending else released.hold.status}.")
     return 0
@@ -161,7 +161,7 @@ async def _extend(shop: str, hold_id: str, extend: Extend, *, as_json: bool) -> 
     async with Connections("holds extend") as connections:
         hold = await _service(connections).extend(HoldKey(shop, hold_id), extend)
     if as_json:
-        _print_json(_as_json(hold))
+        print_json(_as_json(hold))
     else:
         print(f"{shop} {hold_id}: deadline {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
     return 0
@@ -177,7 +177,7 @@ async def _bulk(shop: str | None, message: Cancel | Extend, *, as_json: bool) ->
         else:
             tally = await extend_all(_service(connections), holds, message, quiet=as_json)
     if as_json:
-        _print_json(tally.as_json())
+        print_json(tally.as_json())
     else:
         print(tally.sentence())
     return tally.exit_code
@@ -247,5 +247,6 @@ def _as_json(hold: Hold) -> dict[str, Any]:
     return told
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print the value as JSON."""
     print(json.dumps(value, default=str))

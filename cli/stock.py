@@ -75,6 +75,12 @@ def set_count(
     reason: Annotated[str | None, typer.Option(help="The reason, for the records.")] = None,
     name: Annotated[str | None, typer.Option(help="The product, in words; '' removes the name.")] = None,
     threshold: Annotated[int | None, typer.Option(help="The item is low on stock at or below this many units.")] = None,
+    per_order: Annotated[
+        int | None, typer.Option("--max-per-order", help="The most units of it in one hold; 0 for no limit.")
+    ] = None,
+    per_buyer: Annotated[
+        int | None, typer.Option("--max-per-buyer", help="The most units of it for one buyer; 0 for no limit.")
+    ] = None,
     retired: Annotated[
         bool | None, typer.Option("--retire/--revive", help="Exclude the item from new holds, or allow them again.")
     ] = None,
@@ -89,6 +95,8 @@ def set_count(
         on_hand=(fields.OnHand, on_hand),
         name=(fields.ProductName | None, name or None),
         threshold=(fields.OnHand | None, threshold),
+        max_per_order=(fields.OnHand | None, per_order),
+        max_per_buyer=(fields.OnHand | None, per_buyer),
         reason=(fields.Reason | None, reason),
     )
     if not create:
@@ -96,6 +104,8 @@ def set_count(
     count = ItemCount(
         sku, variant, on_hand, low_stock_threshold=KEEP if threshold is None else threshold,
         retired=KEEP if retired is None else retired, name=KEEP if name is None else name or None,
+        max_per_order=KEEP if per_order is None else per_order or None,
+        max_per_buyer=KEEP if per_buyer is None else per_buyer or None,
     )  # fmt: skip
     items = run(lambda engine: count_items(engine, shop, [count], actor=actor(), reason=reason))
     _print_items(items, as_json=as_json)

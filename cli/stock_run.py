@@ -91,14 +91,19 @@ def _held(item: BelowHeld | BelowZero) -> str:
 
 def require_valid(**fields: tuple[Any, object]) -> None:
     """End the command unless each value is valid for its type; a message for each that is not, by its option's name."""
+    if problems := problems_of(**fields):
+        fail(*problems)
+
+
+def problems_of(**fields: tuple[Any, object]) -> list[str]:
+    """Return a message for each value that is not valid for its type, by its option's name."""
     problems: list[str] = []
     for name, (kind, value) in fields.items():
         try:
             TypeAdapter[object](kind).validate_python(value)
         except ValidationError as error:
             problems += [f"{name}: {explain(problem)}" for problem in error.errors()]
-    if problems:
-        fail(*problems)
+    return problems
 
 
 def name_of(sku: str, variant_key: str) -> str:

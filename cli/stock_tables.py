@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cli.tables import whole_table
 from inventory.items import Item
-from inventory.timeline import Timeline
+from inventory.timeline import Timeline, TimelineEntry
 
 _MOST_ROWS = 50
 
@@ -43,13 +43,19 @@ def timeline_table(timeline: Timeline) -> Group:
         table.add_row(
             f"{entry.at:%Y-%m-%d %H:%M:%S}",
             what,
-            str(entry.quantity) if entry.kind == "hold" else f"{entry.delta:+}",
+            _units(entry),
             str(entry.on_hand),
             *(_text(text or "") for text in (entry.actor, entry.reason, entry.hold_id)),
             _text(entry.payment_intent_id or entry.checkout_session_id or ""),
         )
     more = "" if timeline.next_after is None else "There is more: --limit"
     return Group(_text(today), table, *([_text(more)] if more else []))
+
+
+def _units(entry: TimelineEntry) -> str:
+    if entry.kind == "amend":
+        return f"{entry.before} → {entry.quantity}"
+    return str(entry.quantity) if entry.kind == "hold" else f"{entry.delta:+}"
 
 
 def report_table(rows: Iterable[Mapping[str, Any]], notes: Iterable[str], *, dry_run: bool) -> Group:

@@ -22,6 +22,8 @@ COUNTERS = {
     "inventory_hold_released": "Holds released",
     "inventory_hold_expired": "Holds expired",
     "inventory_hold_extended": "Holds extended",
+    "inventory_hold_amended": "Holds amended",
+    "inventory_hold_over_limit": "Requests for holds and amendments refused because of a limit",
     "inventory_hold_insufficient": "Requests for holds refused because stock was insufficient",
     "inventory_hold_busy": "Statements that did not get their row locks in time",
     "inventory_hold_error": "Requests and activities that failed for reasons other than stock or locks",

@@ -15,6 +15,7 @@ from core.alert_settings import AlertSettings
 from core.api_settings import ApiSettings
 from core.browser_settings import BrowserSettings
 from core.environment_settings import Allowed
+from core.limit_settings import LimitSettings
 from core.payment_settings import PaymentSettings
 from core.setting_errors import SettingConflictError, SettingProblem, SettingsError
 from core.setting_values import MAX_SECRETS, split_secrets
@@ -37,7 +38,7 @@ class Mode(StrEnum):
     RESERVE_TTL = "reserve_ttl"
 
 
-class Settings(ApiSettings, BrowserSettings, PaymentSettings, AlertSettings, TracingSettings):
+class Settings(ApiSettings, BrowserSettings, PaymentSettings, AlertSettings, LimitSettings, TracingSettings):
     """All settings that API, worker and commands share. `Settings.read()` reads them."""
 
     database_url: Annotated[SecretStr, Allowed("`postgresql://…` as psql accepts it")] = Field(

@@ -12,6 +12,9 @@ from domain.names import NAME_PATTERN
 MAX_ON_HAND = 1_000_000_000
 """The most units of an item on hand. Far below what the integer column can store, so that no sum overflows it."""
 
+MAX_UNITS = 1_000_000
+"""The most units of an item in one line of a request."""
+
 MAX_KEY_LENGTH = 255
 """The most characters of an idempotency key."""
 
@@ -71,6 +74,13 @@ Identifier = Annotated[Text, Trimmed]
 ProductName = Annotated[
     Identifier,
     Field(description="The product, in words for people: low-stock alerts show it.", examples=["T-shirt, white"]),
+]
+Buyer = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    Printable,
+    Trimmed,
+    Field(description="Your opaque id of who buys, for limits; no personal data.", examples=["b_7Fq2"]),
 ]
 Reason = Annotated[Text, Field(description="The reason, for the records.", examples=["changed their mind"])]
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY_LENGTH), Printable]

@@ -5,7 +5,7 @@ A database that is busy raises `core.database.DatabaseBusyError`; nothing was ch
 
 from collections.abc import Sequence
 
-from domain.holds import Hold, HoldKey, HoldStatus, ShortageReason, ShortItem
+from domain.holds import ExceededLimit, Hold, HoldKey, HoldStatus, ShortageReason, ShortItem
 from domain.payments import Payment
 
 
@@ -16,7 +16,7 @@ class HoldsError(Exception):
 class InsufficientStockError(HoldsError):
     """Fewer units are available than were requested."""
 
-    def __init__(self, shop_id: str, items: Sequence[ShortItem]) -> None:
+    def __init__(self, shop_id: str, items: Sequence[ShortItem], closed_session: str | None = None) -> None:
         sentences: dict[ShortageReason, str] = {
             "insufficient": "Not enough stock of {}.",
             "unknown_item": f"The shop {shop_id} has no item {{}}.",
@@ -26,11 +26,37 @@ class InsufficientStockError(HoldsError):
         super().__init__(" ".join(sentences[reason].format(names) for reason, names in named.items() if names))
         self.shop_id = shop_id
         self.items = tuple(items)
+        self.closed_session = closed_session
+        """The page that was closed for the change before it was refused."""
 
 
 def _names(items: Sequence[ShortItem]) -> str:
     names = ", ".join(f"{item.sku} {item.variant_key}".strip() for item in items[:5])
     return names + (" and others" if len(items) > 5 else "")  # noqa: PLR2004 - a readable sentence
+
+
+class LimitExceededError(HoldsError):
+    """The request would pass a limit of an order or of a buyer."""
+
+    def __init__(self, shop_id: str, limits: Sequence[ExceededLimit], closed_session: str | None = None) -> None:
+        super().__init__(" ".join(map(_limit_sentence, limits[:5])))
+        self.shop_id = shop_id
+        self.limits = tuple(limits)
+        self.closed_session = closed_session
+        """The page that was closed for the change before it was refused."""
+
+
+def _limit_sentence(limit: ExceededLimit) -> str:
+    item = f"{limit.sku} {limit.variant_key or ''}".strip()
+    match limit.limit:
+        case "maxPerOrder":
+            return f"An order can have {limit.most} of {item}."
+        case "maxPerBuyer":
+            return f"A buyer can have {limit.most} of {item}; this one has {limit.has}."
+        case "maxUnitsPerBuyer":
+            return f"A buyer can have {limit.most} units; this one has {limit.has}."
+        case "maxActiveHoldsPerBuyer":
+            return f"A buyer can have {limit.most} active holds; this one has {limit.has}."
 
 
 class HoldExistsError(HoldsError):
@@ -79,6 +105,14 @@ class PaymentAlreadyAttachedError(HoldsError):
 
     def __init__(self, hold: Hold) -> None:
         super().__init__("The hold has another payment that can still be made.")
+        self.hold = hold
+
+
+class PaymentOpenError(HoldsError):
+    """A payment of the shop's own can still be made for the items that the hold has."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__("A payment for the hold can still be made.")
         self.hold = hold
 
 
@@ -163,6 +197,10 @@ class UnavailableError(HoldsError):
 
 class TemporalUnavailableError(UnavailableError):
     """Temporal cannot be reached, or refuses every request."""
+
+
+class OlderWorkerError(TemporalUnavailableError):
+    """The hold's run is on a worker of an earlier release, which does not know the request."""
 
 
 class NamespaceMissingError(TemporalUnavailableError):

@@ -33,6 +33,8 @@ class HoldOut(Model):
     reason: str | None = None
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
+    buyer: str | None = None
+    revision: Annotated[int, Field(description="How often the hold was changed.")] = 0
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -61,6 +63,8 @@ class HoldOut(Model):
             reason=hold.reason,
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
+            buyer=hold.buyer,
+            revision=hold.revision,
             ending=ending,
             holdToken=token if hold.status is HoldStatus.ACTIVE else None,
         )

@@ -17,9 +17,15 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
-def browser_part(extensions: int) -> dict[str, object] | None:
-    """Return what a request's digest covers of the browser's extensions: nothing of 0, as in earlier releases."""
-    return {"browserExtensions": extensions} if extensions else None
+def optional_parts(browser_extensions: int, buyer: str | None) -> dict[str, object]:
+    """Return what a request's digest covers of fields that came later: nothing of those left out, as before them."""
+    parts: dict[str, object] = {"browserExtensions": browser_extensions} if browser_extensions else {}
+    return parts if buyer is None else parts | {"buyer": buyer}
+
+
+def amendment_id(idempotency_key: str | None) -> str:
+    """Return the id under which a change of a hold is made once: the caller's key determines it."""
+    return f"once:{uuid.uuid4().hex}" if idempotency_key is None else f"key:{idempotency_key}"
 
 
 def request_hash(

@@ -100,25 +100,27 @@ class PaymentsService:
     async def _open_checkout_once(
         self, request: HoldRequest, order: Order
     ) -> tuple[CreateResult, CheckoutOpened | None]:
-        earlier = await self._holds.prepare(request)
-        if earlier is not None:
-            return earlier, await self._session_of(earlier.hold)
-        hold = replace(self._holds.input_for(request), checkout=Checkout(session_params(order)))
+        prepared = await self._holds.prepare(request)
+        if isinstance(prepared, CreateResult):
+            return prepared, await self._session_of(prepared.hold)
+        hold = replace(prepared, checkout=Checkout(session_params(order)))
         answer = await self._workflows.open_checkout(hold)
         result = await self._holds.result(request, answer.reservation)
         if answer.checkout is None:
             return replace(result, hold=await self._holds.row(request.key)), None
-        return result, _require_opened(answer.checkout, request.hold_id)
+        return result, require_opened(answer.checkout, request.hold_id)
 
     async def _session_of(self, hold: Hold) -> CheckoutOpened | None:
         """Return the session of a hold that was made before, without its URL if the hold has no open run."""
         if hold.status is HoldStatus.ACTIVE:
             try:
-                answer = await self._workflows.checkout(hold.key)
+                # Each page of a hold whose page was changed has an update of its own.
+                page = hold.payment_session_id or (str(hold.revision) if hold.revision else "")
+                answer = await self._workflows.checkout(hold.key, page and f"-{page}")
             except NoRunningWorkflowError:
                 answer = None
             if answer is not None and answer.checkout is not None:
-                return _require_opened(answer.checkout, hold.hold_id)
+                return require_opened(answer.checkout, hold.hold_id)
         return CheckoutOpened(hold.payment_session_id, None) if hold.payment_session_id else None
 
     async def open_without_hold(self, order: Order, idempotency_key: str) -> PaymentStatus:
@@ -269,7 +271,8 @@ def _signal_of(event: StripeEvent, payment: Payment) -> tuple[Callable[..., None
             return HoldWorkflow.cancel, Cancel(actor="stripe", reason=reason, payment=payment)
 
 
-def _require_opened(checkout: CheckoutOutcome, hold_id: str) -> CheckoutOpened:
+def require_opened(checkout: CheckoutOutcome, hold_id: str) -> CheckoutOpened:
+    """Return the session. Raises PaymentsNotConfiguredError and CheckoutRefusedError if it was refused."""
     match checkout:
         case CheckoutOpened():
             return checkout

@@ -73,4 +73,5 @@ class HoldMessenger:
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=orphaned,
             ended_before=ended_before,
+            buyer=hold.buyer,
         )

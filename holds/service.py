@@ -12,7 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.batching import Batches
 from core.settings import Settings
 from core.timeouts import run_with_timeout
-from domain.holds import Busy, Held, Hold, HoldKey, HoldStatus, ReferenceTaken, ReserveOutcome, Shortage, TooLate
+from domain.holds import (
+    Busy,
+    Held,
+    Hold,
+    HoldKey,
+    HoldStatus,
+    OverLimit,
+    ReferenceTaken,
+    ReserveOutcome,
+    Shortage,
+    TooLate,
+)
 from holds.errors import (
     ExtendLimitError,
     HoldExistsError,
@@ -20,26 +31,25 @@ from holds.errors import (
     HoldNotFoundError,
     IdempotencyConflictError,
     InsufficientStockError,
-    PaymentInProgressError,
+    LimitExceededError,
     RequestTimeoutError,
     StockBusyError,
     TemporalBusyError,
 )
 from holds.gone_callers import GoneCallers
 from holds.model import CreateResult, HoldRequest, ReleaseResult
-from holds.replacing import replacing
+from holds.replacing import make_way, replacing
 from holds.request_timeout import remaining_ms, run_for_caller
 from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
 from holds.workflow_client import WorkflowClient
+from inventory.checks import CheckQuestion, RequestCheck, check_requests
 from inventory.holds import Page, list_holds, read_hold
-from inventory.reserve import CheckQuestion, RequestCheck, check_requests
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
-    PAYMENT_IN_PROGRESS,
     Cancel,
     Commit,
     Ended,
@@ -67,9 +77,9 @@ class HoldService:
     async def create(self, request: HoldRequest) -> CreateResult:
         """Hold the stock, or return the hold that this id made before.
 
-        Raises InsufficientStockError, HoldExistsError, HoldNotActiveError (the hold to replace was paid),
-        PaymentInProgressError (of the hold to replace), IdempotencyConflictError, StockBusyError,
-        RequestTimeoutError, UnavailableError, TemporalBusyError.
+        Raises InsufficientStockError, LimitExceededError, HoldExistsError, IdempotencyConflictError, StockBusyError,
+        RequestTimeoutError, UnavailableError, TemporalBusyError. Of the hold to replace: HoldNotActiveError (it was
+        paid), PaymentInProgressError, PaymentProviderUnavailableError, PaymentsNotConfiguredError.
         """
         return await self.gone_callers.run(self._settings.request_timeout_ms, self._create(request), request)
 
@@ -77,20 +87,25 @@ class HoldService:
         return await replacing(request, partial(self._create_once, request))
 
     async def _create_once(self, request: HoldRequest) -> CreateResult:
-        earlier = await self.prepare(request)
-        return earlier or await self.result(request, await self._workflows.reserve(self.input_for(request)))
+        prepared = await self.prepare(request)
+        if isinstance(prepared, CreateResult):
+            return prepared
+        return await self.result(request, await self._workflows.reserve(prepared))
 
-    async def prepare(self, request: HoldRequest) -> CreateResult | None:
-        """Return the hold that this id made before; else release the hold to replace and return None.
+    async def prepare(self, request: HoldRequest) -> CreateResult | HoldInput:
+        """Return the hold that this id made before, else the input of a new one's workflow.
+
+        The payment of a hold to replace is closed first; its units stay held until the new hold takes them over.
 
         Refuses what cannot be held without starting a workflow. Raises as `create`.
         """
         check = await self._check(request)
         if check.own is not None:
             return CreateResult(_same_request(check.own, request), created=False)
+        replaces = None
         if check.reference_hold_id is not None:
-            await self._release_replaced(request, HoldKey(request.shop_id, check.reference_hold_id))
-        return None
+            replaces = await make_way(self, self._workflows, HoldKey(request.shop_id, check.reference_hold_id))
+        return replace(self.input_for(request), replaces=replaces)
 
     async def validate(self, request: HoldRequest) -> Hold | None:
         """Check the stock without holding it.
@@ -108,29 +123,18 @@ class HoldService:
             lines=request.lines,
             reference=request.reference,
             replace=request.replace,
+            buyer=request.buyer,
+            limits=self._settings.buyer_limits,
         )
         check = await self._checks.ask(question)
         if check.own is None:
             if check.reference_hold_id is not None and not request.replace:
                 raise HoldExistsError(check.reference_hold_id)
+            if check.over:
+                raise LimitExceededError(request.shop_id, check.over)
             if check.short:
                 raise InsufficientStockError(request.shop_id, check.short)
         return check
-
-    async def _release_replaced(self, request: HoldRequest, replaced: HoldKey) -> None:
-        cancel = Cancel(actor=request.actor, reason="replaced")
-        try:
-            ended = await self.messenger.send(replaced, partial(self._workflows.make_way, message=cancel))
-            hold = await self._ended_hold(replaced, ended)
-        except HoldNotFoundError:
-            return  # it was archived or deleted meanwhile: nothing is in the way
-        except UpdateRefusedError as refusal:
-            if refusal.kind != PAYMENT_IN_PROGRESS:
-                raise
-            raise PaymentInProgressError(await self.row(replaced)) from refusal
-        if hold.status is HoldStatus.COMMITTED:
-            message = "The hold with this reference was paid meanwhile."
-            raise HoldNotActiveError(replaced, hold.status, message)
 
     async def result(self, request: HoldRequest, outcome: ReserveOutcome) -> CreateResult:
         """Return the hold that was made, or raise why none was. Raises as `create`."""
@@ -144,6 +148,8 @@ class HoldService:
                 return CreateResult(_same_request(hold, request), created=False)
             case Shortage(items):
                 raise InsufficientStockError(request.shop_id, items)
+            case OverLimit(limits):
+                raise LimitExceededError(request.shop_id, limits)
             case ReferenceTaken(hold_id):
                 raise HoldExistsError(hold_id)
             case Busy():
@@ -207,9 +213,9 @@ class HoldService:
             await asyncio.sleep(_READ_AGAIN_SECONDS)
 
     async def _end_by_update(self, key: HoldKey, update: Callable[..., Awaitable[Ended]]) -> Hold:
-        hold = await self._ended_hold(key, await self.messenger.send(key, update))
+        hold = await self.ended_hold(key, await self.messenger.send(key, update))
         if hold.status is HoldStatus.ACTIVE:  # the answer of an earlier run, which a restored database does not know
-            hold = await self._ended_hold(key, await self.messenger.send(key, partial(update, join=False)))
+            hold = await self.ended_hold(key, await self.messenger.send(key, partial(update, join=False)))
         return hold
 
     async def cancel(self, key: HoldKey, message: Cancel) -> bool:
@@ -262,7 +268,7 @@ class HoldService:
             raise HoldNotFoundError(key)
         return hold
 
-    async def _ended_hold(self, key: HoldKey, ended: Ended | AlreadyEnded) -> Hold:
+    async def ended_hold(self, key: HoldKey, ended: Ended | AlreadyEnded) -> Hold:
         """Return the hold from the workflow's answer; the row is read only if the answer lacks it."""
         match ended:
             case AlreadyEnded(hold):
@@ -286,6 +292,7 @@ class HoldService:
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             request_id=request.request_id,
             browser_extensions=request.browser_extensions,
+            buyer=request.buyer,
         )
 
 

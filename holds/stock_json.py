@@ -9,7 +9,7 @@ from core.json_model import Model, Record
 from domain.holds import HoldStatus
 from inventory.timeline import Timeline
 
-Kind = Literal["hold", "receive", "adjust", "count", "commit", "restock"]
+Kind = Literal["hold", "amend", "receive", "adjust", "count", "commit", "restock"]
 
 
 class ItemOut(Record):
@@ -26,17 +26,24 @@ class ItemOut(Record):
     on_hand: int
     low_stock_threshold: int | None
     retired: Annotated[bool, Field(description="No new hold can have it.")]
+    max_per_order: Annotated[int | None, Field(description="The most units of it in one hold.")]
+    max_per_buyer: Annotated[int | None, Field(description="The most units of it that one buyer can have.")]
     updated_at: datetime
 
 
 class EntryOut(Record):
-    """A movement of the units on hand, or a hold by its creation."""
+    """A movement of the units on hand, a hold by its creation, or an amendment of a hold."""
 
     at: datetime
-    kind: Annotated[Kind, Field(description="`hold`: units were reserved. All others changed the units on hand.")]
-    delta: Annotated[int, Field(description="The change of the units on hand; 0 for a hold.")]
+    kind: Annotated[
+        Kind,
+        Field(description="`hold`: units were reserved. `amend`: a hold was changed. All others: the units on hand."),
+    ]
+    delta: Annotated[int, Field(description="The change of the units on hand; 0 for `hold` and `amend`.")]
     on_hand: Annotated[int, Field(description="The units on hand after it.")]
-    quantity: Annotated[int, Field(description="The units that moved, or that the hold reserved.")]
+    quantity: Annotated[
+        int, Field(description="The units that moved, or that the hold has; of `amend`, that it had then.")
+    ]
     held: Annotated[int, Field(description="The units of an active hold; 0 once it has ended, and for a movement.")]
     actor: str | None
     reason: str | None
@@ -47,10 +54,11 @@ class EntryOut(Record):
     reference: str | None
     checkout_session_id: str | None
     payment_intent_id: str | None
+    before: Annotated[int | None, Field(description="Of `amend`: the units that the hold had before it.")] = None
 
 
 class TimelineOut(Model):
-    """The item as it is now, and its movements and holds, newest first."""
+    """The item as it is now, and its movements, holds and amendments, newest first."""
 
     item: ItemOut
     entries: list[EntryOut]

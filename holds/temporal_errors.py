@@ -12,12 +12,14 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from holds.errors import TemporalBusyError, TemporalUnavailableError
+from holds.errors import OlderWorkerError, TemporalBusyError, TemporalUnavailableError
 
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any as AnyMessage
 
 _COMPLETED_UNDER_UPDATE = "AcceptedUpdateCompletedWorkflow"
+_NO_HANDLER = "RuntimeError"
+"""The type of the error with which the SDK refuses an update that the run's worker has no handler of."""
 
 
 class NoRunningWorkflowError(Exception):
@@ -49,6 +51,10 @@ def classified(error: Exception) -> Exception:
     if isinstance(error, WorkflowUpdateFailedError) and isinstance(cause, ApplicationError):
         if cause.type == _COMPLETED_UNDER_UPDATE:  # the run was terminated, or continued as a new one
             return NoRunningWorkflowError()
+        if cause.type == _NO_HANDLER:
+            return OlderWorkerError(
+                "The hold runs on a worker of an earlier release, which does not know this request."
+            )
         return UpdateRefusedError(cause.type or "", cause.message)
     # A lazy connection that could not be made raises RuntimeError.
     return UnansweredError("Temporal cannot be reached.") if isinstance(error, RuntimeError) else error

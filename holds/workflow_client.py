@@ -28,15 +28,23 @@ from temporalio.workflow import UpdateMethodMultiParam
 
 from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
-from holds.errors import NamespaceMissingError, TemporalBusyError, TemporalUnavailableError
+from holds.errors import NamespaceMissingError, OlderWorkerError, TemporalBusyError, TemporalUnavailableError
 from holds.runs_here import RunsHere
 from holds.start_options import start_options
-from holds.temporal_errors import NoRunningWorkflowError, NotReadyError, UnansweredError, classified
+from holds.temporal_errors import (
+    NoRunningWorkflowError,
+    NotReadyError,
+    UnansweredError,
+    UpdateRefusedError,
+    classified,
+)
 from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
     SHOP_ID,
+    Amend,
+    AmendAnswer,
     Attach,
     Attached,
     Cancel,
@@ -46,6 +54,8 @@ from workflows.messages import (
     Extend,
     Extended,
     HoldInput,
+    MadeWay,
+    MakeWay,
     hold_workflow_id,
 )
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
@@ -94,9 +104,19 @@ class WorkflowClient:
                 return await self._update(HoldWorkflow.checkout_opened, hold)
             await asyncio.sleep(_NOT_READY_SECONDS)
 
-    async def checkout(self, key: HoldKey) -> CheckoutAnswer:
-        """Wait until the Checkout Session of an existing hold is open. All callers share one update."""
-        return await self._update(HoldWorkflow.checkout_opened, key, update_id="checkout")
+    async def checkout(self, key: HoldKey, page: str) -> CheckoutAnswer:
+        """Wait until the Checkout Session of an existing hold is open. All callers share one update.
+
+        `page` distinguishes the pages that the hold had: of each, the first answer is everybody's.
+        """
+        return await self._update(HoldWorkflow.checkout_opened, key, update_id=f"checkout{page}")
+
+    async def amend(self, to: Target, message: Amend) -> AmendAnswer:
+        """Change the hold, open another page for it, or both; wait until it is made or refused.
+
+        Raises UpdateRefusedError.
+        """
+        return await self._update(HoldWorkflow.amend, to, message)
 
     async def attach(self, to: Target, message: Attach) -> Attached:
         """Attach a payment and wait until it is attached or refused."""
@@ -128,9 +148,16 @@ class WorkflowClient:
             raise TemporalBusyError("Temporal gave up the update.") from error
         return ended if ended.request_id == request.request_id else Ended(ended.status)
 
-    async def make_way(self, to: Target, message: Cancel) -> Ended:
-        """Release the hold for another one. Raises UpdateRefusedError while a payment of it is in progress."""
-        return await self._update(HoldWorkflow.release, to, replace(message, unless_in_progress=True))
+    async def make_way(self, to: Target) -> MadeWay:
+        """Close the hold's payment, so that another hold can take over its units."""
+        try:
+            return await self._update(HoldWorkflow.make_way, to, MakeWay(_new_id()))
+        except OlderWorkerError:  # its release knows no exchange: the hold ends first
+            message = Cancel(actor="holdfast", reason="replaced", unless_in_progress=True)
+            try:
+                return MadeWay(ended=(await self._update(HoldWorkflow.release, to, message)).status)
+            except UpdateRefusedError:
+                return MadeWay(refused="in_progress")
 
     async def extend(self, to: Target, message: Extend) -> Extended:
         """Move the hold's deadline and wait until it is written. Raises UpdateRefusedError.

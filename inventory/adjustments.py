@@ -43,7 +43,7 @@ WITH given AS MATERIALIZED (
     AS g(sku, "variantKey", delta, reason)
 ), locked AS MATERIALIZED (
   SELECT i."shopId", i.sku, i."variantKey", i."productId", i."variantAttributes", i.quantity AS available, i.held,
-         i."lowStockThreshold", i."retiredAt", i.name, g.delta, g.reason
+         i."lowStockThreshold", i."retiredAt", i.name, i."maxPerOrder", i."maxPerBuyer", g.delta, g.reason
   FROM "InventoryItem" i JOIN given g ON i.sku = g.sku AND i."variantKey" = g."variantKey"
   WHERE i."shopId" = %(shop)s
   ORDER BY i.sku, i."variantKey"

@@ -21,7 +21,11 @@ WITH chosen AS MATERIALIZED (
   FOR UPDATE SKIP LOCKED
 ), kept AS (
   INSERT INTO "InventoryHoldArchive" ("shopId", id, "createdAt", status, hold, lines)
-  SELECT h."shopId", h.id, h."createdAt", h.status, to_jsonb(h),
+  SELECT h."shopId", h.id, h."createdAt", h.status,
+         to_jsonb(h) || coalesce((
+           SELECT jsonb_build_object('amendments', jsonb_agg(to_jsonb(a) - 'shopId' - 'holdId' ORDER BY a."createdAt"))
+           FROM "InventoryHoldAmendment" a WHERE a."holdId" = h.id AND a."shopId" = h."shopId"
+           HAVING count(*) > 0), '{}'),
          (SELECT coalesce(jsonb_agg(to_jsonb(l) ORDER BY l.sku, l."variantKey"), '[]')
           FROM "InventoryHoldItem" l WHERE l."holdId" = h.id AND l."shopId" = h."shopId")
   FROM "InventoryHold" h JOIN chosen USING ("shopId", id)

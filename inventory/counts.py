@@ -36,6 +36,8 @@ class ItemCount:
     low_stock_threshold: int | Keep | None = KEEP
     retired: bool | Keep = KEEP
     name: str | Keep | None = KEEP
+    max_per_order: int | Keep | None = KEEP
+    max_per_buyer: int | Keep | None = KEEP
 
 
 class _ItemCreatedMeanwhileError(Exception):
@@ -47,12 +49,14 @@ _COUNT = f"""
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest(%(skus)s::text[], %(variants)s::text[], %(counts)s::int[], %(products)s::text[],
     %(keep_product)s::bool[], %(attributes)s::jsonb[], %(keep_attributes)s::bool[], %(thresholds)s::int[],
-    %(keep_threshold)s::bool[], %(retired)s::bool[], %(names)s::text[], %(keep_name)s::bool[])
+    %(keep_threshold)s::bool[], %(retired)s::bool[], %(names)s::text[], %(keep_name)s::bool[],
+    %(per_order)s::int[], %(keep_per_order)s::bool[], %(per_buyer)s::int[], %(keep_per_buyer)s::bool[])
     AS g(sku, "variantKey", n, product, keep_product, attributes, keep_attributes, threshold, keep_threshold, retired,
-         name, keep_name)
+         name, keep_name, per_order, keep_per_order, per_buyer, keep_per_buyer)
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, g.n, g.product, g.keep_product, g.attributes, g.keep_attributes,
-         g.threshold, g.keep_threshold, g.retired, g.name, g.keep_name
+         g.threshold, g.keep_threshold, g.retired, g.name, g.keep_name, g.per_order, g.keep_per_order, g.per_buyer,
+         g.keep_per_buyer
   FROM "InventoryItem" i JOIN given g ON i.sku = g.sku AND i."variantKey" = g."variantKey"
   WHERE i."shopId" = %(shop)s
   ORDER BY i.sku, i."variantKey"
@@ -61,9 +65,9 @@ WITH given AS MATERIALIZED (
   SELECT coalesce(bool_and(n >= held), true) AS ok FROM locked
 ), made AS (
   INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", "variantAttributes", quantity,
-                               "lowStockThreshold", "retiredAt", name)
+                               "lowStockThreshold", "retiredAt", name, "maxPerOrder", "maxPerBuyer")
   SELECT %(shop)s, g.sku, g."variantKey", g.product, g.attributes, g.n, g.threshold, CASE WHEN g.retired THEN now() END,
-         g.name
+         g.name, g.per_order, g.per_buyer
   FROM given g CROSS JOIN verdict v
   WHERE v.ok AND NOT EXISTS (SELECT FROM locked l WHERE l.sku = g.sku AND l."variantKey" = g."variantKey")
   ORDER BY g.sku, g."variantKey"
@@ -75,12 +79,15 @@ WITH given AS MATERIALIZED (
       "productId" = CASE WHEN l.keep_product THEN i."productId" ELSE l.product END,
       "variantAttributes" = CASE WHEN l.keep_attributes THEN i."variantAttributes" ELSE l.attributes END,
       "lowStockThreshold" = CASE WHEN l.keep_threshold THEN i."lowStockThreshold" ELSE l.threshold END,
+      "maxPerOrder" = CASE WHEN l.keep_per_order THEN i."maxPerOrder" ELSE l.per_order END,
+      "maxPerBuyer" = CASE WHEN l.keep_per_buyer THEN i."maxPerBuyer" ELSE l.per_buyer END,
       "retiredAt" = CASE WHEN coalesce(l.retired, i."retiredAt" IS NOT NULL) THEN coalesce(i."retiredAt", now()) END,
       name = CASE WHEN l.keep_name THEN i.name ELSE l.name END
   FROM locked l CROSS JOIN verdict v
   WHERE v.ok AND i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
   RETURNING i."shopId", i.sku, i."variantKey", i."productId", i."variantAttributes", i.quantity, i.held,
-            i."lowStockThreshold", i."updatedAt", i."retiredAt", i.name, l.n - (l.quantity + l.held) AS delta
+            i."lowStockThreshold", i."updatedAt", i."retiredAt", i.name, i."maxPerOrder", i."maxPerBuyer",
+            l.n - (l.quantity + l.held) AS delta
 ), written AS (
   SELECT * FROM made UNION ALL SELECT * FROM moved
 ), ledger AS (
@@ -90,7 +97,7 @@ WITH given AS MATERIALIZED (
 )
 SELECT {ITEM_COLUMNS}, true AS ok FROM written
 UNION ALL
-SELECT %(shop)s, sku, "variantKey", NULL, NULL, n, held, NULL, NULL, NULL, NULL, false FROM locked
+SELECT %(shop)s, sku, "variantKey", NULL, NULL, n, held, NULL, NULL, NULL, NULL, NULL, NULL, false FROM locked
 WHERE n < held
 ORDER BY sku, "variantKey"
 """  # noqa: S608 - constants
@@ -138,6 +145,10 @@ def _as_arrays(counts: Sequence[ItemCount]) -> dict[str, object]:
         "retired": [_value(count.retired) for count in counts],
         "names": [_value(count.name) for count in counts],
         "keep_name": [count.name is KEEP for count in counts],
+        "per_order": [_value(count.max_per_order) for count in counts],
+        "keep_per_order": [count.max_per_order is KEEP for count in counts],
+        "per_buyer": [_value(count.max_per_buyer) for count in counts],
+        "keep_per_buyer": [count.max_per_buyer is KEEP for count in counts],
     }
 
 

@@ -41,16 +41,19 @@ WHERE h."paymentSessionId" = %(session)s OR h."paymentIntentId" = %(intent)s
 ORDER BY h.status = 'active' DESC, h."createdAt" DESC LIMIT 1
 """  # noqa: S608 - constants
 
-# The order of locks is that of settle: first the hold, then its items by key.
+# The order of locks is that of settle: first the hold, then its items by key. As there, it runs again where it has read
+# the lines from before an amendment.
 _CLAIM = """
-WITH target AS MATERIALIZED (
-  SELECT id, "shopId", status, reason, "paymentIntentId", "paymentSessionId" FROM "InventoryHold"
+WITH seen AS MATERIALIZED (
+  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
+), target AS MATERIALIZED (
+  SELECT id, "shopId", status, reason, "paymentIntentId", "paymentSessionId", revision FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
-  WHERE t.status IN ('released', 'expired') AND %(take)s
+  WHERE t.status IN ('released', 'expired') AND %(take)s AND t.revision = (SELECT revision FROM seen)
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
@@ -96,7 +99,8 @@ SELECT CASE
     WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
       THEN 'already'
     ELSE 'second_payment'
-  END AS outcome, t.reason = 'late_payment' AS reacquired_before
+  END AS outcome, t.reason = 'late_payment' AS reacquired_before,
+  t.revision <> (SELECT revision FROM seen) AS outdated
 FROM target t
 """
 
@@ -139,8 +143,11 @@ async def claim_late_payment(
     May be repeated. Raises DatabaseBusyError (nothing changed) and DatabaseUnavailableError (unknown: ask again).
     """
     parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id, "take": take}
-    rows = await fetch(engine, _CLAIM, parameters)
-    if not rows:
-        return Claim("missing", reacquired_before=False)
+    while True:
+        rows = await fetch(engine, _CLAIM, parameters)
+        if not rows:
+            return Claim("missing", reacquired_before=False)
+        if not rows[0]["outdated"]:
+            break
     outcome: ClaimOutcome = rows[0]["outcome"]
     return Claim(outcome, reacquired_before=outcome == "already" and bool(rows[0]["reacquired_before"]))

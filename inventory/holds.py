@@ -23,7 +23,7 @@ class Page:
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
-  h."browserExtensions"
+  h."browserExtensions", h.buyer, h.revision
 """
 
 _READ = f'SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
@@ -64,6 +64,8 @@ def hold_from_row(row: Row) -> Hold:
         request_hash=row["requestHash"],
         lines=tuple(Line(sku, variant_key, quantity) for sku, variant_key, quantity in row["lines"]),
         browser_extensions=row["browserExtensions"],
+        buyer=row["buyer"],
+        revision=row["revision"],
     )
 
 

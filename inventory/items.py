@@ -37,6 +37,10 @@ class Item:
     updated_at: datetime
     retired_at: datetime | None
     """Since when no new hold can have it. Its active holds stay active, and its stock is counted as before."""
+    max_per_order: int | None = None
+    """The most units of it in one hold."""
+    max_per_buyer: int | None = None
+    """The most units of it that one buyer can have: in active holds, and sold within INVENTORY_BUYER_WINDOW_SECONDS."""
 
     @property
     def on_hand(self) -> int:
@@ -59,7 +63,7 @@ class ItemPage:
 
 ITEM_COLUMNS = """
   "shopId", sku, "variantKey", "productId", "variantAttributes", quantity, held, "lowStockThreshold", "updatedAt",
-  "retiredAt", name
+  "retiredAt", name, "maxPerOrder", "maxPerBuyer"
 """
 """The columns that `item_from_row` reads."""
 
@@ -105,6 +109,8 @@ def item_from_row(row: Mapping[Any, Any]) -> Item:
         low_stock_threshold=row["lowStockThreshold"],
         updated_at=_time(row["updatedAt"]),
         retired_at=None if row["retiredAt"] is None else _time(row["retiredAt"]),
+        max_per_order=row.get("maxPerOrder"),  # an adjustment of an earlier release was stored without
+        max_per_buyer=row.get("maxPerBuyer"),
     )
 
 

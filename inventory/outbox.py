@@ -21,10 +21,18 @@ _LOCK_KEY = int.from_bytes(b"outbox")
 # lock ends with the transaction, so also with the process.
 _LOCK = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY}) AS locked"
 
+# The lines at the time of the event: of an amendment those after it, else those before the next amendment.
 _NEXT = f"""
-SELECT o.id, o."eventId"::text AS "eventId", o.type, o."shopId", o."holdId", o.sku, o."variantKey", o.data,
-       o."createdAt", {lines_as_json(shop='o."shopId"', hold='o."holdId"')}
-FROM "InventoryOutbox" o {{where}} ORDER BY o.id LIMIT {{limit}}
+SELECT id, "eventId", type, "shopId", "holdId", sku, "variantKey", data, "createdAt",
+       coalesce(data -> 'after' -> 'items', (
+         SELECT a.before -> 'items' FROM "InventoryHoldAmendment" a
+         WHERE a."shopId" = o."shopId" AND a."holdId" = o."holdId" AND a."createdAt" > o."createdAt"
+         ORDER BY a."createdAt" LIMIT 1), lines::jsonb) AS lines
+FROM (
+  SELECT o.id, o."eventId"::text AS "eventId", o.type, o."shopId", o."holdId", o.sku, o."variantKey", o.data,
+         o."createdAt", {lines_as_json(shop='o."shopId"', hold='o."holdId"')}
+  FROM "InventoryOutbox" o {{where}} ORDER BY o.id LIMIT {{limit}}
+) o ORDER BY id
 """  # noqa: S608 - constants
 
 _DELETE = 'DELETE FROM "InventoryOutbox" WHERE id = ANY(%(ids)s::bigint[])'

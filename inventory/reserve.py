@@ -1,47 +1,40 @@
 """Reserves stock for a hold: one statement, one round trip, all lines or none."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import fetch
-from domain.holds import Held, Hold, Line, ReferenceTaken, ReserveRequest, Shortage, ShortItem, TooLate
-from inventory.fragments import DEMAND, HOLD_LINES
-from inventory.holds import hold_from_row, lines_as_arrays
+from domain.holds import (
+    BuyerLimits,
+    Held,
+    OverLimit,
+    ReferenceTaken,
+    ReserveRequest,
+    Shortage,
+    TooLate,
+)
+from inventory.checks import CheckQuestion, check_requests
+from inventory.fragments import DEMAND
+from inventory.holds import lines_as_arrays
+from inventory.limits import (
+    NO_LIMITS,
+    exceeded_limits,
+    fetch_in_turn,
+    limit_parameters,
+    within_order_limits,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class CheckQuestion:
-    """A request to hold, of which is asked what prevents it.
-
-    With `replace`, the stock of the hold that has the reference counts as available: it would be released first.
-    """
-
-    shop_id: str
-    hold_id: str
-    lines: tuple[Line, ...]
-    reference: str | None = None
-    replace: bool = False
-    reserve_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RequestCheck:
-    """What one read tells about a request to hold: its own hold, another with its reference, and short items."""
-
-    own: Hold | None
-    reference_hold_id: str | None
-    short: tuple[ShortItem, ...]
-    too_late: bool
+_REPLACED = "ARRAY[coalesce(%(replaces)s::text, '')]"
+"""Of a request that replaces a hold: what that one has does not count for its buyer."""
 
 
 # Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: otherwise a
 # CHECK is evaluated on the stale version of a row, and the unique reference deadlocks with a settle.
-_RESERVE = f"""
-WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
-  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes"
+_RESERVE = """
+WITH demand AS MATERIALIZED ({demand}), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes",
+         i."maxPerOrder", i."maxPerBuyer", 0 AS own
   FROM demand d
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
   WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s) AND i."retiredAt" IS NULL
@@ -49,10 +42,11 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s
-  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
-  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
+                               "browserExtensions", buyer)
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
+         %(buyer)s
+  FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested AND {within_limits}) v
+  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
   ON CONFLICT DO NOTHING
   RETURNING id
 ), taken AS (
@@ -66,59 +60,121 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   FROM locked l CROSS JOIN hold
 )
 SELECT EXISTS (SELECT FROM hold) AS reserved
-"""  # noqa: S608 - constants
+"""
 
-# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows.
-_CHECK = f"""
-WITH line AS MATERIALIZED (
-  SELECT number, sku, "variantKey", sum(quantity) AS requested
-  FROM unnest(%(numbers)s::int[], %(skus)s::text[], %(variants)s::text[], %(quantities)s::int[])
-    AS line(number, sku, "variantKey", quantity)
-  GROUP BY number, sku, "variantKey"
+# The new hold takes over the units of the old one, which ends in the same statement. Locks in the order of settle: the
+# old hold, then the items of both by key. `revision` is for lines that were amended while this waited for the lock: see
+# settle. Where another row has the new hold's id, the INSERT raises, so that the old one does not end.
+_EXCHANGE = """
+WITH seen AS MATERIALIZED (
+  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(replaces)s
+), target AS MATERIALIZED (
+  SELECT * FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(replaces)s FOR NO KEY UPDATE
+), old AS MATERIALIZED (
+  SELECT t.* FROM target t JOIN seen USING (revision)
+  WHERE t.status = 'active' AND t.reference = %(reference)s
+    AND t."paymentSessionId" IS NULL AND t."paymentIntentId" IS NULL
+    AND NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)
+), own AS MATERIALIZED (
+  SELECT l.sku, l."variantKey", sum(l.quantity)::int AS n
+  FROM "InventoryHoldItem" l JOIN old ON l."shopId" = old."shopId" AND l."holdId" = old.id
+  GROUP BY l.sku, l."variantKey"
+), demand AS MATERIALIZED (
+  SELECT sku, "variantKey", coalesce(given.requested, 0)::int AS requested, coalesce(own.n, 0) AS back
+  FROM ({demand}) given FULL JOIN own USING (sku, "variantKey")
+), locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, d.back, i.quantity, i.held, i."productId", i."variantAttributes",
+         i."retiredAt", i."maxPerOrder", i."maxPerBuyer", 0 AS own
+  FROM old CROSS JOIN demand d
+  JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
+  ORDER BY i.sku, i."variantKey"
+  FOR NO KEY UPDATE OF i
+), replaced AS (
+  UPDATE "InventoryHold" h
+  SET status = 'released', reason = 'replaced', "releasedAt" = clock_timestamp(), "updatedAt" = now()
+  FROM old, (
+    SELECT count(*) AS n, clock_timestamp() AS at FROM locked
+    WHERE requested = 0
+       OR quantity + back >= requested AND "retiredAt" IS NULL AND {within_limits}) v
+  WHERE h."shopId" = %(shop)s AND h.id = %(replaces)s
+    AND v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
+  RETURNING h.id
+), hold AS (
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
+                               "browserExtensions", buyer)
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
+         %(buyer)s FROM replaced
+  RETURNING id
+), moved AS (
+  UPDATE "InventoryItem" i
+  SET quantity = l.quantity + l.back - l.requested, held = l.held - l.back + l.requested, "updatedAt" = now()
+  FROM locked l CROSS JOIN hold
+  WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey" AND l.back <> l.requested
+), lines AS (
+  INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
+  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.requested
+  FROM locked l CROSS JOIN hold WHERE l.requested > 0
 )
-SELECT own.*, other.id AS other_id, clock_timestamp() >= r.before AS too_late, short.items AS short
-FROM unnest(
-  %(shops)s::text[], %(holds)s::text[], %(references)s::text[], %(replaces)s::bool[], %(befores)s::timestamptz[]
-) WITH ORDINALITY AS r(shop, hold, reference, replace, before, number)
-LEFT JOIN LATERAL (
-  SELECT h.*, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = r.shop AND h.id = r.hold OFFSET 0
-) own ON true
-LEFT JOIN LATERAL (
-  SELECT h.id FROM "InventoryHold" h
-  WHERE h."shopId" = r.shop AND h.reference = r.reference AND h.status = 'active' AND h.id <> r.hold OFFSET 0
-) other ON true
-CROSS JOIN LATERAL (
-  SELECT coalesce(json_agg(json_build_array(sku, "variantKey", requested, available + comes_back, known, retired)
-                           ORDER BY sku, "variantKey"), '[]') AS items
-  FROM (
-    SELECT d.sku, d."variantKey", d.requested,
-           CASE WHEN i."retiredAt" IS NULL THEN coalesce(i.quantity, 0) ELSE 0 END AS available,
-           i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
-           CASE WHEN r.replace AND i."retiredAt" IS NULL THEN coalesce((
-             SELECT sum(l.quantity) FROM "InventoryHoldItem" l
-             WHERE l."shopId" = r.shop AND l."holdId" = other.id AND l.sku = d.sku AND l."variantKey" = d."variantKey"
-           ), 0) ELSE 0 END AS comes_back
-    FROM line d
-    LEFT JOIN LATERAL (
-      SELECT i.sku, i.quantity, i."retiredAt" FROM "InventoryItem" i
-      WHERE i."shopId" = r.shop AND i.sku = d.sku AND i."variantKey" = d."variantKey" OFFSET 0
-    ) i ON true
-    WHERE d.number = r.number
-  ) stock
-  WHERE available + comes_back < requested
-) short
-ORDER BY r.number
-"""  # noqa: S608 - constants
+SELECT EXISTS (SELECT FROM hold) AS reserved
+"""
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+_STATEMENTS = {
+    (exchange, with_buyer): (_EXCHANGE if exchange else _RESERVE).format(
+        demand=DEMAND,
+        within_limits=within_order_limits("locked"),
+        and_limits=f"AND NOT EXISTS ({exceeded_limits('locked', without=_REPLACED, with_buyer=True)})"
+        if with_buyer
+        else "",
+    )
+    for exchange in (False, True)
+    for with_buyer in (False, True)
+}
+"""By whether a hold is exchanged, and whether it is a named buyer's: without one there is nothing to count."""
 
 
-async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shortage | ReferenceTaken | TooLate:
+async def reserve(
+    engine: AsyncEngine, request: ReserveRequest, limits: BuyerLimits = NO_LIMITS
+) -> Held | Shortage | ReferenceTaken | TooLate | OverLimit:
     """Take the stock of every line into a new hold, or return why not. May be repeated: the hold id is the key.
 
+    A hold to replace ends in the same statement, or stays as it is. One with a payment, which has to be closed first,
+    or with another hold in its place, is answered with ReferenceTaken.
     Raises DatabaseBusyError (nothing was taken) and DatabaseUnavailableError (unknown: ask again).
     """
-    parameters = {
+    replaces = request.replaces
+    while True:
+        if await _reserved(engine, request, replaces, limits):
+            return replace(Held.new(request), replaced=replaces is not None)
+        # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
+        # If nothing prevents the hold any more, the reserve runs again.
+        question = CheckQuestion(
+            shop_id=request.shop_id,
+            hold_id=request.hold_id,
+            lines=request.lines,
+            reference=request.reference,
+            replace=replaces is not None,
+            reserve_before=request.reserve_before,
+            buyer=request.buyer,
+            limits=limits,
+        )
+        [check] = await check_requests(engine, [question])
+        if check.own is not None:
+            return Held.of(check.own)
+        if check.reference_hold_id is None:
+            replaces = None  # the hold to replace has ended otherwise
+        elif check.reference_hold_id != replaces or check.reference_has_payment:
+            return ReferenceTaken(check.reference_hold_id)
+        if check.too_late:
+            return TooLate()
+        if check.over:
+            return OverLimit(check.over)
+        if check.short:
+            return Shortage(check.short)
+
+
+async def _reserved(engine: AsyncEngine, request: ReserveRequest, replaces: str | None, limits: BuyerLimits) -> bool:
+    """Run the statement, and return whether it made the hold."""
+    parameters: dict[str, object] = {
         "shop": request.shop_id,
         "hold": request.hold_id,
         "created": request.created_at,
@@ -127,52 +183,12 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
         "reference": request.reference,
         "hash": request.request_hash,
         "browser_extensions": request.browser_extensions,
+        "replaces": replaces,
         **lines_as_arrays(request.lines),
+        **limit_parameters(limits, buyer=request.buyer, new_buyer=True),
     }
-    while True:
-        if (await fetch(engine, _RESERVE, parameters))[0]["reserved"]:
-            return Held.new(request)
-        # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
-        # If nothing prevents the hold any more, the reserve runs again.
-        question = CheckQuestion(
-            shop_id=request.shop_id,
-            hold_id=request.hold_id,
-            lines=request.lines,
-            reference=request.reference,
-            reserve_before=request.reserve_before,
-        )
-        [check] = await check_requests(engine, [question])
-        if check.own is not None:
-            return Held.of(check.own)
-        if check.reference_hold_id is not None:
-            return ReferenceTaken(check.reference_hold_id)
-        if check.too_late:
-            return TooLate()
-        if check.short:
-            return Shortage(check.short)
-
-
-async def check_requests(engine: AsyncEngine, questions: Sequence[CheckQuestion]) -> list[RequestCheck]:
-    """Read, in one round trip, what prevents each of the holds.
-
-    Raises DatabaseBusyError and DatabaseUnavailableError.
-    """
-    lines = [(number, line) for number, question in enumerate(questions, 1) for line in question.lines]
-    parameters = {
-        "shops": [question.shop_id for question in questions],
-        "holds": [question.hold_id for question in questions],
-        "references": [question.reference for question in questions],
-        "replaces": [question.replace for question in questions],
-        "befores": [question.reserve_before or _NEVER for question in questions],
-        "numbers": [number for number, _ in lines],
-        **lines_as_arrays([line for _, line in lines]),
-    }
-    return [
-        RequestCheck(
-            own=hold_from_row(row) if row["id"] is not None else None,
-            reference_hold_id=row["other_id"],
-            short=tuple(ShortItem(*item) for item in row["short"]),
-            too_late=row["too_late"],
-        )
-        for row in await fetch(engine, _CHECK, parameters)
-    ]
+    statement = _STATEMENTS[replaces is not None, request.buyer is not None]
+    try:
+        return bool((await fetch_in_turn(engine, statement, parameters, buyer=request.buyer))[0]["reserved"])
+    except UniqueViolation:  # of an exchange: another attempt has made this very hold
+        return False

@@ -26,15 +26,19 @@ class Settlement:
 
 
 # The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
+# While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
+# shows it; then nothing is changed, and the statement runs again.
 _SETTLE = f"""
-WITH target AS MATERIALIZED (
+WITH seen AS MATERIALIZED (
+  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
+), target AS MATERIALIZED (
   SELECT * FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
-  WHERE t.status = 'active'
+  WHERE t.status = 'active' AND t.revision = (SELECT revision FROM seen)
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
@@ -52,6 +56,7 @@ WITH target AS MATERIALIZED (
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
+    AND t.revision = (SELECT revision FROM seen)
   RETURNING h.*
 ), moved AS (
   UPDATE "InventoryItem" i
@@ -97,9 +102,12 @@ async def settle(
         "payment": payment_intent_id,
         "session": payment_session_id,
     }
-    rows = await fetch(engine, _SETTLE, parameters)
-    if not rows:
-        return None
-    row = rows[0]
-    hold = hold_from_row(row)
+    while True:
+        rows = await fetch(engine, _SETTLE, parameters)
+        if not rows:
+            return None
+        row = rows[0]
+        hold = hold_from_row(row)
+        if hold.status is not HoldStatus.ACTIVE:
+            break
     return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

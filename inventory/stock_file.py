@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from domain.fields import MAX_UNITS
 from domain.names import NAME_RULE, is_name
 from inventory.errors import FileProblem, InvalidFileError
 from inventory.stock_file_numbers import CountReader
@@ -24,9 +25,13 @@ from inventory.stock_file_text import (
 )
 
 COLUMNS = ("shopId", "sku", "variantKey", "productId", "onHand", "lowStockThreshold")
-"""The columns that a file must have, in any order. Except NAME, further ones are ignored."""
+"""The columns that a file must have, in any order. Except NAME and LIMITS, further ones are ignored."""
 NAME = "name"
 """The column that a file may have. Without it the items' names stay as they are."""
+LIMITS = ("maxPerOrder", "maxPerBuyer")
+"""The columns that a file may have. Without one, its limit stays as it is; an empty cell removes the limit."""
+KEPT_LIMIT = "-1"
+"""Of a limit whose column the file does not have, in the rows that `convert_stock_file` writes."""
 MAX_ROWS = 100_000
 """The most rows of a file: they are imported in one transaction, within the lock time-out of a checkout that waits."""
 MAX_PROBLEMS = 100
@@ -41,8 +46,8 @@ SHORTENED_NUMBER = r"^('*)([0-9](?:[.,][0-9]+)?[eE][+-][0-9]{2,3})$"
 
 _MAX_TEXT = 200
 _HEADER = ",".join(COLUMNS)
-_NAMES = {column_name(name): name for name in (*COLUMNS, NAME)}
-_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold", NAME})
+_NAMES = {column_name(name): name for name in (*COLUMNS, NAME, *LIMITS)}
+_MAY_BE_EMPTY = frozenset({"variantKey", "productId", "lowStockThreshold", NAME, *LIMITS})
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 _GUARDED_FORMULA = re.compile(FORMULA.replace("('*", "'('*"))
 _GUARDED_NUMBER = re.compile(SHORTENED_NUMBER.replace("('*)", "'('*)"))
@@ -138,10 +143,10 @@ class _Conversion:
         order = [_NAMES.get(column_name(name)) for name in header]
         if not any(name in COLUMNS for name in order):
             raise LineError(None, f"is {shown(header[0])!r}, which is no header; it must have the columns {_HEADER}")
-        for name in (*COLUMNS, NAME):
+        for name in (*COLUMNS, NAME, *LIMITS):
             if order.count(name) > 1:
                 raise LineError(name, "is in the header twice")
-            if name not in order and name != NAME:
+            if name in COLUMNS and name not in order:
                 raise LineError(name, f"is missing from the header, which must have the columns {_HEADER}")
         ignored = [shown(name.strip()) for name, known in zip(header, order, strict=True) if known is None]
         if named := [name for name in ignored if name]:
@@ -169,7 +174,14 @@ class _Conversion:
             "lowStockThreshold": self.counts.read(line, "lowStockThreshold", threshold) if threshold else None,
             NAME: _product_name(row.get(NAME, "")) or None,
             "hasName": "t" if NAME in row else "f",
+            **{name: self._limit(line, name, row[name]) if name in row else KEPT_LIMIT for name in LIMITS},
         }
+
+    def _limit(self, line: int, column: str, value: str) -> str | None:
+        limit = self.counts.read(line, column, value) if value else None
+        if limit is not None and not 1 <= int(limit) <= MAX_UNITS:
+            raise LineError(column, f"must be 1 to {MAX_UNITS}, or empty for no limit")
+        return limit
 
     def _note_example(self, row: dict[str, str], line: int) -> None:
         if text := next((cell for cell in row.values() if not cell.isascii()), ""):

@@ -1,6 +1,6 @@
 """The statements of an import and an export, in the order in which they run."""
 
-from inventory.stock_file import MAX_PROBLEMS
+from inventory.stock_file import KEPT_LIMIT, MAX_PROBLEMS
 
 STATEMENT_MS = 30_000
 """The time-out of one statement in milliseconds; 100,000 rows take about a second."""
@@ -14,11 +14,12 @@ CREATE_TABLES = (
     """
     CREATE TEMP TABLE import_row (line int NOT NULL, "shopId" text NOT NULL, sku text NOT NULL,
       "variantKey" text NOT NULL, "productId" text, "onHand" int NOT NULL, "lowStockThreshold" int,
-      name text, "hasName" bool NOT NULL)
+      name text, "hasName" bool NOT NULL, "maxPerOrder" int, "maxPerBuyer" int)
     """,
     """
     CREATE TEMP TABLE import_report (line int NOT NULL, known bool NOT NULL, "onHand" int, "productId" text,
-      "lowStockThreshold" int, quantity int NOT NULL, held int NOT NULL, name text)
+      "lowStockThreshold" int, quantity int NOT NULL, held int NOT NULL, name text, "maxPerOrder" int,
+      "maxPerBuyer" int)
     """,
     'CREATE TEMP TABLE import_nearest (line int PRIMARY KEY, sku text NOT NULL, "variantKey" text NOT NULL)',
 )
@@ -91,13 +92,27 @@ ORDER BY w.line, k.sku <> w.sku, greatest(k.distance, w.distance), k."variantKey
 """  # noqa: S608 - constants
 NEAREST_OF_ROWS = 'SELECT line, sku, "variantKey" FROM import_nearest'
 
-_DIFFERS = """
-  (i.quantity + i.held, i."productId", i."lowStockThreshold", CASE WHEN r."hasName" THEN i.name END)
-    IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold", r.name)
+# A limit whose column is not in the file is KEPT_LIMIT in import_row and import_report.
+_NEW_LIMITS = f"""
+  CASE WHEN r."maxPerOrder" = {KEPT_LIMIT} THEN i."maxPerOrder" ELSE r."maxPerOrder" END AS per_order,
+  CASE WHEN r."maxPerBuyer" = {KEPT_LIMIT} THEN i."maxPerBuyer" ELSE r."maxPerBuyer" END AS per_buyer,
+  CASE WHEN r."maxPerOrder" = {KEPT_LIMIT} THEN {KEPT_LIMIT} ELSE i."maxPerOrder" END AS old_per_order,
+  CASE WHEN r."maxPerBuyer" = {KEPT_LIMIT} THEN {KEPT_LIMIT} ELSE i."maxPerBuyer" END AS old_per_buyer
 """
-_VALUES = """
-  jsonb_build_object('onHand', {0}."onHand", 'productId', {0}."productId", 'lowStockThreshold', {0}."lowStockThreshold")
-  || CASE WHEN r."hasName" THEN jsonb_build_object('name', {0}.name) ELSE '{{}}' END
+_DIFFERS = f"""
+  ((i.quantity + i.held, i."productId", i."lowStockThreshold", CASE WHEN r."hasName" THEN i.name END)
+     IS DISTINCT FROM (r."onHand", r."productId", r."lowStockThreshold", r.name)
+   OR r."maxPerOrder" IS DISTINCT FROM {KEPT_LIMIT} AND r."maxPerOrder" IS DISTINCT FROM i."maxPerOrder"
+   OR r."maxPerBuyer" IS DISTINCT FROM {KEPT_LIMIT} AND r."maxPerBuyer" IS DISTINCT FROM i."maxPerBuyer")
+"""
+_VALUES = f"""
+  (jsonb_build_object('onHand', {{0}}."onHand", 'productId', {{0}}."productId",
+                      'lowStockThreshold', {{0}}."lowStockThreshold")
+   || CASE WHEN r."hasName" THEN jsonb_build_object('name', {{0}}.name) ELSE '{{{{}}}}' END
+   || CASE WHEN {{0}}."maxPerOrder" = {KEPT_LIMIT} THEN '{{{{}}}}'::jsonb
+           ELSE jsonb_build_object('maxPerOrder', {{0}}."maxPerOrder") END
+   || CASE WHEN {{0}}."maxPerBuyer" = {KEPT_LIMIT} THEN '{{{{}}}}'::jsonb
+           ELSE jsonb_build_object('maxPerBuyer', {{0}}."maxPerBuyer") END)
 """
 _BELOW = f"""
   SELECT line, "shopId", sku, "variantKey", "onHand", held FROM below ORDER BY line LIMIT {MAX_PROBLEMS}
@@ -106,12 +121,14 @@ _BELOW = f"""
 PREVIEW = f"""
 WITH current AS MATERIALIZED (
   SELECT r.*, i.sku IS NOT NULL AS known, i.quantity + i.held AS old, i."productId" AS product,
-         i."lowStockThreshold" AS threshold, coalesce(i.held, 0) AS held, i.name AS old_name
+         i."lowStockThreshold" AS threshold, coalesce(i.held, 0) AS held, i.name AS old_name, {_NEW_LIMITS}
   FROM import_row r LEFT JOIN "InventoryItem" i ON {_KEY}
 ), below AS (
   SELECT * FROM current WHERE "onHand" < held
 ), report AS (
-  INSERT INTO import_report SELECT line, known, old, product, threshold, "onHand" - held, held, old_name FROM current
+  INSERT INTO import_report
+  SELECT line, known, old, product, threshold, "onHand" - held, held, old_name, old_per_order, old_per_buyer
+  FROM current
   WHERE "onHand" >= held
 )
 SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
@@ -121,7 +138,7 @@ SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below, 0 AS missed
 APPLY = f"""
 WITH locked AS MATERIALIZED (
   SELECT r.*, i.held, i.quantity + i.held AS old, i."productId" AS product, i."lowStockThreshold" AS threshold,
-         i.name AS old_name
+         i.name AS old_name, {_NEW_LIMITS}
   FROM "InventoryItem" i JOIN import_row r ON {_KEY} WHERE {_DIFFERS}
   ORDER BY i."shopId", i.sku, i."variantKey" FOR NO KEY UPDATE OF i
 ), below AS MATERIALIZED (
@@ -130,14 +147,17 @@ WITH locked AS MATERIALIZED (
   SELECT r.* FROM import_row r WHERE {_IS_NEW}
 ), made AS (
   INSERT INTO "InventoryItem" ("shopId", sku, "variantKey", "productId", quantity, "lowStockThreshold",
-                               name)
-  SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold", name FROM fresh
+                               name, "maxPerOrder", "maxPerBuyer")
+  SELECT "shopId", sku, "variantKey", "productId", "onHand", "lowStockThreshold", name,
+         nullif("maxPerOrder", {KEPT_LIMIT}), nullif("maxPerBuyer", {KEPT_LIMIT})
+  FROM fresh
   WHERE NOT EXISTS (SELECT FROM below) ORDER BY "shopId", sku, "variantKey"
   ON CONFLICT DO NOTHING
   RETURNING 1
 ), moved AS (
   UPDATE "InventoryItem" i SET quantity = r."onHand" - r.held, held = r.held, "productId" = r."productId",
       "lowStockThreshold" = r."lowStockThreshold", name = CASE WHEN r."hasName" THEN r.name ELSE i.name END,
+      "maxPerOrder" = r.per_order, "maxPerBuyer" = r.per_buyer,
       "updatedAt" = now()
   FROM locked r WHERE {_KEY} AND NOT EXISTS (SELECT FROM below)
 ), ledger AS (
@@ -148,8 +168,8 @@ WITH locked AS MATERIALIZED (
   ) changes WHERE NOT EXISTS (SELECT FROM below)
 ), report AS (
   INSERT INTO import_report
-  SELECT line, true, old, product, threshold, "onHand" - held, held, old_name FROM locked
-  UNION ALL SELECT line, false, NULL, NULL, NULL, "onHand", 0, NULL FROM fresh
+  SELECT line, true, old, product, threshold, "onHand" - held, held, old_name, old_per_order, old_per_buyer FROM locked
+  UNION ALL SELECT line, false, NULL, NULL, NULL, "onHand", 0, NULL, NULL, NULL FROM fresh
 )
 SELECT (SELECT json_agg(b) FROM ({_BELOW}) b) AS below,
        (SELECT count(*) FROM fresh) - (SELECT count(*) FROM made) AS missed
@@ -176,7 +196,7 @@ COPY (
 EXPORT = """
 COPY (
   SELECT "shopId", {sku} AS sku, {variant} AS "variantKey", {product} AS "productId", quantity + held AS "onHand",
-         "lowStockThreshold", {name} AS name
+         "lowStockThreshold", {name} AS name, "maxPerOrder", "maxPerBuyer"
   FROM "InventoryItem" i WHERE "shopId" = {shop} ORDER BY i.sku, i."variantKey"
 ) TO STDOUT WITH (FORMAT csv, HEADER)
 """

@@ -1,4 +1,4 @@
-"""An item's timeline: its movements and its holds, newest first."""
+"""An item's timeline: its movements, its holds and their amendments, newest first."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,10 @@ from inventory.items import ITEM_COLUMNS, Item, item_from_row
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """A movement of stock, or a hold by its creation (`kind` is `hold`), which does not change the units on hand."""
+    """A movement of stock, or a hold by its creation (`kind` is `hold`) or an amendment of one (`amend`).
+
+    The last two do not change the units on hand.
+    """
 
     at: datetime
     kind: str
@@ -24,7 +27,7 @@ class TimelineEntry:
     on_hand: int
     """The units on hand after it."""
     quantity: int
-    """The units that moved, or that the hold reserved."""
+    """The units that moved, or that the hold has; of an amendment, that it had afterwards."""
     held: int
     """The units of an active hold, else 0. Over all entries it adds up to the item's held units."""
     actor: str | None
@@ -36,14 +39,17 @@ class TimelineEntry:
     reference: str | None
     checkout_session_id: str | None
     payment_intent_id: str | None
+    before: int | None = None
+    """Of an amendment: the units that the hold had before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimelinePosition:
-    """The position after a page: its last movement and its last line of a hold."""
+    """The position after a page: its last movement, its last line of a hold, and its last amendment."""
 
     movement_id: int
     line_id: int
+    amendment_id: int = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,8 @@ _HOLD = """
   h.reference, h."paymentSessionId", h."paymentIntentId"
 """
 
-# One statement reads one snapshot, so that the entries add up to the item. Each of the two lists is paged by its own
-# ids: times come from several clocks, so they only order the two lists against each other.
+# One statement reads one snapshot, so that the entries add up to the item. Each of the three lists is paged by its own
+# ids: times come from several clocks, so they only order the lists against each other.
 _TIMELINE = f"""
 WITH item AS (
   SELECT {ITEM_COLUMNS} FROM "InventoryItem"
@@ -81,10 +87,17 @@ WITH item AS (
          CASE WHEN h.status = 'active' THEN l.quantity ELSE 0 END AS held, NULL AS actor, h.reason,
          NULL AS "idempotencyKey", h.id AS "holdId", {_HOLD}
   FROM chosen l JOIN "InventoryHold" h ON h."shopId" = %(shop)s AND h.id = l."holdId"
+), amendments AS (
+  SELECT a.id, a."createdAt" AS at, 'amend' AS kind, 0 AS delta, NULL::int AS "onHand", a.after AS quantity, a.before,
+         0 AS held, a.actor, NULL AS reason, NULL AS "idempotencyKey", a."holdId", {_HOLD}
+  FROM "InventoryHoldAmendmentItem" a JOIN "InventoryHold" h ON h."shopId" = a."shopId" AND h.id = a."holdId"
+  WHERE a."shopId" = %(shop)s AND a.sku = %(sku)s AND a."variantKey" = %(variant)s AND a.id < %(amendment)s
+  ORDER BY a.id DESC LIMIT %(limit)s
 )
 SELECT (SELECT to_jsonb(i) FROM item i) AS item,
        (SELECT coalesce(json_agg(m ORDER BY m.id DESC), '[]') FROM movements m) AS movements,
-       (SELECT coalesce(json_agg(l ORDER BY l.id DESC), '[]') FROM lines l) AS lines
+       (SELECT coalesce(json_agg(l ORDER BY l.id DESC), '[]') FROM lines l) AS lines,
+       (SELECT coalesce(json_agg(a ORDER BY a.id DESC), '[]') FROM amendments a) AS amendments
 """  # noqa: S608 - constants
 
 _MAX_ID = 2**63 - 1
@@ -103,35 +116,39 @@ async def read_timeline(
 
     `after` is the previous page's `next_after`. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    after = after or TimelinePosition(_MAX_ID, _MAX_ID)
+    after = after or TimelinePosition(_MAX_ID, _MAX_ID, _MAX_ID)
     parameters = {
         "shop": shop_id,
         "sku": sku,
         "variant": variant_key,
         "movement": after.movement_id,
         "line": after.line_id,
+        "amendment": after.amendment_id,
         "limit": limit + 1,
     }
     row = (await fetch(engine, _TIMELINE, parameters))[0]
     if row["item"] is None:
         return None
-    item, movements, lines = item_from_row(row["item"]), row["movements"], row["lines"]
-    merged = list(heapq.merge(movements, lines, key=lambda each: datetime.fromisoformat(each["at"]), reverse=True))
+    item, movements, lines, amendments = item_from_row(row["item"]), row["movements"], row["lines"], row["amendments"]
+    lists = (movements, lines, amendments)
+    merged = list(heapq.merge(*lists, key=lambda each: datetime.fromisoformat(each["at"]), reverse=True))
     page = merged[:limit]
-    moved = sum(each["kind"] != "hold" for each in page)
+    amended, held = (sum(each["kind"] == kind for each in page) for kind in ("amend", "hold"))
+    moved = len(page) - amended - held
     older = movements[moved:]
     entries = _entries(page, on_hand_before=older[0]["onHand"] if older else 0)
     if len(merged) <= limit:
         return Timeline(item, entries, None)
-    held = len(page) - moved
     position = TimelinePosition(
-        movements[moved - 1]["id"] if moved else after.movement_id, lines[held - 1]["id"] if held else after.line_id
+        movements[moved - 1]["id"] if moved else after.movement_id,
+        lines[held - 1]["id"] if held else after.line_id,
+        amendments[amended - 1]["id"] if amended else after.amendment_id,
     )
     return Timeline(item, entries, position)
 
 
 def _entries(page: Sequence[Mapping[str, Any]], *, on_hand_before: int) -> tuple[TimelineEntry, ...]:
-    """Return the entries of a page. A hold has the units on hand that the movement before it left."""
+    """Return the entries of a page. A hold or amendment has the units on hand that the movement before it left."""
     on_hand, entries = on_hand_before, list[TimelineEntry]()
     for row in reversed(page):
         on_hand = on_hand if row["onHand"] is None else row["onHand"]
@@ -156,4 +173,5 @@ def _entry_from_row(row: Mapping[str, Any], on_hand: int) -> TimelineEntry:
         reference=row["reference"],
         checkout_session_id=row["paymentSessionId"],
         payment_intent_id=row["paymentIntentId"],
+        before=row.get("before"),
     )

@@ -20,6 +20,7 @@ _MAX_SIGNATURE_LENGTH = 4096
 
 HOLD_METADATA_KEY = "inventory_reservation_id"
 SHOP_METADATA_KEY = "shop_id"
+PAGE_METADATA_KEY = "holdfast_page"
 """The metadata of a payment that name its hold."""
 
 _ID = re.compile(r"[\x21-\x7e]{1,255}")

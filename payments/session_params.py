@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY
+from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
 _LONGEST_REFERENCE = 200
 """Stripe's limit for `client_reference_id`; a longer reference is left out."""
@@ -35,6 +35,8 @@ class Order:
     payment_method_types: Sequence[str] | None = None
     locale: str | None = None
     metadata: dict[str, str] | None = None
+    page: str | None = None
+    """Distinguishes a later page of the same hold from its first one."""
 
 
 def session_params(order: Order) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def session_params(order: Order) -> dict[str, Any]:
     metadata = {**(order.metadata or {}), SHOP_METADATA_KEY: order.shop_id}
     if order.hold_id is not None:
         metadata[HOLD_METADATA_KEY] = order.hold_id
+    if order.page is not None:
+        metadata[PAGE_METADATA_KEY] = order.page
     params: dict[str, Any] = {
         "mode": "payment",
         "line_items": [_line(line) for line in order.lines],

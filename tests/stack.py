@@ -73,6 +73,15 @@ class Stack:
         answer = await self.http.put("/api/inventory/items", json=body)
         assert answer.status_code == 200, answer.text
 
+    async def limit(
+        self, sku: str = "TEE", *, max_per_order: int | None = None, max_per_buyer: int | None = None
+    ) -> None:
+        """Set the limits of an item; its count stays."""
+        on_hand = sum(await self.stock_of(sku))
+        item = {"sku": sku, "onHand": on_hand, "maxPerOrder": max_per_order, "maxPerBuyer": max_per_buyer}
+        answer = await self.http.put("/api/inventory/items", json={"shopId": SHOP, "items": [item]})
+        assert answer.status_code == 200, answer.text
+
     async def create(self, *items: tuple[str, int], key: str | None = None, **fields: Any) -> httpx.Response:
         """Ask for a hold of (sku, quantity) lines; TEE x 1 when none is named."""
         lines = [{"sku": sku, "quantity": quantity} for sku, quantity in items or (("TEE", 1),)]
@@ -93,6 +102,16 @@ class Stack:
         """Commit, release or extend a hold."""
         headers = {"Idempotency-Key": key} if key is not None else {}
         return await self.http.post(f"/api/inventory/holds/{SHOP}/{hold_id}/{verb}", json=body, headers=headers)
+
+    async def amend(
+        self, hold_id: str, *items: tuple[str, int], key: str | None = None, **fields: Any
+    ) -> httpx.Response:
+        """Ask for a change of a hold: of its (sku, quantity) lines, if any is named, and of other fields."""
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        lines = {"items": [{"sku": sku, "quantity": quantity} for sku, quantity in items]} if items else {}
+        return await self.http.patch(
+            f"/api/inventory/holds/{SHOP}/{hold_id}", json={**lines, **fields}, headers=headers
+        )
 
     async def read(self, hold_id: str) -> dict[str, Any]:
         """Read a hold."""
@@ -192,7 +211,7 @@ async def running_stack(
             api_metrics=api_metrics,
             worker_metrics=worker_metrics,
             settings=settings,
-            stock=StockActivities(engine, telemetry, settings.late_payment_policy),
+            stock=StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits),
             payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from domain.holds import ReserveOutcome, ReserveRequest
+from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
 from workflows import ui_text
 from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettledStatus, SettleRequest
 from workflows.payment_messages import (
@@ -110,6 +110,17 @@ async def reserve(request: ReserveRequest) -> ReserveOutcome:
             summary="find out whether the stock was taken",
             **_STATEMENT_UNTIL_KNOWN,
         )
+
+
+async def amend(request: AmendRequest) -> AmendOutcome:
+    """Change the hold's row and lines, or return why not."""
+    # Regular, so that the change is in the history before its effect: a commit that arrives meanwhile comes after it.
+    return await workflow.execute_activity_method(
+        StockPort.amend,
+        request,
+        summary="change the hold",
+        **_STATEMENT_UNTIL_KNOWN,
+    )
 
 
 async def write_deadline(request: DeadlineRequest) -> bool:

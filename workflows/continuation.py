@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+from workflows.changes import Changes
 from workflows.extensions import Extension, Extensions
 from workflows.hold_state import HoldState
 from workflows.messages import Continued, HoldInput
 from workflows.payment_steps import PaymentSteps
 
 
-def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> HoldInput | None:
+def next_input(
+    hold: HoldInput, state: HoldState, steps: PaymentSteps, extensions: Extensions, changes: Changes
+) -> HoldInput | None:
     """Return the input of the next run, or None while the run knows something that neither that input nor the row has.
 
     That is while something is under way: a payment, a cancel that waits for it, a session that is being opened.
@@ -20,6 +23,10 @@ def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extension
         return None
     return replace(
         hold,
+        lines=changes.lines,
+        reference=changes.reference,
+        buyer=changes.buyer,
+        replaces=None,
         expires_at=state.deadline,
         continued=Continued(
             attached=state.attached,
@@ -29,13 +36,18 @@ def next_input(hold: HoldInput, state: HoldState, steps: PaymentSteps, extension
             checkout=steps.checkout,
             session_expires_at=steps.session_expires_at,
             page=state.page,
+            page_closed=steps.page_closed,
+            pages_of_changes=changes.pages,
         ),
     )
 
 
-def restore(continued: Continued, state: HoldState, steps: PaymentSteps, extensions: Extensions) -> None:
+def restore(
+    continued: Continued, state: HoldState, steps: PaymentSteps, extensions: Extensions, changes: Changes
+) -> None:
     """Restore what the earlier run knew."""
     state.attached, state.page, state.closed = continued.attached, continued.page, continued.closed
     state.failed.update(continued.failed)
     extensions.requests += [Extension(request, deadline) for request, deadline in continued.extensions]
-    steps.restore(continued.checkout, continued.session_expires_at)
+    steps.restore(continued.checkout, continued.session_expires_at, page_closed=continued.page_closed)
+    changes.restore(continued.pages_of_changes)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from domain.payments import Payment
 from workflows.hold_state import HoldState
-from workflows.messages import Attach
+from workflows.messages import Amend, Attach, MakeWay
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ class AttachPayment:
 
 
 @dataclass(frozen=True)
+class ChangeHold:
+    """Make a change of the hold."""
+
+    request: Amend | MakeWay
+
+
+@dataclass(frozen=True)
 class CheckPayment:
     """Read the status of a payment from Stripe."""
 
@@ -59,7 +66,7 @@ class Wait:
     until: datetime
 
 
-Decision = CommitHold | ReleaseHold | ExpireHold | ClosePayment | AttachPayment | CheckPayment | Wait
+Decision = CommitHold | ReleaseHold | ExpireHold | ClosePayment | AttachPayment | ChangeHold | CheckPayment | Wait
 
 
 def decide(state: HoldState, now: datetime) -> Decision:
@@ -76,11 +83,17 @@ def decide(state: HoldState, now: datetime) -> Decision:
         return CommitHold("stripe", "payment", payment)
     if (end := _end_without_sale(state, now)) is not None:
         return ClosePayment(cancelled=state.cancel is not None) if state.payable else end
+    return _requested(state) or Wait(state.deadline)
+
+
+def _requested(state: HoldState) -> AttachPayment | ChangeHold | CheckPayment | None:
     if state.attach_requests:
         return AttachPayment(state.attach_requests[0])
+    if state.changes and not state.opening:  # what is being opened has to be closed first
+        return ChangeHold(state.changes[0])
     if state.unchecked:
         return CheckPayment(next(iter(state.unchecked.values())))
-    return Wait(state.deadline)
+    return None
 
 
 def _end_without_sale(state: HoldState, now: datetime) -> ReleaseHold | ExpireHold | None:

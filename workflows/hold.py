@@ -1,10 +1,12 @@
 """HoldWorkflow: one checkout's hold, from its reserve to its only end."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest, TooLate
 from domain.payments import Payment
@@ -14,6 +16,7 @@ from workflows.closing import finish
 from workflows.continuation import next_input
 from workflows.decision import (
     AttachPayment,
+    ChangeHold,
     CheckPayment,
     ClosePayment,
     CommitHold,
@@ -23,16 +26,21 @@ from workflows.decision import (
     decide,
 )
 from workflows.hold_messages import HoldMessages
+from workflows.hold_signals import HoldSignals
 from workflows.messages import (
     HOLD_EXPIRES_AT,
+    HOLD_REFERENCE,
     HOLD_STATUS,
+    Amend,
     Cancel,
     DeadlineRequest,
     Ended,
     EndStatus,
     HoldInput,
+    MakeWay,
     SettledStatus,
     SettleRequest,
+    hold_workflow_id,
     settled_status,
 )
 from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER, LATE_TAKES_NOTHING, LOCAL_END
@@ -74,6 +82,7 @@ class HoldWorkflow(HoldMessages):
         elif self._reservation.status is HoldStatus.ACTIVE:
             self._adopt(self._reservation)
             self._payment_steps.begin_checkout(self._created_at)
+            await self._tell_replaced()
             ended = await self._wait_and_settle()
         else:
             self.show_step(ui_text.refusal(self._reservation))
@@ -98,6 +107,8 @@ class HoldWorkflow(HoldMessages):
             request_hash=self._hold.request_hash,
             browser_extensions=self._hold.browser_extensions,
             request_id=self._hold.request_id,
+            buyer=self._hold.buyer,
+            replaces=self._hold.replaces,
         )
         self._written_deadline = request.expires_at
         if self._caller_has_gone(request) and workflow.patched(LATE_TAKES_NOTHING):
@@ -131,8 +142,18 @@ class HoldWorkflow(HoldMessages):
             # Only a grace period ends that late: whether its payment is still processing is read from Stripe.
             self._state.own_deadline = self._ceiling
             self._state.unchecked[held.payment.id] = held.payment
+        self._changes.adopt(held)
+        self._payment_steps.adopt(held.payment)
         if held.payment is not None and self._state.attached is None and self._hold.continued is None:
             self._state.attach(held.payment)
+
+    async def _tell_replaced(self) -> None:
+        """Tell the workflow of the hold whose units this one took over: its row has ended, and so it ends too."""
+        if self._hold.replaces is None or self._hold.continued is not None:
+            return
+        replaced = workflow.get_external_workflow_handle(hold_workflow_id(self._hold.shop_id, self._hold.replaces))
+        with suppress(ApplicationError):  # it is closed already; the audit ends one that is missing
+            await replaced.signal(HoldSignals.cancel, Cancel(actor="holdfast", reason="replaced"))
 
     async def _wait_and_settle(self) -> EndStatus:
         while True:
@@ -152,6 +173,8 @@ class HoldWorkflow(HoldMessages):
                 case ExpireHold():
                     why = "orphaned" if self._hold.orphaned else "deadline"
                     return await self._settle("expired", why, "holdfast")
+                case ChangeHold(request):
+                    await self._change(request)
                 case ClosePayment() | AttachPayment() | CheckPayment() as step:
                     await self._take_payment_step(step)
                 case Wait(until):
@@ -184,6 +207,23 @@ class HoldWorkflow(HoldMessages):
             case CheckPayment(payment):
                 self.show_step(f"Reading the status of {payment.id} from Stripe.")
                 await self._payment_steps.check(payment)
+
+    async def _change(self, request: Amend | MakeWay) -> None:
+        if isinstance(request, MakeWay):
+            self.show_step("Closing the payment for the hold that takes over the units.")
+            await self._changes.make_way(request)
+            return
+        self.show_step("Changing the hold.")
+        reference = self._changes.reference
+        amended = await self._changes.amend(request, self._created_at)
+        if amended is None:
+            return
+        if self._written_deadline is None or amended.expires_at > self._written_deadline:
+            self._written_deadline = amended.expires_at
+            self._state.extend_to(amended.expires_at)
+            workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(amended.expires_at)])
+        if amended.reference is not None and amended.reference != reference:
+            workflow.upsert_search_attributes([HOLD_REFERENCE.value_set(amended.reference)])
 
     async def _sleep(self, until: datetime, version: int) -> None:
         cancel = self._state.cancel
@@ -219,7 +259,7 @@ class HoldWorkflow(HoldMessages):
         return suggested and workflow.all_handlers_finished() and self._next_input() is not None
 
     def _next_input(self) -> HoldInput | None:
-        return next_input(self._hold, self._state, self._payment_steps, self._extensions)
+        return next_input(self._hold, self._state, self._payment_steps, self._extensions, self._changes)
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self.show_step("Writing the new deadline.")

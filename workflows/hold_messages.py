@@ -7,6 +7,7 @@ from temporalio.exceptions import ApplicationError
 
 from domain.holds import Held, ReserveOutcome
 from domain.payments import Payment
+from workflows.changes import Changes
 from workflows.checked_messages import checked_signal, one
 from workflows.continuation import restore
 from workflows.extensions import Extensions
@@ -17,6 +18,8 @@ from workflows.messages import (
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
     PAYMENT_IN_PROGRESS,
+    Amend,
+    AmendAnswer,
     Attach,
     Attached,
     Cancel,
@@ -28,6 +31,8 @@ from workflows.messages import (
     Extend,
     Extended,
     HoldInput,
+    MadeWay,
+    MakeWay,
     Snapshot,
 )
 from workflows.patches import ANSWERS_WITHOUT_CHECKOUT, CONTINUE_AS_NEW, END_KEEPS_HOLD, GRACE_ENDS_EARLY
@@ -54,8 +59,9 @@ class HoldMessages(HoldSignals, RunDetails):
         self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions()
+        self._changes = Changes(hold, self._state, self._payment_steps, self._changed)
         if hold.continued is not None:
-            restore(hold.continued, self._state, self._payment_steps, self._extensions)
+            restore(hold.continued, self._state, self._payment_steps, self._extensions, self._changes)
         self._stays = False
         self._ended_elsewhere = False
         self._ending: str | None = None
@@ -137,11 +143,46 @@ class HoldMessages(HoldSignals, RunDetails):
         await workflow.wait_condition(
             lambda: (
                 self._ended is not None
-                or (self._reservation is not None and (without or self._payment_steps.checkout is not None))
+                or (
+                    self._reservation is not None
+                    and (without or self._payment_steps.checkout is not None or self._payment_steps.page_closed)
+                )
             )
         )
         assert self._reservation is not None  # noqa: S101 - narrows the type
         return CheckoutAnswer(self._reservation, self._payment_steps.checkout, self._ended)
+
+    @workflow.update(description="Change the hold, or open another page to pay on")
+    async def amend(self, request: Amend) -> AmendAnswer:
+        """Change the hold all or nothing. Returns the outcome, or how the hold ended."""
+        self._note_suggested_continuation()
+        self._changes.record(request)
+        await workflow.wait_condition(lambda: self._ended is not None or self._changes.answer_to(request) is not None)
+        return self._changes.answer_to(request) or AmendAnswer(ended=self._ended)
+
+    @amend.validator
+    def _check_amend(self, request: Amend) -> None:
+        if self._changes.is_another(request):
+            raise ApplicationError("the key was used with another change", type=IDEMPOTENCY_CONFLICT)
+        if self._changes.answer_to(request) is None:
+            self._require_open()
+
+    @workflow.update(description="Close the payment, so that another hold can take over the units")
+    async def make_way(self, request: MakeWay) -> MadeWay:
+        """Close the hold's payment. Returns why that is not possible, or how the hold ended."""
+        self._note_suggested_continuation()
+        self._state.changes.append(request)
+        self._changed()
+        await workflow.wait_condition(lambda: self._ended is not None or request.request_id in self._changes.made_way)
+        return self._changes.made_way.get(request.request_id) or MadeWay(ended=self._ended)
+
+    make_way.validator(one(MakeWay))
+
+    def _require_open(self) -> None:
+        """Refuse an update of a hold that is ending or has ended."""
+        cancelled = self._state.cancel is not None or workflow.cancellation_reason() is not None
+        if self._ending or self._ended or self._state.paid or cancelled:
+            raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
 
     @workflow.update(description="Attach a payment that the shop opened")
     async def attach(self, request: Attach) -> Attached:
@@ -204,9 +245,7 @@ class HoldMessages(HoldSignals, RunDetails):
             if earlier.request != message:
                 raise ApplicationError("the key was used with another ttlSeconds", type=IDEMPOTENCY_CONFLICT)
             return
-        cancelled = self._state.cancel is not None or workflow.cancellation_reason() is not None
-        if self._ending or self._ended or self._state.paid or cancelled:
-            raise ApplicationError("the hold is ending or has ended", type=HOLD_NOT_ACTIVE)
+        self._require_open()
         if not self._extensions.has_room(message):
             raise ApplicationError("the browser has no extension left", type=HOLD_EXTEND_LIMIT)
         if not self._extensions.would_gain(message, self._state.deadline, self._ceiling):

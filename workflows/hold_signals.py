@@ -5,10 +5,16 @@ from abc import ABC, abstractmethod
 from temporalio import workflow
 
 from domain.payments import Payment
+from workflows.messages import Cancel
 
 
 class HoldSignals(ABC):
     """Implemented by HoldWorkflow, which imports LatePaymentWorkflow: the sender needs the signal without it."""
+
+    @workflow.signal
+    @abstractmethod
+    def cancel(self, message: Cancel) -> None:
+        """Release the stock, or learn that it was released."""
 
     @workflow.signal
     @abstractmethod

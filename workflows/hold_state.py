@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from domain.payments import Payment
-from workflows.messages import Attach, Cancel, Commit
+from workflows.messages import Amend, Attach, Cancel, Commit, MakeWay
 from workflows.payment_messages import PaymentProcessing
 
 
@@ -35,6 +35,8 @@ class HoldState:
     unchecked: dict[str, Payment] = field(default_factory=dict)
     """Payments whose status has to be read from Stripe."""
     attach_requests: list[Attach] = field(default_factory=list)
+    changes: list[Amend | MakeWay] = field(default_factory=list)
+    """Changes that were requested and are not made yet, in the order of their arrival."""
     own_deadline: datetime = field(init=False)
     """The deadline without any grace period: as made and extended."""
 
@@ -142,6 +144,16 @@ class HoldState:
         self.withdrawn.pop(payment.id, None)
         if payment.is_same(self.attached):
             self.closed = True
+
+    def extend_to(self, deadline: datetime) -> None:
+        """Move the deadline there unless it is later already."""
+        self.own_deadline = max(self.own_deadline, deadline)
+        self.deadline = max(self.deadline, deadline)
+
+    def detach(self) -> None:
+        """Record that the hold has no payment any more: the attached one cannot be made."""
+        self.attached = self.page = None
+        self.closed = False
 
     def attach(self, payment: Payment) -> None:
         """Make it the payment that has to be closed before the stock may be released."""

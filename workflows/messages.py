@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 from temporalio.common import SearchAttributeKey
 
-from domain.holds import Hold, HoldKey, HoldStatus, Line, ReserveOutcome
+from domain.holds import AmendOutcome, Hold, HoldKey, HoldStatus, Line, ReserveOutcome
 from domain.payments import Payment
-from workflows.payment_messages import AttachRefusal, CheckoutOutcome, NamedPayment
+from workflows.payment_messages import AttachRefusal, ChangeRefusal, CheckoutOutcome, NamedPayment
 
 SettledStatus = Literal["committed", "released", "expired"]
 EndStatus = Literal[SettledStatus, "missing", "rejected"]
@@ -90,6 +90,9 @@ class HoldInput:
     """What the earlier run knew, which this one continues."""
     browser_extensions: int = 0
     """How often the shopper's browser may extend the hold; the row keeps it."""
+    buyer: str | None = None
+    replaces: str | None = None
+    """The active hold with the same reference whose units this one takes over; its workflow is told that it ended."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,10 @@ class Continued:
     checkout: CheckoutOutcome | None
     session_expires_at: datetime | None
     page: Payment | None = None
+    page_closed: bool = False
+    """Whether the page was closed for a change of the hold and none was opened since."""
+    pages_of_changes: "tuple[tuple[Amend, AmendAnswer], ...]" = ()
+    """The changes that opened a page. The database remembers the others."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,8 @@ class EndedHold:
     payment_session_id: str | None = None
     payment_intent_id: str | None = None
     request_hash: str | None = None
+    buyer: str | None = None
+    revision: int = 0
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -167,6 +176,8 @@ class EndedHold:
             payment_session_id=hold.payment_session_id,
             payment_intent_id=hold.payment_intent_id,
             request_hash=hold.request_hash,
+            buyer=hold.buyer,
+            revision=hold.revision,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -187,6 +198,8 @@ class EndedHold:
             payment_intent_id=self.payment_intent_id,
             request_hash=self.request_hash,
             lines=self.lines,
+            buyer=self.buyer,
+            revision=self.revision,
         )
 
     @property
@@ -252,6 +265,56 @@ class Extended:
     """The deadline as written, or how the hold ended instead."""
 
     expires_at: datetime
+    ended: EndStatus | None = None
+
+
+@dataclass(frozen=True)
+class Amend:
+    """A request to change the hold, to open a page to pay on, or both in one step. What is None stays as it is."""
+
+    request_id: str
+    """The caller's idempotency key determines it: a change is made once."""
+    request_hash: str
+    actor: Storable
+    lines: tuple[Line, ...] | None = None
+    """The whole new set."""
+    reference: Storable | None = None
+    buyer: Storable | None = None
+    ttl_seconds: int | None = None
+    """How long the hold lives from now on at least; never beyond the ceiling of its life."""
+    checkout: Checkout | None = None
+    """The Checkout Session to open, in the place of an earlier one."""
+    call_id: str | None = None
+    """Of this call, not of its repeats."""
+
+
+@dataclass(frozen=True)
+class AmendAnswer:
+    """What became of a change: the outcome of the statement, why the payment prevents it, or how the hold ended."""
+
+    outcome: AmendOutcome | None = None
+    """None where only a page was opened."""
+    refused: ChangeRefusal | None = None
+    ended: EndStatus | None = None
+    closed_session: str | None = None
+    """The page that was closed for the change: if none was opened since, the shopper needs a new one."""
+    checkout: CheckoutOutcome | None = None
+    call_id: str | None = None
+    """Of the call that made the change."""
+
+
+@dataclass(frozen=True)
+class MakeWay:
+    """A request to close the hold's payment, so that another hold can take over its units."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class MadeWay:
+    """Nobody can pay for the hold any more, unless refused; its units stay held. Or how it ended."""
+
+    refused: ChangeRefusal | None = None
     ended: EndStatus | None = None
 
 

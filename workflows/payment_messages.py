@@ -56,6 +56,8 @@ class OpenCheckout:
     expires_at: datetime
     """When the session expires if nothing closes it: later than the hold can."""
     begun_at: datetime
+    attempt: str | None = None
+    """Distinguishes a later page of the hold from the first one."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,9 @@ class PaymentTrouble:
 AttachRefusal = Literal[
     "already_attached", "in_progress", "unknown", "unpayable", "of_another_hold", "away", "not_configured"
 ]
+
+ChangeRefusal = Literal["payment_open", "in_progress", "away", "not_configured"]
+"""Why a hold's payment prevents a change. `payment_open`: a payment of the shop's own can still be made."""
 
 
 def late_payment_workflow_id(payment_id: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -13,10 +13,11 @@ from domain.payments import Payment
 from workflows import activity_calls
 from workflows.activity_calls import cause_of
 from workflows.hold_state import HoldState
-from workflows.messages import Attach, Attached, AttachRequest, Cancel, HoldInput
+from workflows.messages import Attach, Attached, AttachRequest, Cancel, Checkout, HoldInput
 from workflows.patches import ATTACHES_ANEW, GRACE_ENDS_EARLY
 from workflows.payment_messages import (
     AttachRefusal,
+    ChangeRefusal,
     CheckoutOpened,
     CheckoutOutcome,
     CheckoutRefused,
@@ -50,7 +51,11 @@ class PaymentSteps:
         self._changed = changed
         self._session_expires_at: datetime | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._in_row: Payment | None = None
+        """The payment that the hold's row names."""
         self.checkout: CheckoutOutcome | None = None
+        self.page_closed = False
+        """Whether the page was closed for a change of the hold and none was opened since."""
         self.attached: dict[Attach, Attached] = {}
         """The answer to each attach request."""
 
@@ -64,25 +69,53 @@ class PaymentSteps:
         """When the payment's session expires at Stripe, if that is known."""
         return self._session_expires_at
 
-    def restore(self, checkout: CheckoutOutcome | None, session_expires_at: datetime | None) -> None:
+    def restore(
+        self, checkout: CheckoutOutcome | None, session_expires_at: datetime | None, *, page_closed: bool
+    ) -> None:
         """Restore what the earlier run knew."""
-        self.checkout, self._session_expires_at = checkout, session_expires_at
+        self.checkout, self._session_expires_at, self.page_closed = checkout, session_expires_at, page_closed
+
+    def adopt(self, payment: Payment | None) -> None:
+        """Record the payment that the hold's row names."""
+        self._in_row = payment
 
     def begin_checkout(self, created_at: datetime) -> None:
         """Start to open the Checkout Session concurrently; from here on one may exist."""
         if self._hold.checkout is None or self._hold.continued is not None:
             return
-        self._state.opening = True
-        self._opening = asyncio.create_task(self._open(created_at))
-
-    async def _open(self, created_at: datetime) -> None:
-        assert self._hold.checkout is not None  # noqa: S101 - narrows the type
         ceiling = timedelta(seconds=self._hold.max_ttl_seconds)
         ends = created_at + min(max(_SHORTEST_SESSION, ceiling + _AFTER_CEILING), _LONGEST_SESSION)
+        self._state.opening = True
+        self._opening = asyncio.create_task(self._open_first(self._open_request(self._hold.checkout, ends, created_at)))
+
+    def begin_another_checkout(
+        self, checkout: Checkout, attempt: str, created_at: datetime, then: Callable[[CheckoutOutcome], None]
+    ) -> None:
+        """Start to open a later Checkout Session of the hold. If Stripe refuses it, the hold stays."""
+        ceiling = created_at + timedelta(seconds=self._hold.max_ttl_seconds)
+        now = workflow.now()
+        ends = min(max(ceiling + _AFTER_CEILING, now + _SHORTEST_SESSION), now + _LONGEST_SESSION)
+        request = self._open_request(checkout, ends, now, attempt)
+
+        async def opened() -> None:
+            then(await self._open(request))
+
+        self._state.opening = True
+        self._opening = asyncio.create_task(opened())
+
+    def _open_request(
+        self, checkout: Checkout, ends: datetime, begun_at: datetime, attempt: str | None = None
+    ) -> OpenCheckout:
         self._session_expires_at = ends
-        request = OpenCheckout(
-            self._hold.shop_id, self._hold.hold_id, self._hold.checkout.params, expires_at=ends, begun_at=created_at
+        return OpenCheckout(
+            self._hold.shop_id, self._hold.hold_id, checkout.params, expires_at=ends, begun_at=begun_at, attempt=attempt
         )
+
+    async def _open_first(self, request: OpenCheckout) -> None:
+        await self._open(request, refused=Cancel(actor="stripe", reason=CHECKOUT_REFUSED))
+
+    async def _open(self, request: OpenCheckout, refused: Cancel | None = None) -> CheckoutOutcome:
+        """Open the session and write it to the row. `refused` is recorded if Stripe refuses it."""
         try:
             outcome = await activity_calls.open_checkout(request, self._give_up_after())
         except ActivityError as error:
@@ -93,13 +126,18 @@ class PaymentSteps:
                 self._state.attach(payment)
                 self._state.page = payment
                 self._state.opening = False
+                self.page_closed = False
                 self._changed()  # a cancel does not wait for the row to be written
                 await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, payment))
+                self._in_row = payment
             case CheckoutRefused():
                 self._state.opening = False
-                self._state.record_cancel(Cancel(actor="stripe", reason=CHECKOUT_REFUSED))
-        self.checkout = outcome
+                if refused is not None:
+                    self._state.record_cancel(refused)
+        if isinstance(outcome, CheckoutOpened) or refused is not None:
+            self.checkout = outcome
         self._changed()
+        return outcome
 
     async def close(self, *, cancelled: bool) -> None:
         """Close the payment. Returns at once if a payment or commit arrives meanwhile."""
@@ -167,6 +205,7 @@ class PaymentSteps:
             return None
         if not await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, known)):
             return Attached("of_another_hold")
+        self._in_row = known
         self._state.attach(known)
         self._session_expires_at = check.expires_at
         if check.state == "processing" and workflow.patched(GRACE_ENDS_EARLY):
@@ -190,8 +229,13 @@ class PaymentSteps:
             return "already_attached"
         if state.attached is None or state.attached.is_same(payment) or state.closed:
             return None
+        return await self._close_attached(state.attached)
+
+    async def _close_attached(self, payment: Payment) -> Literal["in_progress"] | None:
+        """Close the attached payment while the hold goes on. Returns why that is not possible."""
+        state = self._state
         page, state.page = state.page, None  # its end, which Stripe reports too, must not release the hold
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, state.attached)
+        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
         closed = await activity_calls.close(query, self._time_for_one_of_two_calls, Importance.CHECKOUT)
         if closed.state == "processing":
             state.page = page
@@ -199,6 +243,51 @@ class PaymentSteps:
             return "in_progress"
         await self._record(closed)
         return None
+
+    async def clear(self, *, own_only: bool) -> tuple[ChangeRefusal | None, str | None]:
+        """Close the hold's payment, so that nobody can pay any more, and take it off the hold.
+
+        `own_only`: only a page that Holdfast opened; another payment that can still be made is left as it is. Returns
+        why the payment could not be cleared, and the id of the page that was closed. If the hold was paid meanwhile,
+        neither.
+        """
+        state = self._state
+        if state.in_progress:
+            return "in_progress", None
+        page = self._open_page
+        try:
+            refused = await self._unless_paid(self._clear(own_only=own_only))
+        except ActivityError as error:
+            return "not_configured" if _type(error) == NOT_CONFIGURED else "away", None
+        if refused is not None or state.paid:
+            return refused, None
+        if self._in_row is not None:
+            await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, Payment()))
+            self._in_row = None
+        if page is not None:
+            self.checkout, self.page_closed = None, True
+        state.detach()
+        return None, page
+
+    async def _clear(self, *, own_only: bool) -> ChangeRefusal | None:
+        state = self._state
+        if state.attached is None or state.closed:
+            return None
+        if self._open_page is not None or not own_only:
+            return await self._close_attached(state.attached)
+        check = await self._check_for_caller(state.attached)
+        if check.state in ("open", "processing"):
+            return "payment_open"
+        await self._record(check)
+        return None
+
+    @property
+    def _open_page(self) -> str | None:
+        """The id of the page that Holdfast opened, if it is the attached payment and can still be made."""
+        page, attached = self.checkout, self._state.attached
+        if not isinstance(page, CheckoutOpened) or attached is None or self._state.closed:
+            return None
+        return page.session_id if attached.session_id == page.session_id else None
 
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
         query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
-from domain.holds import ReserveOutcome, ReserveRequest
+from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
 from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
@@ -29,6 +29,11 @@ class StockPort(ABC):
     @abstractmethod
     async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
         """Take the stock of a new hold, or return why not. Raises while the result is unknown."""
+
+    @activity.defn(name="amend-hold")
+    @abstractmethod
+    async def amend(self, request: AmendRequest) -> AmendOutcome:
+        """Change an active hold, or return why not. Raises while the result is unknown."""
 
     @activity.defn(name="move-deadline")
     @abstractmethod

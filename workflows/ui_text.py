@@ -3,7 +3,7 @@
 import re
 from typing import assert_never
 
-from domain.holds import Busy, Held, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
+from domain.holds import Busy, Held, OverLimit, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
 from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment
 
@@ -72,6 +72,8 @@ def refusal(reservation: ReserveOutcome) -> str:
         case Shortage(items):
             short = ", ".join(f"{_item(item.sku, item.variant_key)} ({_shortage(item)})" for item in items)
             return _cut(f"Refused: not enough stock of {short}.", _DETAILS_BYTES)
+        case OverLimit(limits):
+            return f"Refused: it would pass {', '.join(limit.limit for limit in limits)}."
         case ReferenceTaken(hold_id):
             return f"Refused: the active hold {plain(hold_id)} has the reference."
         case Busy():

@@ -9,16 +9,17 @@ from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
 from api.hold_token import with_token
 from api.openapi import WRITE_ERRORS, errors, examples
+from api.orders import order_of
 from api.parameters import IdempotencyKey, parse_key, parse_ttl
 from api.problems import Problem
 from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
-from holds.idempotency import browser_part, hold_id_for, request_hash
+from holds.idempotency import hold_id_for, optional_parts, request_hash
 from holds.model import HoldRequest
 from holds.payments_service import PaymentsService
-from payments.session_params import Order, PaidLine, session_params
+from payments.session_params import session_params
 
 router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownCallersRoute)
 
@@ -31,6 +32,7 @@ router = APIRouter(prefix="/api/checkout", tags=["checkout"], route_class=KnownC
         200: {"model": CheckoutOut, "description": "A repeat: the hold and its page as they are now."},
         **errors(
             Problem.insufficient_stock,
+            Problem.limit_exceeded,
             Problem.hold_exists,
             Problem.hold_not_active,
             Problem.idempotency_conflict,
@@ -73,7 +75,7 @@ async def open_checkout(
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
         return await _without_hold(settings, payments, body, key)
     hold_id = hold_id_for(body.shop_id, body.hold_id, key)
-    order = _order(body, hold_id)
+    order = order_of(body, body.shop_id, hold_id, body.reference)
     wanted = HoldRequest(
         shop_id=body.shop_id,
         hold_id=hold_id,
@@ -87,11 +89,12 @@ async def open_checkout(
             lines,
             body.ttl_seconds,
             body.reference,
-            more=session_params(order) | (browser_part(body.browser_extensions) or {}),
+            more=session_params(order) | optional_parts(body.browser_extensions, body.buyer),
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
         named=(body.hold_id or key or body.reference) is not None,
+        buyer=body.buyer,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, wanted) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)
@@ -114,7 +117,7 @@ async def _without_hold(
     settings: Settings, payments: PaymentsService, body: CheckoutIn, key: str | None
 ) -> CheckoutOut:
     session = await payments.open_without_hold(
-        _order(body, None), f"checkout:{body.shop_id}:unheld:{key or uuid.uuid4().hex}"
+        order_of(body, body.shop_id, None, body.reference), f"checkout:{body.shop_id}:unheld:{key or uuid.uuid4().hex}"
     )
     assert session.expires_at is not None  # noqa: S101 - every session expires
     return CheckoutOut(
@@ -125,19 +128,4 @@ async def _without_hold(
         expiresAt=session.expires_at,
         mode=settings.mode,
         bypassed=settings.bypass,
-    )
-
-
-def _order(body: CheckoutIn, hold_id: str | None) -> Order:
-    return Order(
-        shop_id=body.shop_id,
-        hold_id=hold_id,
-        lines=[PaidLine(line.quantity, line.price, line.name, line.unit_amount, line.currency) for line in body.items],
-        success_url=body.success_url,
-        cancel_url=body.cancel_url,
-        reference=body.reference,
-        capture_method=body.capture_method,
-        payment_method_types=body.payment_method_types,
-        locale=body.locale,
-        metadata=body.metadata,
     )

@@ -7,22 +7,22 @@ from fastapi.responses import JSONResponse
 
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
-from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.dependencies import AmendmentsDep, HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
-from api.hold_token import with_token
+from api.hold_token import hold_token, with_token
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl
 from api.problems import Problem
-from api.requests import EndIn, ExtendIn, HoldIn, HoldsQuery, PaymentIn, merged
-from api.responses import HoldsOut, NotHeldOut
+from api.requests import AmendIn, EndIn, ExtendIn, HoldIn, HoldsQuery, PaymentIn, merged
+from api.responses import AmendedOut, HoldsOut, NotHeldOut
 from api.validate_only import validate_only
 from core.settings import Mode
 from domain.holds import HoldKey
 from domain.payments import Payment
 from holds.hold_json import HoldOut
-from holds.idempotency import browser_part, hold_id_for, request_hash
+from holds.idempotency import amendment_id, hold_id_for, optional_parts, request_hash
 from holds.model import HoldRequest
-from workflows.messages import Cancel, Commit, Extend
+from workflows.messages import Amend, Cancel, Commit, Extend
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
 
@@ -39,12 +39,14 @@ router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=Kn
         },
         **errors(
             Problem.insufficient_stock,
+            Problem.limit_exceeded,
             Problem.hold_exists,
             Problem.hold_not_active,
             Problem.idempotency_conflict,
             Problem.payment_in_progress,
         ),
         **WRITE_ERRORS,
+        **errors(Problem.payments_not_configured, Problem.payment_provider_unavailable, Problem.inventory_unavailable),
     },
     openapi_extra=examples("hold"),
 )
@@ -78,11 +80,17 @@ async def create_hold(
         reference=body.reference,
         replace=body.replace,
         request_hash=request_hash(
-            "holds", body.shop_id, lines, body.ttl_seconds, body.reference, more=browser_part(body.browser_extensions)
+            "holds",
+            body.shop_id,
+            lines,
+            body.ttl_seconds,
+            body.reference,
+            more=optional_parts(body.browser_extensions, body.buyer),
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
         named=(body.hold_id or key or body.reference) is not None,
+        buyer=body.buyer,
     )
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
@@ -116,6 +124,61 @@ async def get_hold(
 ) -> HoldOut:
     """Read the hold as the database has it."""
     return with_token(settings, await holds.read(HoldKey(shop_id, hold_id)))
+
+
+@router.patch(
+    "/{shopId}/{holdId}",
+    summary="Change a hold",
+    responses={
+        **NOT_FOUND,
+        **errors(
+            Problem.insufficient_stock,
+            Problem.limit_exceeded,
+            Problem.hold_exists,
+            Problem.hold_not_active,
+            Problem.idempotency_conflict,
+            Problem.payment_open,
+            Problem.payment_in_progress,
+        ),
+        **WRITE_ERRORS,
+        **errors(Problem.payments_not_configured, Problem.payment_provider_unavailable, Problem.inventory_unavailable),
+    },
+    openapi_extra=examples("amend"),
+)
+async def amend_hold(
+    *,
+    caller: Authority,
+    shop_id: ShopPath,
+    hold_id: HoldPath,
+    body: AmendIn,
+    idempotency_key: IdempotencyKey = None,
+    settings: SettingsDep,
+    amendments: AmendmentsDep,
+) -> AmendedOut:
+    """Change the items, reference, buyer or deadline of an active hold, all or nothing. What is left out stays.
+
+    `items` is the whole new set; the hold's own units count as available. A page of Holdfast with the old items is
+    closed first: `closedCheckoutSessionId` names it. Repeated with the same `Idempotency-Key` it changes nothing and
+    answers the hold as it is now.
+    """
+    lines = None if body.items is None else merged(body.items)
+    ttl_seconds = None if body.ttl_seconds is None else parse_ttl(body.ttl_seconds, settings)
+    digest = request_hash(
+        "amend", shop_id, lines or (), ttl_seconds, body.reference, more={"buyer": body.buyer, "hold": hold_id}
+    )
+    change = Amend(
+        request_id=amendment_id(parse_key(idempotency_key)),
+        request_hash=digest,
+        actor=caller.actor,
+        lines=lines,
+        reference=body.reference,
+        buyer=body.buyer,
+        ttl_seconds=ttl_seconds,
+    )
+    amended = await amendments.amend(HoldKey(shop_id, hold_id), change)
+    token = hold_token(settings.browser_token_secrets, amended.hold.key)
+    answer = AmendedOut.of(amended.hold, token=token)
+    return answer.model_copy(update={"closed_checkout_session_id": amended.closed_session})
 
 
 @router.post(

@@ -82,6 +82,8 @@ def _count_of(item: ItemIn) -> ItemCount:
         variant_attributes=item.variant_attributes if "variant_attributes" in named else KEEP,
         low_stock_threshold=item.low_stock_threshold if "low_stock_threshold" in named else KEEP,
         retired=item.retired if "retired" in named else KEEP,
+        max_per_order=item.max_per_order if "max_per_order" in named else KEEP,
+        max_per_buyer=item.max_per_buyer if "max_per_buyer" in named else KEEP,
     )
 
 
@@ -124,5 +126,9 @@ async def get_timeline(
     if timeline is None:
         raise UnknownItemsError([ItemName(query.sku, query.variant_key)])
     position = timeline.next_after
-    next_cursor = None if position is None else cursor.encode(str(position.movement_id), str(position.line_id))
+    next_cursor = (
+        None
+        if position is None
+        else cursor.encode(str(position.movement_id), str(position.line_id), str(position.amendment_id))
+    )
     return TimelineOut.of(timeline, next_cursor)

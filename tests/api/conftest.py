@@ -35,7 +35,9 @@ def _own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded
 def own_postgres(_own_postgres: EmbeddedPostgres) -> EmbeddedPostgres:
     """A migrated server of the test's own, its tables empty."""
     with psycopg.connect(_own_postgres.url) as connection:
-        connection.execute('TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"')
+        connection.execute(
+            'TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement" CASCADE'
+        )
     return _own_postgres
 
 

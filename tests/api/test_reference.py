@@ -1,6 +1,7 @@
 """A shopper's second attempt: at most one active hold for a cart, and `replace`."""
 
 import asyncio
+import os
 from collections import Counter
 from functools import partial
 
@@ -11,7 +12,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from holds.workflow_client import Target, WorkflowClient
 from tests.api.asking import HOLDS, fresh, insist, refused
 from tests.stack import SHOP, Stack, running_stack
-from workflows.messages import Cancel, Ended
+from workflows.messages import Ended, MadeWay
 
 
 async def test_a_second_hold_for_the_same_cart_is_refused_with_the_first_one_s_id(stack: Stack) -> None:
@@ -48,6 +49,7 @@ async def test_replace_ends_the_old_hold_and_makes_the_new_one(stack: Stack) -> 
     ended = await stack.read(old["holdId"])
     assert (ended["status"], ended["reason"]) == ("released", "replaced")
     assert new["holdId"] != old["holdId"]
+    assert await stack.run_of(old["holdId"]).result() == Ended("released")
     assert await stack.stock_of() == (1, 4)
     await assert_stock_adds_up(stack.engine)
 
@@ -58,6 +60,31 @@ async def test_a_shopper_who_holds_the_last_unit_can_replace_it(stack: Stack) ->
     new = await stack.made(reference="cart", replace=True)
     assert new["status"] == "active"
     assert await stack.stock_of() == (0, 1)
+
+
+TRIES = int(os.environ.get("REPLACE_TRIES", "8"))
+"""How often the last unit is replaced, over HTTP; more often by tests/postgres/test_exchange.py."""
+
+
+async def test_a_shopper_who_replaces_the_last_unit_keeps_it_while_others_ask_for_it(stack: Stack) -> None:
+    await stack.put(1)
+    mine = await stack.made(reference="cart")
+    done = False
+
+    async def ask_for_it() -> int:
+        got = 0
+        while not done:
+            got += (await stack.create()).status_code == 201
+        return got
+
+    others = [asyncio.create_task(ask_for_it()) for _ in range(20)]
+    for _ in range(TRIES):
+        mine = await stack.made(reference="cart", replace=True)
+        assert await stack.stock_of() == (0, 1)
+    done = True
+    assert await asyncio.gather(*others) == [0] * 20
+    assert (await stack.read(mine["holdId"]))["status"] == "active"
+    await assert_stock_adds_up(stack.engine)
 
 
 async def test_a_new_cart_that_cannot_be_met_leaves_the_old_hold_alone(stack: Stack) -> None:
@@ -74,9 +101,9 @@ async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack, m
     old = await stack.made(reference="cart")
     make_way = WorkflowClient.make_way
 
-    async def sold_first(calls: WorkflowClient, to: Target, message: Cancel) -> Ended:
+    async def sold_first(calls: WorkflowClient, to: Target) -> MadeWay:
         assert (await stack.post(old["holdId"], "commit")).status_code == 200
-        return await make_way(calls, to, message)
+        return await make_way(calls, to)
 
     monkeypatch.setattr(WorkflowClient, "make_way", sold_first)
     body = refused(await stack.create(reference="cart", replace=True), 409, "hold_not_active")

@@ -83,7 +83,7 @@ async def test_what_is_exported_imports_back_unchanged(stack: Stack) -> None:
         exported = await checkout.get(EXPORT, params={"shopId": SHOP})
     assert exported.headers["content-type"] == "text/csv; charset=utf-8"
     assert exported.headers["content-disposition"] == f'attachment; filename="stock-{SHOP}.csv"'
-    assert exported.text.splitlines()[0] == f"{HEADER},name"
+    assert exported.text.splitlines()[0] == f"{HEADER},name,maxPerOrder,maxPerBuyer"
     cells = [cell for line in csv.reader(exported.text.splitlines()) for cell in line]
     assert not [cell for cell in cells if re.search("(^|;) *[=+@\uff1d\uff0b\uff0d\uff20-]", cell)]
     assert {"x;'=2", "'4.5E+12", "'\uff1d3"} <= set(cells)

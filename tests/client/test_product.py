@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from holdfast_client import (
     AuthenticationError,
     CheckoutItem,
     CheckoutRefusedError,
+    ExceededLimit,
     Hold,
     HoldExistsError,
     HoldExtendLimitError,
@@ -25,14 +27,17 @@ from holdfast_client import (
     InventoryBusyError,
     InventoryUnavailableError,
     Item,
+    LimitExceededError,
     Mode,
     NotHeld,
+    PaymentOpenError,
     ShortItem,
     Validated,
 )
 from tests.api.asking import locked
 from tests.client.conftest import Connect
 from tests.paying import Shop
+from tests.payments.own_payments import own_intent
 from tests.stack import SHOP, environment, serving
 
 PAID = "https://shop.example/paid"
@@ -234,3 +239,28 @@ async def test_holdfast_without_its_database_is_unavailable(connect: Connect, co
         assert unavailable.value.idempotency_key
         with pytest.raises(InventoryUnavailableError):
             await holdfast.health_check()
+
+
+async def test_a_hold_is_changed_and_paid_for_by_both_clients(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    hold, key, wanted = await held(holdfast, corner, hold_id=fresh("hold")), fresh("key"), [Item(corner.item, 3)]
+    for _ in range(2):
+        changed = await holdfast.amend(SHOP, hold.hold_id, items=wanted, buyer="b-1", idempotency_key=key)
+        assert (list(changed.items), changed.buyer, changed.revision) == (wanted, "b-1", 1)
+    assert await holdfast.create_hold(SHOP, [Item(corner.item, 1)], hold_id=hold.hold_id) == replace(
+        changed, closed_checkout_session_id=None
+    )
+    with pytest.raises(InsufficientStockError):
+        await holdfast.amend(SHOP, hold.hold_id, items=[Item(corner.item, 11)])
+    page = await holdfast.pay_for_hold(SHOP, hold.hold_id, [priced(corner, 2)], success_url=PAID)
+    assert page.url is not None
+    closed = await holdfast.amend(SHOP, hold.hold_id, items=[Item(corner.item, 1)])
+    assert closed.closed_checkout_session_id == page.checkout_session_id
+    await corner.stack.limit(corner.item, max_per_buyer=1)
+    with pytest.raises(LimitExceededError) as refused:
+        await holdfast.create_hold(SHOP, [Item(corner.item, 1)], buyer="b-1")
+    assert refused.value.limits == (ExceededLimit("maxPerBuyer", 1, 1, 1, corner.item, ""),)
+    await corner.stack.post(hold.hold_id, "payment", {"paymentIntentId": await own_intent(corner)})
+    with pytest.raises(PaymentOpenError):
+        await holdfast.amend(SHOP, hold.hold_id, items=[Item(corner.item, 2)])

@@ -107,6 +107,21 @@ class Deployment:
         hold: dict[str, Any] = answer.json()
         return hold
 
+    async def change(self, hold_id: str, quantity: int) -> httpx.Response:
+        """Ask for other units of the hold's own item, and for a reference, with a key."""
+        body = {"items": [{"sku": hold_id, "quantity": quantity}], "reference": f"cart-of-{hold_id}"}
+        path, headers = f"/api/inventory/holds/{SHOP}/{hold_id}", {"Idempotency-Key": "change"}
+        return await self.http.patch(path, json=body, headers=headers)
+
+    async def changed(self, hold_id: str, quantity: int) -> dict[str, Any]:
+        """Ask as `change` does, and again for as long as the answer is not known, and return the hold."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while (answer := await self.change(hold_id, quantity)).status_code in (429, 503, 504):
+                await asyncio.sleep(0.1)
+        assert answer.status_code == 200, answer.text
+        hold: dict[str, Any] = answer.json()
+        return hold
+
     async def made_of_own(self, *hold_ids: str) -> None:
         """Make holds of one unit, each of an item of its own by the same name, of which there are ten."""
         for hold_id in hold_ids:

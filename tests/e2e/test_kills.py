@@ -1,6 +1,7 @@
 """A worker killed between what Postgres committed and what Temporal recorded: the next one tells the same story.
 
-One kill ends one worker in the midst of nine holds, each at another point; a test for each looks at what came of it.
+One kill ends one worker in the midst of thirteen holds, each at another point; a test for each looks at what became
+of it.
 """
 
 import asyncio
@@ -24,7 +25,9 @@ from tests.waiting import until
 
 SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""
-HOLDS = ("reserved-1", "brief", *SETTLED, "extended", "late", "refused", "sold-late")
+CHANGED = ("changed-1", "changed-late", "changed-later")
+"""Holds that are changed to 5 units: written and not recorded, by a statement that outlives the worker, after it."""
+HOLDS = ("reserved-1", "brief", *SETTLED, "extended", *CHANGED, "exchanged-1", "late", "refused", "sold-late")
 """Each has an item of its own by the same name: 10 on hand, of which it takes 3."""
 BRIEF = timedelta(seconds=14)
 """A life that ends soon after the next worker finds the hold (10 s), and long before such a time begins anew."""
@@ -60,37 +63,52 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
     def ask(hold_id: str, request: Coroutine[Any, Any, httpx.Response]) -> None:
         asked[hold_id] = asyncio.create_task(request)
 
+    def change(hold_id: str) -> None:
+        ask(hold_id, deployment.change(hold_id, 5))
+
     async with wire_to(deployment.database) as wire:
         doomed = await deployment.start_worker(database=wire.url)
         await asyncio.gather(
             deployment.made_for(2, "lapsed", "lapsed", 3),
-            *(deployment.made(hold_id, hold_id, 3) for hold_id in ("sold", "returned", "extended", "sold-late")),
+            *(
+                deployment.made(hold_id, hold_id, 3)
+                for hold_id in ("sold", "returned", "extended", "sold-late", *CHANGED)
+            ),
+            deployment.made("exchanged-1", "exchanged-1", 3, reference="exchanged"),
         )
         first = await deployment.row("extended")
         assert first is not None
-        for hold_id in ("reserved-1", "brief", "extended", *SETTLED):
+        for hold_id in ("reserved-1", "brief", "extended", "cart-of-changed-1", "exchanged-2", *SETTLED):
             wire.withhold(hold_id)
         ask("reserved-1", deployment.create("reserved-1", "reserved-1", 3))
         brief = asyncio.create_task(deployment.made_for(int(BRIEF.total_seconds()), "brief", "brief", 3))
         ask("sold", deployment.post("sold", "commit"))
         ask("returned", deployment.post("returned", "release"))
         ask("extended", deployment.post("extended", "extend", {"ttlSeconds": 600}))
+        change("changed-1")
+        ask("exchanged-2", deployment.create("exchanged-2", "exchanged-1", 5, reference="exchanged", replace=True))
 
         async def all_committed() -> bool:
-            rows = [await deployment.row(hold_id) for hold_id in ("reserved-1", "brief", "extended")]
+            rows = [await deployment.row(hold_id) for hold_id in ("reserved-1", "brief", "exchanged-2", "extended")]
+            changed = await deployment.row("changed-1")
             return (
                 all(rows)
+                and changed is not None
+                and changed["revision"] == 1
                 and rows[-1] is not None
                 and rows[-1]["expiresAt"] > first["expiresAt"]
                 and [await deployment.status(hold_id) for hold_id in SETTLED] == list(SETTLED.values())
             )
 
         await until(all_committed, "Postgres has committed every statement whose answer is withheld")
-        async with locked(deployment.database, "late", "sold-late") as unlock, locked(deployment.database, "refused"):
+        outliving, dying = ("late", "sold-late", "changed-late"), ("refused", "changed-later")
+        async with locked(deployment.database, *outliving) as unlock, locked(deployment.database, *dying):
+            change("changed-late")
+            change("changed-later")
             ask("late", deployment.create("late", "late", 3))
             ask("refused", deployment.create("refused", "refused", 3))
             ask("sold-late", deployment.post("sold-late", "commit"))
-            await until_waiting(deployment.engine, 3)
+            await until_waiting(deployment.engine, 5)
             kill(doomed)
             await unlock()
 
@@ -192,6 +210,34 @@ async def test_an_extension_that_was_written_and_not_recorded_counts_once(afterm
     assert row is not None
     assert row["expiresAt"] == written["expiresAt"]
     assert await aftermath.stock_of("extended") == (7, 0)
+
+
+@pytest.mark.parametrize("hold_id", CHANGED)
+async def test_a_change_is_made_once_whenever_its_worker_died(aftermath: Aftermath, hold_id: str) -> None:
+    before = aftermath.rows[hold_id]
+    assert before is not None
+    assert before["revision"] == (0 if hold_id == "changed-later" else 1)
+
+    again = await aftermath.deployment.changed(hold_id, 5)
+
+    assert [line["quantity"] for line in again["items"]] == [5]
+    assert (again["revision"], again["reference"]) == (1, f"cart-of-{hold_id}")
+    assert await aftermath.stock_of(hold_id) == (5, 5)
+    await sell(aftermath.deployment, hold_id)
+    assert await aftermath.stock_of(hold_id) == (5, 0)
+
+
+async def test_an_exchange_that_was_written_and_not_recorded_is_found_and_the_old_run_ends(
+    aftermath: Aftermath,
+) -> None:
+    deployment = aftermath.deployment
+    again = await deployment.create("exchanged-2", "exchanged-1", 5, reference="exchanged", replace=True)
+    assert (again.status_code, again.json()["status"]) == (200, "active")
+    assert await deployment.end_of("exchanged-1") == "released"
+    old = await deployment.row("exchanged-1")
+    assert old is not None
+    assert old["reason"] == "replaced"
+    assert await aftermath.stock_of("exchanged-1") == (5, 5)
 
 
 async def test_a_reserve_that_outlived_its_worker_is_found(aftermath: Aftermath) -> None:

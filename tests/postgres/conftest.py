@@ -43,7 +43,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPos
 async def engine_of_own_server(own_server: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
     """The product's engine on `own_server`, whose tables are empty."""
     with psycopg.connect(own_server.url) as connection:
-        connection.execute('TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"')
+        connection.execute(
+            'TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement" CASCADE'
+        )
     engine = create_engine(Settings.read({"DATABASE_URL": own_server.url}))
     yield engine
     await engine.dispose()

@@ -258,6 +258,26 @@ async def test_what_is_exported_imports_back_unchanged(engine: AsyncEngine, ware
 async def test_no_cell_of_an_export_begins_as_a_formula_does(engine: AsyncEngine) -> None:
     await count_items(engine, SHOP, [ItemCount("=cmd|' /C calc'!A0", "-x", 1, "@p"), ItemCount("+1", "", 2)], actor="a")
     assert (await exported(engine)).splitlines()[1:] == [
-        'shop-1,\'+1,"",,2,',
-        "shop-1,'=cmd|' /C calc'!A0,'-x,'@p,1,",
+        'shop-1,\'+1,"",,2,,,,',
+        "shop-1,'=cmd|' /C calc'!A0,'-x,'@p,1,,,,",
     ]
+
+
+async def test_the_limits_of_items_come_from_their_columns_and_stay_without_them(engine: AsyncEngine) -> None:
+    limits = 'SELECT sku, "maxPerOrder" AS o, "maxPerBuyer" AS b FROM "InventoryItem" ORDER BY sku'
+
+    async def imported(header: str, *lines: str) -> list[str]:
+        rows, report = io.BytesIO(), io.BytesIO()
+        convert_stock_file(io.BytesIO("\n".join([header, *lines]).encode()), rows)
+        await import_stock(engine, rows, report, actor="staff")
+        return [json.loads(line)["result"] for line in report.getvalue().splitlines()]
+
+    both = f"{HEADER},maxPerOrder,maxPerBuyer"
+    assert await imported(both, "s,mug,,,5,,2,3", "s,pen,,,5,,,") == ["created", "created"]
+    assert await imported(both, "s,mug,,,5,,2,3", "s,pen,,,5,,,9") == ["unchanged", "changed"]
+    assert await imported(HEADER, "s,mug,,,6,", "s,cap,,,1,") == ["changed", "created"]
+    assert await imported(f"{HEADER},maxPerBuyer", "s,mug,,,6,,") == ["changed"]
+    rows = [(row["sku"], row["o"], row["b"]) for row in await fetch(engine, limits, {})]
+    assert rows == [("cap", None, None), ("mug", 2, None), ("pen", None, 9)]
+    with pytest.raises(InvalidFileError):
+        await imported(both, "s,mug,,,5,,0,")

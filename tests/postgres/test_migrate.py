@@ -15,6 +15,8 @@ from tests.postgres.revisions import APPLIED, AT_HEAD
 TABLES = {
     "InventoryItem",
     "InventoryHold",
+    "InventoryHoldAmendment",
+    "InventoryHoldAmendmentItem",
     "InventoryHoldItem",
     "InventoryMovement",
     "InventoryCorrection",

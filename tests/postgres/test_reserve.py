@@ -10,8 +10,9 @@ from core.database import DatabaseBusyError, fetch, fetch_on
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, too_late
 from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
+from inventory.checks import CheckQuestion, check_requests
 from inventory.holds import read_hold
-from inventory.reserve import CheckQuestion, check_requests, reserve
+from inventory.reserve import reserve
 
 
 def short(outcome: ReserveOutcome) -> list[tuple[str, str, int, int]]:

@@ -9,9 +9,10 @@ from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, until_waiting
 from domain.holds import HoldStatus, Line, Shortage, ShortItem
 from inventory.adjustments import Adjustment, adjust_items
+from inventory.checks import CheckQuestion, check_requests
 from inventory.counts import ItemCount, count_items
 from inventory.items import list_items, read_short
-from inventory.reserve import CheckQuestion, check_requests, reserve
+from inventory.reserve import reserve
 
 RETIRED = (ShortItem("mug", "", 1, 0, retired=True),)
 

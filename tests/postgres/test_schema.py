@@ -5,13 +5,15 @@ import pytest
 
 COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
-    " updatedAt retiredAt lowStockAt name",
+    " updatedAt retiredAt lowStockAt name maxPerOrder maxPerBuyer",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
-    " paymentSessionId paymentIntentId requestHash",
+    " paymentSessionId paymentIntentId requestHash buyer revision browserExtensions",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
     "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
+    "InventoryHoldAmendment": "shopId holdId requestId requestHash before after closedSessionId actor createdAt",
+    "InventoryHoldAmendmentItem": "id shopId holdId sku variantKey before after actor createdAt",
     "InventoryHoldArchive": "shopId id createdAt status hold lines archivedAt",
 }
 INDEXES = {
@@ -22,6 +24,11 @@ INDEXES = {
     "InventoryHold: btree (\"shopId\", reference) WHERE (status = 'active'::text)",
     'InventoryHold: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
     'InventoryHold: btree ("paymentSessionId") WHERE ("paymentSessionId" IS NOT NULL)',
+    'InventoryHold: btree ("shopId", buyer) WHERE (buyer IS NOT NULL)',
+    'InventoryHoldAmendment: btree ("shopId", "holdId", "requestId")',
+    "InventoryHoldAmendmentItem: btree (id)",
+    'InventoryHoldAmendmentItem: btree ("shopId", sku, "variantKey", id)',
+    'InventoryHoldAmendmentItem: btree ("shopId", "holdId")',
     "InventoryHoldItem: btree (id)",
     'InventoryHoldItem: btree ("holdId")',
     'InventoryHoldItem: btree ("shopId", sku, "variantKey")',

@@ -118,6 +118,13 @@ def test_an_item_has_a_name_for_people(stock: Shop) -> None:
     assert "name: " in stock.refused("set", "MUG", "9", "--name", " Mug")
 
 
+def test_the_limits_of_an_item_are_set_and_removed(stock: Shop) -> None:
+    limits = ("maxPerOrder", "maxPerBuyer")
+    stock("set", "MUG", "10", "--create", "--max-per-order", "2", "--max-per-buyer", "3")
+    stock("set", "MUG", "9", "--max-per-order", "0")
+    assert [stock.json("show")["items"][0][name] for name in limits] == [None, 3]
+
+
 def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) -> None:
     stock("set", "MUG", "10", "--create")
     file = tmp_path / "stock.csv"
@@ -130,7 +137,7 @@ def test_a_file_is_looked_at_imported_and_exported(stock: Shop, tmp_path: Path) 
     lines = stock("import", str(file), "--json").stdout.splitlines()
     assert [json.loads(line)["result"] for line in lines] == ["changed", "created"]
     exported = stock("export").stdout
-    assert exported == f'{HEADER},name\ndemo,CAP,"",,1,,\ndemo,MUG,"",,7,,\n'
+    assert exported == f'{HEADER},name,maxPerOrder,maxPerBuyer\ndemo,CAP,"",,1,,,,\ndemo,MUG,"",,7,,,,\n'
     stock("export", str(tmp_path / "out.csv"))
     assert (tmp_path / "out.csv").read_text() == exported
     assert "0 created, 0 changed, 2 unchanged" in stock("import", "-", stdin=exported.encode()).stdout

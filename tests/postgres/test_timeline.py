@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
 from dev.harness.stock import SHOP, end, put_item, request
-from domain.holds import HoldStatus
+from domain.holds import AmendRequest, HoldStatus, Line
 from inventory.adjustments import Adjustment, adjust_items
+from inventory.amend import amend
 from inventory.counts import ItemCount, count_items
 from inventory.reserve import reserve
 from inventory.returns import restock
@@ -43,7 +44,8 @@ async def history(engine: AsyncEngine) -> None:
     await reserve(engine, request("back", ("mug", 2), ("mug", 2)))
     await end(engine, "back", HoldStatus.RELEASED)
     await adjust_items(engine, SHOP, [Adjustment("mug", "", -1, "broken")], actor="cid", key="k2")
-    await reserve(engine, request("open", ("mug", 4)))
+    await reserve(engine, request("open", ("mug", 2)))
+    await amend(engine, AmendRequest(SHOP, "open", "a", "hash", "dan", (Line("mug", "", 4),)))
 
 
 async def test_the_timeline_tells_who_why_and_for_which_hold_and_payment(engine: AsyncEngine) -> None:
@@ -52,6 +54,7 @@ async def test_the_timeline_tells_who_why_and_for_which_hold_and_payment(engine:
     entries = await pages(engine, 100)
     told = [(e.kind, e.delta, e.on_hand, e.quantity, e.held, e.actor, e.reason, e.hold_id) for e in entries]
     assert told == [
+        ("amend", 0, 9, 4, 0, "dan", None, "open"),
         ("hold", 0, 9, 4, 4, None, None, "open"),
         ("adjust", -1, 9, 1, 0, "cid", "broken", None),
         ("hold", 0, 10, 4, 0, None, "test", "back"),
@@ -60,10 +63,11 @@ async def test_the_timeline_tells_who_why_and_for_which_hold_and_payment(engine:
         ("hold", 0, 10, 3, 0, None, "test", "sold"),
         ("count", 10, 10, 10, 0, "ann", "stocktaking", None),
     ]
-    commit = entries[4]
+    assert entries[0].before == 2
+    commit = entries[5]
     assert (commit.payment_intent_id, commit.reference, commit.hold_status) == ("pi_1", "order-1", HoldStatus.COMMITTED)
     assert [e.idempotency_key for e in entries if e.idempotency_key] == ["k2", "k1"]
-    assert [e.hold_ended_at is None for e in entries] == [True, True, False, False, False, False, True]
+    assert [e.hold_ended_at is None for e in entries] == [True, True, True, False, False, False, False, True]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
@@ -94,7 +98,7 @@ async def test_clocks_that_disagree_do_not_lose_or_repeat_an_entry(engine: Async
     for limit in (1, 2, 3, 100):
         entries = await pages(engine, limit)
         assert sorted(entry.hold_id or "" for entry in entries if entry.kind == "hold") == ["back", "open", "sold"]
-        assert len(entries) == 7
+        assert len(entries) == 8
 
 
 async def test_an_unknown_item_has_no_timeline_and_a_new_one_an_empty_one(engine: AsyncEngine) -> None:

@@ -6,7 +6,7 @@ Run it once for each released version of the workflows; histories of earlier ver
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,19 @@ from tests.stack import SHOP, environment
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import Attach, Cancel, Checkout, CheckoutAnswer, Commit, Extend, HoldInput, hold_workflow_id
+from workflows.messages import (
+    Amend,
+    AmendAnswer,
+    Attach,
+    Cancel,
+    Checkout,
+    CheckoutAnswer,
+    Commit,
+    Extend,
+    HoldInput,
+    MakeWay,
+    hold_workflow_id,
+)
 from workflows.payment_messages import (
     CheckoutOpened,
     CloseCase,
@@ -45,7 +57,7 @@ from workflows.payment_messages import (
 
 HISTORIES = Path(__file__).parent / "histories"
 CARD, DEBIT = Payment("pi_card", "cs_1"), Payment("pi_debit", "cs_2")
-UPDATES = {"commit", "release", "extend", "attach"}
+UPDATES = {"commit", "release", "extend", "attach", "amend", "make_way"}
 
 
 @dataclass
@@ -83,7 +95,15 @@ STORIES: dict[str, tuple[HoldInput, list[Step]]] = {}
 LATE: dict[str, Callable[[Teller], Awaitable[LatePayment]]] = {}
 
 
-def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000, **page: Any) -> None:
+def _story(
+    name: str,
+    *story: Step,
+    sku: str = "TEE",
+    ttl: int = 1200,
+    window: int = 60_000,
+    replaces: str | None = None,
+    **page: Any,
+) -> None:
     lines = (Line(sku, "size:M", 2), Line("MUG", "", 1))
     checkout = None
     if page:
@@ -96,12 +116,8 @@ def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: i
             **page,
         )
         checkout = Checkout(session_params(order))
-    STORIES[name] = (
-        HoldInput(
-            SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}", checkout=checkout
-        ),
-        list(story),
-    )
+    hold = HoldInput(SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}")
+    STORIES[name] = replace(hold, checkout=checkout, replaces=replaces), list(story)
 
 
 async def _pay_and_tell(teller: Teller) -> None:
@@ -133,6 +149,39 @@ async def _attach_own(teller: Teller) -> None:
     await teller.handle.execute_update("attach", Attach(Payment(intent.id)))
 
 
+def _amend(request_id: str, *lines: Line, page: str | None = None) -> Amend:
+    price = PaidLine(1, name="Cart", unit_amount=1900, currency="eur")
+    order = Order(SHOP, page or "", [price], success_url="https://shop.example/paid", cancel_url=None, page=request_id)
+    checkout = None if page is None else Checkout(session_params(order))
+    return Amend(request_id, request_id, "shop", lines=lines or None, checkout=checkout)
+
+
+async def _pay_on_another_page(teller: Teller) -> None:
+    await teller.page()
+    request = _amend("another", Line("MUG", "", 3), page=teller.hold.hold_id)
+    answer = await teller.handle.execute_update("amend", request, result_type=AmendAnswer)
+    assert isinstance(answer.checkout, CheckoutOpened)
+    await teller.stripe.control(f"/sessions/{answer.checkout.session_id}/pay", how="card")
+    payment = Payment((await teller.stripe.books(answer.checkout.session_id))["payment_intent"], None)
+    await teller.handle.signal(HoldWorkflow.payment_succeeded, payment)
+
+
+async def _make_way(teller: Teller) -> None:
+    await teller.page()
+    await teller.handle.execute_update("make_way", MakeWay("way"))
+
+
+_story(
+    "amended",
+    ("amend", _amend("fewer", Line("MUG", "", 1))),
+    ("amend", Amend("longer", "longer", "shop", reference="order-other", buyer="b-1", ttl_seconds=3000)),
+    ("amend", _amend("too-many", Line("MUG", "", 1000))),
+    ("commit", Commit("shop")),
+)
+_story("amended-beside-a-page", ("amend", _amend("more", Line("MUG", "", 2))), ("release", Cancel("shop")), locale="de")
+_story("paid-on-another-page", _pay_on_another_page, locale="de")
+_story("made-way", _make_way, ("release", Cancel("shop")), locale="de")
+_story("takes-over", ("commit", Commit("shop")), replaces="nobody")
 _story("committed", ("commit", Commit("shop")))
 _story("paid", ("payment_succeeded", CARD))
 _story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))  # both before the first task ends

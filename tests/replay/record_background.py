@@ -98,7 +98,9 @@ async def _record(database: str) -> dict[str, str]:
 
 async def _reset(database: str) -> None:
     with psycopg.connect(database) as connection:
-        connection.execute('TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement"')
+        connection.execute(
+            'TRUNCATE "InventoryItem", "InventoryHold", "InventoryHoldItem", "InventoryMovement" CASCADE'
+        )
 
 
 def record(folder: Path) -> None:

@@ -21,7 +21,7 @@ READ_AS_1252 = "The file is not UTF-8; it was read as Windows-1252, for example 
 
 @dataclass
 class Found:
-    """What a file has: its rows without their lines, and the notes on how it was read."""
+    """What a file has: its rows without their lines and limits, and the notes on how it was read."""
 
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]

@@ -18,14 +18,26 @@ from domain.holds import Line
 from domain.payments import Payment
 from tests.stack import SHOP, Stack
 from workflows.hold import HoldWorkflow
-from workflows.messages import Cancel, Commit, Ended, Extend, Extended, HoldInput, hold_workflow_id
+from workflows.messages import (
+    Amend,
+    AmendAnswer,
+    Cancel,
+    Commit,
+    Ended,
+    Extend,
+    Extended,
+    HoldInput,
+    MadeWay,
+    MakeWay,
+    hold_workflow_id,
+)
 
 Handle = WorkflowHandle[HoldWorkflow, Ended]
 
 SELLING = ("commit", "payment")
 GIVING_BACK = ("release", "cancel", "ui_cancel")
 MESSAGES = (*SELLING, *GIVING_BACK, "extend", "deadline")
-UPDATES = {"commit": Ended, "release": Ended, "extend": Extended}
+UPDATES = {"commit": Ended, "release": Ended, "extend": Extended, "amend": AmendAnswer, "make_way": MadeWay}
 
 
 @dataclass
@@ -105,8 +117,14 @@ async def send(hold: Hold, message: str) -> None:
 
 
 async def _send_update(hold: Hold, message: str) -> None:
-    argument = {"commit": Commit("test"), "release": Cancel("test"), "extend": Extend(60)}[message]
     update_id = str(uuid.uuid4())
+    argument = {
+        "commit": Commit("test"),
+        "release": Cancel("test"),
+        "extend": Extend(60),
+        "make_way": MakeWay(update_id),
+        "amend": Amend(update_id, update_id, "test", lines=(Line("TEE", "", 2),)),
+    }[message]
     task = hold.answers[message] = asyncio.create_task(
         hold.handle.execute_update(message, argument, id=update_id, result_type=UPDATES[message])
     )

@@ -97,6 +97,27 @@ async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
     assert finished[f"{ended['status']}At"] == ended[f"{ended['status']}At"]
 
 
+async def test_a_change_tells_what_was_and_what_is_and_an_exchange_is_two_events(
+    telling: Stack, receiver: Receiver
+) -> None:
+    hold = await telling.made(("TEE", 2), reference="order-1")
+    changed = (await telling.amend(hold["holdId"], ("TEE", 3), buyer="b-1")).json()
+    await telling.amend(hold["holdId"], ("TEE", 3))  # which changes nothing
+    new = await telling.made(("TEE", 4), reference="order-1", replace=True)
+    await receiver.until(4)
+
+    assert receiver.of(hold["holdId"]) == ["hold.created", "hold.amended", "hold.released"]
+    assert receiver.of(new["holdId"]) == ["hold.created"]
+    created, amended, released = (
+        event["data"] for event in receiver.taken if event["data"]["holdId"] == hold["holdId"]
+    )
+    was = {"reference": "order-1", "buyer": None, "expiresAt": hold["expiresAt"]}
+    assert amended["before"] == {**was, "items": [{"sku": "TEE", "variantKey": "", "quantity": 2}]}
+    assert amended["after"] == {**was, "buyer": "b-1", "items": changed["items"]}
+    assert [each["items"][0]["quantity"] for each in (created, amended, released)] == [2, 3, 3]
+    assert (amended["buyer"], released["reason"]) == ("b-1", "replaced")
+
+
 async def test_an_expiry_is_delivered(telling: Stack, receiver: Receiver) -> None:
     (hold,) = await held(telling, 1, ttl_seconds=1)
     await receiver.until(2)

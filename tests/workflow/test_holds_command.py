@@ -56,6 +56,20 @@ async def test_a_hold_that_is_not_there_is_exit_code_1_on_one_line(stack: Stack)
         assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1), ran
 
 
+async def test_a_hold_is_amended_once_for_its_key(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 2))
+    amend = ("holds", "amend", hold["holdId"], "--shop", SHOP, "--item", "TEE=1", "--item", "TEE=3", "--key", "k-1")
+    ran = [await holdfast(stack, *amend, "--reference", "order-1") for _ in range(2)]
+    assert [each.code for each in ran] == [0, 0], ran
+    assert "4 x TEE" in ran[0].out
+    told = json.loads((await holdfast(stack, *amend, "--reference", "order-1", "--json")).out)
+    assert (told["revision"], told["reference"], await stack.stock_of()) == (1, "order-1", (6, 4))
+    short = await holdfast(stack, "holds", "amend", hold["holdId"], "--shop", SHOP, "--item", "TEE=11")
+    assert (short.code, "Not enough stock of TEE." in short.err) == (1, True)
+    for wrong in (("--item", "TEE"), ("--item", "TEE=0"), ("--item", "=1"), ("--buyer", " b"), ()):
+        assert (await holdfast(stack, "holds", "amend", hold["holdId"], "--shop", SHOP, *wrong)).code == 2, wrong
+
+
 async def test_one_hold_is_extended_and_then_released(stack: Stack) -> None:
     hold = await stack.made(ttlSeconds=600)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,15 +10,34 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from dev.harness.invariants import assert_stock_adds_up
+from domain.holds import Line
 from domain.payments import Payment
 from tests.examples import examples
 from tests.stack import Stack
 from tests.workflow.sending import Hold, held
-from workflows.messages import Cancel, Commit, Ended, Extend, Extended
+from workflows.messages import Amend, AmendAnswer, Cancel, Commit, Ended, Extend, Extended, MadeWay, MakeWay
 from workflows.payment_messages import PaymentProcessing
 
-MESSAGES = ("commit", "release", "extend", "payment", "other payment", "processing", "cancel", "ui cancel", "failed")
+MESSAGES = (
+    "commit",
+    "release",
+    "extend",
+    "payment",
+    "other payment",
+    "processing",
+    "cancel",
+    "ui cancel",
+    "failed",
+    "amend",
+    "make way",
+)
 SCRIPTS = st.lists(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=6), min_size=2, max_size=10)
+
+
+def amendment() -> Amend:
+    """Return a change of the items to one of three carts."""
+    request_id = uuid.uuid4().hex
+    return Amend(request_id, request_id, "test", lines=(Line("TEE", "", int(request_id, 16) % 3 + 1),))
 
 
 async def say(hold: Hold, message: str) -> str | None:
@@ -34,13 +54,15 @@ async def say(hold: Hold, message: str) -> str | None:
         "commit": (Commit("test"), Ended),
         "release": (Cancel("test"), Ended),
         "extend": (Extend(60), Extended),
+        "amend": (amendment(), AmendAnswer),
+        "make way": (MakeWay(uuid.uuid4().hex), MadeWay),
     }
     try:
         if message in signals:
             await run.signal(*signals[message])
         elif message in updates:
             argument, answers = updates[message]
-            answer = await run.execute_update(message, argument, result_type=answers)
+            answer = await run.execute_update(message.replace(" ", "_"), argument, result_type=answers)
             return answer.status if isinstance(answer, Ended) else answer.ended
         else:
             await run.cancel()

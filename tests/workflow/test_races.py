@@ -17,6 +17,7 @@ from temporalio.service import RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dev.harness.invariants import assert_stock_adds_up
+from domain.holds import Line
 from domain.payments import Payment
 from inventory.settle import Settlement, settle
 from tests.stack import Stack, running_stack
@@ -24,15 +25,21 @@ from tests.waiting import until as until_true
 from tests.workflow.sending import GIVING_BACK, MESSAGES, SELLING, Hold, held, send, until, until_settling
 from workflows.hold import HoldWorkflow
 from workflows.messages import Continued
+from workflows.payment_messages import PaymentProcessing
 
 CUT_OFF = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 PAIRS = list(permutations(MESSAGES, 2))
-ENDING_PAIRS = [(first, second) for first, second in PAIRS if first != "extend"]
-UNSOLD_PAIRS = [(first, second) for first, second in ENDING_PAIRS if first not in SELLING]
+AMENDED = [(message, "amend") for message in MESSAGES]
+EITHER = pytest.mark.parametrize(
+    "pairs", [PAIRS, [*AMENDED, *((second, first) for first, second in AMENDED)]], ids=["pairs", "with amend"]
+)
+FIRST_ENDS = pytest.mark.parametrize(
+    "pairs", [[pair for pair in each if pair[0] != "extend"] for each in (PAIRS, AMENDED)], ids=["pairs", "with amend"]
+)
 
 
 def winner(*messages: str) -> str:
-    """The rule: payment and commit beat cancel, cancel beats extend, extend beats the deadline."""
+    """The rule: payment and commit beat cancel, cancel beats extend, extend beats the deadline, which beats amend."""
     if set(messages) & set(SELLING):
         return "committed"
     if set(messages) & set(GIVING_BACK):
@@ -67,8 +74,9 @@ async def made_and_left(stack: Stack, pairs: list[tuple[str, str]], **fields: An
     raise AssertionError("no holds could be left to their deadline")
 
 
-async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack) -> None:
-    cases = await made_and_left(idle, PAIRS)
+@EITHER
+async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack, pairs: list[tuple[str, str]]) -> None:
+    cases = await made_and_left(idle, pairs)
     await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
     await asyncio.gather(*(send(hold, second) for hold, _, second in cases))
 
@@ -76,6 +84,8 @@ async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack) -> N
         for hold, first, second in cases:
             expected = winner(first, second)
             if expected == "active":
+                if "amend" in (first, second):
+                    assert (await hold.answer("amend")).outcome.lines == (Line("TEE", "", 2),)
                 assert (await hold.answer("extend")).ended is None
                 assert (await idle.read(hold.hold_id))["status"] == "active"
                 continue
@@ -86,6 +96,10 @@ async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack) -> N
             if "extend" in (first, second):
                 answer = await hold.answer("extend")
                 # The SDK hands a cancel of the run over after the updates of its task: the extension came first.
+                told = answer == "hold_not_active" or answer.ended == expected or "ui_cancel" in (first, second)
+                assert told, (first, second, answer)
+            if "amend" in (first, second):
+                answer = await hold.answer("amend")
                 told = answer == "hold_not_active" or answer.ended == expected or "ui_cancel" in (first, second)
                 assert told, (first, second, answer)
     await assert_stock_adds_up(idle.engine)
@@ -113,10 +127,11 @@ def settling(monkeypatch: pytest.MonkeyPatch) -> dict[str, asyncio.Event]:
     return begun
 
 
+@FIRST_ENDS
 async def test_while_it_settles_the_first_message_wins(
-    idle: Stack, database: str, settling: dict[str, asyncio.Event]
+    idle: Stack, database: str, settling: dict[str, asyncio.Event], pairs: list[tuple[str, str]]
 ) -> None:
-    cases = await made_and_left(idle, ENDING_PAIRS)
+    cases = await made_and_left(idle, pairs)
     async with idle.worker():
         async with locked_stock(database):
             await asyncio.gather(*(send(hold, first) for hold, first, _ in cases))
@@ -125,12 +140,13 @@ async def test_while_it_settles_the_first_message_wins(
         await assert_first_won(idle, cases)
 
 
-async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack) -> None:
+@FIRST_ENDS
+async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack, pairs: list[tuple[str, str]]) -> None:
     """A worker for activities only lets the result come in while no workflow task can be done.
 
     Only a hold whose payment was closed has such a moment: else the result and the run's end are recorded together.
     """
-    cases = await made_and_left(idle, UNSOLD_PAIRS, continued=CLOSED)
+    cases = await made_and_left(idle, [pair for pair in pairs if pair[0] not in SELLING], continued=CLOSED)
     deciding = Worker(
         idle.temporal,
         task_queue=idle.task_queue,
@@ -151,11 +167,12 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack)
         await assert_first_won(idle, cases)
 
 
+@FIRST_ENDS
 async def test_a_message_between_the_end_in_the_database_and_its_record_changes_nothing(
-    idle: Stack, monkeypatch: pytest.MonkeyPatch
+    idle: Stack, monkeypatch: pytest.MonkeyPatch, pairs: list[tuple[str, str]]
 ) -> None:
     """The message repeats the task, which knows more than the one that ended the hold."""
-    cases = await made_and_left(idle, UNSOLD_PAIRS)
+    cases = await made_and_left(idle, [pair for pair in pairs if pair[0] not in SELLING])
     told = {hold.hold_id: (hold, second) for hold, _, second in cases if second != "deadline"}
 
     async def then_told(engine: AsyncEngine, *, hold_id: str, **how: Any) -> Settlement | None:
@@ -182,9 +199,23 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
             answer = await hold.answer(message)
             # A message that comes while the run ends is cut off; the API asks again then, or the database.
             assert answer in CUT_OFF or answer.status == expected, (first, second, answer)
-        if second == "extend":
-            answer = await hold.answer("extend")
+        if second in ("extend", "amend"):
+            answer = await hold.answer(second)
             assert answer in ("hold_not_active", *CUT_OFF), (first, second, answer)
         unclaimed += second == "payment"
     await until_true(lambda: stack.counted("inventory_late_payment") == unclaimed, "each late payment reported")
     await assert_stock_adds_up(stack.engine)
+
+
+@pytest.mark.parametrize("what", ["amend", "make_way"])
+async def test_a_change_beside_a_cancel_that_waits_for_a_payment_is_answered(idle: Stack, what: str) -> None:
+    async with idle.worker():
+        [hold] = await held(idle, 1)
+    await hold.handle.signal(HoldWorkflow.payment_processing, PaymentProcessing(Payment("pi_1"), 600))
+    await send(hold, what)
+    await send(hold, "cancel")
+    async with idle.worker():
+        answer = await hold.answer(what)  # the server hands signals over first, so the cancel may refuse the change
+        assert answer == "hold_not_active" or answer.refused == "in_progress"
+        await hold.handle.signal(HoldWorkflow.payment_succeeded, Payment("pi_1"))
+        assert (await hold.handle.result()).status == "committed"

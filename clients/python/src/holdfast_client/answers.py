@@ -114,6 +114,9 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         payment_intent_id=optional(data, "paymentIntentId", str),
         ending="release" if ending else None,
         hold_token=optional(data, "holdToken", str),
+        buyer=optional(data, "buyer", str),
+        revision=optional(data, "revision", int) or 0,
+        closed_checkout_session_id=optional(data, "closedCheckoutSessionId", str),
     )
 
 
@@ -122,7 +125,7 @@ def created(data: Json, shop_id: str, hold_id: str | None, requested: Iterable[I
     if _has_no_hold(data):
         return NotHeld(mode=field(data, "mode", Mode), bypassed=_bypassed(data))
     created = hold(data, shop_id, hold_id)
-    if _quantities(created.items) != _quantities(requested):
+    if created.revision == 0 and _quantities(created.items) != _quantities(requested):
         raise _invalid(data, "items")
     _raise_if_given_back(created.hold_id, created.status)
     return created

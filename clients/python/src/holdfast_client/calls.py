@@ -112,6 +112,7 @@ def create_hold(
     reference: str | None,
     replace: bool,
     browser_extensions: int,
+    buyer: str | None,
     idempotency_key: str | None,
 ) -> Call[Hold | NotHeld]:
     """Build the call that holds a cart."""
@@ -130,6 +131,7 @@ def create_hold(
         reference=reference,
         replace=replace,
         browserExtensions=browser_extensions or None,
+        buyer=buyer,
     )
     read = partial(answers.created, shop_id=shop_id, hold_id=hold_id, requested=requested)
     return Call("POST", "/api/inventory/holds", read, body, _CREATED_OR_FOUND, hold_id, key)
@@ -151,6 +153,7 @@ def create_checkout_session(
     payment_method_types: Sequence[str] | None,
     locale: str | None,
     metadata: Mapping[str, str] | None,
+    buyer: str | None,
     idempotency_key: str | None,
 ) -> Call[CheckoutSession]:
     """Build the call that holds a cart and opens a checkout session."""
@@ -179,6 +182,7 @@ def create_checkout_session(
         paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
         locale=locale,
         metadata=None if metadata is None else dict(metadata),
+        buyer=buyer,
     )
     read = partial(answers.checkout_session, shop_id=shop_id, hold_id=hold_id)
     return Call("POST", "/api/checkout/sessions", read, body, _CREATED_OR_FOUND, hold_id, key)
@@ -206,6 +210,55 @@ def extend(shop_id: str, hold_id: str, ttl_seconds: int, idempotency_key: str | 
     """Build the call that extends a hold's time to live."""
     read, key = partial(answers.extended, shop_id=shop_id, hold_id=hold_id), _key(idempotency_key)
     return Call("POST", _path(shop_id, hold_id, "/extend"), read, {"ttlSeconds": ttl_seconds}, _OK, hold_id, key)
+
+
+def amend(
+    shop_id: str,
+    hold_id: str,
+    *,
+    items: Iterable[Item] | None,
+    reference: str | None,
+    ttl_seconds: int | None,
+    buyer: str | None,
+    idempotency_key: str | None,
+) -> Call[Hold]:
+    """Build the call that changes a hold."""
+    body = _without_none(
+        items=None if items is None else [_line(item) for item in items],
+        reference=reference,
+        ttlSeconds=ttl_seconds,
+        buyer=buyer,
+    )
+    read = partial(answers.hold, shop_id=shop_id, hold_id=hold_id)
+    return Call("PATCH", _path(shop_id, hold_id), read, body, _OK, hold_id, _key(idempotency_key))
+
+
+def pay_for_hold(
+    shop_id: str,
+    hold_id: str,
+    items: Iterable[CheckoutItem],
+    *,
+    success_url: str,
+    cancel_url: str | None,
+    capture_method: Literal["automatic", "manual"] | None,
+    payment_method_types: Sequence[str] | None,
+    locale: str | None,
+    metadata: Mapping[str, str] | None,
+    idempotency_key: str | None,
+) -> Call[CheckoutSession]:
+    """Build the call that opens a checkout session for an existing hold."""
+    body = _without_none(
+        items=[_priced_line(item) for item in items],
+        successUrl=success_url,
+        cancelUrl=cancel_url,
+        captureMethod=capture_method,
+        paymentMethodTypes=None if payment_method_types is None else list(payment_method_types),
+        locale=locale,
+        metadata=None if metadata is None else dict(metadata),
+    )
+    read = partial(answers.checkout_session, shop_id=shop_id, hold_id=hold_id)
+    path = _path(shop_id, hold_id, "/checkout")
+    return Call("POST", path, read, body, _CREATED_OR_FOUND, hold_id, _key(idempotency_key))
 
 
 def _validation(

@@ -69,6 +69,7 @@ class InventoryAuthorityClient:
         reference: str | None = None,
         replace: bool = False,
         browser_extensions: int = 0,
+        buyer: str | None = None,
         idempotency_key: str | None = None,
     ) -> Hold | NotHeld:
         """Hold the stock of every item, or of none, until the hold is committed, released or expires.
@@ -92,6 +93,7 @@ class InventoryAuthorityClient:
                 reference=reference,
                 replace=replace,
                 browser_extensions=browser_extensions,
+                buyer=buyer,
                 idempotency_key=idempotency_key,
             )
         )
@@ -122,6 +124,70 @@ class InventoryAuthorityClient:
         """
         return self._send(calls.extend(shop_id, hold_id, ttl_seconds, idempotency_key))
 
+    def amend(
+        self,
+        shop_id: str,
+        hold_id: str,
+        *,
+        items: Iterable[Item] | None = None,
+        reference: str | None = None,
+        ttl_seconds: int | None = None,
+        buyer: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Hold:
+        """Change an active hold, all or nothing; what is left out stays. `items` is the whole new set.
+
+        If the answer has a `closed_checkout_session_id`, that page had the old items: open a new one with
+        `pay_for_hold`. A repeat with the same key returns the hold as it is now. Raises InsufficientStockError,
+        LimitExceededError, PaymentOpenError, PaymentInProgressError, HoldExistsError, HoldNotActiveError,
+        HoldNotFoundError, PaymentsUnavailableError.
+        """
+        return self._send(
+            calls.amend(
+                shop_id,
+                hold_id,
+                items=items,
+                reference=reference,
+                ttl_seconds=ttl_seconds,
+                buyer=buyer,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def pay_for_hold(
+        self,
+        shop_id: str,
+        hold_id: str,
+        items: Iterable[CheckoutItem],
+        *,
+        success_url: str,
+        cancel_url: str | None = None,
+        capture_method: Literal["automatic", "manual"] | None = None,
+        payment_method_types: Sequence[str] | None = None,
+        locale: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> CheckoutSession:
+        """Open a Stripe checkout session for an existing hold, in the place of an open one.
+
+        If `items` differ from those of the hold, the hold is changed to them in the same step.
+        Raises what `amend` raises; CheckoutRefusedError, after which the hold goes on without a session.
+        """
+        return self._send(
+            calls.pay_for_hold(
+                shop_id,
+                hold_id,
+                items,
+                success_url=success_url,
+                cancel_url=cancel_url,
+                capture_method=capture_method,
+                payment_method_types=payment_method_types,
+                locale=locale,
+                metadata=metadata,
+                idempotency_key=idempotency_key,
+            )
+        )
+
     def create_checkout_session(
         self,
         shop_id: str,
@@ -138,6 +204,7 @@ class InventoryAuthorityClient:
         payment_method_types: Sequence[str] | None = None,
         locale: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        buyer: str | None = None,
         idempotency_key: str | None = None,
     ) -> CheckoutSession:
         """Hold the items as `create_hold` does, and open a Stripe checkout session for them.
@@ -161,6 +228,7 @@ class InventoryAuthorityClient:
                 payment_method_types=payment_method_types,
                 locale=locale,
                 metadata=metadata,
+                buyer=buyer,
                 idempotency_key=idempotency_key,
             )
         )

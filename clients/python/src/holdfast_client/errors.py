@@ -20,7 +20,7 @@ InventoryAuthorityError
 └── MalformedAnswerError
 """
 
-from holdfast_client.models import FieldProblem, ShortItem
+from holdfast_client.models import ExceededLimit, FieldProblem, ShortItem
 
 
 class InventoryAuthorityError(Exception):
@@ -98,7 +98,7 @@ class HoldNotActiveError(ConflictError):
 
 
 class HoldExistsError(ConflictError):
-    """The hold `existing_hold_id` is active with the same reference; `replace=True` releases it first."""
+    """The hold `existing_hold_id` is active with the same reference; `replace=True` takes over its units."""
 
     def __init__(self, message: str, existing_hold_id: str = "") -> None:
         super().__init__(message)
@@ -106,11 +106,23 @@ class HoldExistsError(ConflictError):
 
 
 class PaymentInProgressError(ConflictError):
-    """A payment of the hold `existing_hold_id`, which `replace=True` would release, is in progress; it stays held."""
+    """A payment of the hold `existing_hold_id`, which `replace=True` would end, is in progress; it stays held."""
 
     def __init__(self, message: str, existing_hold_id: str = "") -> None:
         super().__init__(message)
         self.existing_hold_id = existing_hold_id
+
+
+class PaymentOpenError(ConflictError):
+    """A payment that the shop opened itself can still be made for the items that the hold has; nothing was changed."""
+
+
+class LimitExceededError(ConflictError):
+    """The request would pass a limit of an order or a buyer, nothing was held or changed; `limits` has each."""
+
+    def __init__(self, message: str, limits: tuple[ExceededLimit, ...] = ()) -> None:
+        super().__init__(message)
+        self.limits = limits
 
 
 class HoldExtendLimitError(ConflictError):

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from holdfast_client import errors
 from holdfast_client.answers import Json, field, objects, optional, parse
-from holdfast_client.models import FieldProblem, HoldStatus, ShortItem
+from holdfast_client.models import ExceededLimit, FieldProblem, HoldStatus, ShortItem
 
 _TEMPORARY = {408, 429, 500, 502, 503, 504}
 _PAYMENTS_PERMANENT = {"payments_not_configured", "payment_provider_refused"}  # until an operator acts
@@ -83,6 +83,10 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.PaymentInProgressError(message, field(data, "holdId", str))
         case 409, "hold_not_active":
             return errors.HoldNotActiveError(message, field(data, "status", HoldStatus))
+        case 409, "payment_open":
+            return errors.PaymentOpenError(message)
+        case 409, "limit_exceeded":
+            return errors.LimitExceededError(message, _limits(data))
         case 409, "hold_extend_limit":
             return errors.HoldExtendLimitError(message)
         case 409, "idempotency_conflict":
@@ -117,6 +121,20 @@ def _short_items(data: Json) -> tuple[ShortItem, ...]:
             optional(item, "reason", str) or "insufficient",  # a server before 0.2 sends none
         )
         for item in objects(data, "items")
+    )
+
+
+def _limits(data: Json) -> tuple[ExceededLimit, ...]:
+    return tuple(
+        ExceededLimit(
+            field(limit, "limit", str),
+            field(limit, "most", int),
+            field(limit, "has", int),
+            field(limit, "requested", int),
+            optional(limit, "sku", str),
+            optional(limit, "variantKey", str),
+        )
+        for limit in objects(data, "limits")
     )
 
 

@@ -74,6 +74,11 @@ class Hold:
     ending: Literal["release"] | None = None
     hold_token: str | None = field(default=None, repr=False)
     """What opens this hold to the shopper's browser, and nothing else. None of an ended hold, or where it is off."""
+    buyer: str | None = None
+    revision: int = 0
+    """How often the hold was changed."""
+    closed_checkout_session_id: str | None = None
+    """In the answer to a change: the page that was closed for it; the shopper needs a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,18 @@ class FieldProblem:
 
     field: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExceededLimit:
+    """A limit that the request would pass; `sku` is None where it is the shop's and not an item's."""
+
+    limit: str
+    most: int
+    has: int
+    requested: int
+    sku: str | None = None
+    variant_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

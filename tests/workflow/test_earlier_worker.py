@@ -1,0 +1,48 @@
+"""A hold on a worker of an earlier release, which does not know every request of today."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from domain.holds import HoldKey
+from holds.errors import OlderWorkerError
+from holds.workflow_client import WorkflowClient
+from tests.workflow.sending import hold_input
+from workflows.messages import Amend, Cancel, Ended, HoldInput, MadeWay, hold_workflow_id
+
+
+@workflow.defn(name="HoldWorkflow")
+class Earlier:
+    """Knows how to release, and nothing of changes."""
+
+    @workflow.init
+    def __init__(self, hold: HoldInput) -> None:
+        del hold
+        self._released = False
+
+    @workflow.run
+    async def run(self, hold: HoldInput) -> Ended:
+        del hold
+        await workflow.wait_condition(lambda: self._released, timeout=timedelta(hours=1))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return Ended("released")
+
+    @workflow.update
+    async def release(self, message: Cancel) -> Ended:
+        assert message.reason == "replaced"
+        self._released = True
+        return Ended("released")
+
+
+async def test_a_change_fails_clearly_and_a_hold_to_replace_is_released_as_before(temporal: Client) -> None:
+    queue, hold = f"earlier-{uuid.uuid4().hex}", hold_input()
+    key, calls = HoldKey(hold.shop_id, hold.hold_id), WorkflowClient(temporal, queue)
+    async with Worker(temporal, task_queue=queue, workflows=[Earlier], workflow_runner=UnsandboxedWorkflowRunner()):
+        await temporal.start_workflow(Earlier.run, hold, id=hold_workflow_id(*key), task_queue=queue)
+        with pytest.raises(OlderWorkerError, match="earlier release"):
+            await calls.amend(key, Amend("a", "hash", "test", buyer="b-1"))
+        assert await calls.make_way(key) == MadeWay(ended="released")
