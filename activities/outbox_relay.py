@@ -15,6 +15,8 @@ from core.error_messages import first_line
 from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
+from domain.holds import HoldStatus, LineResult, line_results
+from inventory.holds import lines_from_json
 from inventory.outbox import BATCH, OutboxEntry, claim_batch
 from workflows import ui_text
 from workflows.deliveries import Channel, Event, HoldEvents, ShopAlerts, ShopFalls, hold_events_workflow_id
@@ -150,6 +152,7 @@ def _data_of(entry: OutboxEntry) -> dict[str, object]:
     row = entry.data
     ended = {name: row[name] for name in ("committedAt", "releasedAt", "expiredAt") if row.get(name)}
     times = {name: _time(row[name]) for name in ("createdAt", "expiresAt", *ended)}
+    sold = None if row.get("sold") is None else lines_from_json(row["sold"])
     return {
         "shopId": entry.shop_id,
         "holdId": entry.hold_id,
@@ -157,10 +160,16 @@ def _data_of(entry: OutboxEntry) -> dict[str, object]:
         "reason": row.get("reason"),
         "reference": row.get("reference"),
         "paymentIntentId": row.get("paymentIntentId"),
+        "metadata": row.get("metadata"),
         **times,
-        "items": [{"sku": line.sku, "variantKey": line.variant_key, "quantity": line.quantity} for line in entry.lines],
+        "items": [_item(result) for result in line_results(HoldStatus(row["status"]), entry.lines, sold)],
         **({"outcome": row["outcome"]} if "outcome" in row else {}),
     }
+
+
+def _item(result: LineResult) -> dict[str, object]:
+    item = {"sku": result.sku, "variantKey": result.variant_key, "quantity": result.quantity}
+    return item | {"sold": result.sold, "givenBack": result.given_back}
 
 
 def _time(text: str) -> str:

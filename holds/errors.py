@@ -5,7 +5,7 @@ A database that is busy raises `core.database.DatabaseBusyError`; nothing was ch
 
 from collections.abc import Sequence
 
-from domain.holds import Hold, HoldKey, HoldStatus, ShortageReason, ShortItem
+from domain.holds import Hold, HoldKey, HoldStatus, Line, ShortageReason, ShortItem
 from domain.payments import Payment
 
 
@@ -65,6 +65,13 @@ class HoldNotActiveError(HoldsError):
         super().__init__(message or ("The hold is ending." if ending else f"The hold is {status}."))
         self.key = key
         self.status = status
+
+
+class NotInHoldError(HoldsError):
+    """Units are to be sold that the hold does not have."""
+
+    def __init__(self, line: Line, has: int) -> None:
+        super().__init__(f"the hold has {has} of {f'{line.sku} {line.variant_key}'.strip()}, not {line.quantity}")
 
 
 class ExtendLimitError(HoldsError):

@@ -17,6 +17,12 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
+def more_of(warn_before_seconds: int | None, metadata: Mapping[str, str]) -> Mapping[str, object] | None:
+    """Return what the digest covers besides. None without either: a hold of an earlier release has no such digest."""
+    given = {"warnBeforeSeconds": warn_before_seconds, "metadata": metadata}
+    return {name: value for name, value in given.items() if value} or None
+
+
 def request_hash(
     route: str,
     shop_id: str,

@@ -22,6 +22,8 @@ class HoldRequest:
     request_hash: str
     """Digest of the request; a repeat has the same."""
     actor: str
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Of this call, not of its repeats: it tells which of several callers at once made the hold."""
 

@@ -35,7 +35,7 @@ from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
-from payments.session_params import Order, session_params
+from payments.session_params import Order, session_params, with_reference
 from payments.status import PaymentStatus
 from workflows.hold import HoldWorkflow
 from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
@@ -100,7 +100,9 @@ class PaymentsService:
         earlier = await self._holds.prepare(request)
         if earlier is not None:
             return earlier, await self._session_of(earlier.hold)
-        hold = replace(self._holds.input_for(request), checkout=Checkout(session_params(order)))
+        hold = replace(
+            self._holds.input_for(request), checkout=Checkout(with_reference(session_params(order), order.reference))
+        )
         answer = await self._workflows.open_checkout(hold)
         result = await self._holds.result(request, answer.reservation)
         if answer.checkout is None:
@@ -207,7 +209,8 @@ class PaymentsService:
             return EventResult("told")
         if event.kind not in ("succeeded", "authorized"):
             return EventResult("ended_before")
-        if answer.hold.status is HoldStatus.COMMITTED and payment.bought(answer.hold.payment):
+        committed = answer.hold.status is HoldStatus.COMMITTED and answer.hold.sold is None
+        if committed and payment.bought(answer.hold.payment):
             return EventResult("known")
         await self._workflows.start_late_payment(LatePayment(*key, payment))
         return EventResult("late", logging.WARNING)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
@@ -33,8 +34,9 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), hold AS (
-  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s
+  INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
+                               metadata, "warnBeforeSeconds")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(metadata)s, %(warn)s
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
   ON CONFLICT DO NOTHING
@@ -93,6 +95,8 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
         "before": request.reserve_before,
         "reference": request.reference,
         "hash": request.request_hash,
+        "metadata": None if request.metadata is None else Jsonb(request.metadata),
+        "warn": request.warn_before_seconds,
         **lines_as_arrays(request.lines),
     }
     while True:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch_on
@@ -22,15 +23,19 @@ from inventory.idempotency import STORED_RESULT, key_or_new, request_hash, resul
 from inventory.items import name_from_row
 
 _LOCK_HOLD = """
-SELECT status FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE
+SELECT status, sold FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE
 """
 
 # Runs after the statement that locks the hold, with a new snapshot, so that it sees all earlier returns. Locks are
 # taken in the order of settle: the hold, then its items in key order.
 _RESTOCK = f"""
 WITH sold AS (
-  SELECT sku, "variantKey", sum(quantity) AS n FROM "InventoryHoldItem"
-  WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s GROUP BY sku, "variantKey"
+  SELECT sku, "variantKey", sum(quantity) AS n FROM (
+    SELECT sku, "variantKey", quantity FROM "InventoryHoldItem"
+    WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND %(sold)s::jsonb IS NULL
+    UNION ALL
+    SELECT * FROM jsonb_to_recordset(%(sold)s::jsonb) AS part(sku text, "variantKey" text, quantity int)
+  ) units GROUP BY sku, "variantKey"
 ), back AS (
   SELECT sku, "variantKey", sum(delta) AS n FROM "InventoryMovement"
   WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND kind = 'restock' GROUP BY sku, "variantKey"
@@ -107,7 +112,8 @@ async def restock(
             return None
         if holds[0]["status"] != HoldStatus.COMMITTED:
             raise HoldNotCommittedError(hold_id, HoldStatus(holds[0]["status"]))
-        rows = await fetch_on(connection, _RESTOCK, parameters)
+        sold = None if holds[0]["sold"] is None else Jsonb(holds[0]["sold"])
+        rows = await fetch_on(connection, _RESTOCK, parameters | {"sold": sold})
         if rows[0]["done"]:
             return tuple(
                 Line(row["sku"], row["variantKey"], int(row["restocked"] + row["n"]))

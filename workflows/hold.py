@@ -6,7 +6,7 @@ from typing import assert_never
 
 from temporalio import workflow
 
-from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest
+from domain.holds import Held, HoldStatus, Line, ReserveOutcome, ReserveRequest
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
 from workflows.cancellation import run_despite_cancellation
@@ -30,12 +30,13 @@ from workflows.messages import (
     DeadlineRequest,
     Ended,
     EndStatus,
+    ExpiryWarning,
     HoldInput,
     SettledStatus,
     SettleRequest,
     settled_status,
 )
-from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY
+from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, WARNS_OF_EXPIRY
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -79,7 +80,7 @@ class HoldWorkflow(HoldMessages):
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await finish(self._hold, self._state, self._payment_steps, self._bought_by)
-        return Ended(ended)
+        return Ended(ended, sold=self._ended_hold.sold if self._ended_hold is not None else None)
 
     async def _reserve(self) -> ReserveOutcome:
         request = ReserveRequest(
@@ -93,6 +94,8 @@ class HoldWorkflow(HoldMessages):
             reserve_before=workflow.info().workflow_start_time + timedelta(milliseconds=self._hold.request_timeout_ms),
             reference=self._hold.reference,
             request_hash=self._hold.request_hash,
+            metadata=self._hold.metadata,
+            warn_before_seconds=self._hold.warn_before_seconds,
         )
         self._written_deadline = request.expires_at
         outcome = await activity_calls.reserve(request)
@@ -126,8 +129,8 @@ class HoldWorkflow(HoldMessages):
                 self._state.shorten_to_running_graces()
             version = self._version
             match decide(self._state, workflow.now()):
-                case CommitHold(actor, reason, payment):
-                    return await self._settle("committed", reason, actor, payment)
+                case CommitHold() as commit:
+                    return await self._settle("committed", commit.reason, commit.actor, commit.payment, commit.sold)
                 case ReleaseHold(actor, reason):
                     return await self._settle("released", reason, actor)
                 case ExpireHold():
@@ -143,6 +146,8 @@ class HoldWorkflow(HoldMessages):
     async def _wait(self, until: datetime, version: int) -> None:
         if self._state.deadline != self._written_deadline:
             await self._write_deadline(self._state.deadline)
+        elif self._warn_before is not None and workflow.now() >= until - self._warn_before:
+            await self._warn()
         elif self._can_continue():
             if workflow.patched(CONTINUE_AS_NEW):
                 workflow.continue_as_new(self._next_input())
@@ -150,7 +155,12 @@ class HoldWorkflow(HoldMessages):
         else:
             pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
             self.show_step(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}")
-            await self._sleep(until, version)
+            await self._sleep(until - (self._warn_before or timedelta()), version)
+
+    async def _warn(self) -> None:
+        if workflow.patched(WARNS_OF_EXPIRY):
+            await activity_calls.warn_of_expiry(ExpiryWarning(self._hold.shop_id, self._hold.hold_id))
+        self._warn_before = None  # once, also if the deadline moves afterwards
 
     async def _take_payment_step(self, step: ClosePayment | AttachPayment | CheckPayment) -> None:
         match step:
@@ -182,7 +192,9 @@ class HoldWorkflow(HoldMessages):
         return suggested and workflow.all_handlers_finished() and self._next_input() is not None
 
     def _next_input(self) -> HoldInput | None:
-        return next_input(self._hold, self._state, self._payment_steps, self._extensions)
+        warned = self._warn_before is None and self._hold.warn_before_seconds is not None
+        hold = replace(self._hold, warn_before_seconds=None) if warned else self._hold
+        return next_input(hold, self._state, self._payment_steps, self._extensions)
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self.show_step("Writing the new deadline.")
@@ -200,13 +212,20 @@ class HoldWorkflow(HoldMessages):
         else:  # something else ended the hold: settle changes nothing and returns its status
             self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
 
-    async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
+    async def _settle(
+        self,
+        to: SettledStatus,
+        reason: str,
+        actor: str,
+        payment: Payment | None = None,
+        sold: tuple[Line, ...] | None = None,
+    ) -> EndStatus:
         self._ending = to  # from here on the decision is final
         self.show_step(f"Ending as {ui_text.end(to, reason)}.")
-        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
+        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment, sold)
         settled = await activity_calls.settle(request)
         self._ended_hold = settled.hold
-        if settled.status == "committed" and settled.hold is not None:
+        if settled.status == "committed" and settled.hold is not None and settled.hold.sold is None:
             self._bought_by = settled.hold.payment
         self.show_step(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status

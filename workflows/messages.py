@@ -84,8 +84,14 @@ class HoldInput:
     """How an earlier run ended it, where a restored database does not know that: it is ended so again.
 
     An expired hold expires again by itself, since its row's deadline has passed."""
+    sold_before: tuple[Line, ...] | None = None
+    """With `ended_before`: what that run sold of the hold, if it was not all."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
+    metadata: dict[str, str] | None = None
+    """What the caller attached to the hold."""
+    warn_before_seconds: int | None = None
+    """How long before the deadline the event `hold.expiring` is sent, once; None for never."""
     continued: "Continued | None" = None
     """What the earlier run knew, which this one continues."""
 
@@ -124,6 +130,14 @@ class DeadlineRequest:
 
 
 @dataclass(frozen=True)
+class ExpiryWarning:
+    """A hold whose deadline is near."""
+
+    shop_id: str
+    hold_id: str
+
+
+@dataclass(frozen=True)
 class SettleRequest:
     """How a hold is to end."""
 
@@ -133,6 +147,8 @@ class SettleRequest:
     reason: str
     actor: str
     payment: Payment | None = None
+    sold: tuple[Line, ...] | None = None
+    """Of a commit: the units to sell, the others are given back; None for all."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,9 @@ class EndedHold:
     payment_session_id: str | None = None
     payment_intent_id: str | None = None
     request_hash: str | None = None
+    sold: tuple[Line, ...] | None = None
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -165,6 +184,9 @@ class EndedHold:
             payment_session_id=hold.payment_session_id,
             payment_intent_id=hold.payment_intent_id,
             request_hash=hold.request_hash,
+            sold=hold.sold,
+            metadata=hold.metadata,
+            warn_before_seconds=hold.warn_before_seconds,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -185,6 +207,9 @@ class EndedHold:
             payment_intent_id=self.payment_intent_id,
             request_hash=self.request_hash,
             lines=self.lines,
+            sold=self.sold,
+            metadata=self.metadata,
+            warn_before_seconds=self.warn_before_seconds,
         )
 
     @property
@@ -202,6 +227,8 @@ class Ended:
     """In the answer to an update; not where the hold had ended before this run."""
     request_id: str | None = None
     """Of the request that the update was sent with; every caller who joined it gets this answer too."""
+    sold: tuple[Line, ...] | None = None
+    """In the result of a run whose hold was sold in part: what was sold."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +259,8 @@ class Commit:
     actor: Storable
     reason: Storable = "committed"
     request_id: str | None = None
+    items: tuple[Line, ...] | None = None
+    """The units to sell; the others are given back. None for all."""
 
 
 @dataclass(frozen=True)

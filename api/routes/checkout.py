@@ -7,13 +7,13 @@ from fastapi import APIRouter, Response
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.openapi import WRITE_ERRORS, errors, examples
-from api.parameters import IdempotencyKey, parse_key, parse_ttl
+from api.parameters import IdempotencyKey, parse_key, parse_ttl, parse_warning
 from api.problems import Problem
 from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
-from holds.idempotency import hold_id_for, request_hash
+from holds.idempotency import hold_id_for, more_of, request_hash
 from holds.model import HoldRequest
 from holds.payments_service import PaymentsService
 from payments.session_params import Order, PaidLine, session_params
@@ -65,6 +65,7 @@ async def open_checkout(
     key = parse_key(idempotency_key)
     lines = merged(body.items)
     ttl_seconds = parse_ttl(body.ttl_seconds, settings)
+    warn_before = parse_warning(body.warn_before_seconds, ttl_seconds)
     payments.require_stripe()  # nothing is held for a session that cannot be opened
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
@@ -79,9 +80,15 @@ async def open_checkout(
         reference=body.reference,
         replace=body.replace,
         request_hash=request_hash(
-            "checkout", body.shop_id, lines, body.ttl_seconds, body.reference, more=session_params(order)
+            "checkout",
+            body.shop_id,
+            lines,
+            body.ttl_seconds,
+            body.reference,
+            more={**session_params(order), **(more_of(body.warn_before_seconds, {}) or {})},
         ),
         actor=caller.actor,
+        warn_before_seconds=warn_before,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, request) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)

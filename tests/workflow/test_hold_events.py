@@ -26,6 +26,7 @@ from tests.waiting import until
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
 from workflows.hold_events import HoldEventsWorkflow
+from workflows.messages import Extend, Extended
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncI
 async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
     telling: Stack, receiver: Receiver, verb: str, last: str
 ) -> None:
-    hold = await telling.made(("TEE", 2), reference="order-1")
+    hold = await telling.made(("TEE", 2), reference="order-1", metadata={"cart": "c-7"})
     ended = (await telling.post(hold["holdId"], verb)).json()
     await receiver.until(2)
 
@@ -89,9 +90,10 @@ async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
         "reason": None,
         "reference": "order-1",
         "paymentIntentId": None,
+        "metadata": {"cart": "c-7"},
         "createdAt": hold["createdAt"],
         "expiresAt": hold["expiresAt"],
-        "items": [{"sku": "TEE", "variantKey": "", "quantity": 2}],
+        "items": [{"sku": "TEE", "variantKey": "", "quantity": 2, "sold": 0, "givenBack": 0}],
     }
     assert finished["status"] == ended["status"]
     assert finished[f"{ended['status']}At"] == ended[f"{ended['status']}At"]
@@ -103,6 +105,54 @@ async def test_an_expiry_is_delivered(telling: Stack, receiver: Receiver) -> Non
 
     assert receiver.of(hold.hold_id) == ["hold.created", "hold.expired"]
     assert receiver.taken[-1]["data"]["reason"] == "deadline"
+
+
+async def test_a_partial_commit_tells_what_was_sold_and_what_was_given_back(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made(("TEE", 3))
+    await telling.post(hold["holdId"], "commit", {"items": [{"sku": "TEE", "quantity": 2}]})
+    await receiver.until(2)
+
+    told = receiver.taken[-1]["data"]["items"]
+    assert told == [{"sku": "TEE", "variantKey": "", "quantity": 3, "sold": 2, "givenBack": 1}]
+
+
+async def test_a_hold_that_asked_for_it_is_warned_of_once_before_its_deadline(
+    telling: Stack, receiver: Receiver
+) -> None:
+    (silent,) = await held(telling, 1, ttl_seconds=600)
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=599)
+    await receiver.until(3)
+    assert receiver.of(hold.hold_id) == ["hold.created", "hold.expiring"]
+    assert receiver.taken[-1]["data"]["status"] == "active"
+
+    await hold.handle.execute_update("extend", Extend(600, "more"), result_type=Extended)
+    await telling.post(hold.hold_id, "commit")
+    await receiver.until(4)
+    assert receiver.of(hold.hold_id) == ["hold.created", "hold.expiring", "hold.committed"]
+    assert len(await timers_of(telling, silent.hold_id)) == 1
+
+
+async def test_a_warning_moves_with_the_deadline(telling: Stack) -> None:
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=500)
+    await hold.handle.execute_update("extend", Extend(3000, "more"), result_type=Extended)
+
+    async def has_moved() -> bool:
+        return len(await timers_of(telling, hold.hold_id)) > 1
+
+    await until(has_moved, "the timer of the new deadline")
+    first, moved = await timers_of(telling, hold.hold_id)
+    assert first <= timedelta(seconds=100)
+    assert timedelta(seconds=2600) < moved <= timedelta(seconds=3100)
+
+
+async def timers_of(stack: Stack, hold_id: str) -> list[timedelta]:
+    """Return the durations of the timers that the hold's run started."""
+    history = await stack.run_of(hold_id).fetch_history()
+    return [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
 
 
 async def test_an_unavailable_receiver_delays_no_hold_and_gets_all_events_later(

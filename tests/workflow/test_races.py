@@ -50,9 +50,9 @@ async def made_and_left(stack: Stack, pairs: list[tuple[str, str]]) -> list[tupl
     async with stack.worker():
         near = [p for p in pairs if "deadline" in p]
         far = [p for p in pairs if "deadline" not in p]
-        holds = await held(stack, len(far))
+        holds = await held(stack, len(far), units=2)
         # The reserve of the others waits for the next worker: their deadlines must not pass before the messages.
-        soon = await held(stack, len(near), ttl_seconds=4)
+        soon = await held(stack, len(near), units=2, ttl_seconds=4)
     return [(hold, *pair) for hold, pair in zip([*holds, *soon], [*far, *near], strict=True)]
 
 
@@ -70,8 +70,11 @@ async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack) -> N
                 continue
             assert (await hold.handle.result()).status == expected, (first, second)
             assert (await idle.read(hold.hold_id))["status"] == expected
-            for message in {first, second} & {"commit", "release"}:
+            for message in {first, second} & {"commit", "part", "release"}:
                 assert (await hold.answer(message)).status == expected, (first, second)
+            if expected == "committed":
+                sold = (await idle.read(hold.hold_id))["items"][0]["sold"]
+                assert sold in {1 if message == "part" else 2 for message in {first, second} & set(SELLING)}
             if "extend" in (first, second):
                 answer = await hold.answer("extend")
                 # The SDK hands a cancel of the run over after the updates of its task: the extension came first.
@@ -147,7 +150,9 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
         expected = winner(first)
         assert (await hold.handle.result()).status == expected, (first, second)
         assert (await stack.read(hold.hold_id))["status"] == expected
-        for message in {first, second} & {"commit", "release"}:
+        if expected == "committed":  # the first commit decides what is sold
+            assert (await stack.read(hold.hold_id))["items"][0]["sold"] == (1 if first == "part" else 2)
+        for message in {first, second} & {"commit", "part", "release"}:
             answer = await hold.answer(message)
             # A message that comes while the run ends is cut off; the API asks again then, or the database.
             assert answer in CUT_OFF or answer.status == expected, (first, second, answer)
