@@ -17,7 +17,7 @@ from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
-from api.routes import adjustments, checkout, holds, stock, stock_files, system, webhooks
+from api.routes import adjustments, checkout, holds, orders, stock, stock_files, system, webhooks
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -26,6 +26,7 @@ from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
+from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
@@ -62,6 +63,7 @@ def create_app(
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine, workflows.open_late_payments),
+            orders=OrderService(engine, temporal, settings, task_queue),
             metrics_text=MetricsText(registry),
         )
         log = structlog.get_logger("api")
@@ -89,7 +91,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (holds, stock, checkout, webhooks, adjustments, stock_files, system):
+    for routes in (holds, orders, stock, checkout, webhooks, adjustments, stock_files, system):
         app.include_router(routes.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

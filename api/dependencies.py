@@ -11,6 +11,7 @@ from api.gauges import HoldGauges
 from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
+from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
 from holds.service import HoldService
@@ -29,6 +30,7 @@ class Resources:
     workflows: WorkflowClient
     holds: HoldService
     payments: PaymentsService
+    orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
 
@@ -69,6 +71,10 @@ async def _payments(request: Request) -> PaymentsService:
     return resources_of(request).payments
 
 
+async def _orders(request: Request) -> OrderService:
+    return resources_of(request).orders
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -83,4 +89,5 @@ EngineDep = Annotated[AsyncEngine, Depends(_engine)]
 TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 HoldsDep = Annotated[HoldService, Depends(_holds)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
+OrdersDep = Annotated[OrderService, Depends(_orders)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

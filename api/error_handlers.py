@@ -72,6 +72,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.HoldExistsError: lambda error: ApiError(Problem.hold_exists, holdId=error.hold_id),
     errors.IdempotencyConflictError: lambda error: ApiError(Problem.idempotency_conflict, **_hold_id(error.hold_id)),
     errors.HoldNotFoundError: lambda _: ApiError(Problem.hold_not_found),
+    errors.OrderNotFoundError: lambda _: ApiError(Problem.order_not_found),
     errors.HoldNotActiveError: _not_active,
     errors.NotInHoldError: lambda error: invalid("items", str(error)),
     errors.ExtendLimitError: lambda _: ApiError(Problem.hold_extend_limit),

@@ -152,7 +152,7 @@ async def _list(shop: str, wanted: HoldFilter, limit: int, *, as_json: bool) -> 
             f"{hold.expires_at:%m-%d %H:%M:%S}",
             hold.reason or "",
         )
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     print_whole(table)
     if page.next_after is not None:
         print(f"and older ones; --limit shows up to 500, and filters such as --status {HoldStatus.ACTIVE} fewer.")
@@ -174,7 +174,7 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
     rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
     rows += [("item", _result(result)) for result in hold.results()]
     for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
-        console.print(Text(f"{name:<16} {_printable(value)}"))  # in lines of any length, so that a link can be clicked
+        console.print(Text(f"{name:<16} {printable(value)}"))  # in lines of any length, so that a link can be clicked
     return 0
 
 
@@ -267,7 +267,7 @@ def _result(line: LineResult) -> str:
     return f"{line.quantity} x {line.sku} {line.variant_key}".rstrip() + (f" ({told})" if told else "")
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """Return a caller's text without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in str(value))
 

@@ -81,6 +81,9 @@ class Hold:
     warn_before_seconds: int | None = None
     """How long before its deadline the event `hold.expiring` is sent; None for never."""
     archived_at: datetime | None = None
+    created_by: str | None = None
+    ended_by: str | None = None
+    """Who made the hold and who ended it, where the row was read; None for a hold of an earlier release."""
 
     @property
     def key(self) -> HoldKey:
@@ -140,6 +143,7 @@ class ReserveRequest:
     request_hash: str | None
     metadata: dict[str, str] | None = None
     warn_before_seconds: int | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True)

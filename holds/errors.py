@@ -57,6 +57,13 @@ class HoldNotFoundError(HoldsError):
         self.key = key
 
 
+class OrderNotFoundError(HoldsError):
+    """No hold of the shop has this reference."""
+
+    def __init__(self, shop_id: str, reference: str) -> None:
+        super().__init__(f"No hold of {shop_id} has the reference {reference}.")
+
+
 class HoldNotActiveError(HoldsError):
     """The hold has ended, or is ending, otherwise than requested."""
 

@@ -192,9 +192,13 @@ class PaymentsService:
             case "record":
                 return EventResult("recorded", logging.WARNING)
             case "refund_failed":
-                await self._workflows.start_late_payment(LatePayment(*key, payment, refund_failed=True))
+                await self._workflows.start_late_payment(await self._failed_refund(key, payment))
                 return EventResult("refund_failed", logging.ERROR)
         return await self._signal(key, event, payment)
+
+    async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
+        hold = await read_hold(self._engine, *key)
+        return LatePayment(*key, payment, refund_failed=True, reference=None if hold is None else hold.reference)
 
     async def _signal(self, key: HoldKey, event: StripeEvent, payment: Payment) -> EventResult:
         """Signal the event to the hold's workflow; if the hold has ended, start the workflow of a late payment."""
@@ -212,7 +216,7 @@ class PaymentsService:
         committed = answer.hold.status is HoldStatus.COMMITTED and answer.hold.sold is None
         if committed and payment.bought(answer.hold.payment):
             return EventResult("known")
-        await self._workflows.start_late_payment(LatePayment(*key, payment))
+        await self._workflows.start_late_payment(LatePayment(*key, payment, reference=answer.hold.reference))
         return EventResult("late", logging.WARNING)
 
     async def _hold_of(self, event: StripeEvent) -> HoldKey | None:

@@ -296,6 +296,7 @@ class HoldService:
             request_hash=request.request_hash,
             reference=request.reference,
             metadata=request.metadata,
+            actor=request.actor,
             warn_before_seconds=request.warn_before_seconds,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             request_id=request.request_id,

@@ -64,7 +64,7 @@ WITH target AS MATERIALIZED (
 ), ended AS (
   UPDATE "InventoryHold" h
   SET status = 'committed', "committedAt" = clock_timestamp(), "releasedAt" = NULL, "expiredAt" = NULL,
-      "updatedAt" = now(), reason = 'late_payment',
+      "updatedAt" = now(), reason = 'late_payment', "endedBy" = 'stripe',
       "paymentIntentId" = coalesce(%(intent)s, h."paymentIntentId"),
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM verdict v WHERE v.enough AND h."shopId" = %(shop)s AND h.id = %(hold)s

@@ -14,7 +14,7 @@ from inventory.fragments import HOLD_LINES
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
-  h.sold, h.metadata, h."warnBeforeSeconds"
+  h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy"
 """
 
 # What was returned of a committed hold, in the form of `sold`.
@@ -64,6 +64,8 @@ def hold_from_row(row: Row) -> Hold:
         metadata=row["metadata"],
         warn_before_seconds=row["warnBeforeSeconds"],
         archived_at=row.get("archivedAt"),
+        created_by=row["createdBy"],
+        ended_by=row["endedBy"],
     )
 
 

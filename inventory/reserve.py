@@ -35,8 +35,9 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               metadata, "warnBeforeSeconds")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(metadata)s, %(warn)s
+                               metadata, "warnBeforeSeconds", "createdBy")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s,
+         %(metadata)s, %(warn)s, %(actor)s
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
   ON CONFLICT DO NOTHING
@@ -97,6 +98,7 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
         "hash": request.request_hash,
         "metadata": None if request.metadata is None else Jsonb(request.metadata),
         "warn": request.warn_before_seconds,
+        "actor": request.actor,
         **lines_as_arrays(request.lines),
     }
     while True:

@@ -1,11 +1,13 @@
 """Returns: units that a hold sold are on hand again, never more of them than it sold."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import Row, fetch_on
+from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
 from domain.fields import MAX_ON_HAND
 from domain.holds import HoldStatus, Line
@@ -21,6 +23,11 @@ from inventory.fragments import DEMAND
 from inventory.holds import lines_as_arrays
 from inventory.idempotency import STORED_RESULT, key_or_new, request_hash, result_of_repeat
 from inventory.items import name_from_row
+
+_RETURNED = """
+SELECT sku, "variantKey", delta, "createdAt", actor, reason FROM "InventoryMovement"
+WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND kind = 'restock' ORDER BY id
+"""
 
 _LOCK_HOLD = """
 SELECT status, sold FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE
@@ -72,6 +79,26 @@ WITH sold AS (
 )
 SELECT *, EXISTS (SELECT FROM claim) AS done FROM checked ORDER BY sku, "variantKey"
 """  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Units that were returned of a hold, by whom and why."""
+
+    at: datetime
+    sku: str
+    variant_key: str
+    quantity: int
+    actor: str
+    reason: str | None
+
+
+async def returns_of(engine: AsyncEngine, shop_id: str, hold_id: str) -> list[Returned]:
+    """Return what was returned of the hold, in order. Raises DatabaseBusyError and DatabaseUnavailableError."""
+    return [
+        Returned(row["createdAt"], row["sku"], row["variantKey"], row["delta"], row["actor"], row["reason"])
+        for row in await fetch(engine, _RETURNED, {"shop": shop_id, "hold": hold_id})
+    ]
 
 
 async def restock(

@@ -45,7 +45,7 @@ WITH {wanted} target AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), ended AS (
   UPDATE "InventoryHold" h
-  SET status = %(to)s, reason = %(reason)s, "updatedAt" = now(),
+  SET status = %(to)s, reason = %(reason)s, "endedBy" = %(actor)s, "updatedAt" = now(),
       "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
       "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
       "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,

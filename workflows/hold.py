@@ -95,6 +95,7 @@ class HoldWorkflow(HoldMessages):
             reference=self._hold.reference,
             request_hash=self._hold.request_hash,
             metadata=self._hold.metadata,
+            actor=self._hold.actor,
             warn_before_seconds=self._hold.warn_before_seconds,
         )
         self._written_deadline = request.expires_at

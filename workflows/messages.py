@@ -88,6 +88,8 @@ class HoldInput:
     """With `ended_before`: what that run sold of the hold, if it was not all."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
+    actor: str | None = None
+    """Who makes the hold."""
     metadata: dict[str, str] | None = None
     """What the caller attached to the hold."""
     warn_before_seconds: int | None = None

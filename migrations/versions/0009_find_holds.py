@@ -1,4 +1,4 @@
-"""What a partial commit sold, a caller's metadata, the warning before the end, and indexes to find holds."""
+"""Columns for partial commits, metadata, warnings and the actors of a hold, and indexes to find holds."""
 
 from alembic import op
 
@@ -10,6 +10,8 @@ COLUMNS = (
     'ALTER TABLE "InventoryHold" ADD COLUMN IF NOT EXISTS sold jsonb',
     'ALTER TABLE "InventoryHold" ADD COLUMN IF NOT EXISTS metadata jsonb',
     'ALTER TABLE "InventoryHold" ADD COLUMN IF NOT EXISTS "warnBeforeSeconds" integer',
+    'ALTER TABLE "InventoryHold" ADD COLUMN IF NOT EXISTS "createdBy" text',
+    'ALTER TABLE "InventoryHold" ADD COLUMN IF NOT EXISTS "endedBy" text',
 )
 
 _INDEXES = {

@@ -12,13 +12,13 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.background_worker import background_task_queue
 from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from core.signals import start_signal
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end
 from domain.holds import HoldStatus
+from holds.event_delivery import background_task_queue
 from inventory.outbox import claim_batch, record_hold_event
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack

@@ -9,11 +9,11 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.background_worker import background_task_queue
 from core.database import fetch
 from core.signals import start_signal
 from dev.harness.stock import end
 from domain.holds import HoldStatus
+from holds.event_delivery import background_task_queue
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.servers import own_time_skipping_temporal
 from tests.stack import SHOP, Stack, running_stack

@@ -35,6 +35,7 @@ from holdfast_client.models import (
     LineResult,
     Mode,
     NotHeld,
+    Order,
     ShortItem,
     Validated,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "MalformedAnswerError",
     "Mode",
     "NotHeld",
+    "Order",
     "PaymentInProgressError",
     "PaymentsUnavailableError",
     "ShortItem",

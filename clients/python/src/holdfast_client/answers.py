@@ -25,6 +25,7 @@ from holdfast_client.models import (
     LineResult,
     Mode,
     NotHeld,
+    Order,
     Validated,
 )
 
@@ -136,6 +137,12 @@ def hold_page(data: Json, shop_id: str) -> HoldPage:
     """Read a page of this shop's holds."""
     holds = tuple(hold(each, shop_id, None) for each in objects(data, "holds"))
     return HoldPage(holds=holds, cursor=optional(data, "nextCursor", str))
+
+
+def order(data: Json, shop_id: str) -> Order:
+    """Read an order of this shop."""
+    stories = objects(data, "holds")
+    return Order(holds=tuple(hold(field(each, "hold", dict), shop_id, None) for each in stories), story=data)
 
 
 def _texts(data: Json, name: str) -> Mapping[str, str]:

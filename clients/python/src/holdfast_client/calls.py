@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Generic, Literal, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from holdfast_client import answers
 from holdfast_client.answers import Json, parse
@@ -27,6 +27,7 @@ from holdfast_client.models import (
     Item,
     Mode,
     NotHeld,
+    Order,
     Validated,
 )
 from holdfast_client.settings import Settings
@@ -198,6 +199,13 @@ def find_holds(shop_id: str, filters: Mapping[str, str | int | datetime | Sequen
     given = {"shopId": shop_id} | {name: _text(name, value) for name, value in filters.items() if value is not None}
     query = urlencode(given)
     return Call("GET", f"/api/inventory/holds?{query}", partial(answers.hold_page, shop_id=shop_id))
+
+
+def get_order(shop_id: str, reference: str) -> Call[Order]:
+    """Build the call that reads an order's story."""
+    _path(shop_id, "any")  # raises for a shop that would lead to another path
+    path = f"/api/inventory/orders/{shop_id}/{quote(reference, safe='')}"
+    return Call("GET", path, partial(answers.order, shop_id=shop_id))
 
 
 def _text(name: str, value: str | int | datetime | Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from holdfast_client.models import (
     HoldStatus,
     Item,
     NotHeld,
+    Order,
     Validated,
 )
 from holdfast_client.settings import Settings
@@ -147,6 +148,10 @@ class InventoryAuthorityClient:
             "cursor": cursor,
         }
         return self._send(calls.find_holds(shop_id, filters))
+
+    def get_order(self, shop_id: str, reference: str) -> Order:
+        """Return everything that happened to an order. Raises InventoryAuthorityError if no hold has the reference."""
+        return self._send(calls.get_order(shop_id, reference))
 
     def commit(
         self, shop_id: str, hold_id: str, *, reason: str | None = None, items: Iterable[Item] | None = None

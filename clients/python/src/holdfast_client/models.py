@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 
 class HoldStatus(StrEnum):
@@ -100,6 +100,14 @@ class HoldPage:
 
     holds: tuple[Hold, ...]
     cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order's holds in order of time, and its whole story as Holdfast's JSON has it, for people."""
+
+    holds: tuple[Hold, ...]
+    story: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

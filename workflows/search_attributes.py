@@ -1,0 +1,27 @@
+"""The search attributes with which workflows are started, cut to what Temporal takes."""
+
+import json
+from typing import Any
+
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from workflows.messages import HOLD_REFERENCE, SHOP_ID
+from workflows.payment_messages import LatePayment
+
+_BYTES = 2048
+"""The longest value that Temporal takes, as JSON."""
+
+
+def searchable(text: str) -> str:
+    """Return the text, cut to what a search attribute can hold."""
+    while len(json.dumps(text)) > _BYTES:
+        text = text[:-10]
+    return text
+
+
+def late_payment_attributes(late: LatePayment) -> TypedSearchAttributes:
+    """Return the attributes of a late payment: its shop, and the reference of its hold."""
+    attributes: list[SearchAttributePair[Any]] = [SearchAttributePair(SHOP_ID, late.shop_id)]
+    if late.reference is not None:
+        attributes.append(SearchAttributePair(HOLD_REFERENCE, searchable(late.reference)))
+    return TypedSearchAttributes(attributes)
