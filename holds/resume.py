@@ -75,6 +75,7 @@ class HoldMessenger:
             request_hash=hold.request_hash,
             reference=hold.reference,
             warn_before_seconds=hold.warn_before_seconds,
+            search_by_sku=self._settings.search_by_sku,
             expires_at=hold.expires_at,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=orphaned,

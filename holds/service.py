@@ -297,6 +297,7 @@ class HoldService:
             reference=request.reference,
             metadata=request.metadata,
             actor=request.actor,
+            search_by_sku=self._settings.search_by_sku,
             warn_before_seconds=request.warn_before_seconds,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             request_id=request.request_id,

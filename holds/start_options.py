@@ -11,8 +11,8 @@ from temporalio.common import (
 )
 
 from workflows import ui_text
-from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, HoldInput, hold_workflow_id
-from workflows.search_attributes import searchable
+from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, SKU, HoldInput, hold_workflow_id
+from workflows.search_attributes import searchable, searchable_skus
 
 
 class StartOptions(TypedDict):
@@ -36,6 +36,8 @@ def start_options(hold: HoldInput) -> StartOptions:
     ]
     if hold.reference is not None:
         attributes.append(SearchAttributePair(HOLD_REFERENCE, searchable(hold.reference)))
+    if hold.search_by_sku:
+        attributes.append(SearchAttributePair(SKU, searchable_skus(hold.lines)))
     return StartOptions(
         id=hold_workflow_id(hold.shop_id, hold.hold_id),
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

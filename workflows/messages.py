@@ -40,10 +40,13 @@ HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
 HOLD_REFERENCE = SearchAttributeKey.for_keyword("HoldReference")
 SEARCH_ATTRIBUTES = {
-    key.name: key.indexed_value_type.name.capitalize()
+    key.name: key.indexed_value_type.name.title().replace("_", "")
     for key in (SHOP_ID, HOLD_STATUS, HOLD_EXPIRES_AT, HOLD_REFERENCE)
 }
 """The types by name, as Temporal's command line writes them: a namespace must have all of them."""
+SKU = SearchAttributeKey.for_keyword_list("Sku")
+SKU_ATTRIBUTE = {SKU.name: "KeywordList"}
+"""Only needed where holds are found by their items (HOLDFAST_SEARCH_BY_SKU)."""
 
 HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"
@@ -90,6 +93,8 @@ class HoldInput:
     """Of the request that starts the run: its caller made the hold, the others joined."""
     actor: str | None = None
     """Who makes the hold."""
+    search_by_sku: bool = False
+    """Whether its SKUs are a search attribute."""
     metadata: dict[str, str] | None = None
     """What the caller attached to the hold."""
     warn_before_seconds: int | None = None
