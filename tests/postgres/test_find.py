@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -63,12 +64,12 @@ _FILTERS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.fixture
-async def many(engine: AsyncEngine) -> AsyncEngine:
+async def many(database: str, engine: AsyncEngine) -> AsyncEngine:
     """Many holds of one shop, and as many in the archive."""
-    for statement in (_HOLDS, _LINES, _ARCHIVE):
-        await fetch(engine, statement, {"shop": SHOP, "many": _MANY})
-    for table in ("InventoryHold", "InventoryHoldItem", "InventoryHoldArchive"):
-        await fetch(engine, f'ANALYZE "{table}"', {})
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:  # without time-outs
+        for statement in (_HOLDS, _LINES, _ARCHIVE):
+            await connection.execute(statement, {"shop": SHOP, "many": _MANY})
+        await connection.execute('ANALYZE "InventoryHold", "InventoryHoldItem", "InventoryHoldArchive"')
     return engine
 
 
