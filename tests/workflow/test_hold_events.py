@@ -16,10 +16,11 @@ from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from core.signals import start_signal
 from dev.harness.invariants import assert_stock_adds_up
-from dev.harness.stock import end
+from dev.harness.stock import end, put_item, request
 from domain.holds import HoldStatus
 from holds.event_delivery import background_task_queue
-from inventory.outbox import claim_batch, record_hold_event
+from inventory.outbox import claim_batch, record_expiring, record_hold_event
+from inventory.reserve import reserve
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
@@ -143,6 +144,22 @@ async def test_a_warning_moves_with_the_deadline(telling: Stack) -> None:
     first, moved = await timers_of(telling, hold.hold_id)
     assert first <= timedelta(seconds=100)
     assert timedelta(seconds=2600) < moved <= timedelta(seconds=3100)
+
+
+async def test_a_warning_that_is_noted_again_has_the_same_id_and_an_ended_hold_has_none(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    """A worker that is killed after the statement notes it again."""
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack:
+        await put_item(stack.engine, "mug", 1)
+        await reserve(stack.engine, request("h1", ("mug", 1)))
+        for _ in range(2):
+            await record_expiring(stack.engine, SHOP, "h1")
+        await end(stack.engine, "h1", HoldStatus.RELEASED)
+        await record_expiring(stack.engine, SHOP, "h1")
+        async with claim_batch(stack.engine, with_holds=True) as batch:
+            ids = [entry.event_id for entry in batch.entries if entry.type == "hold.expiring"]
+    assert (len(ids), len(set(ids))) == (2, 1)
 
 
 async def timers_of(stack: Stack, hold_id: str) -> list[timedelta]:
