@@ -88,6 +88,7 @@ def make_worker(
         stock.reserve,
         stock.move_deadline,
         stock.settle,
+        stock.warn_of_expiry,
         stock.attach_payment,
         stock.claim_late_payment,
     ]

@@ -17,9 +17,18 @@ from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
 from holds.runs_here import RunsHere
 from inventory.hold_payments import attach_payment, claim_late_payment
 from inventory.holds import move_deadline
+from inventory.outbox import record_expiring
 from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
-from workflows.messages import AttachRequest, DeadlineRequest, EndedHold, Settled, SettleRequest, settled_status
+from workflows.messages import (
+    AttachRequest,
+    DeadlineRequest,
+    EndedHold,
+    ExpiryWarning,
+    Settled,
+    SettleRequest,
+    settled_status,
+)
 from workflows.payment_messages import Claimed, LatePayment
 from workflows.ports import StockPort
 
@@ -94,6 +103,12 @@ class StockActivities(StockPort):
             )
         return moved
 
+    @activity.defn(name="warn-of-expiry")
+    async def warn_of_expiry(self, warning: ExpiryWarning) -> None:
+        """Note the event `hold.expiring`."""
+        with self._statement("warn-of-expiry", warning.shop_id, warning.hold_id):
+            await record_expiring(self._engine, warning.shop_id, warning.hold_id)
+
     @activity.defn(name="settle")
     async def settle(self, request: SettleRequest) -> Settled:
         """End the hold with its stock."""
@@ -108,6 +123,7 @@ class StockActivities(StockPort):
                     actor=request.actor,
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
                     payment_session_id=request.payment.session_id if request.payment else None,
+                    sold=request.sold,
                 )
         except psycopg.IntegrityError as error:
             self._telemetry.fail(

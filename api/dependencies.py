@@ -13,6 +13,7 @@ from api.hold_streams import HoldStreams
 from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
+from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
 from holds.service import HoldService
@@ -31,6 +32,7 @@ class Resources:
     workflows: WorkflowClient
     holds: HoldService
     payments: PaymentsService
+    orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
     streams: HoldStreams
@@ -81,6 +83,10 @@ async def _admission(request: Request) -> Admission:
     return resources_of(request).admission
 
 
+async def _orders(request: Request) -> OrderService:
+    return resources_of(request).orders
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -97,4 +103,5 @@ HoldsDep = Annotated[HoldService, Depends(_holds)]
 AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
+OrdersDep = Annotated[OrderService, Depends(_orders)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

@@ -15,6 +15,9 @@ class LineOut(Record):
     sku: str
     variant_key: str
     quantity: int
+    sold: Annotated[int, Field(description="The units that were sold when the hold was committed.")] = 0
+    given_back: Annotated[int, Field(description="The units that the hold gave back when it ended.")] = 0
+    restocked: Annotated[int, Field(description="The units of `sold` that were returned later.")] = 0
 
 
 class HoldOut(Model):
@@ -33,6 +36,11 @@ class HoldOut(Model):
     reason: str | None = None
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
+    metadata: Annotated[dict[str, str] | None, Field(description="As given when the hold was made.")] = None
+    warn_before_seconds: Annotated[
+        int | None, Field(description="How long before its deadline the event `hold.expiring` is sent.")
+    ] = None
+    archived_at: Annotated[datetime | None, Field(description="Set if the hold was read from the archive.")] = None
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -53,7 +61,7 @@ class HoldOut(Model):
             status=hold.status,
             expiresAt=hold.expires_at,
             createdAt=hold.created_at,
-            items=[LineOut.of(line) for line in hold.lines],
+            items=[LineOut.of(result) for result in hold.results()],
             reference=hold.reference,
             committedAt=hold.committed_at,
             releasedAt=hold.released_at,
@@ -61,6 +69,9 @@ class HoldOut(Model):
             reason=hold.reason,
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
+            metadata=hold.metadata,
+            warnBeforeSeconds=hold.warn_before_seconds,
+            archivedAt=hold.archived_at,
             ending=ending,
             holdToken=token if hold.status is HoldStatus.ACTIVE else None,
         )

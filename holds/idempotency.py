@@ -17,9 +17,16 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
-def browser_part(extensions: int) -> dict[str, object] | None:
-    """Return what a request's digest covers of the browser's extensions: nothing of 0, as in earlier releases."""
-    return {"browserExtensions": extensions} if extensions else None
+def more_of(
+    warn_before_seconds: int | None, metadata: Mapping[str, str], browser_extensions: int
+) -> Mapping[str, object] | None:
+    """Return what the digest covers besides. None of nothing: a hold of an earlier release has no such digest."""
+    given = {
+        "warnBeforeSeconds": warn_before_seconds,
+        "metadata": metadata,
+        "browserExtensions": browser_extensions,
+    }
+    return {name: value for name, value in given.items() if value} or None
 
 
 def request_hash(

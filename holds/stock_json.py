@@ -38,6 +38,8 @@ class EntryOut(Record):
     on_hand: Annotated[int, Field(description="The units on hand after it.")]
     quantity: Annotated[int, Field(description="The units that moved, or that the hold reserved.")]
     held: Annotated[int, Field(description="The units of an active hold; 0 once it has ended, and for a movement.")]
+    sold: Annotated[int, Field(description="The units that a hold sold when it was committed; 0 for a movement.")]
+    given_back: Annotated[int, Field(description="The units that a hold gave back when it ended; 0 for a movement.")]
     actor: str | None
     reason: str | None
     idempotency_key: str | None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
@@ -49,8 +50,9 @@ WITH demand AS MATERIALIZED ({DEMAND}), locked AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s
+                               "browserExtensions", metadata, "warnBeforeSeconds", "createdBy")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s,
+         %(browser_extensions)s, %(metadata)s, %(warn)s, %(actor)s
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s
   ON CONFLICT DO NOTHING
@@ -127,6 +129,9 @@ async def reserve(engine: AsyncEngine, request: ReserveRequest) -> Held | Shorta
         "reference": request.reference,
         "hash": request.request_hash,
         "browser_extensions": request.browser_extensions,
+        "metadata": None if request.metadata is None else Jsonb(request.metadata),
+        "warn": request.warn_before_seconds,
+        "actor": request.actor,
         **lines_as_arrays(request.lines),
     }
     while True:

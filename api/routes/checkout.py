@@ -9,13 +9,13 @@ from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
 from api.hold_token import with_token
 from api.openapi import WRITE_ERRORS, errors, examples
-from api.parameters import IdempotencyKey, parse_key, parse_ttl
+from api.parameters import IdempotencyKey, parse_key, parse_ttl, parse_warning
 from api.problems import Problem
 from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
-from holds.idempotency import browser_part, hold_id_for, request_hash
+from holds.idempotency import hold_id_for, more_of, request_hash
 from holds.model import HoldRequest
 from holds.payments_service import PaymentsService
 from payments.session_params import Order, PaidLine, session_params
@@ -68,6 +68,7 @@ async def open_checkout(
     key = parse_key(idempotency_key)
     lines = merged(body.items)
     ttl_seconds = parse_ttl(body.ttl_seconds, settings)
+    warn_before = parse_warning(body.warn_before_seconds, ttl_seconds)
     payments.require_stripe()  # nothing is held for a session that cannot be opened
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
@@ -87,11 +88,12 @@ async def open_checkout(
             lines,
             body.ttl_seconds,
             body.reference,
-            more=session_params(order) | (browser_part(body.browser_extensions) or {}),
+            more={**session_params(order), **(more_of(body.warn_before_seconds, {}, body.browser_extensions) or {})},
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
         named=(body.hold_id or key or body.reference) is not None,
+        warn_before_seconds=warn_before,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, wanted) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)

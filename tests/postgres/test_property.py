@@ -50,6 +50,7 @@ class Reserve:
 class Settle:
     hold_id: str
     to: HoldStatus
+    sold: tuple[tuple[str, int], ...] | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ reserves = st.builds(
     st.sampled_from([None, "cart-1", "cart-2"]),
     st.integers(0, 9).map(lambda number: number == 0),
 )
-settles = st.builds(Settle, hold_ids, st.sampled_from([each for each in HoldStatus if each is not HoldStatus.ACTIVE]))
+settles = st.builds(
+    Settle, hold_ids, st.sampled_from([each for each in HoldStatus if each is not HoldStatus.ACTIVE]), st.none()
+)
+partial_commits = st.builds(Settle, hold_ids, st.just(HoldStatus.COMMITTED), lines)
 extends = st.builds(Extend, hold_ids, st.integers(1, 60))
 figures = st.dictionaries(st.sampled_from(SKUS), st.integers(0, 9), min_size=1).map(lambda d: tuple(d.items()))
 counts = st.builds(Count, figures, st.booleans(), st.integers(0, 9).map(lambda number: number == 0))
@@ -98,7 +102,9 @@ deltas = st.dictionaries(st.sampled_from(SKUS), st.integers(-4, 4).filter(bool),
 adjusts = st.builds(Adjust, deltas.map(lambda d: tuple(d.items())), keys)
 restocks = st.builds(Restock, hold_ids, st.none() | st.integers(1, 3), keys)
 batches = st.lists(
-    st.lists(reserves | reserves | settles | extends | counts | adjusts | restocks, min_size=1, max_size=8),
+    st.lists(
+        reserves | reserves | settles | partial_commits | extends | counts | adjusts | restocks, min_size=1, max_size=8
+    ),
     min_size=1,
     max_size=6,
 )
@@ -136,8 +142,9 @@ class Shop:
                 self.made[hold_id] += is_new(outcome)
                 if isinstance(outcome, Held) and not outcome.created and outcome.status is not HoldStatus.ACTIVE:
                     self.reported[hold_id].add(outcome.status)
-            case Settle(hold_id, to):
-                settled = await end(self.engine, hold_id, to, shop=self.shop_id)
+            case Settle(hold_id, to, sold):
+                part = None if sold is None else [Line(sku, "", n) for sku, n in sold]
+                settled = await end(self.engine, hold_id, to, shop=self.shop_id, sold=part)
                 if settled is not None:
                     self.reported[hold_id].add(settled.status)
                     self.ended[hold_id] += [settled.status] * settled.changed

@@ -83,7 +83,15 @@ STORIES: dict[str, tuple[HoldInput, list[Step]]] = {}
 LATE: dict[str, Callable[[Teller], Awaitable[LatePayment]]] = {}
 
 
-def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: int = 60_000, **page: Any) -> None:
+def _story(
+    name: str,
+    *story: Step,
+    sku: str = "TEE",
+    ttl: int = 1200,
+    window: int = 60_000,
+    warn: int | None = None,
+    **page: Any,
+) -> None:
     lines = (Line(sku, "size:M", 2), Line("MUG", "", 1))
     checkout = None
     if page:
@@ -98,7 +106,16 @@ def _story(name: str, *story: Step, sku: str = "TEE", ttl: int = 1200, window: i
         checkout = Checkout(session_params(order))
     STORIES[name] = (
         HoldInput(
-            SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}", checkout=checkout
+            SHOP,
+            name,
+            lines,
+            ttl,
+            3600,
+            window,
+            request_hash="hash",
+            reference=f"order-{name}",
+            checkout=checkout,
+            warn_before_seconds=warn,
         ),
         list(story),
     )
@@ -134,6 +151,13 @@ async def _attach_own(teller: Teller) -> None:
 
 
 _story("committed", ("commit", Commit("shop")))
+_story("sold-in-part", ("commit", Commit("shop", items=(Line("MUG", "", 1),))))
+_story(
+    "sold-in-part-then-paid",
+    ("record_commit", Commit("shop", items=(Line("MUG", "", 1),))),
+    ("payment_succeeded", CARD),
+)
+_story("warned-and-expired", ttl=3, warn=2)
 _story("paid", ("payment_succeeded", CARD))
 _story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))  # both before the first task ends
 _story("released", ("release", Cancel("shopper", "changed their mind")))
@@ -234,7 +258,7 @@ async def _tell_late(client: Client, stripe: Simulated, task_queue: str, name: s
 
 
 def record(folder: Path) -> None:
-    """Run every story on servers of their own and write its history."""
+    """Run every story on servers of their own and write its history, unless there is one already."""
     with tempfile.TemporaryDirectory() as scratch:
         postgres, temporal = EmbeddedPostgres(Path(scratch) / "pg"), EmbeddedTemporal(None, ui=False)
         postgres.start()
@@ -247,7 +271,8 @@ def record(folder: Path) -> None:
             postgres.stop()
     folder.mkdir(parents=True, exist_ok=True)
     for name, history in histories.items():
-        (folder / f"{name}.json").write_text(history + "\n")
+        if not (file := folder / f"{name}.json").exists():
+            file.write_text(history + "\n")
 
 
 async def _record_on(database: str, address: str) -> dict[str, str]:
