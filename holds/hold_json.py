@@ -15,6 +15,11 @@ class LineOut(Record):
     sku: str
     variant_key: str
     quantity: int
+
+
+class LineResultOut(LineOut):
+    """An item of a hold, and what became of its units."""
+
     sold: Annotated[int, Field(description="The units that were sold when the hold was committed.")] = 0
     given_back: Annotated[int, Field(description="The units that the hold gave back when it ended.")] = 0
     restocked: Annotated[int, Field(description="The units of `sold` that were returned later.")] = 0
@@ -28,7 +33,7 @@ class HoldOut(Model):
     status: HoldStatus
     expires_at: datetime
     created_at: datetime
-    items: list[LineOut]
+    items: list[LineResultOut]
     reference: str | None
     committed_at: datetime | None = None
     released_at: datetime | None = None
@@ -61,7 +66,7 @@ class HoldOut(Model):
             status=hold.status,
             expiresAt=hold.expires_at,
             createdAt=hold.created_at,
-            items=[LineOut.of(result) for result in hold.results()],
+            items=[LineResultOut.of(result) for result in hold.results()],
             reference=hold.reference,
             committedAt=hold.committed_at,
             releasedAt=hold.released_at,
