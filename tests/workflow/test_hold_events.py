@@ -18,6 +18,7 @@ from core.signals import start_signal
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, put_item, request
 from domain.holds import HoldStatus
+from domain.payments import Payment
 from holds.event_delivery import background_task_queue
 from inventory.outbox import claim_batch, record_expiring, record_hold_event
 from inventory.reserve import reserve
@@ -26,8 +27,10 @@ from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
+from workflows.hold import HoldWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.messages import Extend, Extended
+from workflows.payment_messages import PaymentProcessing
 
 
 @pytest.fixture
@@ -131,6 +134,15 @@ async def test_a_hold_that_asked_for_it_is_warned_of_once_before_its_deadline(
     await receiver.until(4)
     assert receiver.of(hold.hold_id) == ["hold.created", "hold.expiring", "hold.committed"]
     assert len(await timers_of(telling, silent.hold_id)) == 1
+
+
+async def test_a_message_that_changes_nothing_keeps_the_timer_of_the_warning(telling: Stack) -> None:
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=500)
+    for _ in range(3):
+        await hold.handle.signal(HoldWorkflow.payment_processing, PaymentProcessing(Payment("pi_1"), grace_seconds=1))
+        await hold.handle.query(HoldWorkflow.snapshot)  # so that the next one comes in a task of its own
+
+    assert len(await timers_of(telling, hold.hold_id)) == 1
 
 
 async def test_a_warning_moves_with_the_deadline(telling: Stack) -> None:
