@@ -89,6 +89,7 @@ def make_worker(
         stock.amend,
         stock.move_deadline,
         stock.settle,
+        stock.warn_of_expiry,
         stock.attach_payment,
         stock.claim_late_payment,
     ]

@@ -19,6 +19,7 @@ from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE
 from core.worker_versioning import deployment_config
+from holds.event_delivery import background_task_queue
 from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
@@ -30,11 +31,6 @@ _ACTIVITY_SLOTS = 32
 _WORKFLOW_TASK_SLOTS = 20
 _CACHED_WORKFLOWS = 500
 _RETRY_SECONDS = 15.0
-
-
-def background_task_queue(task_queue: str) -> str:
-    """Return the name of its task queue."""
-    return f"{task_queue}-back-office"
 
 
 @asynccontextmanager

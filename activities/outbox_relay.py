@@ -16,10 +16,12 @@ from core.error_messages import first_line
 from core.metrics import Telemetry
 from core.settings import Settings
 from core.signals import start_signal
+from domain.holds import HoldKey, HoldStatus, LineResult, line_results
+from holds.event_delivery import send_event
+from inventory.holds import lines_from_json
 from inventory.outbox import BATCH, OutboxEntry, claim_batch
 from workflows import ui_text
-from workflows.deliveries import Channel, Event, HoldEvents, ShopAlerts, ShopFalls, hold_events_workflow_id
-from workflows.hold_events import HoldEventsWorkflow
+from workflows.deliveries import Channel, Event, ShopAlerts, ShopFalls
 from workflows.low_stock_digest import LowStockDigestWorkflow, low_stock_digest_workflow_id
 from workflows.pending_alerts import ItemFall
 from workflows.priorities import Importance, of_shop
@@ -116,16 +118,7 @@ class OutboxRelay:
 
     async def _signal_hold_events(self, entry: OutboxEntry, hold_id: str) -> None:
         event = Event(entry.event_id, entry.type, entry.at, _data_of(entry))
-        await self._temporal.start_workflow(
-            HoldEventsWorkflow.run,
-            HoldEvents(entry.shop_id, hold_id),
-            id=hold_events_workflow_id(entry.shop_id, hold_id),
-            task_queue=self._task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=ui_text.plain(f"Events of hold {hold_id} of {entry.shop_id}"),
-            priority=of_shop(entry.shop_id),
-            **start_signal(HoldEventsWorkflow.happened, event),
-        )
+        await send_event(self._temporal, self._task_queue, HoldKey(entry.shop_id, hold_id), event)
 
     async def _signal_low_stock(self, entries: Sequence[OutboxEntry]) -> None:
         shop_id = entries[0].shop_id
@@ -154,6 +147,7 @@ def _data_of(entry: OutboxEntry) -> dict[str, object]:
     row = entry.data
     ended = {name: row[name] for name in ("committedAt", "releasedAt", "expiredAt") if row.get(name)}
     times = {name: _time(row[name]) for name in ("createdAt", "expiresAt", *ended)}
+    sold = None if row.get("sold") is None else lines_from_json(row["sold"])
     return {
         "shopId": entry.shop_id,
         "holdId": entry.hold_id,
@@ -162,8 +156,9 @@ def _data_of(entry: OutboxEntry) -> dict[str, object]:
         "reference": row.get("reference"),
         "paymentIntentId": row.get("paymentIntentId"),
         **({"buyer": row["buyer"]} if row.get("buyer") else {}),
+        "metadata": row.get("metadata"),
         **times,
-        "items": [{"sku": line.sku, "variantKey": line.variant_key, "quantity": line.quantity} for line in entry.lines],
+        "items": [_item(result) for result in line_results(HoldStatus(row["status"]), entry.lines, sold)],
         **({"outcome": row["outcome"]} if "outcome" in row else {}),
         **{name: _amendable(row[name]) for name in ("before", "after") if name in row},
     }
@@ -173,6 +168,11 @@ def _amendable(part: Mapping[str, Any]) -> dict[str, object]:
     """Return what an amendment can change, as it was before or after one."""
     items = [{"sku": sku, "variantKey": variant, "quantity": quantity} for sku, variant, quantity in part["items"]]
     return {**part, "items": items, "expiresAt": _time(part["expiresAt"])}
+
+
+def _item(result: LineResult) -> dict[str, object]:
+    item = {"sku": result.sku, "variantKey": result.variant_key, "quantity": result.quantity}
+    return item | {"sold": result.sold, "givenBack": result.given_back}
 
 
 def _time(text: str) -> str:

@@ -29,9 +29,18 @@ from inventory.amend import amend
 from inventory.hold_payments import attach_payment, claim_late_payment
 from inventory.holds import move_deadline
 from inventory.limits import NO_LIMITS
+from inventory.outbox import record_expiring
 from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
-from workflows.messages import AttachRequest, DeadlineRequest, EndedHold, Settled, SettleRequest, settled_status
+from workflows.messages import (
+    AttachRequest,
+    DeadlineRequest,
+    EndedHold,
+    ExpiryWarning,
+    Settled,
+    SettleRequest,
+    settled_status,
+)
 from workflows.payment_messages import Claimed, LatePayment
 from workflows.ports import StockPort
 
@@ -133,6 +142,12 @@ class StockActivities(StockPort):
             )
         return moved
 
+    @activity.defn(name="warn-of-expiry")
+    async def warn_of_expiry(self, warning: ExpiryWarning) -> None:
+        """Note the event `hold.expiring`."""
+        with self._statement("warn-of-expiry", warning.shop_id, warning.hold_id):
+            await record_expiring(self._engine, warning.shop_id, warning.hold_id)
+
     @activity.defn(name="settle")
     async def settle(self, request: SettleRequest) -> Settled:
         """End the hold with its stock."""
@@ -147,6 +162,7 @@ class StockActivities(StockPort):
                     actor=request.actor,
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
                     payment_session_id=request.payment.session_id if request.payment else None,
+                    sold=request.sold,
                 )
         except psycopg.IntegrityError as error:
             self._drifted("settle", request.shop_id, request.hold_id, error)

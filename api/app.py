@@ -22,7 +22,18 @@ from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
-from api.routes import adjustments, browser, checkout, hold_checkout, holds, stock, stock_files, system, webhooks
+from api.routes import (
+    adjustments,
+    browser,
+    checkout,
+    hold_checkout,
+    holds,
+    orders,
+    stock,
+    stock_files,
+    system,
+    webhooks,
+)
 from api.tracing import request_spans
 from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
@@ -32,6 +43,7 @@ from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
+from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
 from holds.service import HoldService
@@ -73,6 +85,7 @@ def create_app(
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             amendments=AmendService(engine, holds_service, workflows, settings),
             gauges=HoldGauges(engine, workflows.open_late_payments),
+            orders=OrderService(engine, temporal, settings, task_queue),
             metrics_text=MetricsText(registry),
             streams=streams,
             admission=Admission(settings, telemetry),
@@ -114,7 +127,18 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for routes in (holds, hold_checkout, browser, stock, checkout, webhooks, adjustments, stock_files, system):
+    for routes in (
+        holds,
+        hold_checkout,
+        browser,
+        orders,
+        stock,
+        checkout,
+        webhooks,
+        adjustments,
+        stock_files,
+        system,
+    ):
         app.include_router(routes.router)
     install_error_handlers(app)
     app.add_middleware(BodyLimit)

@@ -14,6 +14,7 @@ from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.amending import AmendService
+from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
 from holds.service import HoldService
@@ -33,6 +34,7 @@ class Resources:
     holds: HoldService
     payments: PaymentsService
     amendments: AmendService
+    orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
     streams: HoldStreams
@@ -87,6 +89,10 @@ async def _amendments(request: Request) -> AmendService:
     return resources_of(request).amendments
 
 
+async def _orders(request: Request) -> OrderService:
+    return resources_of(request).orders
+
+
 async def _time_limit(request: Request) -> TimeLimit:
     milliseconds = resources_of(request).settings.request_timeout_ms
 
@@ -104,4 +110,5 @@ AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 AmendmentsDep = Annotated[AmendService, Depends(_amendments)]
+OrdersDep = Annotated[OrderService, Depends(_orders)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

@@ -40,6 +40,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
     "payment": {"checkoutSessionId": "cs_test_a1B2"},
     "end": {"reason": "changed their mind"},
+    "commit": {"reason": "picked", "items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 1}]},
     "extend": {"ttlSeconds": 600},
     "amend": {"items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 3}, {"sku": "MUG", "quantity": 1}]},
     "another_checkout": {

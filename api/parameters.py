@@ -47,6 +47,13 @@ def parse_key(key: str | None) -> str | None:
     return None if key is None else text_of("Idempotency-Key", key)
 
 
+def parse_warning(requested: int | None, ttl_seconds: int) -> int | None:
+    """Return how long before the deadline to warn. Raises the 422 for a warning that would come at once."""
+    if requested is not None and requested >= ttl_seconds:
+        raise invalid("warnBeforeSeconds", f"must be less than ttlSeconds, which is {ttl_seconds}")
+    return requested
+
+
 def parse_ttl(requested: int | None, settings: Settings) -> int:
     """Return the time to live of a hold in seconds. Raises the 422 outside of what is allowed."""
     ceiling = settings.max_ttl_seconds

@@ -54,6 +54,7 @@ class Problem(Enum):
     forbidden = ErrorKind(403, "This route needs the admin token.", "No; use the admin token.")
     not_found = ErrorKind(404, "There is no such route.", "No.", "A trailing slash makes another path.")
     hold_not_found = ErrorKind(404, "The shop has no hold with this id.", "No.")
+    order_not_found = ErrorKind(404, "No hold of the shop has this reference.", "No.")
     item_not_found = ErrorKind(
         404,
         "The shop has no such item.",

@@ -21,7 +21,7 @@ from domain.fields import (
     Text,
     VariantKey,
 )
-from domain.holds import HoldStatus, Line
+from domain.holds import Line
 from domain.names import NAME_PATTERN
 from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
@@ -56,6 +56,35 @@ BrowserExtensions = Annotated[
 ]
 Cursor = Annotated[
     str, StringConstraints(max_length=3000), Field(description="A page's `nextCursor`; without it, the first page.")
+]
+WarnBefore = Annotated[
+    int,
+    Field(
+        strict=True,
+        ge=1,
+        le=86_400,
+        description="Send the event `hold.expiring` once, this many seconds before the deadline, wherever that is "
+        "moved until then. Less than `ttlSeconds`.",
+        examples=[120],
+    ),
+]
+MetadataKey = Annotated[
+    str, Matching(r"[^\[\]\x00-\x1f\x7f]{1,40}", "must be 1 to 40 characters without '[', ']' and control characters")
+]
+MetadataValue = Annotated[
+    str,
+    StringConstraints(max_length=500),
+    Matching(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*", "must have no control characters but tabs and line breaks"),
+]
+CheckoutSessionId = Annotated[
+    str,
+    Matching("cs_[A-Za-z0-9_]{1,250}", "must be the id of a Checkout Session: cs_…"),
+    Field(examples=["cs_test_a1B2"]),
+]
+PaymentIntentId = Annotated[
+    str,
+    Matching("pi_[A-Za-z0-9_]{1,250}", "must be the id of a PaymentIntent: pi_…"),
+    Field(examples=["pi_3Pq2Rs"]),
 ]
 AttributeValue = Annotated[str, StringConstraints(max_length=200), Printable]
 AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=100), Printable]
@@ -92,6 +121,11 @@ class HoldIn(Model):
     replace: Replace = False
     browser_extensions: BrowserExtensions = 0
     buyer: Buyer | None = None
+    warn_before_seconds: WarnBefore | None = None
+    metadata: Annotated[
+        dict[MetadataKey, MetadataValue],
+        Field(max_length=20, description="Comes back in answers and events. No personal data."),
+    ] = Field(default_factory=dict)
 
 
 class AmendIn(Model):
@@ -155,14 +189,6 @@ Url = Annotated[
     ),
     Field(examples=["https://shop.example/paid"]),
 ]
-MetadataKey = Annotated[
-    str, Matching(r"[^\[\]\x00-\x1f\x7f]{1,40}", "must be 1 to 40 characters without '[', ']' and control characters")
-]
-MetadataValue = Annotated[
-    str,
-    StringConstraints(max_length=500),
-    Matching(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*", "must have no control characters but tabs and line breaks"),
-]
 
 
 class PageIn(Model):
@@ -213,28 +239,15 @@ class CheckoutIn(PageIn):
     reference: Reference | None = None
     replace: Replace = False
     browser_extensions: BrowserExtensions = 0
+    warn_before_seconds: WarnBefore | None = None
     buyer: Buyer | None = None
 
 
 class PaymentIn(Model):
     """A payment that the shop opened itself: one of the two ids."""
 
-    checkout_session_id: (
-        Annotated[
-            str,
-            Matching("cs_[A-Za-z0-9_]{1,250}", "must be the id of a Checkout Session: cs_…"),
-            Field(examples=["cs_test_a1B2"]),
-        ]
-        | None
-    ) = None
-    payment_intent_id: (
-        Annotated[
-            str,
-            Matching("pi_[A-Za-z0-9_]{1,250}", "must be the id of a PaymentIntent: pi_…"),
-            Field(examples=["pi_3Pq2Rs"]),
-        ]
-        | None
-    ) = None
+    checkout_session_id: CheckoutSessionId | None = None
+    payment_intent_id: PaymentIntentId | None = None
     replace: Annotated[
         bool, Field(strict=True, description="Close the hold's earlier payment first, then attach this one.")
     ] = False
@@ -250,6 +263,14 @@ class EndIn(Model):
     """Why a hold is ended."""
 
     reason: Reason | None = None
+
+
+class CommitIn(EndIn):
+    """What to sell of a hold, and why."""
+
+    items: Annotated[
+        Lines | None, Field(description="Sell only these units of the hold, and give the others back. All if absent.")
+    ] = None
 
 
 class ExtendIn(Model):
@@ -288,15 +309,6 @@ class ItemsIn(Model):
     shop_id: ShopId
     reason: Reason | None = None
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=MAX_ITEMS)]
-
-
-class HoldsQuery(Model):
-    """Which holds to list."""
-
-    shop_id: ShopId
-    status: HoldStatus | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 100
-    cursor: Cursor | None = None
 
 
 class ItemsQuery(Model):

@@ -16,7 +16,7 @@ from core.settings import Settings
 from dev.harness.stock import SHOP, end, put_item, request
 from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus
-from inventory.holds import list_holds
+from inventory.hold_search import find_holds
 from inventory.reserve import reserve
 
 ENDED = 1_000_000
@@ -47,7 +47,7 @@ async def measured(engine: AsyncEngine, name: str, turn: int) -> dict[str, list[
         hold = f"{name}-{turn}-{number}"
         await timed("create", lambda hold=hold: reserve(engine, request(hold, ("SKU-1", 1))))  # type: ignore[misc]
         await timed("commit", lambda hold=hold: end(engine, hold, HoldStatus.COMMITTED))  # type: ignore[misc]
-        await timed("list", lambda: list_holds(engine, SHOP, limit=100))
+        await timed("list", lambda: find_holds(engine, SHOP, limit=100))
     return taken
 
 

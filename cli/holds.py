@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -19,12 +20,13 @@ from cli.exit_codes import ExitCode
 from cli.tables import print_whole, whole_table
 from cli.unknown_shop import unknown_shop
 from core.settings import TASK_QUEUE
-from domain.holds import Hold, HoldKey, HoldStatus
+from domain.holds import Hold, HoldKey, HoldStatus, LineResult
 from holds.hold_json import HoldOut
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 from inventory.audit import active_holds
-from inventory.holds import list_holds, read_hold
+from inventory.hold_search import HoldFilter, find_holds, read_archived_hold
+from inventory.holds import read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
 _TEMPORAL_UI = "http://localhost:8233"
@@ -35,18 +37,45 @@ OneShopOption = Annotated[str, typer.Option("--shop", help="The shop.", envvar="
 AllOption = Annotated[bool, typer.Option("--all", help="All active holds, of --shop or of every shop.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+CREATED_FROM = typer.Option(formats=_TIMES, help="Only created at this time (UTC) or later.")
+CREATED_TO = typer.Option(formats=_TIMES, help="Only created before this time (UTC).")
+EXPIRES_TO = typer.Option(formats=_TIMES, help="Only with a deadline before this time (UTC).")
 HoldArgument = Annotated[str | None, typer.Argument(help="The hold's id.")]
 
 
 def list_command(
     *,
     shop: OneShopOption,
-    status: Annotated[HoldStatus | None, typer.Option(help="Only holds of this status.")] = None,
+    status: Annotated[list[HoldStatus] | None, typer.Option(help="Only of this status; may be repeated.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Only of this order or cart.")] = None,
+    sku: Annotated[str | None, typer.Option(help="Only with this item.")] = None,
+    variant: Annotated[str | None, typer.Option(help="With --sku: only of this variant.")] = None,
+    payment_intent: Annotated[str | None, typer.Option(help="Only with this PaymentIntent.")] = None,
+    checkout_session: Annotated[str | None, typer.Option(help="Only with this Checkout Session.")] = None,
+    created_from: Annotated[datetime | None, CREATED_FROM] = None,
+    created_to: Annotated[datetime | None, CREATED_TO] = None,
+    expires_to: Annotated[datetime | None, EXPIRES_TO] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="The archived holds instead.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List a shop's holds, newest first."""
-    run("holds list", _list(require_shop_id("holds", shop), status, limit, as_json=as_json))
+    """List a shop's holds that fit all filters, newest first."""
+    if variant is not None and sku is None:
+        fail("holds list", "--variant needs --sku")
+    wanted = HoldFilter(
+        statuses=tuple(status or ()),
+        reference=reference,
+        sku=sku,
+        variant_key=variant,
+        payment_intent_id=payment_intent,
+        checkout_session_id=checkout_session,
+        created_from=_in_utc(created_from),
+        created_to=_in_utc(created_to),
+        expires_to=_in_utc(expires_to),
+        archived=archived,
+    )
+    run("holds list", _list(require_shop_id("holds", shop), wanted, limit, as_json=as_json))
 
 
 def show_command(
@@ -102,9 +131,13 @@ def extend_command(
     run("holds extend", _bulk(shop, Extend(seconds, key), as_json=as_json))
 
 
-async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bool) -> int:
+def _in_utc(time: datetime | None) -> datetime | None:
+    return None if time is None else time.replace(tzinfo=time.tzinfo or UTC)
+
+
+async def _list(shop: str, wanted: HoldFilter, limit: int, *, as_json: bool) -> int:
     async with Connections("holds list") as connections:
-        page = await list_holds(connections.engine, shop, status=status, limit=limit)
+        page = await find_holds(connections.engine, shop, wanted, limit=limit)
         if not page.holds:
             await _require_known_shop("holds list", connections, shop)
     if as_json:
@@ -122,16 +155,17 @@ async def _list(shop: str, status: HoldStatus | None, limit: int, *, as_json: bo
             f"{hold.expires_at:%m-%d %H:%M:%S}",
             hold.reason or "",
         )
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     print_whole(table)
     if page.next_after is not None:
-        print(f"and older ones; --limit shows up to 500, --status {HoldStatus.ACTIVE} only the active.")
+        print(f"and older ones; --limit shows up to 500, and filters such as --status {HoldStatus.ACTIVE} fewer.")
     return 0
 
 
 async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
     async with Connections("holds show") as connections:
         hold = await read_hold(connections.engine, shop, hold_id)
+        hold = hold or await read_archived_hold(connections.engine, shop, hold_id)
         if hold is None:
             fail("holds show", f"{shop} has no hold {hold_id}", ExitCode.NEGATIVE)
         workflow = await _workflow(connections, shop, hold_id)
@@ -141,9 +175,9 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
         return 0
     console = Console(highlight=False, soft_wrap=True)
     rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
-    rows += [("item", f"{line.quantity} x {line.sku} {line.variant_key}".rstrip()) for line in hold.lines]
+    rows += [("item", _result(result)) for result in hold.results()]
     for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
-        console.print(Text(f"{name:<16} {_printable(value)}"))  # in lines of any length, so that a link can be clicked
+        console.print(Text(f"{name:<16} {printable(value)}"))  # in lines of any length, so that a link can be clicked
     return 0
 
 
@@ -237,7 +271,13 @@ def _lines(hold: Hold) -> str:
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")  # noqa: PLR2004 - a line
 
 
-def _printable(value: object) -> str:
+def _result(line: LineResult) -> str:
+    figures = (("sold", line.sold), ("given back", line.given_back), ("returned", line.restocked))
+    told = ", ".join(f"{units} {what}" for what, units in figures if units)
+    return f"{line.quantity} x {line.sku} {line.variant_key}".rstrip() + (f" ({told})" if told else "")
+
+
+def printable(value: object) -> str:
     """Return a caller's text without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in str(value))
 

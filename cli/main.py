@@ -50,6 +50,12 @@ COMMANDS = (
         LazyCommand("archive", "Move old ended holds into the archive table.", "cli.archive:archive_command"),
     ),
     group(
+        "orders",
+        "Tell an order's story; deliver its events again.",
+        LazyCommand("show", "Show an order's holds, payments, late payments and events.", "cli.orders:show_command"),
+        LazyCommand("resend", "Deliver an order's events again.", "cli.orders:resend_command"),
+    ),
+    group(
         "alerts",
         "Test the alert channels.",
         LazyCommand("test", "Send one test alert through each configured channel.", "cli.alerts:alerts_test_command"),

@@ -115,6 +115,13 @@ class Settings(ApiSettings, BrowserSettings, PaymentSettings, AlertSettings, Lim
         description="`1` where `DATABASE_URL` leads to a pooler such as PgBouncer, in transaction or session mode: "
         "[pooler](deployment.md#pooler).",
     )
+    search_by_sku: bool = Field(
+        default=False,
+        alias="HOLDFAST_SEARCH_BY_SKU",
+        description="`1` makes the SKUs of new holds a search attribute, so that the Temporal UI finds the holds of an "
+        'item with `Sku = "TEE"`. The namespace needs the attribute `Sku` first: '
+        "[Temporal](operations.md#set-up-temporal-once).",
+    )
     temporal_api_key: Annotated[SecretStr | None, Allowed("an API key")] = Field(
         default=None,
         alias="TEMPORAL_API_KEY",

@@ -9,7 +9,7 @@ from pathlib import Path
 from dev.embedded_server import EmbeddedServer
 from dev.ports import free_port
 from dev.processes import INSTALL, STOP_SECONDS, Child, EmbeddedError, stop_recorded
-from workflows.messages import SEARCH_ATTRIBUTES
+from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
@@ -17,7 +17,7 @@ TEMPORAL_FLAGS = (
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=history.maxInFlightUpdates=500",
     "--dynamic-config-value=matching.enableFairness=true",
-    *(f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()),
+    *(f"--search-attribute={name}={kind}" for name, kind in (SEARCH_ATTRIBUTES | SKU_ATTRIBUTE).items()),
 )
 """Flags of every dev server. Without the first, each start of a workflow takes about 25 ms longer; the others are
 those of `deploy/temporal/dynamic.yaml`."""

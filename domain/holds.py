@@ -40,6 +40,20 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class LineResult:
+    """What became of the units of one line."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+    """The units that the hold took."""
+    sold: int
+    given_back: int
+    restocked: int
+    """The units of `sold` that were returned later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """A hold as the database has it. Times are in UTC."""
 
@@ -64,6 +78,18 @@ class Hold:
     """The shop's opaque id of who buys."""
     revision: int = 0
     """How often the hold was amended."""
+    sold: tuple[Line, ...] | None = None
+    """What a partial commit sold; None: a committed hold sold all of its lines."""
+    restocked: tuple[Line, ...] = ()
+    """What was returned of a committed hold, where it was read."""
+    metadata: dict[str, str] | None = None
+    """What the caller attached to it."""
+    warn_before_seconds: int | None = None
+    """How long before its deadline the event `hold.expiring` is sent; None for never."""
+    archived_at: datetime | None = None
+    created_by: str | None = None
+    ended_by: str | None = None
+    """Who made the hold and who ended it, where the row was read; None for a hold of an earlier release."""
 
     @property
     def key(self) -> HoldKey:
@@ -76,6 +102,37 @@ class Hold:
         if self.payment_intent_id is None and self.payment_session_id is None:
             return None
         return Payment(self.payment_intent_id, self.payment_session_id)
+
+    def sold_exactly(self, items: tuple[Line, ...] | None) -> bool:
+        """Return whether the committed hold sold these units and no others; None stands for all."""
+        return _units(self.lines if items is None else items) == _units(self.lines if self.sold is None else self.sold)
+
+    def results(self) -> tuple[LineResult, ...]:
+        """Return what became of each line."""
+        return line_results(self.status, self.lines, self.sold, self.restocked)
+
+
+def _units(lines: tuple[Line, ...]) -> dict[tuple[str, str], int]:
+    units: dict[tuple[str, str], int] = {}
+    for line in lines:
+        units[line.sku, line.variant_key] = units.get((line.sku, line.variant_key), 0) + line.quantity
+    return units
+
+
+def line_results(
+    status: HoldStatus, lines: tuple[Line, ...], sold: tuple[Line, ...] | None, restocked: tuple[Line, ...] = ()
+) -> tuple[LineResult, ...]:
+    """Return what became of each line of a hold of this status. `sold` and `restocked` are as in Hold."""
+    committed, active = status is HoldStatus.COMMITTED, status is HoldStatus.ACTIVE
+    left, back = _units(lines if sold is None else sold), _units(restocked)
+    results = list[LineResult]()
+    for line in lines:
+        key = (line.sku, line.variant_key)
+        units = min(line.quantity, left.get(key, 0)) if committed else 0
+        returned = min(units, back.get(key, 0))
+        left[key], back[key] = left.get(key, 0) - units, back.get(key, 0) - returned
+        results.append(LineResult(*key, line.quantity, units, 0 if active else line.quantity - units, returned))
+    return tuple(results)
 
 
 @dataclass(frozen=True)
@@ -96,6 +153,9 @@ class ReserveRequest:
     buyer: str | None = None
     replaces: str | None = None
     """The active hold with the same reference that ends in the same statement; its units go to the new hold."""
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +169,14 @@ class Held:
     request_hash: str | None = None
     reference: str | None = None
     payment: Payment | None = None
-    """The payment that the row names."""
+    """The payment that the row names, unless the hold was sold in part: that bought no payment."""
     buyer: str | None = None
     created: bool = False
     """Whether this request made the row, and not an earlier one."""
     replaced: bool = False
     """Whether it ended the hold that it was to replace, in the same statement."""
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
     made_by: str | None = None
     """The id of the request that started the run, in the run's answer: callers who joined the run did not make it."""
     ends_at: datetime | None = None
@@ -131,7 +193,7 @@ class Held:
             lines=hold.lines,
             request_hash=hold.request_hash,
             reference=hold.reference,
-            payment=hold.payment,
+            payment=hold.payment if hold.sold is None else None,
             buyer=hold.buyer,
         )
 
@@ -146,6 +208,8 @@ class Held:
             request_hash=request.request_hash,
             reference=request.reference,
             buyer=request.buyer,
+            metadata=request.metadata,
+            warn_before_seconds=request.warn_before_seconds,
             created=True,
         )
 
@@ -168,6 +232,8 @@ class Held:
             request_hash=self.request_hash,
             lines=self.lines,
             buyer=self.buyer,
+            metadata=self.metadata,
+            warn_before_seconds=self.warn_before_seconds,
         )
 
 

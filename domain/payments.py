@@ -35,9 +35,12 @@ class Payment:
         )
 
 
-ClaimOutcome = Literal["reacquired", "recorded", "already", "second_payment", "short", "declined", "active", "missing"]
+ClaimOutcome = Literal[
+    "reacquired", "recorded", "already", "second_payment", "sold_in_part", "short", "declined", "active", "missing"
+]
 """What a payment that came after its hold had ended could buy.
 
 `reacquired`: the stock was taken again. `recorded`: the shop had committed the hold without naming a payment.
-`already`: the hold was bought by this payment. `second_payment`: it was bought by another. `short`: the stock is gone.
+`already`: the hold was bought by this payment. `second_payment`: it was bought by another. `sold_in_part`:
+the shop sold some of its units, and nobody knows what part of the money is for them. `short`: the stock is gone.
 `declined`: the policy takes no stock again. `active`: the hold has not ended. `missing`: there is no such hold."""

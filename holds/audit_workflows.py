@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from core.error_messages import first_line
 from core.settings import Settings
-from domain.holds import Hold, HoldKey, HoldStatus
+from domain.holds import Hold, HoldKey, HoldStatus, Line
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
 from holds.errors import HoldsError
 from holds.resume import HoldMessenger
@@ -122,7 +122,9 @@ class WorkflowAuditor:
             if row is None or row.status is not HoldStatus.ACTIVE:
                 return None
             ended_before = _settled_as(last)
-            await self._workflows.start(self._messenger.resume_input(row, orphaned=True, ended_before=ended_before))
+            sold = await self._sold_by(last) if last is not None and ended_before == "committed" else None
+            resumed = self._messenger.resume_input(row, orphaned=True, ended_before=ended_before, sold_before=sold)
+            await self._workflows.start(resumed)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
             return MissingWorkflow(hold, Repair(first_line(error)), ended_before)
         return MissingWorkflow(row, Repair(), ended_before)
@@ -134,6 +136,11 @@ class WorkflowAuditor:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise
+
+    async def _sold_by(self, last: WorkflowExecutionDescription) -> tuple[Line, ...] | None:
+        """Return what the completed run sold of its hold; None for all."""
+        run = self._temporal.get_workflow_handle_for(HoldWorkflow.run, last.id, run_id=last.run_id)
+        return (await run.result(follow_runs=False)).sold
 
     async def _orphaned(
         self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime

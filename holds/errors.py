@@ -5,7 +5,7 @@ A database that is busy raises `core.database.DatabaseBusyError`; nothing was ch
 
 from collections.abc import Sequence
 
-from domain.holds import ExceededLimit, Hold, HoldKey, HoldStatus, ShortageReason, ShortItem
+from domain.holds import ExceededLimit, Hold, HoldKey, HoldStatus, Line, ShortageReason, ShortItem
 from domain.payments import Payment
 
 
@@ -83,6 +83,13 @@ class HoldNotFoundError(HoldsError):
         self.key = key
 
 
+class OrderNotFoundError(HoldsError):
+    """No hold of the shop has this reference."""
+
+    def __init__(self, shop_id: str, reference: str) -> None:
+        super().__init__(f"No hold of {shop_id} has the reference {reference}.")
+
+
 class HoldNotActiveError(HoldsError):
     """The hold has ended, or is ending, otherwise than requested."""
 
@@ -91,6 +98,13 @@ class HoldNotActiveError(HoldsError):
         super().__init__(message or ("The hold is ending." if ending else f"The hold is {status}."))
         self.key = key
         self.status = status
+
+
+class NotInHoldError(HoldsError):
+    """Units are to be sold that the hold does not have."""
+
+    def __init__(self, line: Line, has: int) -> None:
+        super().__init__(f"the hold has {has} of {f'{line.sku} {line.variant_key}'.strip()}, not {line.quantity}")
 
 
 class ExtendLimitError(HoldsError):

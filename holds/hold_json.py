@@ -17,6 +17,14 @@ class LineOut(Record):
     quantity: int
 
 
+class LineResultOut(LineOut):
+    """An item of a hold, and what became of its units."""
+
+    sold: Annotated[int, Field(description="The units that were sold when the hold was committed.")] = 0
+    given_back: Annotated[int, Field(description="The units that the hold gave back when it ended.")] = 0
+    restocked: Annotated[int, Field(description="The units of `sold` that were returned later.")] = 0
+
+
 class HoldOut(Model):
     """A hold. Times are ISO 8601 in UTC."""
 
@@ -25,7 +33,7 @@ class HoldOut(Model):
     status: HoldStatus
     expires_at: datetime
     created_at: datetime
-    items: list[LineOut]
+    items: list[LineResultOut]
     reference: str | None
     committed_at: datetime | None = None
     released_at: datetime | None = None
@@ -35,6 +43,11 @@ class HoldOut(Model):
     payment_intent_id: str | None = None
     buyer: str | None = None
     revision: Annotated[int, Field(description="How often the hold was changed.")] = 0
+    metadata: Annotated[dict[str, str] | None, Field(description="As given when the hold was made.")] = None
+    warn_before_seconds: Annotated[
+        int | None, Field(description="How long before its deadline the event `hold.expiring` is sent.")
+    ] = None
+    archived_at: Annotated[datetime | None, Field(description="Set if the hold was read from the archive.")] = None
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -55,7 +68,7 @@ class HoldOut(Model):
             status=hold.status,
             expiresAt=hold.expires_at,
             createdAt=hold.created_at,
-            items=[LineOut.of(line) for line in hold.lines],
+            items=[LineResultOut.of(result) for result in hold.results()],
             reference=hold.reference,
             committedAt=hold.committed_at,
             releasedAt=hold.released_at,
@@ -65,6 +78,9 @@ class HoldOut(Model):
             paymentIntentId=hold.payment_intent_id,
             buyer=hold.buyer,
             revision=hold.revision,
+            metadata=hold.metadata,
+            warnBeforeSeconds=hold.warn_before_seconds,
+            archivedAt=hold.archived_at,
             ending=ending,
             holdToken=token if hold.status is HoldStatus.ACTIVE else None,
         )

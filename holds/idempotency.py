@@ -17,10 +17,20 @@ def hold_id_for(shop_id: str, given: str | None, idempotency_key: str | None) ->
     return "h_" + uuid.uuid4().hex
 
 
-def optional_parts(browser_extensions: int, buyer: str | None) -> dict[str, object]:
+def optional_parts(
+    browser_extensions: int,
+    buyer: str | None,
+    warn_before_seconds: int | None,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, object]:
     """Return what a request's digest covers of fields that came later: nothing of those left out, as before them."""
-    parts: dict[str, object] = {"browserExtensions": browser_extensions} if browser_extensions else {}
-    return parts if buyer is None else parts | {"buyer": buyer}
+    given = {
+        "browserExtensions": browser_extensions,
+        "buyer": buyer,
+        "warnBeforeSeconds": warn_before_seconds,
+        "metadata": metadata,
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def amendment_id(idempotency_key: str | None) -> str:

@@ -13,6 +13,7 @@ from holds.workflow_client import WorkflowClient
 from holds.workflow_list import list_hold_workflows
 from inventory import audit
 from inventory.audit import in_batches
+from workflows.hold import HoldWorkflow
 from workflows.messages import HoldInput, hold_workflow_id
 
 
@@ -48,12 +49,17 @@ class LostSales:
 
         If the stock is not there the run ends without a row, and the sale is found again.
         """
-        handle = self._temporal.get_workflow_handle(hold_workflow_id(sale.shop_id, sale.hold_id), run_id=sale.run_id)
+        handle = self._temporal.get_workflow_handle_for(
+            HoldWorkflow.run, hold_workflow_id(sale.shop_id, sale.hold_id), run_id=sale.run_id
+        )
         try:
             first = await anext(handle.fetch_history_events(page_size=1))
             payloads = first.workflow_execution_started_event_attributes.input.payloads
             [recorded] = await self._temporal.data_converter.decode(payloads, [HoldInput])
-            hold: HoldInput = replace(recorded, checkout=None, expires_at=None, ended_before="committed")
+            sold = (await handle.result(follow_runs=False)).sold
+            hold: HoldInput = replace(
+                recorded, checkout=None, expires_at=None, ended_before="committed", sold_before=sold
+            )
             await self._workflows.start(hold)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next sale is tried
             return Repair(first_line(error))

@@ -27,6 +27,8 @@ class HoldRequest:
     named: bool = True
     """Whether the caller chose a hold id, a key or a reference, and so can ask what became of the request."""
     buyer: str | None = None
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Of this call, not of its repeats: it tells which of several callers at once made the hold."""
 

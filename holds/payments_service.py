@@ -37,7 +37,7 @@ from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
-from payments.session_params import Order, session_params
+from payments.session_params import Order, session_params, with_reference
 from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
 from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
@@ -103,7 +103,7 @@ class PaymentsService:
         prepared = await self._holds.prepare(request)
         if isinstance(prepared, CreateResult):
             return prepared, await self._session_of(prepared.hold)
-        hold = replace(prepared, checkout=Checkout(session_params(order)))
+        hold = replace(prepared, checkout=Checkout(with_reference(session_params(order), order.reference)))
         answer = await self._workflows.open_checkout(hold)
         result = await self._holds.result(request, answer.reservation)
         if answer.checkout is None:
@@ -212,9 +212,13 @@ class PaymentsService:
             case "record":
                 return EventResult("recorded", logging.WARNING)
             case "refund_failed":
-                await self._workflows.start_late_payment(LatePayment(*key, payment, refund_failed=True))
+                await self._workflows.start_late_payment(await self._failed_refund(key, payment))
                 return EventResult("refund_failed", logging.ERROR)
         return await self._signal(key, event, payment)
+
+    async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
+        hold = await read_hold(self._engine, *key)
+        return LatePayment(*key, payment, refund_failed=True, reference=None if hold is None else hold.reference)
 
     async def _signal(self, key: HoldKey, event: StripeEvent, payment: Payment) -> EventResult:
         """Signal the event to the hold's workflow; if the hold has ended, start the workflow of a late payment."""
@@ -229,9 +233,10 @@ class PaymentsService:
             return EventResult("told")
         if event.kind not in ("succeeded", "authorized"):
             return EventResult("ended_before")
-        if answer.hold.status is HoldStatus.COMMITTED and payment.bought(answer.hold.payment):
+        committed = answer.hold.status is HoldStatus.COMMITTED and answer.hold.sold is None
+        if committed and payment.bought(answer.hold.payment):
             return EventResult("known")
-        await self._workflows.start_late_payment(LatePayment(*key, payment))
+        await self._workflows.start_late_payment(LatePayment(*key, payment, reference=answer.hold.reference))
         return EventResult("late", logging.WARNING)
 
     async def _hold_of(self, event: StripeEvent) -> HoldKey | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
-from domain.holds import Hold, HoldKey, HoldStatus
+from domain.holds import Hold, HoldKey, HoldStatus, Line
 from holds.errors import HoldNotFoundError, UnavailableError
 from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import Target
@@ -53,12 +53,17 @@ class HoldMessenger:
         return AlreadyEnded(hold)
 
     def resume_input(
-        self, hold: Hold, *, orphaned: bool = False, ended_before: SettledStatus | None = None
+        self,
+        hold: Hold,
+        *,
+        orphaned: bool = False,
+        ended_before: SettledStatus | None = None,
+        sold_before: tuple[Line, ...] | None = None,
     ) -> HoldInput:
         """Return the input of a new run for an active hold whose workflow is missing. The run adopts the hold's row.
 
         `orphaned`: the audit found it; it then expires with that reason. `ended_before`: how its last run ended it,
-        where a restored database does not know that.
+        where a restored database does not know that, and `sold_before` what that sold, if it was not all.
         """
         return HoldInput(
             shop_id=hold.shop_id,
@@ -69,9 +74,12 @@ class HoldMessenger:
             request_timeout_ms=self._settings.request_timeout_ms,
             request_hash=hold.request_hash,
             reference=hold.reference,
+            warn_before_seconds=hold.warn_before_seconds,
+            search_by_sku=self._settings.search_by_sku,
             expires_at=hold.expires_at,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=orphaned,
             ended_before=ended_before,
             buyer=hold.buyer,
+            sold_before=sold_before,
         )

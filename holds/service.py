@@ -18,6 +18,7 @@ from domain.holds import (
     Hold,
     HoldKey,
     HoldStatus,
+    Line,
     OverLimit,
     ReferenceTaken,
     ReserveOutcome,
@@ -32,6 +33,7 @@ from holds.errors import (
     IdempotencyConflictError,
     InsufficientStockError,
     LimitExceededError,
+    NotInHoldError,
     RequestTimeoutError,
     StockBusyError,
     TemporalBusyError,
@@ -44,7 +46,8 @@ from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
 from holds.workflow_client import WorkflowClient
 from inventory.checks import CheckQuestion, RequestCheck, check_requests
-from inventory.holds import Page, list_holds, read_hold
+from inventory.hold_search import HoldFilter, Page, find_holds, read_archived_hold
+from inventory.holds import read_hold
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
     HOLD_EXTEND_LIMIT,
@@ -158,12 +161,22 @@ class HoldService:
                 raise RequestTimeoutError(request.key)
 
     async def commit(self, key: HoldKey, message: Commit) -> Hold:
-        """Commit the hold and return it. Raises HoldNotFoundError, HoldNotActiveError and as `create` for time-outs."""
+        """Commit the hold and return it.
+
+        Raises HoldNotFoundError, HoldNotActiveError (it ended otherwise, or other units were sold), NotInHoldError (it
+        has fewer units than `items`), and as `create` for time-outs.
+        """
         return await run_for_caller(self._settings.request_timeout_ms, self._commit(key, message), key)
 
     async def _commit(self, key: HoldKey, message: Commit) -> Hold:
+        if message.items is not None:
+            _require_lines(await self.row(key), message.items)
         hold = await self._end(key, self._workflows.commit, HoldWorkflow.record_commit, message)
-        return _require_status(hold, {HoldStatus.COMMITTED})
+        _require_status(hold, {HoldStatus.COMMITTED})
+        if not hold.sold_exactly(message.items):
+            sold = "all of its units" if hold.sold is None else "other units"
+            raise HoldNotActiveError(key, hold.status, f"The hold is committed already: it sold {sold}.")
+        return hold
 
     async def release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
         """Release the hold and return it; if its end takes longer than the request, the active hold, still ending.
@@ -251,14 +264,18 @@ class HoldService:
         return refusal
 
     async def read(self, key: HoldKey) -> Hold:
-        """Return the hold as the database has it. Raises HoldNotFoundError."""
-        return await run_for_caller(self._settings.request_timeout_ms, self.row(key), key)
+        """Return the hold as the database has it, or else its archive. Raises HoldNotFoundError."""
+        return await run_for_caller(self._settings.request_timeout_ms, self._read(key), key)
 
-    async def list(
-        self, shop_id: str, *, status: HoldStatus | None, limit: int, after: tuple[datetime, str] | None
-    ) -> Page:
+    async def _read(self, key: HoldKey) -> Hold:
+        hold = await read_hold(self._engine, *key) or await read_archived_hold(self._engine, *key)
+        if hold is None:
+            raise HoldNotFoundError(key)
+        return hold
+
+    async def list(self, shop_id: str, wanted: HoldFilter, *, limit: int, after: tuple[datetime, str] | None) -> Page:
         """Return a page of the shop's holds, newest first."""
-        work = list_holds(self._engine, shop_id, status=status, limit=limit, after=after)
+        work = find_holds(self._engine, shop_id, wanted, limit=limit, after=after)
         return await run_for_caller(self._settings.request_timeout_ms, work)
 
     async def row(self, key: HoldKey) -> Hold:
@@ -289,6 +306,10 @@ class HoldService:
             request_timeout_ms=remaining_ms(self._settings.request_timeout_ms),
             request_hash=request.request_hash,
             reference=request.reference,
+            metadata=request.metadata,
+            actor=request.actor,
+            search_by_sku=self._settings.search_by_sku,
+            warn_before_seconds=request.warn_before_seconds,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             request_id=request.request_id,
             browser_extensions=request.browser_extensions,
@@ -300,6 +321,13 @@ def _same_request(hold: Hold, request: HoldRequest) -> Hold:
     if hold.request_hash != request.request_hash:
         raise IdempotencyConflictError(hold.hold_id)
     return hold
+
+
+def _require_lines(hold: Hold, items: tuple[Line, ...]) -> None:
+    for line in items:
+        has = sum(each.quantity for each in hold.lines if (each.sku, each.variant_key) == (line.sku, line.variant_key))
+        if line.quantity > has:
+            raise NotInHoldError(line, has)
 
 
 def _require_status(hold: Hold, allowed: set[HoldStatus]) -> Hold:

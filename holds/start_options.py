@@ -1,6 +1,5 @@
 """The options of every start of a HoldWorkflow."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -13,11 +12,9 @@ from temporalio.common import (
 )
 
 from workflows import ui_text
-from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, HoldInput, hold_workflow_id
+from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, SKU, HoldInput, hold_workflow_id
 from workflows.priorities import of_shop
-
-_SEARCH_ATTRIBUTE_BYTES = 2048
-"""The longest value that Temporal takes, as JSON."""
+from workflows.search_attributes import searchable, searchable_skus
 
 
 class StartOptions(TypedDict):
@@ -41,7 +38,9 @@ def start_options(hold: HoldInput) -> StartOptions:
         SearchAttributePair(HOLD_EXPIRES_AT, expires_at),
     ]
     if hold.reference is not None:
-        attributes.append(SearchAttributePair(HOLD_REFERENCE, _searchable(hold.reference)))
+        attributes.append(SearchAttributePair(HOLD_REFERENCE, searchable(hold.reference)))
+    if hold.search_by_sku:
+        attributes.append(SearchAttributePair(SKU, searchable_skus(hold.lines)))
     return StartOptions(
         id=hold_workflow_id(hold.shop_id, hold.hold_id),
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -51,10 +50,3 @@ def start_options(hold: HoldInput) -> StartOptions:
         static_details=ui_text.details(hold),
         priority=of_shop(hold.shop_id),
     )
-
-
-def _searchable(reference: str) -> str:
-    """Return the reference, cut to what a search attribute can hold."""
-    while len(json.dumps(reference)) > _SEARCH_ATTRIBUTE_BYTES:
-        reference = reference[:-10]
-    return reference

@@ -45,6 +45,8 @@ class EntryOut(Record):
         int, Field(description="The units that moved, or that the hold has; of `amend`, that it had then.")
     ]
     held: Annotated[int, Field(description="The units of an active hold; 0 once it has ended, and for a movement.")]
+    sold: Annotated[int, Field(description="The units that a hold sold when it was committed; 0 for a movement.")]
+    given_back: Annotated[int, Field(description="The units that a hold gave back when it ended; 0 for a movement.")]
     actor: str | None
     reason: str | None
     idempotency_key: str | None

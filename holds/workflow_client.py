@@ -18,8 +18,6 @@ from temporalio.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import (
-    SearchAttributePair,
-    TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -42,7 +40,6 @@ from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
-    SHOP_ID,
     Amend,
     AmendAnswer,
     Attach,
@@ -60,6 +57,7 @@ from workflows.messages import (
 )
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.priorities import Importance, of_shop
+from workflows.search_attributes import late_payment_attributes
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -197,9 +195,10 @@ class WorkflowClient:
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
+                search_attributes=late_payment_attributes(late),
                 static_summary=ui_text.late_payment(late),
                 priority=of_shop(late.shop_id, Importance.END),
+                static_details=ui_text.late_payment_details(late),
                 **signal,
             )
         except (RPCError, RuntimeError) as error:

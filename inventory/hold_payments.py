@@ -47,7 +47,7 @@ _CLAIM = """
 WITH seen AS MATERIALIZED (
   SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
 ), target AS MATERIALIZED (
-  SELECT id, "shopId", status, reason, "paymentIntentId", "paymentSessionId", revision FROM "InventoryHold"
+  SELECT id, "shopId", status, reason, sold, "paymentIntentId", "paymentSessionId", revision FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
@@ -67,7 +67,7 @@ WITH seen AS MATERIALIZED (
 ), ended AS (
   UPDATE "InventoryHold" h
   SET status = 'committed', "committedAt" = clock_timestamp(), "releasedAt" = NULL, "expiredAt" = NULL,
-      "updatedAt" = now(), reason = 'late_payment',
+      "updatedAt" = now(), reason = 'late_payment', "endedBy" = 'stripe',
       "paymentIntentId" = coalesce(%(intent)s, h."paymentIntentId"),
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
   FROM verdict v WHERE v.enough AND h."shopId" = %(shop)s AND h.id = %(hold)s
@@ -77,8 +77,8 @@ WITH seen AS MATERIALIZED (
   SET "paymentIntentId" = %(intent)s, "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
       "updatedAt" = now()
   FROM target t
-  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t."paymentIntentId" IS NULL
-    AND %(intent)s::text IS NOT NULL
+  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t.sold IS NULL
+    AND t."paymentIntentId" IS NULL AND %(intent)s::text IS NOT NULL
   RETURNING h.id
 ), moved AS (
   UPDATE "InventoryItem" i
@@ -96,6 +96,7 @@ SELECT CASE
     WHEN EXISTS (SELECT FROM recorded) THEN 'recorded'
     WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
     WHEN t.status = 'active' THEN 'active'
+    WHEN t.sold IS NOT NULL THEN 'sold_in_part'
     WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
       THEN 'already'
     ELSE 'second_payment'

@@ -1,8 +1,8 @@
-"""Statements that read holds and move a deadline."""
+"""Statements that read a hold and move its deadline."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -10,29 +10,25 @@ from core.database import Row, fetch
 from domain.holds import Hold, HoldStatus, Line
 from inventory.fragments import HOLD_LINES
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Holds, newest first, and the position after which the next page begins (None: this was the last)."""
-
-    holds: tuple[Hold, ...]
-    next_after: tuple[datetime, str] | None
-
-
 # Of a hold's row `h`; with HOLD_LINES, what `hold_from_row` reads.
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
-  h."browserExtensions", h.buyer, h.revision
+  h."browserExtensions", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy"
 """
 
-_READ = f'SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s'  # noqa: S608 - constants
+# What was returned of a committed hold, in the form of `sold`.
+RESTOCKED = """
+  CASE WHEN h.status = 'committed' THEN (
+    SELECT json_agg(json_build_object('sku', m.sku, 'variantKey', m."variantKey", 'quantity', m.n))
+    FROM (SELECT sku, "variantKey", sum(delta) AS n FROM "InventoryMovement"
+          WHERE "shopId" = h."shopId" AND "holdId" = h.id AND kind = 'restock' GROUP BY sku, "variantKey") m
+  ) END AS restocked
+"""
 
-_LIST = f"""
-SELECT {COLUMNS}, {HOLD_LINES} FROM "InventoryHold" h
-WHERE h."shopId" = %(shop)s AND (%(status)s::text IS NULL OR h.status = %(status)s)
-  AND (%(before_at)s::timestamptz IS NULL OR (h."createdAt", h.id) < (%(before_at)s, %(before_id)s))
-ORDER BY h."createdAt" DESC, h.id DESC LIMIT %(limit)s
+_READ = f"""
+SELECT {COLUMNS}, {HOLD_LINES}, {RESTOCKED}
+FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
 """  # noqa: S608 - constants
 
 _MOVE_DEADLINE = """
@@ -63,32 +59,29 @@ def hold_from_row(row: Row) -> Hold:
         payment_intent_id=row["paymentIntentId"],
         request_hash=row["requestHash"],
         lines=tuple(Line(sku, variant_key, quantity) for sku, variant_key, quantity in row["lines"]),
-        browser_extensions=row["browserExtensions"],
+        # Null in an archive of before the column.
+        browser_extensions=row["browserExtensions"] or 0,
         buyer=row["buyer"],
-        revision=row["revision"],
+        revision=row["revision"] or 0,
+        sold=None if row["sold"] is None else lines_from_json(row["sold"]),
+        restocked=lines_from_json(row.get("restocked") or ()),
+        metadata=row["metadata"],
+        warn_before_seconds=row["warnBeforeSeconds"],
+        archived_at=row.get("archivedAt"),
+        created_by=row["createdBy"],
+        ended_by=row["endedBy"],
     )
+
+
+def lines_from_json(items: Iterable[Mapping[str, Any]]) -> tuple[Line, ...]:
+    """Return the lines of a JSON array of {sku, variantKey, quantity}, as the column `sold` has it."""
+    return tuple(Line(item["sku"], item["variantKey"], item["quantity"]) for item in items)
 
 
 async def read_hold(engine: AsyncEngine, shop_id: str, hold_id: str) -> Hold | None:
     """Return the hold with its lines, or None where there is none."""
     rows = await fetch(engine, _READ, {"shop": shop_id, "hold": hold_id})
     return hold_from_row(rows[0]) if rows else None
-
-
-async def list_holds(
-    engine: AsyncEngine,
-    shop_id: str,
-    *,
-    status: HoldStatus | None = None,
-    limit: int = 100,
-    after: tuple[datetime, str] | None = None,
-) -> Page:
-    """Return the shop's holds, newest first, beginning after `after`, which is a page's `next_after`."""
-    before_at, before_id = after or (None, None)
-    parameters = {"shop": shop_id, "status": status, "before_at": before_at, "before_id": before_id, "limit": limit + 1}
-    holds = tuple(hold_from_row(row) for row in await fetch(engine, _LIST, parameters))
-    page = holds[:limit]
-    return Page(page, (page[-1].created_at, page[-1].hold_id) if len(holds) > limit else None)
 
 
 async def move_deadline(

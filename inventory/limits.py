@@ -60,9 +60,9 @@ _OF_BUYER = """
       AND (h.status = 'active'
            OR h.status = 'committed' AND h."committedAt" > now() - make_interval(secs => {window}))
   ), units AS (
-    SELECT l.sku, l."variantKey", sum(l.quantity - CASE WHEN c.status = 'active' THEN 0 ELSE coalesce((
-             SELECT sum(m.delta) FROM "InventoryMovement" m
-             WHERE m."shopId" = {shop} AND m."holdId" = c.id AND m.kind = 'restock' AND m.sku = l.sku
+    SELECT l.sku, l."variantKey", sum(CASE WHEN c.status = 'active' THEN l.quantity ELSE coalesce((
+             SELECT -sum(m.delta) FROM "InventoryMovement" m
+             WHERE m."shopId" = {shop} AND m."holdId" = c.id AND m.sku = l.sku
                AND m."variantKey" = l."variantKey"), 0) END) AS n
     FROM counted c JOIN "InventoryHoldItem" l ON l."shopId" = {shop} AND l."holdId" = c.id
     GROUP BY l.sku, l."variantKey"

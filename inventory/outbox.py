@@ -44,6 +44,17 @@ WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND current_setting('holdfast.ev
 """
 
 
+# The id is of the hold and its creation, so that a repeat is recognized.
+_EXPIRING = """
+INSERT INTO "InventoryOutbox" ("eventId", type, "shopId", "holdId", data)
+SELECT md5('hold.expiring' || h."shopId" || ':' || h.id || ':' || h."createdAt")::uuid, 'hold.expiring', h."shopId",
+       h.id, to_jsonb(h)
+FROM "InventoryHold" h
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active'
+  AND current_setting('holdfast.events', true) = 'on'
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """An event of a hold, or of an item (`hold_id` is None)."""
@@ -104,6 +115,11 @@ async def record_hold_event(
     """
     parameters = {"event": event_id, "type": event_type, "shop": shop_id, "hold": hold_id, "more": Jsonb(dict(more))}
     await fetch(engine, _RECORD, parameters)
+
+
+async def record_expiring(engine: AsyncEngine, shop_id: str, hold_id: str) -> None:
+    """Add the event that an active hold is about to expire, as `record_hold_event` does."""
+    await fetch(engine, _EXPIRING, {"shop": shop_id, "hold": hold_id})
 
 
 def _entry_from_row(row: Row) -> OutboxEntry:

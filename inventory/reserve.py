@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.holds import (
@@ -42,9 +43,9 @@ WITH demand AS MATERIALIZED ({demand}), locked AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions", buyer)
+                               "browserExtensions", buyer, metadata, "warnBeforeSeconds", "createdBy")
   SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
-         %(buyer)s
+         %(buyer)s, %(metadata)s, %(warn)s, %(actor)s
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested AND {within_limits}) v
   WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
   ON CONFLICT DO NOTHING
@@ -91,7 +92,8 @@ WITH seen AS MATERIALIZED (
   FOR NO KEY UPDATE OF i
 ), replaced AS (
   UPDATE "InventoryHold" h
-  SET status = 'released', reason = 'replaced', "releasedAt" = clock_timestamp(), "updatedAt" = now()
+  SET status = 'released', reason = 'replaced', "endedBy" = %(actor)s, "releasedAt" = clock_timestamp(),
+      "updatedAt" = now()
   FROM old, (
     SELECT count(*) AS n, clock_timestamp() AS at FROM locked
     WHERE requested = 0
@@ -101,9 +103,9 @@ WITH seen AS MATERIALIZED (
   RETURNING h.id
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions", buyer)
+                               "browserExtensions", buyer, metadata, "warnBeforeSeconds", "createdBy")
   SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
-         %(buyer)s FROM replaced
+         %(buyer)s, %(metadata)s, %(warn)s, %(actor)s FROM replaced
   RETURNING id
 ), moved AS (
   UPDATE "InventoryItem" i
@@ -184,6 +186,9 @@ async def _reserved(engine: AsyncEngine, request: ReserveRequest, replaces: str 
         "hash": request.request_hash,
         "browser_extensions": request.browser_extensions,
         "replaces": replaces,
+        "metadata": None if request.metadata is None else Jsonb(request.metadata),
+        "warn": request.warn_before_seconds,
+        "actor": request.actor,
         **lines_as_arrays(request.lines),
         **limit_parameters(limits, buyer=request.buyer, new_buyer=True),
     }

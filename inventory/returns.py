@@ -1,10 +1,13 @@
 """Returns: units that a hold sold are on hand again, never more of them than it sold."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database import Row, fetch_on
+from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
 from domain.fields import MAX_ON_HAND
 from domain.holds import HoldStatus, Line
@@ -21,16 +24,25 @@ from inventory.holds import lines_as_arrays
 from inventory.idempotency import STORED_RESULT, key_or_new, request_hash, result_of_repeat
 from inventory.items import name_from_row
 
+_RETURNED = """
+SELECT sku, "variantKey", delta, "createdAt", actor, reason FROM "InventoryMovement"
+WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND kind = 'restock' ORDER BY id
+"""
+
 _LOCK_HOLD = """
-SELECT status FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE
+SELECT status, sold FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s FOR NO KEY UPDATE
 """
 
 # Runs after the statement that locks the hold, with a new snapshot, so that it sees all earlier returns. Locks are
 # taken in the order of settle: the hold, then its items in key order.
 _RESTOCK = f"""
 WITH sold AS (
-  SELECT sku, "variantKey", sum(quantity) AS n FROM "InventoryHoldItem"
-  WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s GROUP BY sku, "variantKey"
+  SELECT sku, "variantKey", sum(quantity) AS n FROM (
+    SELECT sku, "variantKey", quantity FROM "InventoryHoldItem"
+    WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND %(sold)s::jsonb IS NULL
+    UNION ALL
+    SELECT * FROM jsonb_to_recordset(%(sold)s::jsonb) AS part(sku text, "variantKey" text, quantity int)
+  ) units GROUP BY sku, "variantKey"
 ), back AS (
   SELECT sku, "variantKey", sum(delta) AS n FROM "InventoryMovement"
   WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND kind = 'restock' GROUP BY sku, "variantKey"
@@ -67,6 +79,26 @@ WITH sold AS (
 )
 SELECT *, EXISTS (SELECT FROM claim) AS done FROM checked ORDER BY sku, "variantKey"
 """  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Units that were returned of a hold, by whom and why."""
+
+    at: datetime
+    sku: str
+    variant_key: str
+    quantity: int
+    actor: str
+    reason: str | None
+
+
+async def returns_of(engine: AsyncEngine, shop_id: str, hold_id: str) -> list[Returned]:
+    """Return what was returned of the hold, in order. Raises DatabaseBusyError and DatabaseUnavailableError."""
+    return [
+        Returned(row["createdAt"], row["sku"], row["variantKey"], row["delta"], row["actor"], row["reason"])
+        for row in await fetch(engine, _RETURNED, {"shop": shop_id, "hold": hold_id})
+    ]
 
 
 async def restock(
@@ -107,7 +139,8 @@ async def restock(
             return None
         if holds[0]["status"] != HoldStatus.COMMITTED:
             raise HoldNotCommittedError(hold_id, HoldStatus(holds[0]["status"]))
-        rows = await fetch_on(connection, _RESTOCK, parameters)
+        sold = None if holds[0]["sold"] is None else Jsonb(holds[0]["sold"])
+        rows = await fetch_on(connection, _RESTOCK, parameters | {"sold": sold})
         if rows[0]["done"]:
             return tuple(
                 Line(row["sku"], row["variantKey"], int(row["restocked"] + row["n"]))

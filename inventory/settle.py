@@ -1,14 +1,15 @@
 """Ends a hold together with its stock: one conditional statement, one round trip."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from domain.holds import Hold, HoldStatus
-from inventory.fragments import HOLD_LINES
-from inventory.holds import COLUMNS, hold_from_row
+from domain.holds import Hold, HoldStatus, Line
+from inventory.fragments import DEMAND, HOLD_LINES
+from inventory.holds import COLUMNS, hold_from_row, lines_as_arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,53 +29,72 @@ class Settlement:
 # The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
 # While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
 # shows it; then nothing is changed, and the statement runs again.
-_SETTLE = f"""
-WITH seen AS MATERIALIZED (
+_STATEMENT = """
+WITH {wanted} seen AS MATERIALIZED (
   SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
 ), target AS MATERIALIZED (
   SELECT * FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
-  SELECT l.sku, l."variantKey", sum(l.quantity) AS n
-  FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
+  SELECT l.sku, l."variantKey", sum(l.quantity) AS n, {sold} AS sold
+  FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id {join}
   WHERE t.status = 'active' AND t.revision = (SELECT revision FROM seen)
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
-  SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
+  SELECT i.sku, i."variantKey", i.quantity, i.held, d.n, d.sold
   FROM "InventoryItem" i JOIN demand d ON i.sku = d.sku AND i."variantKey" = d."variantKey"
   WHERE i."shopId" = %(shop)s
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), ended AS (
   UPDATE "InventoryHold" h
-  SET status = %(to)s, reason = %(reason)s, "updatedAt" = now(),
+  SET status = %(to)s, reason = %(reason)s, "endedBy" = %(actor)s, "updatedAt" = now(),
       "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
       "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
       "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
       "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
-      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"){set_sold}
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
     AND t.revision = (SELECT revision FROM seen)
   RETURNING h.*
 ), moved AS (
   UPDATE "InventoryItem" i
-  SET held = l.held - l.n, quantity = l.quantity + CASE WHEN %(to)s = 'committed' THEN 0 ELSE l.n END,
-      "updatedAt" = now()
+  SET held = l.held - l.n, quantity = l.quantity + l.n - l.sold, "updatedAt" = now()
   FROM locked l CROSS JOIN ended e
   WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
-  RETURNING i.sku, i."variantKey", i.quantity + i.held AS "onHand", l.n
+  RETURNING i.sku, i."variantKey", i.quantity + i.held AS "onHand", l.sold
 ), ledger AS (
   INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", "holdId", actor, reason)
-  SELECT %(shop)s, sku, "variantKey", 'commit', -n, "onHand", %(hold)s, %(actor)s, %(reason)s
-  FROM moved WHERE %(to)s = 'committed'
+  SELECT %(shop)s, sku, "variantKey", 'commit', -sold, "onHand", %(hold)s, %(actor)s, %(reason)s
+  FROM moved WHERE sold > 0
   RETURNING 1
 )
-SELECT {COLUMNS}, {HOLD_LINES}, EXISTS (SELECT FROM ended) AS changed,
+SELECT {columns}, EXISTS (SELECT FROM ended) AS changed,
        clock_timestamp() - h."expiresAt" AS overdue, clock_timestamp() - h."createdAt" AS age
 FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELECT FROM ended)) h
-"""  # noqa: S608 - constants
+"""
+
+_COLUMNS = f"{COLUMNS}, {HOLD_LINES}"
+_SETTLE = _STATEMENT.format(
+    wanted="",
+    sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
+    join="",
+    set_sold="",
+    columns=_COLUMNS,
+)
+# A change of the lines may have come first: then at most what the hold still has is sold.
+_SELL_PART = _STATEMENT.format(
+    wanted=f"wanted AS ({DEMAND}),",
+    sold="least(sum(l.quantity), coalesce(max(w.requested), 0))",
+    join='LEFT JOIN wanted w ON w.sku = l.sku AND w."variantKey" = l."variantKey"',
+    set_sold=""",
+      sold = (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', sku, 'variantKey', "variantKey", 'quantity', d.sold)
+                                        ORDER BY sku, "variantKey") FILTER (WHERE d.sold > 0), '[]')
+              FROM demand d HAVING sum(d.sold) < sum(d.n))""",
+    columns=_COLUMNS,
+)
 
 
 async def settle(
@@ -87,13 +107,15 @@ async def settle(
     actor: str,
     payment_intent_id: str | None = None,
     payment_session_id: str | None = None,
+    sold: Sequence[Line] | None = None,
 ) -> Settlement | None:
     """End an active hold and move its stock, or return how it has ended already; None if there is no such hold.
 
-    May be repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
+    A commit sells all units, or with `sold` only these, as far as the hold has them; the others are given back. May be
+    repeated. Raises DatabaseBusyError (nothing changed), DatabaseUnavailableError (unknown: ask again) and
     psycopg's IntegrityError when the item's `held` had drifted below what the hold has (nothing changed).
     """
-    parameters = {
+    parameters: dict[str, object] = {
         "shop": shop_id,
         "hold": hold_id,
         "to": to,
@@ -102,8 +124,11 @@ async def settle(
         "payment": payment_intent_id,
         "session": payment_session_id,
     }
+    statement = _SETTLE if sold is None else _SELL_PART
+    if sold is not None:
+        parameters |= lines_as_arrays(sold)
     while True:
-        rows = await fetch(engine, _SETTLE, parameters)
+        rows = await fetch(engine, statement, parameters)
         if not rows:
             return None
         row = rows[0]

@@ -30,6 +30,10 @@ class TimelineEntry:
     """The units that moved, or that the hold has; of an amendment, that it had afterwards."""
     held: int
     """The units of an active hold, else 0. Over all entries it adds up to the item's held units."""
+    sold: int
+    """The units that a hold sold when it was committed, else 0."""
+    given_back: int
+    """The units that a hold gave back when it ended, else 0."""
     actor: str | None
     reason: str | None
     idempotency_key: str | None
@@ -73,8 +77,8 @@ WITH item AS (
   SELECT {ITEM_COLUMNS} FROM "InventoryItem"
   WHERE "shopId" = %(shop)s AND sku = %(sku)s AND "variantKey" = %(variant)s
 ), movements AS (
-  SELECT m.id, m."createdAt" AS at, m.kind, m.delta, m."onHand", abs(m.delta) AS quantity, 0 AS held, m.actor,
-         m.reason, m."idempotencyKey", m."holdId", {_HOLD}
+  SELECT m.id, m."createdAt" AS at, m.kind, m.delta, m."onHand", abs(m.delta) AS quantity, 0 AS held, 0 AS sold,
+         m.actor, m.reason, m."idempotencyKey", m."holdId", {_HOLD}
   FROM "InventoryMovement" m LEFT JOIN "InventoryHold" h ON h."shopId" = m."shopId" AND h.id = m."holdId"
   WHERE m."shopId" = %(shop)s AND m.sku = %(sku)s AND m."variantKey" = %(variant)s AND m.id < %(movement)s
   ORDER BY m.id DESC LIMIT %(limit)s
@@ -84,7 +88,11 @@ WITH item AS (
   ORDER BY id DESC LIMIT %(limit)s
 ), lines AS (
   SELECT l.id, h."createdAt" AS at, 'hold' AS kind, 0 AS delta, NULL::int AS "onHand", l.quantity,
-         CASE WHEN h.status = 'active' THEN l.quantity ELSE 0 END AS held, NULL AS actor, h.reason,
+         CASE WHEN h.status = 'active' THEN l.quantity ELSE 0 END AS held,
+         CASE WHEN h.status <> 'committed' THEN 0 WHEN h.sold IS NULL THEN l.quantity ELSE least(l.quantity, (
+           SELECT coalesce(sum(part.quantity), 0)::int
+           FROM jsonb_to_recordset(h.sold) AS part(sku text, "variantKey" text, quantity int)
+           WHERE part.sku = %(sku)s AND part."variantKey" = %(variant)s)) END AS sold, NULL AS actor, h.reason,
          NULL AS "idempotencyKey", h.id AS "holdId", {_HOLD}
   FROM chosen l JOIN "InventoryHold" h ON h."shopId" = %(shop)s AND h.id = l."holdId"
 ), amendments AS (
@@ -164,6 +172,8 @@ def _entry_from_row(row: Mapping[str, Any], on_hand: int) -> TimelineEntry:
         on_hand=on_hand,
         quantity=row["quantity"],
         held=row["held"],
+        sold=row["sold"],
+        given_back=row["quantity"] - row["sold"] if row["holdEndedAt"] and row["kind"] == "hold" else 0,
         actor=row["actor"],
         reason=row["reason"],
         idempotency_key=row["idempotencyKey"],

@@ -22,6 +22,8 @@ HOLD_METADATA_KEY = "inventory_reservation_id"
 SHOP_METADATA_KEY = "shop_id"
 PAGE_METADATA_KEY = "holdfast_page"
 """The metadata of a payment that name its hold."""
+REFERENCE_METADATA_KEY = "inventory_reference"
+"""The order's reference, for people who look at the payment."""
 
 _ID = re.compile(r"[\x21-\x7e]{1,255}")
 """The ids that are accepted: Postgres stores no NUL, and Temporal limits the length of workflow ids."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
+from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, REFERENCE_METADATA_KEY, SHOP_METADATA_KEY
 
 _LONGEST_REFERENCE = 200
 """Stripe's limit for `client_reference_id`; a longer reference is left out."""
@@ -64,6 +64,20 @@ def session_params(order: Order) -> dict[str, Any]:
     if order.reference is not None and len(order.reference) <= _LONGEST_REFERENCE:
         params["client_reference_id"] = order.reference
     return params
+
+
+def with_reference(params: dict[str, Any], reference: str | None) -> dict[str, Any]:
+    """Return the parameters with the order's reference in the metadata, unless the caller has set that field.
+
+    It is not part of `session_params`, whose digest distinguishes the requests of earlier releases, too.
+    """
+    if reference is None:
+        return params
+    metadata = {REFERENCE_METADATA_KEY: reference, **params["metadata"]}
+    return params | {
+        "metadata": metadata,
+        "payment_intent_data": params["payment_intent_data"] | {"metadata": metadata},
+    }
 
 
 def _line(line: PaidLine) -> dict[str, Any]:

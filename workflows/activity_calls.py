@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
 from workflows import ui_text
-from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettledStatus, SettleRequest
+from workflows.messages import AttachRequest, DeadlineRequest, ExpiryWarning, Settled, SettledStatus, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
@@ -129,6 +129,16 @@ async def write_deadline(request: DeadlineRequest) -> bool:
         StockPort.move_deadline,
         request,
         summary="write the new deadline",
+        **_STATEMENT_UNTIL_KNOWN,
+    )
+
+
+async def warn_of_expiry(warning: ExpiryWarning) -> None:
+    """Note the event that the hold is about to expire."""
+    await workflow.execute_local_activity_method(
+        StockPort.warn_of_expiry,
+        warning,
+        summary="warn before the deadline",
         **_STATEMENT_UNTIL_KNOWN,
     )
 

@@ -3,17 +3,17 @@
 from contextlib import suppress
 
 from temporalio import workflow
-from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from domain.payments import Payment
 from workflows import ui_text
 from workflows.hold_state import HoldState
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.messages import SHOP_ID, HoldInput
+from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.payment_steps import PaymentSteps
 from workflows.priorities import Importance, of_shop
+from workflows.search_attributes import late_payment_attributes
 
 
 async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_by: Payment | None) -> None:
@@ -40,14 +40,15 @@ async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_
 
 
 async def _start_late_payment(hold: HoldInput, payment: Payment) -> None:
-    late = LatePayment(hold.shop_id, hold.hold_id, payment)
+    late = LatePayment(hold.shop_id, hold.hold_id, payment, reference=hold.reference)
     with suppress(WorkflowAlreadyStartedError):  # a webhook started it first
         await workflow.start_child_workflow(
             LatePaymentWorkflow.run,
             late,
             id=late_payment_workflow_id(payment.id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(SHOP_ID, late.shop_id)]),
+            search_attributes=late_payment_attributes(late),
             static_summary=ui_text.late_payment(late),
             priority=of_shop(late.shop_id, Importance.END),
+            static_details=ui_text.late_payment_details(late),
         )

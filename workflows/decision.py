@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from domain.holds import Line
 from domain.payments import Payment
 from workflows.hold_state import HoldState
 from workflows.messages import Amend, Attach, MakeWay
@@ -15,6 +16,8 @@ class CommitHold:
     actor: str
     reason: str
     payment: Payment | None
+    sold: tuple[Line, ...] | None = None
+    """The units to sell; None for all."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,7 @@ def decide(state: HoldState, now: datetime) -> Decision:
     releases stock while somebody could still pay for it.
     """
     if state.paid:
-        payment = next(iter(state.payments.values()), None)
-        if state.commit is not None:
-            return CommitHold(state.commit.actor, state.commit.reason, payment)
-        return CommitHold("stripe", "payment", payment)
+        return _sale(state)
     if (end := _end_without_sale(state, now)) is not None:
         return ClosePayment(cancelled=state.cancel is not None) if state.payable else end
     return _requested(state) or Wait(state.deadline)
@@ -94,6 +94,15 @@ def _requested(state: HoldState) -> AttachPayment | ChangeHold | CheckPayment | 
     if state.unchecked:
         return CheckPayment(next(iter(state.unchecked.values())))
     return None
+
+
+def _sale(state: HoldState) -> CommitHold:
+    payment = next(iter(state.payments.values()), None)
+    if state.commit is None:
+        return CommitHold("stripe", "payment", payment)
+    if state.commit.items is not None:
+        payment = None  # it came after the partial commit, and nobody knows what part of it is for the units sold
+    return CommitHold(state.commit.actor, state.commit.reason, payment, state.commit.items)
 
 
 def _end_without_sale(state: HoldState, now: datetime) -> ReleaseHold | ExpireHold | None:

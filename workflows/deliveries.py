@@ -142,10 +142,14 @@ def hold_events_workflow_id(shop_id: str, hold_id: str) -> str:
     return f"hold-events:{shop_id}:{hold_id}"
 
 
+POST_EVENT = "post-event"
+"""The name of the activity that posts an event, as histories have it."""
+
+
 class EventsPort(ABC):
     """Delivers signed events over HTTP."""
 
-    @activity.defn(name="post-event")
+    @activity.defn(name=POST_EVENT)
     @abstractmethod
     async def post_event(self, delivery: Delivery) -> None:
         """Post the event. Raises ApplicationError unless the receiver acknowledged it with 2xx."""

@@ -8,7 +8,7 @@ from typing import assert_never
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest, TooLate
+from domain.holds import Held, HoldStatus, Line, ReserveOutcome, ReserveRequest, TooLate
 from domain.payments import Payment
 from workflows import activity_calls, ui_text
 from workflows.cancellation import CALLER_GONE, run_despite_cancellation
@@ -36,6 +36,7 @@ from workflows.messages import (
     DeadlineRequest,
     Ended,
     EndStatus,
+    ExpiryWarning,
     HoldInput,
     MakeWay,
     SettledStatus,
@@ -43,7 +44,14 @@ from workflows.messages import (
     hold_workflow_id,
     settled_status,
 )
-from workflows.patches import CONTINUE_AS_NEW, GRACE_ENDS_EARLY, KEEPS_TIMER, LATE_TAKES_NOTHING, LOCAL_END
+from workflows.patches import (
+    CONTINUE_AS_NEW,
+    GRACE_ENDS_EARLY,
+    KEEPS_TIMER,
+    LATE_TAKES_NOTHING,
+    LOCAL_END,
+    WARNS_OF_EXPIRY,
+)
 
 _EVENTS_OF_FIRST_TASK = 3
 """Started, task scheduled, task started; a repeated first task comes after the event that the earlier one timed out."""
@@ -91,7 +99,7 @@ class HoldWorkflow(HoldMessages):
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await finish(self._hold, self._state, self._payment_steps, self._bought_by)
-        return Ended(ended)
+        return Ended(ended, sold=self._ended_hold.sold if self._ended_hold is not None else None)
 
     async def _reserve(self) -> ReserveOutcome:
         request = ReserveRequest(
@@ -109,6 +117,9 @@ class HoldWorkflow(HoldMessages):
             request_id=self._hold.request_id,
             buyer=self._hold.buyer,
             replaces=self._hold.replaces,
+            metadata=self._hold.metadata,
+            actor=self._hold.actor,
+            warn_before_seconds=self._hold.warn_before_seconds,
         )
         self._written_deadline = request.expires_at
         if self._caller_has_gone(request) and workflow.patched(LATE_TAKES_NOTHING):
@@ -166,8 +177,8 @@ class HoldWorkflow(HoldMessages):
                 self._state.shorten_to_running_graces()
             version = self._version
             match decide(self._state, workflow.now()):
-                case CommitHold(actor, reason, payment):
-                    return await self._settle("committed", reason, actor, payment)
+                case CommitHold() as commit:
+                    return await self._settle("committed", commit.reason, commit.actor, commit.payment, commit.sold)
                 case ReleaseHold(actor, reason):
                     return await self._settle("released", reason, actor)
                 case ExpireHold():
@@ -185,6 +196,8 @@ class HoldWorkflow(HoldMessages):
     async def _wait(self, until: datetime, version: int) -> None:
         if self._state.deadline != self._written_deadline:
             await self._write_deadline(self._state.deadline)
+        elif self._warn_before is not None and workflow.now() >= until - self._warn_before:
+            await self._warn()
         elif self._can_continue():
             if workflow.patched(CONTINUE_AS_NEW):
                 workflow.continue_as_new(self._next_input())
@@ -193,6 +206,11 @@ class HoldWorkflow(HoldMessages):
             pending = " Cancellation pending until the payment settles." if self._state.cancel else ""
             self.show_step(f"Waiting for the payment until {until:%Y-%m-%d %H:%M:%S} UTC; then it expires.{pending}")
             await self._sleep(until, version)
+
+    async def _warn(self) -> None:
+        if workflow.patched(WARNS_OF_EXPIRY):
+            await activity_calls.warn_of_expiry(ExpiryWarning(self._hold.shop_id, self._hold.hold_id))
+        self._warn_before = None  # once, also if the deadline moves afterwards
 
     async def _take_payment_step(self, step: ClosePayment | AttachPayment | CheckPayment) -> None:
         match step:
@@ -242,6 +260,8 @@ class HoldWorkflow(HoldMessages):
         held = self._reservation
         if isinstance(held, Held) and held.ends_at is not None and until == held.expires_at:
             wakes_at = max(until, held.ends_at)
+        if self._warn_before is not None:
+            wakes_at = until - self._warn_before
         try:
             await workflow.wait_condition(ends, timeout=wakes_at - workflow.now(), timeout_summary="hold TTL")
         except TimeoutError:
@@ -259,7 +279,9 @@ class HoldWorkflow(HoldMessages):
         return suggested and workflow.all_handlers_finished() and self._next_input() is not None
 
     def _next_input(self) -> HoldInput | None:
-        return next_input(self._hold, self._state, self._payment_steps, self._extensions, self._changes)
+        warned = self._warn_before is None and self._hold.warn_before_seconds is not None
+        hold = replace(self._hold, warn_before_seconds=None) if warned else self._hold
+        return next_input(hold, self._state, self._payment_steps, self._extensions, self._changes)
 
     async def _write_deadline(self, deadline: datetime) -> None:
         self.show_step("Writing the new deadline.")
@@ -278,13 +300,20 @@ class HoldWorkflow(HoldMessages):
             self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
             self._ended_elsewhere = workflow.patched(LOCAL_END)
 
-    async def _settle(self, to: SettledStatus, reason: str, actor: str, payment: Payment | None = None) -> EndStatus:
+    async def _settle(
+        self,
+        to: SettledStatus,
+        reason: str,
+        actor: str,
+        payment: Payment | None = None,
+        sold: tuple[Line, ...] | None = None,
+    ) -> EndStatus:
         self._ending = to  # from here on the decision is final
         self.show_step(f"Ending as {ui_text.end(to, reason)}.")
-        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment)
+        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment, sold)
         settled = await activity_calls.settle(request, locally=self._ends_locally(to))
         self._ended_hold = settled.hold
-        if settled.status == "committed" and settled.hold is not None:
+        if settled.status == "committed" and settled.hold is not None and settled.hold.sold is None:
             self._bought_by = settled.hold.payment
         self.show_step(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status

@@ -51,7 +51,7 @@ class HoldMessages(HoldSignals, RunDetails):
         carried = hold.expires_at if hold.continued is not None else None
         self._state = HoldState(deadline=carried or self._created_at + timedelta(seconds=hold.ttl_seconds))
         if hold.ended_before == "committed":
-            self._state.commit = Commit(actor="audit", reason="restored")
+            self._state.commit = Commit(actor="audit", reason="restored", items=hold.sold_before)
         elif hold.ended_before == "released":
             self._state.record_cancel(Cancel(actor="audit", reason="restored"))
         self._version = 0
@@ -62,6 +62,7 @@ class HoldMessages(HoldSignals, RunDetails):
         self._changes = Changes(hold, self._state, self._payment_steps, self._changed)
         if hold.continued is not None:
             restore(hold.continued, self._state, self._payment_steps, self._extensions, self._changes)
+        self._warn_before = None if hold.warn_before_seconds is None else timedelta(seconds=hold.warn_before_seconds)
         self._stays = False
         self._ended_elsewhere = False
         self._ending: str | None = None

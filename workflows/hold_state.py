@@ -112,8 +112,9 @@ class HoldState:
         self.deadline = max(self.deadline, grace_ends)
 
     def record_commit(self, message: Commit) -> None:
-        """Record a commit; the first one stays."""
-        self.commit = self.commit or message
+        """Record a commit; the first one stays. A partial one comes too late once a payment has bought all."""
+        if message.items is None or not self.payments:
+            self.commit = self.commit or message
 
     def record_cancel(self, message: Cancel) -> None:
         """Record a cancel; the first one stays.

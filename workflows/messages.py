@@ -40,10 +40,13 @@ HOLD_STATUS = SearchAttributeKey.for_keyword("HoldStatus")
 HOLD_EXPIRES_AT = SearchAttributeKey.for_datetime("HoldExpiresAt")
 HOLD_REFERENCE = SearchAttributeKey.for_keyword("HoldReference")
 SEARCH_ATTRIBUTES = {
-    key.name: key.indexed_value_type.name.capitalize()
+    key.name: key.indexed_value_type.name.title().replace("_", "")
     for key in (SHOP_ID, HOLD_STATUS, HOLD_EXPIRES_AT, HOLD_REFERENCE)
 }
 """The types by name, as Temporal's command line writes them: a namespace must have all of them."""
+SKU = SearchAttributeKey.for_keyword_list("Sku")
+SKU_ATTRIBUTE = {SKU.name: "KeywordList"}
+"""Only needed where holds are found by their items (HOLDFAST_SEARCH_BY_SKU)."""
 
 HOLD_NOT_ACTIVE = "hold_not_active"
 HOLD_EXTEND_LIMIT = "hold_extend_limit"
@@ -84,8 +87,18 @@ class HoldInput:
     """How an earlier run ended it, where a restored database does not know that: it is ended so again.
 
     An expired hold expires again by itself, since its row's deadline has passed."""
+    sold_before: tuple[Line, ...] | None = None
+    """With `ended_before`: what that run sold of the hold, if it was not all."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
+    actor: str | None = None
+    """Who makes the hold."""
+    search_by_sku: bool = False
+    """Whether its SKUs are a search attribute."""
+    metadata: dict[str, str] | None = None
+    """What the caller attached to the hold."""
+    warn_before_seconds: int | None = None
+    """How long before the deadline the event `hold.expiring` is sent, once; None for never."""
     continued: "Continued | None" = None
     """What the earlier run knew, which this one continues."""
     browser_extensions: int = 0
@@ -133,6 +146,14 @@ class DeadlineRequest:
 
 
 @dataclass(frozen=True)
+class ExpiryWarning:
+    """A hold whose deadline is near."""
+
+    shop_id: str
+    hold_id: str
+
+
+@dataclass(frozen=True)
 class SettleRequest:
     """How a hold is to end."""
 
@@ -142,6 +163,8 @@ class SettleRequest:
     reason: str
     actor: str
     payment: Payment | None = None
+    sold: tuple[Line, ...] | None = None
+    """Of a commit: the units to sell, the others are given back; None for all."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +183,9 @@ class EndedHold:
     request_hash: str | None = None
     buyer: str | None = None
     revision: int = 0
+    sold: tuple[Line, ...] | None = None
+    metadata: dict[str, str] | None = None
+    warn_before_seconds: int | None = None
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -178,6 +204,9 @@ class EndedHold:
             request_hash=hold.request_hash,
             buyer=hold.buyer,
             revision=hold.revision,
+            sold=hold.sold,
+            metadata=hold.metadata,
+            warn_before_seconds=hold.warn_before_seconds,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -200,6 +229,9 @@ class EndedHold:
             lines=self.lines,
             buyer=self.buyer,
             revision=self.revision,
+            sold=self.sold,
+            metadata=self.metadata,
+            warn_before_seconds=self.warn_before_seconds,
         )
 
     @property
@@ -217,6 +249,8 @@ class Ended:
     """In the answer to an update; not where the hold had ended before this run."""
     request_id: str | None = None
     """Of the request that the update was sent with; every caller who joined it gets this answer too."""
+    sold: tuple[Line, ...] | None = None
+    """In the result of a run whose hold was sold in part: what was sold."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +281,8 @@ class Commit:
     actor: Storable
     reason: Storable = "committed"
     request_id: str | None = None
+    items: tuple[Line, ...] | None = None
+    """The units to sell; the others are given back. None for all."""
 
 
 @dataclass(frozen=True)

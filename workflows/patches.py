@@ -18,6 +18,9 @@ EMPTY_SIGNALS = "empty-signals-have-no-data"
 LATE_PAYMENT_CONTINUES = "late-payment-continues-as-new"
 """Since then a late payment that waits for its hold continues as a new run."""
 
+WARNS_OF_EXPIRY = "warns-of-expiry"
+"""Since then a hold that asked for it warns before its deadline."""
+
 ANSWERS_WITHOUT_CHECKOUT = "answer-without-checkout"
 """Since then the update that waits for a checkout is answered by a run that has none."""
 

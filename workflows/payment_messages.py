@@ -143,6 +143,8 @@ class LatePayment:
     payment: Payment
     refund_failed: bool = False
     """Whether its refund failed: then a person has to refund it another way."""
+    reference: str | None = None
+    """The hold's reference, by which the case is found."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from temporalio import activity
 
 from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
-from workflows.messages import AttachRequest, DeadlineRequest, Settled, SettleRequest
+from workflows.messages import AttachRequest, DeadlineRequest, ExpiryWarning, Settled, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,
     Claimed,
@@ -39,6 +39,11 @@ class StockPort(ABC):
     @abstractmethod
     async def move_deadline(self, request: DeadlineRequest) -> bool:
         """Write an active hold's deadline. Returns False if the hold has ended."""
+
+    @activity.defn(name="warn-of-expiry")
+    @abstractmethod
+    async def warn_of_expiry(self, warning: ExpiryWarning) -> None:
+        """Note the event `hold.expiring` of an active hold. A repeat notes it with the same id."""
 
     @activity.defn(name="attach-payment")
     @abstractmethod

@@ -4,7 +4,7 @@ import re
 from typing import assert_never
 
 from domain.holds import Busy, Held, OverLimit, ReferenceTaken, ReserveOutcome, Shortage, ShortItem, TooLate
-from workflows.messages import HoldInput
+from workflows.messages import HoldInput, hold_workflow_id
 from workflows.payment_messages import LatePayment
 
 _SUMMARY_BYTES = 400
@@ -53,6 +53,21 @@ def details(hold: HoldInput) -> str:
 def late_payment(late: LatePayment) -> str:
     """Return the line that identifies a late payment."""
     return plain(f"{late.shop_id}: {late.payment.id} for the hold {late.hold_id}")
+
+
+def late_payment_details(late: LatePayment) -> str:
+    """Return what a late payment is about, and where its hold is."""
+    hold = hold_workflow_id(late.shop_id, late.hold_id)
+    found = (
+        f"- Reference: {plain(late.reference)}; `HoldReference` finds all of its workflows" if late.reference else None
+    )
+    parts = [
+        f"- Hold: {plain(late.hold_id)} of {plain(late.shop_id)}, the workflow `{hold}`",
+        *([found] if found else []),
+        f"- Payment: {plain(late.payment.id)}",
+        "- When it is settled by hand, send the signal `close`.",
+    ]
+    return _cut("\n".join(parts), _DETAILS_BYTES)
 
 
 def end(status: str, reason: str) -> str:

@@ -10,7 +10,7 @@ from api.disconnects import unless_gone
 from api.hold_token import with_token
 from api.openapi import WRITE_ERRORS, errors, examples
 from api.orders import order_of
-from api.parameters import IdempotencyKey, parse_key, parse_ttl
+from api.parameters import IdempotencyKey, parse_key, parse_ttl, parse_warning
 from api.problems import Problem
 from api.requests import CheckoutIn, merged
 from api.responses import CheckoutOut
@@ -70,6 +70,7 @@ async def open_checkout(
     key = parse_key(idempotency_key)
     lines = merged(body.items)
     ttl_seconds = parse_ttl(body.ttl_seconds, settings)
+    warn_before = parse_warning(body.warn_before_seconds, ttl_seconds)
     payments.require_stripe()  # nothing is held for a session that cannot be opened
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
@@ -89,12 +90,13 @@ async def open_checkout(
             lines,
             body.ttl_seconds,
             body.reference,
-            more=session_params(order) | optional_parts(body.browser_extensions, body.buyer),
+            more=session_params(order) | optional_parts(body.browser_extensions, body.buyer, body.warn_before_seconds),
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
         named=(body.hold_id or key or body.reference) is not None,
         buyer=body.buyer,
+        warn_before_seconds=warn_before,
     )
     if settings.mode is Mode.VALIDATE_ONLY and await validate_only(holds, telemetry, wanted) is None:
         return await _without_hold(settings, payments, body, key or body.hold_id)

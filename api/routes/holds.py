@@ -9,11 +9,13 @@ from api import cursor
 from api.auth import Authority, KnownCallersRoute
 from api.dependencies import AmendmentsDep, HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
+from api.errors import invalid
+from api.hold_queries import HoldsQuery
 from api.hold_token import hold_token, with_token
 from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
-from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl
+from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key, parse_ttl, parse_warning
 from api.problems import Problem
-from api.requests import AmendIn, EndIn, ExtendIn, HoldIn, HoldsQuery, PaymentIn, merged
+from api.requests import AmendIn, CommitIn, EndIn, ExtendIn, HoldIn, PaymentIn, merged
 from api.responses import AmendedOut, HoldsOut, NotHeldOut
 from api.validate_only import validate_only
 from core.settings import Mode
@@ -69,6 +71,7 @@ async def create_hold(
     key = parse_key(idempotency_key)
     lines = merged(body.items)
     ttl_seconds = parse_ttl(body.ttl_seconds, settings)
+    warn_before = parse_warning(body.warn_before_seconds, ttl_seconds)
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="create", shop_id=body.shop_id)
         return _not_held(settings.mode, bypassed=True)
@@ -85,12 +88,14 @@ async def create_hold(
             lines,
             body.ttl_seconds,
             body.reference,
-            more=optional_parts(body.browser_extensions, body.buyer),
+            more=optional_parts(body.browser_extensions, body.buyer, body.warn_before_seconds, body.metadata),
         ),
         actor=caller.actor,
         browser_extensions=body.browser_extensions,
         named=(body.hold_id or key or body.reference) is not None,
         buyer=body.buyer,
+        metadata=body.metadata or None,
+        warn_before_seconds=warn_before,
     )
     if settings.mode is Mode.VALIDATE_ONLY:
         response.status_code = 200
@@ -109,9 +114,11 @@ def _not_held(mode: Mode, *, bypassed: bool = False) -> Response:
 
 @router.get("", summary="List a shop's holds, newest first", responses=READ_ERRORS)
 async def get_holds(_caller: Authority, query: Annotated[HoldsQuery, Query()], holds: HoldsDep) -> HoldsOut:
-    """Read a page of holds; send `nextCursor` as `cursor` for the next."""
+    """Read a page of the holds that fit all filters; send `nextCursor` as `cursor` for the next."""
+    if query.variant_key is not None and query.sku is None:
+        raise invalid("variantKey", "must come with the sku")
     after = cursor.decode_time(query.cursor)
-    page = await holds.list(query.shop_id, status=query.status, limit=query.limit, after=after)
+    page = await holds.list(query.shop_id, query.filter(), limit=query.limit, after=after)
     return HoldsOut(
         holds=[HoldOut.of(hold) for hold in page.holds],
         nextCursor=cursor.encode(*page.next_after) if page.next_after else None,
@@ -122,7 +129,7 @@ async def get_holds(_caller: Authority, query: Annotated[HoldsQuery, Query()], h
 async def get_hold(
     _caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, settings: SettingsDep
 ) -> HoldOut:
-    """Read the hold as the database has it."""
+    """Read the hold as the database has it, or its archive. `items` has what was sold, given back and returned."""
     return with_token(settings, await holds.read(HoldKey(shop_id, hold_id)))
 
 
@@ -185,13 +192,19 @@ async def amend_hold(
     "/{shopId}/{holdId}/commit",
     summary="Sell a hold",
     responses=NOT_FOUND | errors(Problem.hold_not_active) | WRITE_ERRORS,
-    openapi_extra=examples("end"),
+    openapi_extra=examples("commit"),
 )
 async def commit_hold(
-    caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, body: EndIn | None = None
+    caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, body: CommitIn | None = None
 ) -> HoldOut:
-    """End the hold as committed: its units are sold. Repeated, it answers the same."""
-    message = Commit(actor=caller.actor, **_reason(body))
+    """End the hold as committed: its units are sold, or with `items` only those, and the others are given back.
+
+    Repeated, it answers the same. The first commit decides: one that asks for other units than were sold is answered
+    `hold_not_active` with the status `committed`; read the hold for what was sold. Where an event of Stripe reports
+    the payment, that sells the whole hold, so commit a part only if the payment is none of Stripe's.
+    """
+    items = None if body is None or body.items is None else merged(body.items)
+    message = Commit(actor=caller.actor, items=items, **_reason(body))
     return HoldOut.of(await holds.commit(HoldKey(shop_id, hold_id), message))
 
 

@@ -26,11 +26,12 @@ from cli.doctor.workers import check_workers
 from core.error_messages import first_line
 from core.setting_errors import SettingsError
 from core.temporal import connect, connect_config
-from workflows.messages import SEARCH_ATTRIBUTES
+from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
 SHARDS = 512
+_ON = ("1", "true", "yes", "on")
 _LEAST_RETENTION = timedelta(days=1)
 _DEPENDENT = (
     "namespace",
@@ -65,9 +66,11 @@ async def check_temporal(
     except (RuntimeError, RPCError) as error:
         return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
+    by_sku = environment.get("HOLDFAST_SEARCH_BY_SKU", "").lower() in _ON
+    wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if by_sku else {})
     dependent = (
         Check(AREA, "namespace", lambda: _check_namespace(client)),
-        Check(AREA, "search attributes", lambda: _check_attributes(client)),
+        Check(AREA, "search attributes", lambda: _check_attributes(client, wanted)),
         Check(AREA, "history shards", lambda: _check_shards(client)),
         Check(AREA, TURNS, lambda: check_fairness(client)),
         Check(AREA, "audit schedule", lambda: check_audit_schedule(client)),
@@ -119,7 +122,7 @@ def check_retention(namespace: str, retention: timedelta) -> CheckResult:
     return ok(AREA, "retention", f"{hours:g} h")
 
 
-async def _check_attributes(client: Client) -> list[CheckResult]:
+async def _check_attributes(client: Client, wanted: Mapping[str, str]) -> list[CheckResult]:
     try:
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=client.namespace), timeout=CALL
@@ -127,16 +130,18 @@ async def _check_attributes(client: Client) -> list[CheckResult]:
     except RPCError as error:
         if error.status not in _NOT_ALLOWED:
             raise
-        return [await _attributes_by_query(client)]
+        return [await _attributes_by_query(client, wanted)]
     found = {name: IndexedValueType.Name(kind) for name, kind in listed.custom_attributes.items()}
-    return [check_attributes(client.namespace, {name: _type_name(kind) for name, kind in found.items()})]
+    return [check_attributes(client.namespace, {name: _type_name(kind) for name, kind in found.items()}, wanted)]
 
 
-def check_attributes(namespace: str, found: Mapping[str, str]) -> CheckResult:
+def check_attributes(
+    namespace: str, found: Mapping[str, str], wanted: Mapping[str, str] = SEARCH_ATTRIBUTES
+) -> CheckResult:
     """Check that the search attributes of holds exist, each with its type."""
-    wrong = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if found.get(name) != kind}
+    wrong = {name: kind for name, kind in wanted.items() if found.get(name) != kind}
     if not wrong:
-        return ok(AREA, "search attributes", ", ".join(SEARCH_ATTRIBUTES))
+        return ok(AREA, "search attributes", ", ".join(wanted))
     problems = ", ".join(f"{name} is a {found[name]}" if name in found else f"{name} is missing" for name in wrong)
     create = "; ".join(
         f"temporal operator search-attribute create -n {namespace} --name {name} --type {kind}"
@@ -146,9 +151,9 @@ def check_attributes(namespace: str, found: Mapping[str, str]) -> CheckResult:
     return fault(AREA, "search attributes", f"{problems}: holds cannot be created", fix)
 
 
-async def _attributes_by_query(client: Client) -> CheckResult:
-    found = dict(SEARCH_ATTRIBUTES)
-    for name, kind in SEARCH_ATTRIBUTES.items():
+async def _attributes_by_query(client: Client, wanted: Mapping[str, str]) -> CheckResult:
+    found = dict(wanted)
+    for name, kind in wanted.items():
         value = "'2026-01-01T00:00:00Z'" if kind == "Datetime" else "'x'"
         try:
             await client.count_workflows(f"{name} = {value}", rpc_timeout=CALL)
@@ -156,7 +161,7 @@ async def _attributes_by_query(client: Client) -> CheckResult:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             del found[name]
-    return check_attributes(client.namespace, found)
+    return check_attributes(client.namespace, found, wanted)
 
 
 async def _check_shards(client: Client) -> list[CheckResult]:
@@ -183,4 +188,4 @@ def check_shards(cluster: GetClusterInfoResponse) -> CheckResult:
 
 
 def _type_name(kind: str) -> str:
-    return kind.removeprefix("INDEXED_VALUE_TYPE_").capitalize()
+    return kind.removeprefix("INDEXED_VALUE_TYPE_").title().replace("_", "")

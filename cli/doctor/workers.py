@@ -10,10 +10,10 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.background_worker import background_task_queue
 from cli.doctor.results import CheckResult, State, fault, not_applicable, ok
 from core.error_messages import first_line
 from core.worker_versioning import DEPLOYMENT
+from holds.event_delivery import background_task_queue
 
 AREA = "temporal"
 POLL_SECONDS = 75.0

@@ -32,6 +32,7 @@ attribute ShopId Keyword
 attribute HoldStatus Keyword
 attribute HoldReference Keyword
 attribute HoldExpiresAt Datetime
+attribute Sku KeywordList
 # The servers take some seconds to load new search attributes, and holds cannot be created before that.
 retry "the search attributes are not available" temporal workflow count -n "$namespace" --query \
-    "ShopId='' AND HoldStatus='' AND HoldReference='' AND HoldExpiresAt>'2026-01-01T00:00:00Z'"
+    "ShopId='' AND HoldStatus='' AND HoldReference='' AND Sku='' AND HoldExpiresAt>'2026-01-01T00:00:00Z'"

@@ -31,10 +31,18 @@ UNION ALL
 SELECT 'hold without lines', to_jsonb(h) FROM "InventoryHold" h
 WHERE NOT EXISTS (SELECT FROM "InventoryHoldItem" l WHERE l."shopId" = h."shopId" AND l."holdId" = h.id)
 UNION ALL
+SELECT 'sold more than held', to_jsonb(h) FROM "InventoryHold" h
+CROSS JOIN LATERAL jsonb_to_recordset(h.sold) AS part(sku text, "variantKey" text, quantity int)
+WHERE h.status <> 'committed' OR part.quantity > (
+  SELECT coalesce(sum(l.quantity), 0) FROM "InventoryHoldItem" l WHERE l."shopId" = h."shopId" AND l."holdId" = h.id
+    AND l.sku = part.sku AND l."variantKey" = part."variantKey")
+UNION ALL
 SELECT 'commit without movement, or the reverse', jsonb_build_object('hold', coalesce(c."holdId", m."holdId"))
-FROM (SELECT l."shopId", l."holdId", sum(l.quantity) AS n FROM "InventoryHoldItem" l
-      JOIN "InventoryHold" h ON h."shopId" = l."shopId" AND h.id = l."holdId"
-      WHERE h.status = 'committed' GROUP BY l."shopId", l."holdId") c
+FROM (SELECT h."shopId", h.id AS "holdId", s.n FROM "InventoryHold" h CROSS JOIN LATERAL (
+        SELECT sum(quantity) AS n FROM (
+          SELECT quantity FROM "InventoryHoldItem" WHERE "shopId" = h."shopId" AND "holdId" = h.id AND h.sold IS NULL
+          UNION ALL SELECT quantity FROM jsonb_to_recordset(h.sold) AS part(quantity int)) units) s
+      WHERE h.status = 'committed') c
 FULL JOIN (SELECT "shopId", "holdId", -sum(delta) AS n FROM "InventoryMovement"
            WHERE kind = 'commit' GROUP BY "shopId", "holdId") m USING ("shopId", "holdId")
 WHERE c.n IS DISTINCT FROM m.n

@@ -1,6 +1,7 @@
 """Stock and requests to hold it, straight on the database."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -63,11 +64,24 @@ def too_late(wanted: ReserveRequest) -> ReserveRequest:
 
 
 async def end(
-    engine: AsyncEngine, hold_id: str, to: HoldStatus, *, shop: str = SHOP, payment: str | None = None
+    engine: AsyncEngine,
+    hold_id: str,
+    to: HoldStatus,
+    *,
+    shop: str = SHOP,
+    payment: str | None = None,
+    sold: Sequence[Line] | None = None,
 ) -> Settlement | None:
-    """Settle the hold with that status."""
+    """Settle the hold with that status; of a commit, sell only `sold` if it is given."""
     return await settle(
-        engine, shop_id=shop, hold_id=hold_id, to=to, reason="test", actor="tester", payment_intent_id=payment
+        engine,
+        shop_id=shop,
+        hold_id=hold_id,
+        to=to,
+        reason="test",
+        actor="tester",
+        payment_intent_id=payment,
+        sold=sold,
     )
 
 

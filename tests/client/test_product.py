@@ -264,3 +264,31 @@ async def test_a_hold_is_changed_and_paid_for_by_both_clients(
     await corner.stack.post(hold.hold_id, "payment", {"paymentIntentId": await own_intent(corner)})
     with pytest.raises(PaymentOpenError):
         await holdfast.amend(SHOP, hold.hold_id, items=[Item(corner.item, 2)])
+
+
+async def test_a_part_of_a_hold_is_sold_and_the_hold_is_found(
+    holdfast: AsyncInventoryAuthorityClient, corner: Shop
+) -> None:
+    order, metadata = fresh("order"), {"cart": "c-7"}
+    lines = [Item(corner.item, 3)]
+    hold = await holdfast.create_hold(SHOP, lines, reference=order, metadata=metadata, warn_before_seconds=60)
+    assert isinstance(hold, Hold)
+    assert (hold.metadata, hold.warn_before_seconds) == (metadata, 60)
+    part = [Item(corner.item, 2)]
+    for _ in range(2):
+        sold = await holdfast.commit(SHOP, hold.hold_id, items=part)
+        (result,) = sold.results
+        assert (result.quantity, result.sold, result.given_back, result.restocked) == (3, 2, 1, 0)
+    with pytest.raises(HoldNotActiveError) as other:
+        await holdfast.commit(SHOP, hold.hold_id)
+    assert other.value.status == HoldStatus.COMMITTED
+    with pytest.raises(InvalidRequestError):
+        await holdfast.commit(SHOP, hold.hold_id, items=[Item(corner.item, 4)])
+
+    statuses = (HoldStatus.COMMITTED, HoldStatus.EXPIRED)
+    page = await holdfast.find_holds(SHOP, reference=order, sku=corner.item, status=statuses, limit=1)
+    assert (page.holds, page.cursor) == ((sold,), None)
+    assert (await holdfast.find_holds(SHOP, created_to=hold.created_at, reference=order)).holds == ()
+    story = await holdfast.get_order(SHOP, order)
+    assert story.holds == (sold,)
+    assert story.story["deliveries"] == []

@@ -23,11 +23,23 @@ from tests.e2e.wire import wire_to
 from tests.stack import SHOP
 from tests.waiting import until
 
-SETTLED = {"sold": "committed", "returned": "released", "lapsed": "expired"}
+SETTLED = {"sold": "committed", "part": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""
 CHANGED = ("changed-1", "changed-late", "changed-later")
 """Holds that are changed to 5 units: written and not recorded, by a statement that outlives the worker, after it."""
-HOLDS = ("reserved-1", "brief", *SETTLED, "extended", *CHANGED, "exchanged-1", "late", "refused", "sold-late")
+PART = {"items": [{"sku": "part", "quantity": 1}]}
+HOLDS = (
+    "reserved-1",
+    "brief",
+    *SETTLED,
+    "extended",
+    *CHANGED,
+    "exchanged-1",
+    "late",
+    "refused",
+    "sold-late",
+    "part-late",
+)
 """Each has an item of its own by the same name: 10 on hand, of which it takes 3."""
 BRIEF = timedelta(seconds=14)
 """A life that ends soon after the next worker finds the hold (10 s), and long before such a time begins anew."""
@@ -72,7 +84,7 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
             deployment.made_for(2, "lapsed", "lapsed", 3),
             *(
                 deployment.made(hold_id, hold_id, 3)
-                for hold_id in ("sold", "returned", "extended", "sold-late", *CHANGED)
+                for hold_id in ("sold", "part", "returned", "extended", "sold-late", "part-late", *CHANGED)
             ),
             deployment.made("exchanged-1", "exchanged-1", 3, reference="exchanged"),
         )
@@ -83,6 +95,7 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
         ask("reserved-1", deployment.create("reserved-1", "reserved-1", 3))
         brief = asyncio.create_task(deployment.made_for(int(BRIEF.total_seconds()), "brief", "brief", 3))
         ask("sold", deployment.post("sold", "commit"))
+        ask("part", deployment.post("part", "commit", PART))
         ask("returned", deployment.post("returned", "release"))
         ask("extended", deployment.post("extended", "extend", {"ttlSeconds": 600}))
         change("changed-1")
@@ -101,14 +114,16 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
             )
 
         await until(all_committed, "Postgres has committed every statement whose answer is withheld")
-        outliving, dying = ("late", "sold-late", "changed-late"), ("refused", "changed-later")
+        outliving, dying = ("late", "sold-late", "part-late", "changed-late"), ("refused", "changed-later")
         async with locked(deployment.database, *outliving) as unlock, locked(deployment.database, *dying):
             change("changed-late")
             change("changed-later")
             ask("late", deployment.create("late", "late", 3))
             ask("refused", deployment.create("refused", "refused", 3))
             ask("sold-late", deployment.post("sold-late", "commit"))
-            await until_waiting(deployment.engine, 5)
+            part = {"items": [{"sku": "part-late", "quantity": 1}]}
+            ask("part-late", deployment.post("part-late", "commit", part))
+            await until_waiting(deployment.engine, 6)
             kill(doomed)
             await unlock()
 
@@ -186,14 +201,20 @@ async def test_an_end_that_was_committed_and_not_recorded_is_told_and_not_repeat
     row = await aftermath.deployment.row(hold_id)
     assert row is not None
     assert row["moves"] == (1 if status == "committed" else 0)
-    assert await aftermath.stock_of(hold_id) == ((7, 0) if status == "committed" else (10, 0))
+    left = {"sold": 7, "part": 9}.get(hold_id, 10)
+    assert await aftermath.stock_of(hold_id) == (left, 0)
 
 
-@pytest.mark.parametrize(("hold_id", "verb", "first"), [("sold", "commit", 504), ("returned", "release", 200)])
-async def test_who_asked_for_that_end_hears_of_it(aftermath: Aftermath, hold_id: str, verb: str, first: int) -> None:
+@pytest.mark.parametrize(
+    ("hold_id", "verb", "body", "first"),
+    [("sold", "commit", None, 504), ("part", "commit", PART, 504), ("returned", "release", None, 200)],
+)
+async def test_who_asked_for_that_end_hears_of_it(
+    aftermath: Aftermath, hold_id: str, verb: str, body: dict[str, Any] | None, first: int
+) -> None:
     """A commit is not known before the workflow tells it; a release reads the row at the end of its time."""
     assert (await aftermath.asked[hold_id]).status_code == first
-    again = await aftermath.deployment.answered(hold_id, verb)
+    again = await aftermath.deployment.answered(hold_id, verb, body)
     assert again["status"] == SETTLED[hold_id]
 
 
@@ -259,12 +280,13 @@ async def test_a_reserve_that_died_with_its_worker_takes_nothing_later(aftermath
     assert again["status"] == "active"
 
 
-async def test_a_sale_that_outlived_its_worker_is_made_once(aftermath: Aftermath) -> None:
-    assert await aftermath.deployment.end_of("sold-late") == "committed"
-    row = await aftermath.deployment.row("sold-late")
+@pytest.mark.parametrize(("hold_id", "left"), [("sold-late", 7), ("part-late", 9)])
+async def test_a_sale_that_outlived_its_worker_is_made_once(aftermath: Aftermath, hold_id: str, left: int) -> None:
+    assert await aftermath.deployment.end_of(hold_id) == "committed"
+    row = await aftermath.deployment.row(hold_id)
     assert row is not None
     assert row["moves"] == 1
-    assert await aftermath.stock_of("sold-late") == (7, 0)
+    assert await aftermath.stock_of(hold_id) == (left, 0)
 
 
 async def test_after_the_kill_no_stock_is_held_by_nobody(aftermath: Aftermath) -> None:

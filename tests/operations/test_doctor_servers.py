@@ -149,6 +149,18 @@ async def test_a_missing_search_attribute_is_a_fault(own_temporal: EmbeddedTempo
     assert "search-attribute create -n default --name HoldReference --type Keyword" in found
 
 
+async def test_the_attribute_of_skus_is_only_needed_where_holds_are_found_by_them(
+    own_temporal: EmbeddedTemporal,
+) -> None:
+    client = await Client.connect(own_temporal.address)
+    request = RemoveSearchAttributesRequest(namespace="default", search_attributes=["Sku"])
+    await client.operator_service.remove_search_attributes(request)
+    without = await of_temporal(own_temporal.address)
+    wanted = await of_temporal(own_temporal.address, HOLDFAST_SEARCH_BY_SKU="1")
+    assert "Sku" not in faults(without).get("temporal: search attributes", "")
+    assert "--name Sku --type KeywordList" in faults(wanted)["temporal: search attributes"]
+
+
 def test_a_search_attribute_of_another_type_is_a_fault() -> None:
     found = {"ShopId": "Text", "HoldStatus": "Keyword", "HoldReference": "Keyword", "HoldExpiresAt": "Datetime"}
     line = check_attributes("default", found)

@@ -115,9 +115,10 @@ async def test_the_page_names_its_hold_on_the_session_and_on_the_payment(corner:
 
     opened = await session(corner, made["checkoutSessionId"])
 
-    assert opened["metadata"] == {"channel": "web", **named(made["holdId"])}
+    order = (await corner.stack.read(made["holdId"]))["reference"]
+    assert opened["metadata"] == {"channel": "web", "inventory_reference": order, **named(made["holdId"])}
     assert opened["payment_intent"]["metadata"] == opened["metadata"]
-    assert opened["client_reference_id"] == (await corner.stack.read(made["holdId"]))["reference"]
+    assert opened["client_reference_id"] == order
 
 
 async def test_the_page_has_the_lines_and_addresses_that_were_asked_for(corner: Shop) -> None:

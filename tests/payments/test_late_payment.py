@@ -205,6 +205,19 @@ async def test_the_payment_of_a_hold_that_the_shop_sold_is_recorded(corner: Shop
     assert await corner.stock() == (9, 0)
 
 
+async def test_a_payment_for_a_hold_that_was_sold_in_part_waits_for_a_person(corner: Shop) -> None:
+    made = await corner.checkout(items=[{**LINE, "sku": corner.item, "quantity": 3}], captureMethod="manual")
+    part = {"items": [{"sku": corner.item, "quantity": 1}]}
+    assert (await corner.stack.post(made["holdId"], "commit", part)).status_code == 200
+    await corner.pay(made["checkoutSessionId"])
+    intent = await corner.intent_of(made["checkoutSessionId"])
+    await until_waits_for_person(corner, intent, "sold only some of the hold's units")
+    books = await corner.stripe.books(intent)
+    assert (books["refunds"], books["net"]) == ([], 0)  # neither captured nor cancelled
+    assert await corner.stock() == (9, 0)
+    assert await by_hand(corner, intent) == "closed_by_person"
+
+
 async def test_a_late_authorisation_is_captured_where_the_stock_is_there(corner: Shop) -> None:
     hold_id, page = await ended(corner, captureMethod="manual")
     intent = await pay_late(corner, page)

@@ -16,7 +16,8 @@ from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of
 from domain.holds import HoldStatus, Line
 from inventory import archive
 from inventory.archive import archive_holds, archived_by_status
-from inventory.holds import list_holds, read_hold
+from inventory.hold_search import find_holds
+from inventory.holds import read_hold
 from inventory.reserve import reserve
 
 OLD = timedelta(days=100)
@@ -56,7 +57,7 @@ async def test_what_ended_long_ago_goes_in_batches_and_the_stock_stays(
 
     assert await archived(aged) == [4, 4, 1]
 
-    assert [hold.hold_id for hold in (await list_holds(aged, SHOP)).holds] == ["new", "old-active"]
+    assert [hold.hold_id for hold in (await find_holds(aged, SHOP)).holds] == ["new", "old-active"]
     assert await stock_of(aged, "mug") == before
     assert await archived_by_status(aged, since=EVER) == dict.fromkeys(ENDS, 3)
     await assert_stock_adds_up(aged)

@@ -71,6 +71,7 @@ class Amend:
 class Settle:
     hold_id: str
     to: HoldStatus
+    sold: tuple[tuple[str, int], ...] | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ amends = st.builds(
     buyers,
     st.sampled_from([None, "a1", "a2"]),
 )
-settles = st.builds(Settle, hold_ids, st.sampled_from([each for each in HoldStatus if each is not HoldStatus.ACTIVE]))
+settles = st.builds(
+    Settle, hold_ids, st.sampled_from([each for each in HoldStatus if each is not HoldStatus.ACTIVE]), st.none()
+)
+partial_commits = st.builds(Settle, hold_ids, st.just(HoldStatus.COMMITTED), lines)
 extends = st.builds(Extend, hold_ids, st.integers(1, 60))
 figures = st.dictionaries(st.sampled_from(SKUS), st.integers(0, 9), min_size=1).map(lambda d: tuple(d.items()))
 counts = st.builds(Count, figures, st.booleans(), st.integers(0, 9).map(lambda number: number == 0))
@@ -129,7 +133,19 @@ keys = st.sampled_from([None, "k1", "k2"])
 deltas = st.dictionaries(st.sampled_from(SKUS), st.integers(-4, 4).filter(bool), min_size=1)
 adjusts = st.builds(Adjust, deltas.map(lambda d: tuple(d.items())), keys)
 restocks = st.builds(Restock, hold_ids, st.none() | st.integers(1, 3), keys)
-steps = reserves | reserves | exchanges | amends | amends | settles | extends | counts | adjusts | restocks
+steps = (
+    reserves
+    | reserves
+    | exchanges
+    | amends
+    | amends
+    | settles
+    | partial_commits
+    | extends
+    | counts
+    | adjusts
+    | restocks
+)
 batches = st.lists(
     st.lists(
         steps,
@@ -199,8 +215,9 @@ class Shop:
                 self.note(hold_id, await self.reserve(replace(asked, buyer=buyer, replaces=replaced)))
             case Amend(hold_id, wanted, reference, buyer, key):
                 await self.amend(hold_id, wanted, reference, buyer, key)
-            case Settle(hold_id, to):
-                settled = await end(self.engine, hold_id, to, shop=self.shop_id)
+            case Settle(hold_id, to, sold):
+                part = None if sold is None else [Line(sku, "", n) for sku, n in sold]
+                settled = await end(self.engine, hold_id, to, shop=self.shop_id, sold=part)
                 if settled is not None:
                     self.reported[hold_id].add(settled.status)
                     self.ended[hold_id] += [settled.status] * settled.changed

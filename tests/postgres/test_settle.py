@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import DatabaseBusyError, fetch, fetch_on
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, put_item, request, stock_of
-from domain.holds import HoldStatus
+from domain.holds import HoldStatus, Line
+from inventory.errors import ReturnAboveCommittedError
 from inventory.holds import move_deadline, read_hold
 from inventory.reserve import reserve
+from inventory.returns import restock
 
 ENDINGS = [HoldStatus.COMMITTED, HoldStatus.RELEASED, HoldStatus.EXPIRED]
 
@@ -85,6 +87,50 @@ async def test_a_hold_that_has_ended_answers_how_and_stays_so(
     assert (again.status, again.changed) == (first, False)
     assert await stock_of(held, "mug") == stock
     assert await read_hold(held, SHOP, "h1") == again.hold == hold
+    await assert_stock_adds_up(held)
+
+
+async def test_a_partial_commit_sells_those_units_and_gives_the_rest_back_in_one_statement(held: AsyncEngine) -> None:
+    settled = await end(held, "h1", HoldStatus.COMMITTED, sold=[Line("mug", "", 1)])
+    assert settled is not None
+    assert (settled.status, settled.changed, settled.hold.sold) == (HoldStatus.COMMITTED, True, (Line("mug", "", 1),))
+    assert await stock_of(held, "mug") == (4, 0)
+    assert await stock_of(held, "cap") == (3, 0)
+    movements = await fetch(held, "SELECT sku, delta FROM \"InventoryMovement\" WHERE kind = 'commit'", {})
+    assert [tuple(row.values()) for row in movements] == [("mug", -1)]
+    await restock(held, SHOP, "h1", None, actor="ann", reason="unworn")
+    hold = await read_hold(held, SHOP, "h1")
+    assert hold is not None
+    assert [(each.sku, each.sold, each.given_back, each.restocked) for each in hold.results()] == [
+        ("cap", 0, 1, 0),
+        ("mug", 1, 1, 1),
+    ]
+    with pytest.raises(ReturnAboveCommittedError):
+        await restock(held, SHOP, "h1", [Line("mug", "", 1)], actor="ann", reason="one that was never sold")
+    await assert_stock_adds_up(held)
+
+
+async def test_a_partial_commit_sells_no_more_than_the_hold_has(held: AsyncEngine) -> None:
+    settled = await end(held, "h1", HoldStatus.COMMITTED, sold=[Line("mug", "", 9), Line("pen", "", 1)])
+    assert settled is not None
+    assert settled.hold.sold == (Line("mug", "", 2),)
+    await assert_stock_adds_up(held)
+
+
+async def test_a_commit_of_every_unit_by_name_is_a_full_one(held: AsyncEngine) -> None:
+    settled = await end(held, "h1", HoldStatus.COMMITTED, sold=[Line("cap", "", 1), Line("mug", "", 2)])
+    assert settled is not None
+    assert settled.hold.sold is None
+    await assert_stock_adds_up(held)
+
+
+@pytest.mark.parametrize("first", [None, (Line("mug", "", 1),)])
+async def test_the_first_commit_decides_what_is_sold(held: AsyncEngine, first: tuple[Line, ...] | None) -> None:
+    await end(held, "h1", HoldStatus.COMMITTED, sold=first)
+    for later in (None, (Line("cap", "", 1),)):
+        settled = await end(held, "h1", HoldStatus.COMMITTED, sold=later)
+        assert settled is not None
+        assert (settled.changed, settled.hold.sold) == (False, first)
     await assert_stock_adds_up(held)
 
 

@@ -102,6 +102,7 @@ def _story(
     ttl: int = 1200,
     window: int = 60_000,
     replaces: str | None = None,
+    warn: int | None = None,
     **page: Any,
 ) -> None:
     lines = (Line(sku, "size:M", 2), Line("MUG", "", 1))
@@ -117,7 +118,7 @@ def _story(
         )
         checkout = Checkout(session_params(order))
     hold = HoldInput(SHOP, name, lines, ttl, 3600, window, request_hash="hash", reference=f"order-{name}")
-    STORIES[name] = replace(hold, checkout=checkout, replaces=replaces), list(story)
+    STORIES[name] = replace(hold, checkout=checkout, replaces=replaces, warn_before_seconds=warn), list(story)
 
 
 async def _pay_and_tell(teller: Teller) -> None:
@@ -183,6 +184,13 @@ _story("paid-on-another-page", _pay_on_another_page, locale="de")
 _story("made-way", _make_way, ("release", Cancel("shop")), locale="de")
 _story("takes-over", ("commit", Commit("shop")), replaces="nobody")
 _story("committed", ("commit", Commit("shop")))
+_story("sold-in-part", ("commit", Commit("shop", items=(Line("MUG", "", 1),))))
+_story(
+    "sold-in-part-then-paid",
+    ("record_commit", Commit("shop", items=(Line("MUG", "", 1),))),
+    ("payment_succeeded", CARD),
+)
+_story("warned-and-expired", ttl=3, warn=2)
 _story("paid", ("payment_succeeded", CARD))
 _story("paid-twice", ("payment_succeeded", CARD), ("payment_succeeded", DEBIT))  # both before the first task ends
 _story("released", ("release", Cancel("shopper", "changed their mind")))
@@ -283,7 +291,7 @@ async def _tell_late(client: Client, stripe: Simulated, task_queue: str, name: s
 
 
 def record(folder: Path) -> None:
-    """Run every story on servers of their own and write its history."""
+    """Run every story on servers of their own and write its history, unless there is one already."""
     with tempfile.TemporaryDirectory() as scratch:
         postgres, temporal = EmbeddedPostgres(Path(scratch) / "pg"), EmbeddedTemporal(None, ui=False)
         postgres.start()
@@ -296,7 +304,8 @@ def record(folder: Path) -> None:
             postgres.stop()
     folder.mkdir(parents=True, exist_ok=True)
     for name, history in histories.items():
-        (folder / f"{name}.json").write_text(history + "\n")
+        if not (file := folder / f"{name}.json").exists():
+            file.write_text(history + "\n")
 
 
 async def _record_on(database: str, address: str) -> dict[str, str]:

@@ -1,13 +1,16 @@
 """What an operator reads in the Temporal UI, in a real browser, without knowing the code."""
 
+import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 from playwright.async_api import FrameLocator, Page, expect
+from temporalio.client import Client
 
-from tests.stack import SHOP, Stack
+from tests.api.asking import short_lived
+from tests.stack import SHOP, Stack, running_stack
 from tests.system.conftest import TemporalUi
 
 
@@ -96,6 +99,40 @@ async def test_the_list_finds_holds_by_how_they_ended(stack: Stack, hold: dict[s
     page = await ui.holds(f'HoldStatus="committed" AND ShopId="{SHOP}"')
     await expect(page.get_by_role("link", name=run_id(hold))).to_be_visible()
     await expect(page.get_by_role("link", name=run_id(other))).to_have_count(0)
+
+
+async def test_the_list_tells_sold_released_and_expired_apart_once_the_column_is_added(
+    stack: Stack, hold: dict[str, Any], ui: TemporalUi
+) -> None:
+    await stack.post(hold["holdId"], "commit")
+    released = await stack.made(("MUG", 1))
+    await stack.post(released["holdId"], "release")
+    expired = {"holdId": f"gone-{uuid.uuid4().hex}"}
+    await stack.put(1)
+    await short_lived(stack, expired["holdId"], 1)
+    await stack.run_of(expired["holdId"]).result()
+    ends = {run_id(hold): "committed", run_id(released): "released", run_id(expired): "expired"}
+    for run, end in ends.items():
+        await _listed(stack, f'HoldStatus="{end}" AND WorkflowId="{run}"')
+    page = await ui.holds(f'ShopId="{SHOP}"')
+    await page.get_by_role("button", name="Configure Columns").click()
+    await page.get_by_role("button", name="Add HoldStatus column").click()
+    await page.get_by_role("button", name="Close Workflows Table configuration").click()
+    for run, end in ends.items():
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=run))
+        await expect(row.get_by_text(end, exact=True)).to_be_visible()
+
+
+async def test_the_list_finds_the_holds_of_an_item(database: str, temporal: Client, ui: TemporalUi) -> None:
+    async with running_stack(database, temporal, HOLDFAST_SEARCH_BY_SKU="1") as stack:
+        await stack.put(10, "TEE O'NEIL")
+        await stack.put(10, "MUG")
+        both = await stack.made(("TEE O'NEIL", 2), ("MUG", 1))
+        other = await stack.made(("MUG", 1))
+        await _listed(stack, f'Sku="MUG" AND WorkflowId="{run_id(other)}"')
+        page = await ui.holds('Sku="TEE O\'NEIL"')
+        await expect(page.get_by_role("link", name=run_id(both))).to_be_visible()
+        await expect(page.get_by_role("link", name=run_id(other))).to_have_count(0)
 
 
 async def test_a_cancel_in_the_ui_gives_the_stock_back(stack: Stack, hold: dict[str, Any], ui: TemporalUi) -> None:

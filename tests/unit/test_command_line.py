@@ -40,6 +40,7 @@ def test_the_commands_are_those_of_the_documented_contract() -> None:
         "migrate", "audit", "doctor", "smoke", "report", "api", "up",
         "stock show", "stock set", "stock adjust", "stock import", "stock export", "stock timeline",
         "holds list", "holds show", "holds release", "holds extend", "holds amend", "holds archive",
+        "orders show", "orders resend",
         "alerts test",
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from core.settings import Settings
-from workflows.messages import SEARCH_ATTRIBUTES
+from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 ROOT = Path(__file__).parents[2]
 OVERRIDES = sorted((ROOT / "deploy" / "compose").glob("*.yml"))
@@ -90,9 +90,9 @@ def test_every_set_of_packages_has_the_versions_and_hashes_that_the_tests_run_wi
 
 def test_the_script_for_a_namespace_creates_and_awaits_every_search_attribute() -> None:
     script = (ROOT / "deploy/temporal/namespace.sh").read_text()
-    assert dict(re.findall(r"^attribute (\w+) (\w+)$", script, re.MULTILINE)) == SEARCH_ATTRIBUTES
+    assert dict(re.findall(r"^attribute (\w+) (\w+)$", script, re.MULTILINE)) == SEARCH_ATTRIBUTES | SKU_ATTRIBUTE
     awaited = script.partition("workflow count")[2]
-    assert all(name in awaited for name in SEARCH_ATTRIBUTES)
+    assert all(name in awaited for name in SEARCH_ATTRIBUTES | SKU_ATTRIBUTE)
 
 
 def test_the_image_installs_only_what_production_needs() -> None:

@@ -19,6 +19,7 @@ from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
 from dev import documents as generator
+from payments.events import HOLD_METADATA_KEY, REFERENCE_METADATA_KEY
 from tests.documents import ROOT, anchors, documents
 from tests.stack import environment
 
@@ -125,7 +126,8 @@ def metrics() -> set[str]:
 
 @every_page
 def test_the_metrics_that_a_page_names_are_counted(text: str, metrics: set[str]) -> None:
-    others = {problem.name for problem in Problem} | {p.value.code for p in Problem} | {"inventory_reservation_id"}
+    others = {problem.name for problem in Problem} | {p.value.code for p in Problem}
+    others |= {HOLD_METADATA_KEY, REFERENCE_METADATA_KEY}
     named = {_family(name) for name in re.findall(r"\b(?:inventory|checkout)_[a-z_]+[a-z]", text)}
     assert named <= metrics | others
 

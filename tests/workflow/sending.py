@@ -34,10 +34,18 @@ from workflows.messages import (
 
 Handle = WorkflowHandle[HoldWorkflow, Ended]
 
-SELLING = ("commit", "payment")
+SELLING = ("commit", "part", "payment")
+"""`part` is a commit of one of the units."""
 GIVING_BACK = ("release", "cancel", "ui_cancel")
 MESSAGES = (*SELLING, *GIVING_BACK, "extend", "deadline")
-UPDATES = {"commit": Ended, "release": Ended, "extend": Extended, "amend": AmendAnswer, "make_way": MadeWay}
+UPDATES = {
+    "commit": Ended,
+    "part": Ended,
+    "release": Ended,
+    "extend": Extended,
+    "amend": AmendAnswer,
+    "make_way": MadeWay,
+}
 
 
 @dataclass
@@ -58,12 +66,12 @@ class Hold:
             return error.status
 
 
-def hold_input(*, sku: str = "TEE", ttl_seconds: int = 1200, **changes: Any) -> HoldInput:
+def hold_input(*, sku: str = "TEE", units: int = 1, ttl_seconds: int = 1200, **changes: Any) -> HoldInput:
     """Return a hold to make, past the API, which allows no deadline as near as a test wants."""
     return HoldInput(
         shop_id=SHOP,
         hold_id=f"h-{uuid.uuid4().hex}",
-        lines=(Line(sku, "", 1),),
+        lines=(Line(sku, "", units),),
         ttl_seconds=ttl_seconds,
         **{"max_ttl_seconds": 3600, "request_timeout_ms": 60_000, **changes},
     )
@@ -117,16 +125,18 @@ async def send(hold: Hold, message: str) -> None:
 
 
 async def _send_update(hold: Hold, message: str) -> None:
+    name = "commit" if message == "part" else message
     update_id = str(uuid.uuid4())
     argument = {
         "commit": Commit("test"),
+        "part": Commit("test", items=(Line("TEE", "", 1),)),
         "release": Cancel("test"),
         "extend": Extend(60),
         "make_way": MakeWay(update_id),
         "amend": Amend(update_id, update_id, "test", lines=(Line("TEE", "", 2),)),
     }[message]
     task = hold.answers[message] = asyncio.create_task(
-        hold.handle.execute_update(message, argument, id=update_id, result_type=UPDATES[message])
+        hold.handle.execute_update(name, argument, id=update_id, result_type=UPDATES[message])
     )
     execution = WorkflowExecution(workflow_id=hold.handle.id)
     poll = PollWorkflowExecutionUpdateRequest(

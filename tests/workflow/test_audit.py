@@ -6,13 +6,13 @@ import uuid
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from activities.background_worker import background_task_queue
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end
 from domain.holds import HoldStatus
 from domain.payments import Payment
 from holds.audit_workflows import WorkflowAuditor
+from holds.event_delivery import background_task_queue
 from holds.workflow_list import list_hold_workflows
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until

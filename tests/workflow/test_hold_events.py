@@ -12,20 +12,25 @@ import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.background_worker import background_task_queue
 from activities.outbox_relay import OutboxRelay
 from core.database import DatabaseUnavailableError, fetch
 from core.signals import start_signal
 from dev.harness.invariants import assert_stock_adds_up
-from dev.harness.stock import end
+from dev.harness.stock import end, put_item, request
 from domain.holds import HoldStatus
-from inventory.outbox import claim_batch, record_hold_event
+from domain.payments import Payment
+from holds.event_delivery import background_task_queue
+from inventory.outbox import claim_batch, record_expiring, record_hold_event
+from inventory.reserve import reserve
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
+from workflows.hold import HoldWorkflow
 from workflows.hold_events import HoldEventsWorkflow
+from workflows.messages import Extend, Extended
+from workflows.payment_messages import PaymentProcessing
 
 
 @pytest.fixture
@@ -76,7 +81,7 @@ async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncI
 async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
     telling: Stack, receiver: Receiver, verb: str, last: str
 ) -> None:
-    hold = await telling.made(("TEE", 2), reference="order-1")
+    hold = await telling.made(("TEE", 2), reference="order-1", metadata={"cart": "c-7"})
     ended = (await telling.post(hold["holdId"], verb)).json()
     await receiver.until(2)
 
@@ -89,9 +94,10 @@ async def test_a_holds_events_arrive_in_the_order_in_which_they_happened(
         "reason": None,
         "reference": "order-1",
         "paymentIntentId": None,
+        "metadata": {"cart": "c-7"},
         "createdAt": hold["createdAt"],
         "expiresAt": hold["expiresAt"],
-        "items": [{"sku": "TEE", "variantKey": "", "quantity": 2}],
+        "items": [{"sku": "TEE", "variantKey": "", "quantity": 2, "sold": 0, "givenBack": 0}],
     }
     assert finished["status"] == ended["status"]
     assert finished[f"{ended['status']}At"] == ended[f"{ended['status']}At"]
@@ -124,6 +130,79 @@ async def test_an_expiry_is_delivered(telling: Stack, receiver: Receiver) -> Non
 
     assert receiver.of(hold.hold_id) == ["hold.created", "hold.expired"]
     assert receiver.taken[-1]["data"]["reason"] == "deadline"
+
+
+async def test_a_partial_commit_tells_what_was_sold_and_what_was_given_back(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made(("TEE", 3))
+    await telling.post(hold["holdId"], "commit", {"items": [{"sku": "TEE", "quantity": 2}]})
+    await receiver.until(2)
+
+    told = receiver.taken[-1]["data"]["items"]
+    assert told == [{"sku": "TEE", "variantKey": "", "quantity": 3, "sold": 2, "givenBack": 1}]
+
+
+async def test_a_hold_that_asked_for_it_is_warned_of_once_before_its_deadline(
+    telling: Stack, receiver: Receiver
+) -> None:
+    (silent,) = await held(telling, 1, ttl_seconds=600)
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=599)
+    await receiver.until(3)
+    assert receiver.of(hold.hold_id) == ["hold.created", "hold.expiring"]
+    assert receiver.taken[-1]["data"]["status"] == "active"
+
+    await hold.handle.execute_update("extend", Extend(600, "more"), result_type=Extended)
+    await telling.post(hold.hold_id, "commit")
+    await receiver.until(4)
+    assert receiver.of(hold.hold_id) == ["hold.created", "hold.expiring", "hold.committed"]
+    assert len(await timers_of(telling, silent.hold_id)) == 1
+
+
+async def test_a_message_that_changes_nothing_keeps_the_timer_of_the_warning(telling: Stack) -> None:
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=500)
+    for _ in range(3):
+        await hold.handle.signal(HoldWorkflow.payment_processing, PaymentProcessing(Payment("pi_1"), grace_seconds=1))
+        await hold.handle.query(HoldWorkflow.snapshot)  # so that the next one comes in a task of its own
+
+    assert len(await timers_of(telling, hold.hold_id)) == 1
+
+
+async def test_a_warning_moves_with_the_deadline(telling: Stack) -> None:
+    (hold,) = await held(telling, 1, ttl_seconds=600, warn_before_seconds=500)
+    await hold.handle.execute_update("extend", Extend(3000, "more"), result_type=Extended)
+
+    async def has_moved() -> bool:
+        return len(await timers_of(telling, hold.hold_id)) > 1
+
+    await until(has_moved, "the timer of the new deadline")
+    first, moved = await timers_of(telling, hold.hold_id)
+    assert first <= timedelta(seconds=100)
+    assert timedelta(seconds=2600) < moved <= timedelta(seconds=3100)
+
+
+async def test_a_warning_that_is_noted_again_has_the_same_id_and_an_ended_hold_has_none(
+    database: str, temporal: Client, receiver: Receiver
+) -> None:
+    """A worker that is killed after the statement notes it again."""
+    async with telling_stack(database, temporal, receiver, with_worker=False) as stack:
+        await put_item(stack.engine, "mug", 1)
+        await reserve(stack.engine, request("h1", ("mug", 1)))
+        for _ in range(2):
+            await record_expiring(stack.engine, SHOP, "h1")
+        await end(stack.engine, "h1", HoldStatus.RELEASED)
+        await record_expiring(stack.engine, SHOP, "h1")
+        async with claim_batch(stack.engine, with_holds=True) as batch:
+            ids = [entry.event_id for entry in batch.entries if entry.type == "hold.expiring"]
+    assert (len(ids), len(set(ids))) == (2, 1)
+
+
+async def timers_of(stack: Stack, hold_id: str) -> list[timedelta]:
+    """Return the durations of the timers that the hold's run started."""
+    history = await stack.run_of(hold_id).fetch_history()
+    return [
+        event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+        for event in history.events
+        if event.HasField("timer_started_event_attributes")
+    ]
 
 
 async def test_an_unavailable_receiver_delays_no_hold_and_gets_all_events_later(

@@ -50,6 +50,40 @@ async def test_a_hold_is_shown_with_its_workflow_and_the_link_to_it(stack: Stack
     assert told["workflow"]["status"] == "running"
 
 
+async def test_holds_are_found_by_filters(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 2), reference="order-1")
+    await stack.post(hold["holdId"], "commit", {"items": [{"sku": "TEE", "quantity": 1}]})
+    await stack.made()
+
+    filters = ("--reference", "order-1", "--sku", "TEE", "--variant", "", "--created-from", "2026-01-01")
+    statuses = ("--status", "committed", "--status", "expired")
+    found = await holdfast(stack, "holds", "list", "--shop", SHOP, *filters, *statuses, "--json")
+    shown = await holdfast(stack, "holds", "show", hold["holdId"], "--shop", SHOP)
+    archived = await holdfast(stack, "holds", "list", "--shop", SHOP, "--archived", "--json")
+    variant = await holdfast(stack, "holds", "list", "--shop", SHOP, "--variant", "size:M")
+
+    assert [each["holdId"] for each in json.loads(found.out)["holds"]] == [hold["holdId"]]
+    assert "2 x TEE (1 sold, 1 given back)" in shown.out
+    assert json.loads(archived.out)["holds"] == []
+    assert (variant.code, variant.err) == (2, "holdfast holds list: --variant needs --sku\n")
+
+
+async def test_an_orders_story_is_told_on_the_terminal(stack: Stack) -> None:
+    hold = await stack.made(("TEE", 2), reference="order-1")
+    await stack.post(hold["holdId"], "release", {"reason": "changed their mind"})
+
+    told = await holdfast(stack, "orders", "show", "order-1", "--shop", SHOP)
+    as_json = await holdfast(stack, "orders", "show", "order-1", "--shop", SHOP, "--json")
+    resent = await holdfast(stack, "orders", "resend", "order-1", "--shop", SHOP)
+    unknown = await holdfast(stack, "orders", "show", "order-2", "--shop", SHOP)
+
+    assert f"hold {hold['holdId']}: released" in told.out
+    assert "the hold was released by admin, changed their mind" in told.out
+    assert json.loads(as_json.out)["holds"][0]["hold"]["holdId"] == hold["holdId"]
+    assert resent.out == "0 events of order-1 are delivered again.\n"
+    assert (unknown.code, unknown.err.count("\n")) == (1, 1)
+
+
 async def test_a_hold_that_is_not_there_is_exit_code_1_on_one_line(stack: Stack) -> None:
     for command in (("show",), ("release",), ("extend", "--ttl", "60")):
         ran = await holdfast(stack, "holds", command[0], "nobodys", "--shop", SHOP, *command[1:])

@@ -10,11 +10,11 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.background_worker import background_task_queue
 from core.database import fetch
 from core.signals import start_signal
 from dev.harness.stock import end
 from domain.holds import HoldStatus
+from holds.event_delivery import background_task_queue
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
 from tests.servers import own_time_skipping_temporal
 from tests.stack import SHOP, Stack, running_stack

@@ -64,11 +64,11 @@ async def made_and_left(stack: Stack, pairs: list[tuple[str, str]], **fields: An
     near = [p for p in pairs if "deadline" in p]
     far = [p for p in pairs if "deadline" not in p]
     async with stack.worker():
-        holds = await held(stack, len(far), **fields)
+        holds = await held(stack, len(far), units=2, **fields)
     for seconds in (4, 16, 64):
         began = time.monotonic()
         async with stack.worker():
-            soon = await held(stack, len(near), ttl_seconds=seconds, **fields)
+            soon = await held(stack, len(near), units=2, ttl_seconds=seconds, **fields)
         if time.monotonic() - began < seconds:  # the worker has ended before the deadlines
             return [(hold, *pair) for hold, pair in zip([*holds, *soon], [*far, *near], strict=True)]
     raise AssertionError("no holds could be left to their deadline")
@@ -91,8 +91,11 @@ async def test_in_one_task_the_rule_decides_whatever_the_order(idle: Stack, pair
                 continue
             assert (await hold.handle.result()).status == expected, (first, second)
             assert (await idle.read(hold.hold_id))["status"] == expected
-            for message in {first, second} & {"commit", "release"}:
+            for message in {first, second} & {"commit", "part", "release"}:
                 assert (await hold.answer(message)).status == expected, (first, second)
+            if expected == "committed":
+                sold = (await idle.read(hold.hold_id))["items"][0]["sold"]
+                assert sold in {1 if message == "part" else 2 for message in {first, second} & set(SELLING)}
             if "extend" in (first, second):
                 answer = await hold.answer("extend")
                 # The SDK hands a cancel of the run over after the updates of its task: the extension came first.
@@ -195,7 +198,9 @@ async def assert_first_won(stack: Stack, cases: list[tuple[Hold, str, str]]) -> 
         expected = winner(first)
         assert (await hold.handle.result()).status == expected, (first, second)
         assert (await stack.read(hold.hold_id))["status"] == expected
-        for message in {first, second} & {"commit", "release"}:
+        if expected == "committed":  # the first commit decides what is sold
+            assert (await stack.read(hold.hold_id))["items"][0]["sold"] == (1 if first == "part" else 2)
+        for message in {first, second} & {"commit", "part", "release"}:
             answer = await hold.answer(message)
             # A message that comes while the run ends is cut off; the API asks again then, or the database.
             assert answer in CUT_OFF or answer.status == expected, (first, second, answer)

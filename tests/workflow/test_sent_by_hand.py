@@ -11,8 +11,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 
-from activities.background_worker import background_task_queue
 from domain.payments import Payment
+from holds.event_delivery import background_task_queue
 from tests.stack import SHOP, Stack
 from tests.waiting import until
 from tests.workflow.sending import hold_input

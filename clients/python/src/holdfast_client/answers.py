@@ -8,13 +8,26 @@ import logging
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from holdfast_client.errors import HoldNotActiveError, InventoryUnavailableError, MalformedAnswerError
-from holdfast_client.models import Check, CheckoutSession, Health, Hold, HoldStatus, Item, Mode, NotHeld, Validated
+from holdfast_client.models import (
+    Check,
+    CheckoutSession,
+    Health,
+    Hold,
+    HoldPage,
+    HoldStatus,
+    Item,
+    LineResult,
+    Mode,
+    NotHeld,
+    Order,
+    Validated,
+)
 
 MAX_BYTES = 1024 * 1024
 """Of an answer. The largest hold that a request of 256 KiB can create is shorter."""
@@ -117,6 +130,41 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         buyer=optional(data, "buyer", str),
         revision=optional(data, "revision", int) or 0,
         closed_checkout_session_id=optional(data, "closedCheckoutSessionId", str),
+        metadata=_texts(data, "metadata"),
+        warn_before_seconds=optional(data, "warnBeforeSeconds", int),
+        archived_at=optional(data, "archivedAt", datetime),
+        results=tuple(_line_result(item) for item in objects(data, "items") if "sold" in item),
+    )
+
+
+def hold_page(data: Json, shop_id: str) -> HoldPage:
+    """Read a page of this shop's holds."""
+    holds = tuple(hold(each, shop_id, None) for each in objects(data, "holds"))
+    return HoldPage(holds=holds, cursor=optional(data, "nextCursor", str))
+
+
+def order(data: Json, shop_id: str) -> Order:
+    """Read an order of this shop."""
+    stories = objects(data, "holds")
+    return Order(holds=tuple(hold(field(each, "hold", dict), shop_id, None) for each in stories), story=data)
+
+
+def _texts(data: Json, name: str) -> Mapping[str, str]:
+    """Return the object of texts, {} if it is missing or null."""
+    texts: Json = optional(data, name, dict) or {}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise _invalid(data, name)
+    return texts
+
+
+def _line_result(item: Json) -> LineResult:
+    return LineResult(
+        sku=field(item, "sku", str),
+        variant_key=field(item, "variantKey", str),
+        quantity=field(item, "quantity", int),
+        sold=field(item, "sold", int),
+        given_back=field(item, "givenBack", int),
+        restocked=field(item, "restocked", int),
     )
 
 
@@ -131,11 +179,15 @@ def created(data: Json, shop_id: str, hold_id: str | None, requested: Iterable[I
     return created
 
 
-def committed(data: Json, shop_id: str, hold_id: str) -> Hold:
-    """Read a hold that must be committed."""
+def committed(data: Json, shop_id: str, hold_id: str, items: Sequence[Item] | None = None) -> Hold:
+    """Read a hold that must be committed, and of which exactly these items must be sold, if they are given."""
     committed = hold(data, shop_id, hold_id)
     if committed.status is not HoldStatus.COMMITTED:
         raise _invalid(data, "status")
+    if items is not None:
+        sold = Counter({(each.sku, each.variant_key): each.sold for each in committed.results})
+        if +sold != _quantities(items):
+            raise _invalid(data, "items")
     return committed
 
 

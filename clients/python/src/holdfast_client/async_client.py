@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self
 
@@ -13,7 +14,18 @@ from holdfast_client.answers import MAX_BYTES
 from holdfast_client.calls import Answer, Call
 from holdfast_client.errors import InventoryTimeoutError
 from holdfast_client.failures import Failure, connection_failure, pause_before_repeat
-from holdfast_client.models import CheckoutItem, CheckoutSession, Health, Hold, Item, NotHeld, Validated
+from holdfast_client.models import (
+    CheckoutItem,
+    CheckoutSession,
+    Health,
+    Hold,
+    HoldPage,
+    HoldStatus,
+    Item,
+    NotHeld,
+    Order,
+    Validated,
+)
 from holdfast_client.settings import Settings
 
 
@@ -58,6 +70,8 @@ class AsyncInventoryAuthorityClient:
         replace: bool = False,
         browser_extensions: int = 0,
         buyer: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        warn_before_seconds: int | None = None,
         idempotency_key: str | None = None,
     ) -> Hold | NotHeld:
         """Hold the stock of every item, or of none, until the hold is committed, released or expires."""
@@ -72,6 +86,8 @@ class AsyncInventoryAuthorityClient:
                 replace=replace,
                 browser_extensions=browser_extensions,
                 buyer=buyer,
+                metadata=metadata,
+                warn_before_seconds=warn_before_seconds,
                 idempotency_key=idempotency_key,
             )
         )
@@ -80,9 +96,49 @@ class AsyncInventoryAuthorityClient:
         """Return the hold in any state. Raises HoldNotFoundError."""
         return await self._send(calls.get_hold(shop_id, hold_id))
 
-    async def commit(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
-        """Sell the hold's units. A committed hold is returned unchanged."""
-        return await self._send(calls.commit(shop_id, hold_id, reason))
+    async def find_holds(
+        self,
+        shop_id: str,
+        *,
+        status: HoldStatus | Sequence[HoldStatus] | None = None,
+        reference: str | None = None,
+        sku: str | None = None,
+        variant_key: str | None = None,
+        payment_intent_id: str | None = None,
+        checkout_session_id: str | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        expires_to: datetime | None = None,
+        archived: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> HoldPage:
+        """Return a page of the holds that fit all filters, newest first; `cursor` is that of the page before."""
+        filters = {
+            "status": status,
+            "reference": reference,
+            "sku": sku,
+            "variantKey": variant_key,
+            "paymentIntentId": payment_intent_id,
+            "checkoutSessionId": checkout_session_id,
+            "createdFrom": created_from,
+            "createdTo": created_to,
+            "expiresTo": expires_to,
+            "archived": archived or None,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return await self._send(calls.find_holds(shop_id, filters))
+
+    async def get_order(self, shop_id: str, reference: str) -> Order:
+        """Return everything that happened to an order. Raises InventoryAuthorityError if no hold has the reference."""
+        return await self._send(calls.get_order(shop_id, reference))
+
+    async def commit(
+        self, shop_id: str, hold_id: str, *, reason: str | None = None, items: Iterable[Item] | None = None
+    ) -> Hold:
+        """Sell the hold's units, or with `items` only those. A hold that sold the same is returned unchanged."""
+        return await self._send(calls.commit(shop_id, hold_id, reason, items))
 
     async def release(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
         """Give the hold's units back. A released or expired hold is returned unchanged."""

@@ -8,8 +8,10 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Generic, Literal, TypeVar
+from urllib.parse import quote, urlencode
 
 from holdfast_client import answers
 from holdfast_client.answers import Json, parse
@@ -21,9 +23,11 @@ from holdfast_client.models import (
     FieldProblem,
     Health,
     Hold,
+    HoldPage,
     Item,
     Mode,
     NotHeld,
+    Order,
     Validated,
 )
 from holdfast_client.settings import Settings
@@ -113,6 +117,8 @@ def create_hold(
     replace: bool,
     browser_extensions: int,
     buyer: str | None,
+    metadata: Mapping[str, str] | None,
+    warn_before_seconds: int | None,
     idempotency_key: str | None,
 ) -> Call[Hold | NotHeld]:
     """Build the call that holds a cart."""
@@ -132,6 +138,8 @@ def create_hold(
         replace=replace,
         browserExtensions=browser_extensions or None,
         buyer=buyer,
+        metadata=None if metadata is None else dict(metadata),
+        warnBeforeSeconds=warn_before_seconds,
     )
     read = partial(answers.created, shop_id=shop_id, hold_id=hold_id, requested=requested)
     return Call("POST", "/api/inventory/holds", read, body, _CREATED_OR_FOUND, hold_id, key)
@@ -194,10 +202,36 @@ def get_hold(shop_id: str, hold_id: str) -> Call[Hold]:
     return Call("GET", _path(shop_id, hold_id), read, hold_id=hold_id)
 
 
-def commit(shop_id: str, hold_id: str, reason: str | None) -> Call[Hold]:
-    """Build the call that sells a hold."""
-    read = partial(answers.committed, shop_id=shop_id, hold_id=hold_id)
-    return Call("POST", _path(shop_id, hold_id, "/commit"), read, _without_none(reason=reason), hold_id=hold_id)
+def find_holds(shop_id: str, filters: Mapping[str, str | int | datetime | Sequence[str] | None]) -> Call[HoldPage]:
+    """Build the call that reads a page of holds. `filters` are by the names of the query."""
+    given = {"shopId": shop_id} | {name: _text(name, value) for name, value in filters.items() if value is not None}
+    query = urlencode(given)
+    return Call("GET", f"/api/inventory/holds?{query}", partial(answers.hold_page, shop_id=shop_id))
+
+
+def get_order(shop_id: str, reference: str) -> Call[Order]:
+    """Build the call that reads an order's story."""
+    _path(shop_id, "any")  # raises for a shop that would lead to another path
+    path = f"/api/inventory/orders/{shop_id}/{quote(reference, safe='')}"
+    return Call("GET", path, partial(answers.order, shop_id=shop_id))
+
+
+def _text(name: str, value: str | int | datetime | Sequence[str]) -> str:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise _invalid(name, "must have a timezone")
+        return value.isoformat()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(value)
+
+
+def commit(shop_id: str, hold_id: str, reason: str | None, items: Iterable[Item] | None) -> Call[Hold]:
+    """Build the call that sells a hold, or some of its units."""
+    sold = None if items is None else list(items)
+    read = partial(answers.committed, shop_id=shop_id, hold_id=hold_id, items=sold)
+    body = _without_none(reason=reason, items=None if sold is None else [_line(item) for item in sold])
+    return Call("POST", _path(shop_id, hold_id, "/commit"), read, body, hold_id=hold_id)
 
 
 def release(shop_id: str, hold_id: str, reason: str | None) -> Call[Hold]:

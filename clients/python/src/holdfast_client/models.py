@@ -1,9 +1,10 @@
 """What the calls take and return. Times are timezone-aware, in UTC."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 
 class HoldStatus(StrEnum):
@@ -32,6 +33,18 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineResult:
+    """What became of the units of an item of a hold; `restocked` are those of `sold` that were returned later."""
+
+    sku: str
+    variant_key: str
+    quantity: int
+    sold: int
+    given_back: int
+    restocked: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutItem:
     """An item and its price: a Stripe price id in `price`, or `name`, `unit_amount` and `currency`.
 
@@ -56,7 +69,10 @@ class Validated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A hold. `ending` is "release" while it is still active and its release is recorded but not finished."""
+    """A hold. `ending` is "release" while it is still active and its release is recorded but not finished.
+
+    `results` tells for each item what was sold and what was given back; a Holdfast before release 0.3 does not tell it.
+    """
 
     hold_id: str
     shop_id: str
@@ -79,6 +95,26 @@ class Hold:
     """How often the hold was changed."""
     closed_checkout_session_id: str | None = None
     """In the answer to a change: the page that was closed for it; the shopper needs a new one."""
+    results: tuple[LineResult, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    warn_before_seconds: int | None = None
+    archived_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldPage:
+    """Holds, newest first; `cursor` is for the next page, None if this was the last."""
+
+    holds: tuple[Hold, ...]
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order's holds in order of time, and its whole story as Holdfast's JSON has it, for people."""
+
+    holds: tuple[Hold, ...]
+    story: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

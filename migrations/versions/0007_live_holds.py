@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision = "0008"
+revision = "0007"
 down_revision = "0006"
 
 # Repeatable: if the version table was lost, all of it exists already. No column needs the table to be rewritten.

@@ -1,0 +1,271 @@
+"""One story for each order: its holds, payments, late payments and events, from the database and from Temporal."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import quote
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from core.settings import Settings
+from domain.holds import Hold, HoldStatus
+from domain.payments import Payment
+from holds.errors import OrderNotFoundError
+from holds.event_delivery import EventDelivery, background_task_queue, deliveries_of, send_event, to_resend
+from holds.request_timeout import run_for_caller
+from holds.sent_messages import SentMessage, messages_sent
+from holds.temporal_errors import classified
+from inventory.hold_search import HoldFilter, find_holds
+from inventory.returns import Returned, returns_of
+from workflows.deliveries import hold_events_workflow_id
+from workflows.late_payment import LatePaymentWorkflow
+from workflows.messages import hold_workflow_id
+from workflows.search_attributes import searchable
+
+_MOST_HOLDS = 50
+_TEMPORAL_UI = "http://localhost:8233"
+
+_SENT = {
+    "commit": "a commit was requested",
+    "record_commit": "a commit was requested",
+    "release": "a release was requested",
+    "cancel": "a release was requested",
+    "extend": "an extension was requested",
+    "attach": "a payment was attached",
+    "payment_succeeded": "a payment was reported as paid",
+    "payment_failed": "an attempt to pay was reported as failed",
+    "payment_processing": "a payment was reported as processing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened to a hold."""
+
+    at: datetime
+    what: str
+    actor: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldStory:
+    """A hold and what happened to it, in order of time."""
+
+    hold: Hold
+    changes: Sequence[Change]
+    url: str
+    """Its workflow in the Temporal UI."""
+    events_url: str
+
+
+@dataclass(slots=True)
+class PaymentStory:
+    """A payment for a hold, and what was reported of it."""
+
+    hold_id: str
+    payment: Payment
+    bought: bool
+    """Whether the hold's row says that it bought the hold."""
+    failed_attempts: int = 0
+    last_report: str | None = None
+    last_report_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LateCase:
+    """A late payment of the order: its state is a sentence."""
+
+    payment_id: str
+    is_open: bool
+    state: str
+    opened_at: datetime
+    closed_at: datetime | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStory:
+    """Everything about an order, the holds in order of time."""
+
+    shop_id: str
+    reference: str
+    holds: Sequence[HoldStory]
+    payments: Sequence[PaymentStory]
+    late_payments: Sequence[LateCase]
+    deliveries: Sequence[EventDelivery]
+
+
+@dataclass(slots=True)
+class _OfHold:
+    """What was read of one hold."""
+
+    hold: Hold
+    returned: Sequence[Returned] = ()
+    messages: Sequence[SentMessage] = ()
+    deliveries: Sequence[EventDelivery] = field(default_factory=list)
+
+
+class OrderService:
+    """Reads the story of an order, and delivers its events again. What Temporal has deleted since is left out."""
+
+    def __init__(self, engine: AsyncEngine, temporal: Client, settings: Settings, task_queue: str) -> None:
+        self._engine = engine
+        self._temporal = temporal
+        self._settings = settings
+        self._task_queue = task_queue
+
+    async def story(self, shop_id: str, reference: str) -> OrderStory:
+        """Return the order's story.
+
+        Raises OrderNotFoundError, RequestTimeoutError, TemporalUnavailableError, TemporalBusyError,
+        DatabaseBusyError and DatabaseUnavailableError.
+        """
+        return await run_for_caller(self._settings.request_timeout_ms, self._story(shop_id, reference))
+
+    async def _story(self, shop_id: str, reference: str) -> OrderStory:
+        holds = await self._holds(shop_id, reference)
+        try:
+            found = await asyncio.gather(*map(self._read, holds))
+            late = await self._late_payments(shop_id, reference)
+        except (RPCError, RuntimeError) as error:
+            raise classified(error) from error
+        return OrderStory(
+            shop_id,
+            reference,
+            [
+                HoldStory(
+                    each.hold,
+                    sorted(_changes(each), key=lambda change: change.at),
+                    self._url(hold_workflow_id(*each.hold.key)),
+                    self._url(hold_events_workflow_id(*each.hold.key)),
+                )
+                for each in found
+            ],
+            [payment for each in found for payment in _payments(each)],
+            late,
+            [delivery for each in found for delivery in each.deliveries],
+        )
+
+    async def resend(self, shop_id: str, reference: str) -> int:
+        """Deliver the order's events again, with their ids, and return their number. Raises as `story`."""
+        return await run_for_caller(self._settings.request_timeout_ms, self._resend(shop_id, reference))
+
+    async def _resend(self, shop_id: str, reference: str) -> int:
+        sent = 0
+        try:
+            for hold in await self._holds(shop_id, reference):
+                for event in to_resend(await deliveries_of(self._temporal, hold.key)):
+                    await send_event(self._temporal, background_task_queue(self._task_queue), hold.key, event)
+                    sent += 1
+        except (RPCError, RuntimeError) as error:
+            raise classified(error) from error
+        return sent
+
+    async def _holds(self, shop_id: str, reference: str) -> list[Hold]:
+        pages = [
+            await find_holds(
+                self._engine, shop_id, HoldFilter(reference=reference, archived=archived), limit=_MOST_HOLDS
+            )
+            for archived in (False, True)
+        ]
+        holds = sorted((hold for page in pages for hold in page.holds), key=lambda hold: hold.created_at)
+        if not holds:
+            raise OrderNotFoundError(shop_id, reference)
+        return holds
+
+    async def _read(self, hold: Hold) -> _OfHold:
+        return _OfHold(
+            hold,
+            await returns_of(self._engine, hold.shop_id, hold.hold_id),
+            await messages_sent(self._temporal, hold.key),
+            await deliveries_of(self._temporal, hold.key),
+        )
+
+    async def _late_payments(self, shop_id: str, reference: str) -> list[LateCase]:
+        text = searchable(reference).replace("\\", "\\\\").replace("'", "\\'")
+        query = f"WorkflowType = 'LatePaymentWorkflow' AND ShopId = '{shop_id}' AND HoldReference = '{text}'"
+        cases = [await self._late_payment(run) async for run in self._temporal.list_workflows(query, limit=_MOST_HOLDS)]
+        return sorted(cases, key=lambda case: case.opened_at)
+
+    async def _late_payment(self, run: WorkflowExecution) -> LateCase:
+        handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
+        is_open = run.status is WorkflowExecutionStatus.RUNNING
+        if is_open:
+            state = await self._state_of_open(run)
+        elif run.status is WorkflowExecutionStatus.COMPLETED:
+            ended = await handle.result(follow_runs=False)
+            state = f"{ended.outcome.replace('_', ' ').capitalize()}. {ended.detail}".strip()
+        else:
+            state = f"Its workflow was {run.status.name.lower() if run.status else 'lost'}."
+        return LateCase(run.id.partition(":")[2], is_open, state, run.start_time, run.close_time, self._url(run.id))
+
+    async def _state_of_open(self, run: WorkflowExecution) -> str:
+        handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
+        try:
+            async with asyncio.timeout(1):
+                return await handle.query(LatePaymentWorkflow.state)
+        except (TimeoutError, RPCError):  # no worker answers
+            return "Open. No worker tells what it waits for."
+
+    def _url(self, workflow_id: str) -> str:
+        ui = (self._settings.temporal_ui_url or _TEMPORAL_UI).rstrip("/")
+        return f"{ui}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe=':')}"
+
+
+def _changes(of: _OfHold) -> Iterable[Change]:
+    hold = of.hold
+    yield Change(hold.created_at, "the stock was held", hold.created_by)
+    for message in of.messages:
+        yield _sent(message)
+    ended_at = hold.committed_at or hold.released_at or hold.expired_at
+    if ended_at is not None:
+        sold = hold.status is HoldStatus.COMMITTED and hold.sold is not None
+        yield Change(ended_at, f"the hold was {hold.status}" + (" in part" if sold else ""), hold.ended_by, hold.reason)
+    for back in of.returned:
+        units = f"{back.quantity} x {back.sku} {back.variant_key}".rstrip()
+        yield Change(back.at, "units were returned", back.actor, back.reason, units)
+    if hold.archived_at is not None:
+        yield Change(hold.archived_at, "the hold was archived")
+
+
+def _sent(message: SentMessage) -> Change:
+    by_stripe = "payment_" in message.name
+    details = [message.payment.id] if message.payment is not None else []
+    if "ttl_seconds" in message.data:
+        details.append(f"{message.data['ttl_seconds']} s")
+    return Change(
+        message.at,
+        _SENT.get(message.name, message.name),
+        message.data.get("actor") or ("stripe" if by_stripe else None),
+        message.data.get("reason"),
+        ", ".join(details) or None,
+    )
+
+
+def _payments(of: _OfHold) -> list[PaymentStory]:
+    """Return the payments that the row or a message names, each once."""
+    hold, stories = of.hold, list[PaymentStory]()
+
+    def story_of(payment: Payment) -> PaymentStory:
+        for story in stories:
+            if story.payment.is_same(payment):
+                intent = story.payment.payment_intent_id or payment.payment_intent_id
+                story.payment = Payment(intent, story.payment.session_id or payment.session_id)
+                return story
+        bought = hold.status is HoldStatus.COMMITTED and hold.sold is None and payment.bought(hold.payment)
+        stories.append(PaymentStory(hold.hold_id, payment, bought))
+        return stories[-1]
+
+    if hold.payment is not None:
+        story_of(hold.payment)
+    for message in of.messages:
+        if message.payment is not None:
+            story = story_of(message.payment)
+            story.failed_attempts += message.name == "payment_failed"
+            story.last_report, story.last_report_at = _SENT.get(message.name, message.name), message.at
+    return stories

@@ -1,0 +1,150 @@
+"""One request tells an order's whole story, and delivers its events again."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from core.database import fetch
+from domain.payments import Payment
+from inventory.archive import archive_holds
+from tests.api.asking import client, refused
+from tests.receivers import SECRET, Receiver, receiving
+from tests.stack import AUTHORITY_TOKEN, SHOP, Stack, running_stack
+from tests.waiting import until
+from workflows.hold import HoldWorkflow
+from workflows.payment_messages import PaymentFailed
+
+ORDERS = "/api/inventory/orders"
+_AGE = """
+UPDATE "InventoryHold" SET "createdAt" = "createdAt" - %(by)s, "releasedAt" = "releasedAt" - %(by)s,
+  "updatedAt" = "updatedAt" - %(by)s WHERE id = %(hold)s
+"""
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncIterator[Stack]:
+    async with telling_stack(database, temporal, receiver) as stack:
+        await stack.put(10)
+        yield stack
+
+
+def telling_stack(database: str, temporal: Client, receiver: Receiver) -> Any:
+    return running_stack(database, temporal, HOLD_EVENTS_WEBHOOK_URL=receiver.url, HOLD_EVENTS_WEBHOOK_SECRET=SECRET)
+
+
+async def story_of(stack: Stack, reference: str) -> dict[str, Any]:
+    answer = await stack.http.get(f"{ORDERS}/{SHOP}/{reference}")
+    assert answer.status_code == 200, answer.text
+    story: dict[str, Any] = answer.json()
+    return story
+
+
+async def delivered(stack: Stack, reference: str, count: int) -> dict[str, Any]:
+    """Return the story once that many of its events are known to have arrived."""
+
+    async def are_known() -> bool:
+        states = [each["state"] for each in (await story_of(stack, reference))["deliveries"]]
+        return states.count("delivered") == count
+
+    await until(are_known, f"{count} deliveries in the story")
+    return await story_of(stack, reference)
+
+
+async def test_an_order_tells_its_holds_changes_payments_and_deliveries(telling: Stack, receiver: Receiver) -> None:
+    order = "order/1 'ä'"
+    first = await telling.made(("TEE", 1), reference=order)
+    second = await telling.made(("TEE", 3), reference=order, replace=True)
+    card = Payment("pi_declined")
+    await telling.run_of(second["holdId"]).signal(HoldWorkflow.payment_failed, PaymentFailed(card, "evt_1"))
+    await telling.post(second["holdId"], "extend", {"ttlSeconds": 60})
+    sold = {"items": [{"sku": "TEE", "quantity": 2}], "reason": "picked"}
+    await telling.http.post(
+        f"/api/inventory/holds/{SHOP}/{second['holdId']}/commit", json=sold, headers={"X-Actor": "till-3"}
+    )
+    await telling.post(second["holdId"], "restock", {"reason": "unworn", "items": [{"sku": "TEE", "quantity": 1}]})
+    await fetch(telling.engine, _AGE, {"hold": first["holdId"], "by": timedelta(days=9)})
+    assert [moved async for moved in archive_holds(telling.engine, before=datetime.now(UTC) - timedelta(days=8))] == [1]
+    await receiver.until(4)
+
+    story = await delivered(telling, "order%2F1%20'%C3%A4'", 4)
+
+    assert [each["hold"]["holdId"] for each in story["holds"]] == [first["holdId"], second["holdId"]]
+    replaced, final = story["holds"]
+    assert replaced["hold"]["archivedAt"] is not None
+    assert ("the hold was released", "replaced") in {(each["what"], each["reason"]) for each in replaced["changes"]}
+    assert [(each["what"], each["actor"], each["reason"], each["detail"]) for each in final["changes"]] == [
+        ("the stock was held", "admin", None, None),
+        ("an attempt to pay was reported as failed", "stripe", None, "pi_declined"),
+        ("an extension was requested", None, None, "60 s"),
+        ("a commit was requested", "till-3", "picked", None),
+        ("the hold was committed in part", "till-3", "picked", None),
+        ("units were returned", "admin", "unworn", "1 x TEE"),
+    ]
+    assert final["workflowUrl"].endswith(f"/workflows/hold:{SHOP}:{second['holdId']}")
+    (payment,) = story["payments"]
+    assert (payment["paymentIntentId"], payment["bought"], payment["failedAttempts"]) == ("pi_declined", False, 1)
+    assert {each["eventId"] for each in story["deliveries"]} == set(receiver.ids)
+    assert all(each["attempts"] == 1 and each["deliveredAt"] for each in story["deliveries"])
+
+
+async def test_an_event_that_is_refused_says_so_and_is_not_sent_twice(telling: Stack, receiver: Receiver) -> None:
+    receiver.answer = lambda _: 503
+    await telling.made(reference="order-503")
+    await receiver.until_attempted(2)
+
+    async def is_retrying() -> bool:
+        deliveries = (await story_of(telling, "order-503"))["deliveries"]
+        return any(each["state"] == "retrying" and each["failure"] for each in deliveries)
+
+    await until(is_retrying, "a delivery that is retried")
+    (delivery,) = (await story_of(telling, "order-503"))["deliveries"]
+    assert delivery["failure"] == "hold-events: answered 503"
+    answer = await telling.http.post(f"{ORDERS}/{SHOP}/order-503/resend")
+    assert (answer.status_code, answer.json()) == (200, {"resent": 0})
+
+
+async def test_an_orders_events_are_sent_again_with_their_ids_by_the_admin(telling: Stack, receiver: Receiver) -> None:
+    hold = await telling.made(reference="order-2")
+    await telling.post(hold["holdId"], "commit")
+    await receiver.until(2)
+    first = await delivered(telling, "order-2", 2)
+    assert [each["type"] for each in first["deliveries"]] == ["hold.created", "hold.committed"]
+    async with client(telling.url, AUTHORITY_TOKEN) as checkout:
+        refused(await checkout.post(f"{ORDERS}/{SHOP}/order-2/resend"), 403, "forbidden")
+
+    answer = await telling.http.post(f"{ORDERS}/{SHOP}/order-2/resend")
+
+    assert (answer.status_code, answer.json()) == (200, {"resent": 2})
+    await receiver.until(4)
+    assert receiver.ids[2:] == receiver.ids[:2]
+
+
+async def test_a_late_payment_leads_back_to_its_order(telling: Stack) -> None:
+    hold = await telling.made(reference="order-3")
+    await telling.run_of(hold["holdId"]).signal(HoldWorkflow.payment_succeeded, Payment("pi_first"))
+    await telling.run_of(hold["holdId"]).signal(HoldWorkflow.payment_succeeded, Payment(f"pi_{hold['holdId']}"))
+
+    async def is_listed() -> bool:
+        return bool((await story_of(telling, "order-3"))["latePayments"])
+
+    await until(is_listed, "the late payment in the story")
+    (case,) = (await story_of(telling, "order-3"))["latePayments"]
+    assert case["isOpen"]
+    assert case["paymentId"] in ("pi_first", f"pi_{hold['holdId']}")
+
+
+async def test_an_unknown_order_is_no_order(telling: Stack) -> None:
+    for answer in (
+        await telling.http.get(f"{ORDERS}/{SHOP}/nobody"),
+        await telling.http.post(f"{ORDERS}/{SHOP}/nobody/resend"),
+    ):
+        refused(answer, 404, "order_not_found")
