@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0009"
+down_revision = "0008"
 
 STATEMENTS = (
     # A constant default: Postgres adds the column without rewriting the table.
