@@ -21,7 +21,7 @@ READ_AS_1252 = "The file is not UTF-8; it was read as Windows-1252, for example 
 
 @dataclass
 class Found:
-    """What a file has: its rows without their lines and limits, and the notes on how it was read."""
+    """What a file has: its rows without their lines, names and limits, and the notes on how it was read."""
 
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
@@ -31,7 +31,7 @@ def read(content: str, encoding: str = "utf-8", *, shop: str | None = None) -> F
     out = io.BytesIO()
     converted = convert_stock_file(io.BytesIO(content.encode(encoding)), out, shop_id=shop)
     lines = out.getvalue().decode().splitlines()
-    return Found(tuple(tuple(line.split("\t")[1:-2]) for line in lines), converted.notes)
+    return Found(tuple(tuple(line.split("\t")[1:-4]) for line in lines), converted.notes)
 
 
 def refusal(content: str, *, shop: str | None = None) -> str:
