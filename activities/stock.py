@@ -20,10 +20,10 @@ from inventory.holds import move_deadline
 from inventory.outbox import record_expiring
 from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
+from workflows.ended_hold import EndedHold
 from workflows.messages import (
     AttachRequest,
     DeadlineRequest,
-    EndedHold,
     ExpiryWarning,
     Settled,
     SettleRequest,
