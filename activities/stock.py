@@ -32,10 +32,10 @@ from inventory.limits import NO_LIMITS
 from inventory.outbox import record_expiring
 from inventory.reserve import reserve
 from inventory.settle import Settlement, settle
+from workflows.ended_hold import EndedHold
 from workflows.messages import (
     AttachRequest,
     DeadlineRequest,
-    EndedHold,
     ExpiryWarning,
     Settled,
     SettleRequest,

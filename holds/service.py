@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,7 +17,6 @@ from domain.holds import (
     Hold,
     HoldKey,
     HoldStatus,
-    Line,
     OverLimit,
     ReferenceTaken,
     ReserveOutcome,
@@ -29,16 +27,15 @@ from holds.errors import (
     ExtendLimitError,
     HoldExistsError,
     HoldNotActiveError,
-    HoldNotFoundError,
     IdempotencyConflictError,
     InsufficientStockError,
     LimitExceededError,
-    NotInHoldError,
     RequestTimeoutError,
     StockBusyError,
     TemporalBusyError,
 )
 from holds.gone_callers import GoneCallers
+from holds.hold_reader import HoldReader, require_lines
 from holds.model import CreateResult, HoldRequest, ReleaseResult
 from holds.replacing import make_way, replacing
 from holds.request_timeout import remaining_ms, run_for_caller
@@ -46,7 +43,6 @@ from holds.resume import AlreadyEnded, HoldMessenger
 from holds.temporal_errors import NoRunningWorkflowError, UpdateRefusedError
 from holds.workflow_client import WorkflowClient
 from inventory.checks import CheckQuestion, RequestCheck, check_requests
-from inventory.hold_search import HoldFilter, Page, find_holds, read_archived_hold
 from inventory.holds import read_hold
 from workflows.hold import HoldWorkflow
 from workflows.messages import (
@@ -66,13 +62,12 @@ _READ_AGAIN_SECONDS = 0.1
 """How often the row is read after a signal, until the hold has ended."""
 
 
-class HoldService:
+class HoldService(HoldReader):
     """What can be done with a hold, whoever asks. Expected failures are raised as `holds.errors`."""
 
     def __init__(self, engine: AsyncEngine, workflows: WorkflowClient, settings: Settings) -> None:
-        self._engine = engine
+        super().__init__(engine, settings)
         self._workflows = workflows
-        self._settings = settings
         self.messenger = HoldMessenger(engine, settings)
         self._checks = Batches(partial(check_requests, engine), settings.request_timeout_ms / 1000)
         self.gone_callers = GoneCallers(workflows)
@@ -170,7 +165,7 @@ class HoldService:
 
     async def _commit(self, key: HoldKey, message: Commit) -> Hold:
         if message.items is not None:
-            _require_lines(await self.row(key), message.items)
+            require_lines(await self.row(key), message.items)
         hold = await self._end(key, self._workflows.commit, HoldWorkflow.record_commit, message)
         _require_status(hold, {HoldStatus.COMMITTED})
         if not hold.sold_exactly(message.items):
@@ -263,28 +258,6 @@ class HoldService:
             return HoldNotActiveError(key, (await self.row(key)).status)
         return refusal
 
-    async def read(self, key: HoldKey) -> Hold:
-        """Return the hold as the database has it, or else its archive. Raises HoldNotFoundError."""
-        return await run_for_caller(self._settings.request_timeout_ms, self._read(key), key)
-
-    async def _read(self, key: HoldKey) -> Hold:
-        hold = await read_hold(self._engine, *key) or await read_archived_hold(self._engine, *key)
-        if hold is None:
-            raise HoldNotFoundError(key)
-        return hold
-
-    async def list(self, shop_id: str, wanted: HoldFilter, *, limit: int, after: tuple[datetime, str] | None) -> Page:
-        """Return a page of the shop's holds, newest first."""
-        work = find_holds(self._engine, shop_id, wanted, limit=limit, after=after)
-        return await run_for_caller(self._settings.request_timeout_ms, work)
-
-    async def row(self, key: HoldKey) -> Hold:
-        """Return the hold, without a time limit of its own. Raises HoldNotFoundError."""
-        hold = await read_hold(self._engine, key.shop_id, key.hold_id)
-        if hold is None:
-            raise HoldNotFoundError(key)
-        return hold
-
     async def ended_hold(self, key: HoldKey, ended: Ended | AlreadyEnded) -> Hold:
         """Return the hold from the workflow's answer; the row is read only if the answer lacks it."""
         match ended:
@@ -321,13 +294,6 @@ def _same_request(hold: Hold, request: HoldRequest) -> Hold:
     if hold.request_hash != request.request_hash:
         raise IdempotencyConflictError(hold.hold_id)
     return hold
-
-
-def _require_lines(hold: Hold, items: tuple[Line, ...]) -> None:
-    for line in items:
-        has = sum(each.quantity for each in hold.lines if (each.sku, each.variant_key) == (line.sku, line.variant_key))
-        if line.quantity > has:
-            raise NotInHoldError(line, has)
 
 
 def _require_status(hold: Hold, allowed: set[HoldStatus]) -> Hold:

@@ -10,6 +10,7 @@ from domain.payments import Payment
 from workflows.changes import Changes
 from workflows.checked_messages import checked_signal, one
 from workflows.continuation import restore
+from workflows.ended_hold import EndedHold
 from workflows.extensions import Extensions
 from workflows.hold_signals import HoldSignals
 from workflows.hold_state import HoldState
@@ -26,7 +27,6 @@ from workflows.messages import (
     CheckoutAnswer,
     Commit,
     Ended,
-    EndedHold,
     EndStatus,
     Extend,
     Extended,

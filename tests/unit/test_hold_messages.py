@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.holds import Held, Hold, HoldKey, HoldStatus, Line
-from workflows.messages import EndedHold
+from workflows.ended_hold import EndedHold
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ACTIVE = Hold(
