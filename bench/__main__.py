@@ -15,7 +15,11 @@ BENCHES = (
     "statements",
     "flash_sale",
     "drop",
+    "overload",
+    "fairness",
+    "due",
     "open_holds",
+    "memory",
 )
 """Modules of this package, in the order of the page; `bench.frame` says what they have."""
 _HERE = Path(__file__).parent
@@ -34,7 +38,7 @@ def main() -> int:
     for name in BENCHES:
         say(name)
         bench = import_module(f"bench.{name}")
-        result = bench.measure(options.quick)
+        result = bench.measure(quick=options.quick)
         sections[name] = bench.lines(result)
         if out is not None:
             draw(bench.plot, result, out / "plots" / f"{name}.png")

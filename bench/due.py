@@ -7,9 +7,9 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from matplotlib.axes import Axes
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
@@ -21,6 +21,9 @@ from core.temporal import connect
 from domain.holds import Line
 from holds.workflow_client import WorkflowClient
 from workflows.messages import HoldInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CALLERS = 24
 _OPENED_A_SECOND = 30
@@ -143,7 +146,7 @@ def lines(results: list[Due]) -> list[str]:
     ]
 
 
-def plot(results: list[Due], axes: Axes) -> None:
+def plot(results: list[Due], axes: "Axes") -> None:
     """Draw how many holds are left."""
     axes.set_title("Holds due in one second: share not ended")
     for due, colour in zip(results, ("#20639b", "#f6a04d"), strict=False):

@@ -6,14 +6,16 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
 from bench.load import Job
 from bench.report import MARKS, table
 from bench.stack import Bench, Load, running, stock_shop
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CALM = "calm"
 _RUSHING_CLIENTS = 64
@@ -108,7 +110,7 @@ def lines(result: Fairness) -> list[str]:
     ]
 
 
-def plot(result: Fairness, axes: Axes) -> None:
+def plot(result: Fairness, axes: "Axes") -> None:
     """Draw the calm shop's create p95."""
     axes.set_title("Calm shop's create p95 beside a rush, ms")
     for place, kind in enumerate(KINDS):

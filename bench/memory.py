@@ -5,8 +5,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
@@ -14,6 +13,9 @@ from bench.report import table
 from bench.stack import Bench, running
 from bench.usage import memory
 from core.worker_cache import MOST
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CALLERS = 16
 _COMMITS = 100
@@ -116,7 +118,7 @@ def lines(result: MemoryResult) -> list[str]:
     ]
 
 
-def plot(result: MemoryResult, axes: Axes) -> None:
+def plot(result: MemoryResult, axes: "Axes") -> None:
     """Draw memory over open holds."""
     axes.set_title("Worker's memory over open holds, MiB")
     places = [0, result.cached, result.cached + result.cold]

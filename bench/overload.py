@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from matplotlib.axes import Axes
 
 from bench.figures import percentile
 from bench.load import SHOP
 from bench.open_load import Answers, Job, Result
 from bench.stack import WEBHOOK_SECRET, running
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _CLIENTS = 12
 """Of the measurement of the capacity: enough to keep two cores busy, and few enough for every create to be let in."""
@@ -274,7 +277,7 @@ def _times(answers: Answers, quiet: float) -> str:
     return f"{percentile(samples, 95):.0f} ms, {percentile(samples, 95) / quiet:.1f} times" if samples else "-"
 
 
-def plot(result: Overload, axes: Axes) -> None:
+def plot(result: Overload, axes: "Axes") -> None:
     """Draw the goodput over the load."""
     axes.set_title("Creates answered within 1 s, as a share of the capacity")
     for beside, colour in ((ALONE, "#20639b"), (PAYING, "#f6a04d")):

@@ -1,7 +1,6 @@
 """The sections on fairness, holds due at once and memory say what was measured."""
 
 import pytest
-from matplotlib.figure import Figure
 
 from bench import due, fairness, memory
 from bench.caller import Answers
@@ -16,7 +15,6 @@ def test_ends_that_take_too_long_or_slow_checkouts_are_marked(seconds: float, sl
     measured = [due.Due(2000, [(0.0, 2000), (seconds, 0)], quiet=answers(10.0), beside=answers(slow))]
     row = next(line for line in "\n".join(due.lines(measured)).splitlines() if line.startswith("| 2,000 |"))
     assert [mark for mark in row if mark in "✓✗"] == [*marks, "✓"]
-    due.plot(measured, Figure().add_subplot())
 
 
 def test_fairness_is_the_slowness_of_the_calm_shop_beside_the_rush() -> None:
@@ -25,11 +23,9 @@ def test_fairness_is_the_slowness_of_the_calm_shop_beside_the_rush() -> None:
         result.quiet[kind], result.beside[kind], result.rush[kind] = answers(10.0), answers(slow), [30.0]
     rows = [line for line in "\n".join(fairness.lines(result)).splitlines() if "handed out" in line]
     assert ["✓" in row for row in rows] == [True, False]
-    fairness.plot(result, Figure().add_subplot())
 
 
 def test_the_cost_of_a_hold_is_the_growth_of_the_worker() -> None:
     result = memory.MemoryResult(1024, 1024, 100.0, 180.0, 181.0, [20.0], [30.0])
     assert (result.cached_kib, result.cold_kib) == (80.0, 1.0)
     assert "take 1,667 MiB" in "\n".join(memory.lines(result))
-    memory.plot(result, Figure().add_subplot())
