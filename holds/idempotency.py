@@ -58,6 +58,6 @@ def request_hash(
         ttl_seconds,
         ref,
     ]
-    if more is not None:
+    if more:
         canonical.append(more)
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()

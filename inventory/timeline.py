@@ -97,7 +97,7 @@ WITH item AS (
   FROM chosen l JOIN "InventoryHold" h ON h."shopId" = %(shop)s AND h.id = l."holdId"
 ), amendments AS (
   SELECT a.id, a."createdAt" AS at, 'amend' AS kind, 0 AS delta, NULL::int AS "onHand", a.after AS quantity, a.before,
-         0 AS held, a.actor, NULL AS reason, NULL AS "idempotencyKey", a."holdId", {_HOLD}
+         0 AS held, 0 AS sold, a.actor, NULL AS reason, NULL AS "idempotencyKey", a."holdId", {_HOLD}
   FROM "InventoryHoldAmendmentItem" a JOIN "InventoryHold" h ON h."shopId" = a."shopId" AND h.id = a."holdId"
   WHERE a."shopId" = %(shop)s AND a.sku = %(sku)s AND a."variantKey" = %(variant)s AND a.id < %(amendment)s
   ORDER BY a.id DESC LIMIT %(limit)s

@@ -1,12 +1,14 @@
 """What every test may ask for: a real Postgres, a fresh database on it, the product's own engine."""
 
 import asyncio
+import faulthandler
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
@@ -35,6 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     trust_one_authority(folder.path)
     config.stash[_FOLDER] = folder
     config.option.basetemp = folder.path / "tmp"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Go on with the time limit that pytest ends at a failure: the test's end may wait for a task that never ends."""
+    config = node.config
+    if fault_handler_stderr_fd_key in config.stash:
+        limit = float(config.getini("faulthandler_timeout"))
+        faulthandler.dump_traceback_later(limit, exit=True, file=config.stash[fault_handler_stderr_fd_key])
 
 
 @pytest.hookimpl(trylast=True)

@@ -17,7 +17,7 @@ from api.dependencies import HoldsDep, SettingsDep, StreamsDep, resources_of
 from api.errors import ApiError, invalid
 from api.hold_streams import HoldStream, HoldStreams, TooManyStreamsError
 from api.hold_token import is_hold_token
-from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors
+from api.openapi import NOT_FOUND, READ_ERRORS, WRITE_ERRORS, errors, examples
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key
 from api.problems import Problem
 from api.requests import ExtendIn
@@ -60,7 +60,7 @@ router = APIRouter(prefix=PREFIX, tags=["browser"], route_class=_HoldTokenRoute)
 
 
 @router.get("/{shopId}/{holdId}", summary="Read the shopper's hold", responses=NOT_FOUND | READ_ERRORS)
-async def browser_get_hold(hold: OwnHold, settings: SettingsDep) -> BrowserHoldOut:
+async def browser_get(hold: OwnHold, settings: SettingsDep) -> BrowserHoldOut:
     """Read the hold as the shopper may see it; until an hour after its end."""
     return _shown(hold, settings)
 
@@ -71,8 +71,9 @@ async def browser_get_hold(hold: OwnHold, settings: SettingsDep) -> BrowserHoldO
     responses=NOT_FOUND
     | errors(Problem.hold_not_active, Problem.hold_extend_limit, Problem.idempotency_conflict)
     | WRITE_ERRORS,
+    openapi_extra=examples("extend"),
 )
-async def browser_extend_hold(
+async def browser_extend(
     hold: OwnHold,
     holds: HoldsDep,
     settings: SettingsDep,
@@ -105,9 +106,7 @@ async def browser_extend_hold(
         **WRITE_ERRORS,
     },
 )
-async def browser_release_hold(
-    response: Response, hold: OwnHold, holds: HoldsDep, settings: SettingsDep
-) -> BrowserHoldOut:
+async def browser_release(response: Response, hold: OwnHold, holds: HoldsDep, settings: SettingsDep) -> BrowserHoldOut:
     """End the hold and give its stock back. Repeated, or of an expired hold, it answers the same."""
     released = await holds.release(hold.key, Cancel(actor=_ACTOR, reason="given_back"))
     if released.ending is not None:
@@ -123,11 +122,11 @@ async def browser_release_hold(
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
         204: {"description": "The hold has ended, and `Last-Event-ID` is its last event: there is nothing to follow."},
         **NOT_FOUND,
-        **errors(Problem.too_many_streams),
         **READ_ERRORS,
+        **errors(Problem.too_many_streams, Problem.inventory_unavailable),
     },
 )
-async def browser_follow_hold(
+async def browser_follow(
     *,
     hold: OwnHold,
     streams: StreamsDep,

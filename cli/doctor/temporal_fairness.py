@@ -24,6 +24,8 @@ from workflows.priorities import of_shop
 
 AREA = "temporal"
 NAME = "turns of shops"
+_NO_WORKFLOW = "holdfast-doctor"
+"""A type that no worker has."""
 _CALL = timedelta(seconds=3)
 _TIMES_OUT = timedelta(minutes=1)
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
@@ -63,7 +65,7 @@ async def _handed_out(client: Client, queue: TaskQueue) -> list[str]:
             workflow_id = f"{queue.name}-{len(shops)}"
             shops[workflow_id] = shop
             await client.start_workflow(
-                "holdfast-doctor",
+                _NO_WORKFLOW,
                 id=workflow_id,
                 task_queue=queue.name,
                 execution_timeout=_TIMES_OUT,

@@ -186,7 +186,7 @@ async def test_a_count_below_what_is_held_is_named_with_its_line_and_holds(stack
     ("content", "places"),
     [
         (b"", [(1, None)]),
-        (b"\n\n", [(2, None)]),
+        (b"\n\n", [(1, None)]),
         (b"\0" * 1000, [(1, None)]),
         (b"\xff\xfe" + HEADER.encode("utf-32-le"), [(1, None)]),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100, [(1, None)]),

@@ -28,5 +28,8 @@ def test_the_page_s_examples_do_what_they_say(up: Up, tmp_path: Path) -> None:
     assert '"error"' not in ran.stdout
     assert "what would change" in ran.stdout.lower()
     assert '"restocked":[{"sku":"CAP","variantKey":"blue","quantity":2}]' in ran.stdout
-    assert (tmp_path / "stock.csv").read_text().splitlines()[1:3] == ["demo,CAP,blue,cap,35,5", "demo,CAP,red,cap,12,"]
+    assert (tmp_path / "stock.csv").read_text().splitlines()[1:3] == [
+        'demo,CAP,blue,cap,35,5,"Cap, organic cotton",,',
+        "demo,CAP,red,cap,12,,,,",
+    ]
     assert "damaged in transit" in ran.stdout

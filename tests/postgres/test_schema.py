@@ -7,7 +7,8 @@ COLUMNS = {
     "InventoryItem": "shopId sku variantKey productId variantAttributes quantity held lowStockThreshold createdAt"
     " updatedAt retiredAt lowStockAt name maxPerOrder maxPerBuyer",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
-    " paymentSessionId paymentIntentId requestHash buyer revision browserExtensions",
+    " paymentSessionId paymentIntentId requestHash buyer revision sold metadata warnBeforeSeconds createdBy"
+    " endedBy browserExtensions",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
@@ -25,6 +26,7 @@ INDEXES = {
     'InventoryHold: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
     'InventoryHold: btree ("paymentSessionId") WHERE ("paymentSessionId" IS NOT NULL)',
     'InventoryHold: btree ("shopId", buyer) WHERE (buyer IS NOT NULL)',
+    'InventoryHold: btree ("shopId", reference) WHERE (reference IS NOT NULL)',
     'InventoryHoldAmendment: btree ("shopId", "holdId", "requestId")',
     "InventoryHoldAmendmentItem: btree (id)",
     'InventoryHoldAmendmentItem: btree ("shopId", sku, "variantKey", id)',
@@ -40,6 +42,13 @@ INDEXES = {
     "InventoryOutbox: btree (id)",
     'InventoryHoldArchive: btree ("shopId", id, "createdAt")',
     'InventoryHoldArchive: btree ("createdAt") INCLUDE ("shopId", status)',
+    "InventoryHoldArchive: btree (\"shopId\", ((hold ->> 'reference'::text))) WHERE"
+    " ((hold ->> 'reference'::text) IS NOT NULL)",
+    "InventoryHoldArchive: btree (((hold ->> 'paymentIntentId'::text))) WHERE"
+    " ((hold ->> 'paymentIntentId'::text) IS NOT NULL)",
+    "InventoryHoldArchive: btree (((hold ->> 'paymentSessionId'::text))) WHERE"
+    " ((hold ->> 'paymentSessionId'::text) IS NOT NULL)",
+    "InventoryHoldArchive: gin (lines jsonb_path_ops)",
     'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }
 HOLD = """
