@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from api.requests import CheckoutSessionId, Cursor, PaymentIntentId, Reference
 from core.json_model import Model
-from domain.fields import Matching, ShopId, Sku, VariantKey
+from domain.fields import Buyer, Matching, ShopId, Sku, VariantKey
 from domain.holds import HoldStatus
 from inventory.hold_search import HoldFilter
 
@@ -26,6 +26,7 @@ class HoldsQuery(Model):
         | None
     ) = None
     reference: Reference | None = None
+    buyer: Buyer | None = None
     sku: Sku | None = None
     variant_key: Annotated[VariantKey | None, Field(description="Of the item `sku`; '' without variants.")] = None
     payment_intent_id: PaymentIntentId | None = None
@@ -42,6 +43,7 @@ class HoldsQuery(Model):
         return HoldFilter(
             statuses=tuple(HoldStatus(name) for name in (self.status or "").split(",") if name),
             reference=self.reference,
+            buyer=self.buyer,
             sku=self.sku,
             variant_key=self.variant_key,
             payment_intent_id=self.payment_intent_id,

@@ -49,6 +49,7 @@ def list_command(
     shop: OneShopOption,
     status: Annotated[list[HoldStatus] | None, typer.Option(help="Only of this status; may be repeated.")] = None,
     reference: Annotated[str | None, typer.Option(help="Only of this order or cart.")] = None,
+    buyer: Annotated[str | None, typer.Option(help="Only of this buyer.")] = None,
     sku: Annotated[str | None, typer.Option(help="Only with this item.")] = None,
     variant: Annotated[str | None, typer.Option(help="With --sku: only of this variant.")] = None,
     payment_intent: Annotated[str | None, typer.Option(help="Only with this PaymentIntent.")] = None,
@@ -66,6 +67,7 @@ def list_command(
     wanted = HoldFilter(
         statuses=tuple(status or ()),
         reference=reference,
+        buyer=buyer,
         sku=sku,
         variant_key=variant,
         payment_intent_id=payment_intent,

@@ -35,6 +35,8 @@ _SENT = {
     "cancel": "a release was requested",
     "extend": "an extension was requested",
     "attach": "a payment was attached",
+    "amend": "a change was requested",
+    "make_way": "another hold was to take over its units",
     "payment_succeeded": "a payment was reported as paid",
     "payment_failed": "an attempt to pay was reported as failed",
     "payment_processing": "a payment was reported as processing",

@@ -19,6 +19,7 @@ class HoldFilter:
 
     statuses: tuple[HoldStatus, ...] = ()
     reference: str | None = None
+    buyer: str | None = None
     sku: str | None = None
     variant_key: str | None = None
     """Only with `sku`."""
@@ -47,6 +48,7 @@ _OF_ITEM = 'SELECT l."holdId" FROM "InventoryHoldItem" l WHERE l."shopId" = %(sh
 # the creation, so that the index on the creation bounds a search by the deadline, too.
 _CONDITIONS = {
     "reference": ("h.reference = %(reference)s", "h.hold ->> 'reference' = %(reference)s"),
+    "buyer": ("h.buyer = %(buyer)s", "h.hold ->> 'buyer' = %(buyer)s"),
     "sku": (f"h.id IN ({_OF_ITEM})", "h.lines @> %(item)s"),
     "variant_key": (
         f'h.id IN ({_OF_ITEM} AND l."variantKey" = %(variant_key)s)',
@@ -67,7 +69,7 @@ _CONDITIONS = {
         "(h.hold ->> 'expiresAt')::timestamptz < %(expires_to)s AND h.\"createdAt\" < %(expires_to)s",
     ),
 }
-_SELECTIVE = {"reference", "sku", "variant_key", "payment_intent_id", "checkout_session_id"}
+_SELECTIVE = {"reference", "buyer", "sku", "variant_key", "payment_intent_id", "checkout_session_id"}
 """Found by indexes of their own. The others are read in the order of creation until the page is full."""
 
 # Without MATERIALIZED the planner would read a shop's holds by their creation until the page is full.

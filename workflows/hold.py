@@ -31,6 +31,7 @@ from workflows.messages import (
     HOLD_EXPIRES_AT,
     HOLD_REFERENCE,
     HOLD_STATUS,
+    SKU,
     Amend,
     Cancel,
     DeadlineRequest,
@@ -52,6 +53,7 @@ from workflows.patches import (
     LOCAL_END,
     WARNS_OF_EXPIRY,
 )
+from workflows.search_attributes import searchable, searchable_skus
 
 _EVENTS_OF_FIRST_TASK = 3
 """Started, task scheduled, task started; a repeated first task comes after the event that the earlier one timed out."""
@@ -241,7 +243,9 @@ class HoldWorkflow(HoldMessages):
             self._state.extend_to(amended.expires_at)
             workflow.upsert_search_attributes([HOLD_EXPIRES_AT.value_set(amended.expires_at)])
         if amended.reference is not None and amended.reference != reference:
-            workflow.upsert_search_attributes([HOLD_REFERENCE.value_set(amended.reference)])
+            workflow.upsert_search_attributes([HOLD_REFERENCE.value_set(searchable(amended.reference))])
+        if self._hold.search_by_sku:
+            workflow.upsert_search_attributes([SKU.value_set(searchable_skus(amended.lines))])
 
     async def _sleep(self, until: datetime, version: int) -> None:
         cancel = self._state.cancel

@@ -19,6 +19,9 @@ _INDEXES = {
     "InventoryHoldArchive_shopId_reference_idx": (
         "\"InventoryHoldArchive\" (\"shopId\", (hold ->> 'reference')) WHERE hold ->> 'reference' IS NOT NULL"
     ),
+    "InventoryHoldArchive_shopId_buyer_idx": (
+        "\"InventoryHoldArchive\" (\"shopId\", (hold ->> 'buyer')) WHERE hold ->> 'buyer' IS NOT NULL"
+    ),
     "InventoryHoldArchive_paymentIntentId_idx": (
         "\"InventoryHoldArchive\" ((hold ->> 'paymentIntentId')) WHERE hold ->> 'paymentIntentId' IS NOT NULL"
     ),

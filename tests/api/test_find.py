@@ -27,7 +27,7 @@ async def two_holds(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make an old hold, sold and paid, and one of another order and item."""
     await stack.put(5)
     await stack.put(5, "CAP", "blue")
-    old = await stack.made(("TEE", 1), reference="order-1")
+    old = await stack.made(("TEE", 1), reference="order-1", buyer="b-1")
     await stack.post(old["holdId"], "commit")
     await fetch(stack.engine, _PAY, {"hold": old["holdId"], "age": timedelta(days=2)})
     body = {"shopId": SHOP, "items": [{"sku": "CAP", "variantKey": "blue", "quantity": 1}]}
@@ -42,6 +42,7 @@ async def test_a_hold_is_found_by_each_filter_and_by_several(stack: Stack, *, ar
     yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     only_old = [
         {"reference": "order-1"},
+        {"buyer": "b-1"},
         {"sku": "TEE"},
         {"sku": "TEE", "variantKey": ""},
         {"paymentIntentId": "pi_1"},

@@ -14,12 +14,12 @@ from inventory.hold_search import HoldFilter, find_holds, search
 
 _MANY = 40_000
 _HOLDS = """
-INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "paymentIntentId",
-                             "paymentSessionId")
+INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, buyer,
+                             "paymentIntentId", "paymentSessionId")
 SELECT 'h' || n, %(shop)s,
        CASE WHEN n > %(many)s - 100 THEN 'active' WHEN n %% 2 = 0 THEN 'committed' ELSE 'expired' END,
        now() - n * interval '1 minute' + interval '20 minutes', now() - n * interval '1 minute', 'order-' || n,
-       CASE WHEN n %% 2 = 0 THEN 'pi_' || n END, CASE WHEN n %% 2 = 0 THEN 'cs_' || n END
+       'buyer-' || n, CASE WHEN n %% 2 = 0 THEN 'pi_' || n END, CASE WHEN n %% 2 = 0 THEN 'cs_' || n END
 FROM generate_series(1, %(many)s) n
 """
 _LINES = """
@@ -35,6 +35,7 @@ _SOON = datetime.now(UTC) - timedelta(minutes=_MANY - 50)
 _FILTERS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "InventoryHold_createdAt_idx", "InventoryHoldArchive_createdAt_idx"),
     ({"reference": "order-600"}, "InventoryHold_shopId_reference_idx", "InventoryHoldArchive_shopId_reference_idx"),
+    ({"buyer": "buyer-600"}, "InventoryHold_shopId_buyer_idx", "InventoryHoldArchive_shopId_buyer_idx"),
     (
         {"payment_intent_id": "pi_600"},
         "InventoryHold_paymentIntentId_idx",

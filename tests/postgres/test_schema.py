@@ -42,12 +42,19 @@ INDEXES = {
     "InventoryOutbox: btree (id)",
     'InventoryHoldArchive: btree ("shopId", id, "createdAt")',
     'InventoryHoldArchive: btree ("createdAt") INCLUDE ("shopId", status)',
-    "InventoryHoldArchive: btree (\"shopId\", ((hold ->> 'reference'::text))) WHERE"
-    " ((hold ->> 'reference'::text) IS NOT NULL)",
-    "InventoryHoldArchive: btree (((hold ->> 'paymentIntentId'::text))) WHERE"
-    " ((hold ->> 'paymentIntentId'::text) IS NOT NULL)",
-    "InventoryHoldArchive: btree (((hold ->> 'paymentSessionId'::text))) WHERE"
-    " ((hold ->> 'paymentSessionId'::text) IS NOT NULL)",
+    (
+        "InventoryHoldArchive: btree (\"shopId\", ((hold ->> 'reference'::text))) WHERE"
+        " ((hold ->> 'reference'::text) IS NOT NULL)"
+    ),
+    "InventoryHoldArchive: btree (\"shopId\", ((hold ->> 'buyer'::text))) WHERE ((hold ->> 'buyer'::text) IS NOT NULL)",
+    (
+        "InventoryHoldArchive: btree (((hold ->> 'paymentIntentId'::text))) WHERE"
+        " ((hold ->> 'paymentIntentId'::text) IS NOT NULL)"
+    ),
+    (
+        "InventoryHoldArchive: btree (((hold ->> 'paymentSessionId'::text))) WHERE"
+        " ((hold ->> 'paymentSessionId'::text) IS NOT NULL)"
+    ),
     "InventoryHoldArchive: gin (lines jsonb_path_ops)",
     'InventoryOutbox: btree (id) WHERE ("holdId" IS NULL)',
 }

@@ -102,6 +102,7 @@ class AsyncInventoryAuthorityClient:
         *,
         status: HoldStatus | Sequence[HoldStatus] | None = None,
         reference: str | None = None,
+        buyer: str | None = None,
         sku: str | None = None,
         variant_key: str | None = None,
         payment_intent_id: str | None = None,
@@ -117,6 +118,7 @@ class AsyncInventoryAuthorityClient:
         filters = {
             "status": status,
             "reference": reference,
+            "buyer": buyer,
             "sku": sku,
             "variantKey": variant_key,
             "paymentIntentId": payment_intent_id,

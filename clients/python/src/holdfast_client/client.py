@@ -126,6 +126,7 @@ class InventoryAuthorityClient:
         *,
         status: HoldStatus | Sequence[HoldStatus] | None = None,
         reference: str | None = None,
+        buyer: str | None = None,
         sku: str | None = None,
         variant_key: str | None = None,
         payment_intent_id: str | None = None,
@@ -141,6 +142,7 @@ class InventoryAuthorityClient:
         filters = {
             "status": status,
             "reference": reference,
+            "buyer": buyer,
             "sku": sku,
             "variantKey": variant_key,
             "paymentIntentId": payment_intent_id,
