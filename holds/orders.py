@@ -238,7 +238,7 @@ def _changes(of: _OfHold) -> Iterable[Change]:
 def _sent(message: SentMessage) -> Change:
     by_stripe = "payment_" in message.name
     details = [message.payment.id] if message.payment is not None else []
-    if "ttl_seconds" in message.data:
+    if message.data.get("ttl_seconds") is not None:
         details.append(f"{message.data['ttl_seconds']} s")
     return Change(
         message.at,
