@@ -58,7 +58,7 @@ async def test_an_operator_reads_what_is_held_for_whom_and_what_it_waits_for(
 
 async def test_a_callers_text_is_shown_as_it_is(stack: Stack, ui: TemporalUi) -> None:
     await stack.put(10, "_em_", "A--B ~~c~~")
-    reference = "https://e.example/a_b __x__ &copy; mailto:a@e.example"
+    reference = "https://e.example/a_b www.e.example __x__ &copy; mailto:a@e.example"
     line = {"sku": "_em_", "variantKey": "A--B ~~c~~", "quantity": 1}
     made = await stack.made(reference=reference, items=[line])
     page = await ui.hold(SHOP, made["holdId"], "User Metadata")
