@@ -23,11 +23,11 @@ from tests.e2e.wire import wire_to
 from tests.stack import SHOP
 from tests.waiting import until
 
-SETTLED = {"sold": "committed", "part": "committed", "returned": "released", "lapsed": "expired"}
+SETTLED = {"bought": "committed", "in-part": "committed", "returned": "released", "lapsed": "expired"}
 """Holds whose settle was committed, and how."""
 CHANGED = ("changed-1", "changed-late", "changed-later")
 """Holds that are changed to 5 units: written and not recorded, by a statement that outlives the worker, after it."""
-PART = {"items": [{"sku": "part", "quantity": 1}]}
+PART = {"items": [{"sku": "in-part", "quantity": 1}]}
 HOLDS = (
     "reserved-1",
     "brief",
@@ -84,7 +84,7 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
             deployment.made_for(2, "lapsed", "lapsed", 3),
             *(
                 deployment.made(hold_id, hold_id, 3)
-                for hold_id in ("sold", "part", "returned", "extended", "sold-late", "part-late", *CHANGED)
+                for hold_id in ("bought", "in-part", "returned", "extended", "sold-late", "part-late", *CHANGED)
             ),
             deployment.made("exchanged-1", "exchanged-1", 3, reference="exchanged"),
         )
@@ -94,8 +94,8 @@ async def aftermath(deployment: Deployment) -> AsyncIterator[Aftermath]:
             wire.withhold(hold_id)
         ask("reserved-1", deployment.create("reserved-1", "reserved-1", 3))
         brief = asyncio.create_task(deployment.made_for(int(BRIEF.total_seconds()), "brief", "brief", 3))
-        ask("sold", deployment.post("sold", "commit"))
-        ask("part", deployment.post("part", "commit", PART))
+        ask("bought", deployment.post("bought", "commit"))
+        ask("in-part", deployment.post("in-part", "commit", PART))
         ask("returned", deployment.post("returned", "release"))
         ask("extended", deployment.post("extended", "extend", {"ttlSeconds": 600}))
         change("changed-1")
@@ -187,13 +187,13 @@ async def test_an_end_that_was_committed_and_not_recorded_is_told_and_not_repeat
     row = await aftermath.deployment.row(hold_id)
     assert row is not None
     assert row["moves"] == (1 if status == "committed" else 0)
-    left = {"sold": 7, "part": 9}.get(hold_id, 10)
+    left = {"bought": 7, "in-part": 9}.get(hold_id, 10)
     assert await aftermath.stock_of(hold_id) == (left, 0)
 
 
 @pytest.mark.parametrize(
     ("hold_id", "verb", "body", "first"),
-    [("sold", "commit", None, 504), ("part", "commit", PART, 504), ("returned", "release", None, 200)],
+    [("bought", "commit", None, 504), ("in-part", "commit", PART, 504), ("returned", "release", None, 200)],
 )
 async def test_who_asked_for_that_end_hears_of_it(
     aftermath: Aftermath, hold_id: str, verb: str, body: dict[str, Any] | None, first: int
