@@ -10,9 +10,11 @@ from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
+    DescribeTaskQueueRequest,
     ListTaskQueuePartitionsRequest,
     PollWorkflowTaskQueueRequest,
 )
@@ -27,6 +29,9 @@ NAME = "turns of shops"
 _NO_WORKFLOW = "holdfast-doctor"
 """A type that no worker has."""
 _CALL = timedelta(seconds=3)
+_ARRIVES = 10.0
+"""Seconds within which started runs have their tasks in the queue, on a busy server too."""
+_LOOK_SECONDS = 0.1
 _TIMES_OUT = timedelta(minutes=1)
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 _FIX = "set matching.enableFairness to true in the server's dynamic configuration, as deploy/temporal/dynamic.yaml does"
@@ -48,7 +53,10 @@ async def check_fairness(client: Client) -> list[CheckResult]:
         return [
             not_applicable(AREA, NAME, f"not readable: task queues have {partitions} partitions, each its own order")
         ]
-    return [check_turns(await _handed_out(client, queue))]
+    handed_out = await _handed_out(client, queue)
+    if handed_out is None:
+        return [not_applicable(AREA, NAME, f"not readable: no three tasks waited after {_ARRIVES:.0f} s")]
+    return [check_turns(handed_out)]
 
 
 def check_turns(handed_out: list[str]) -> CheckResult:
@@ -58,7 +66,8 @@ def check_turns(handed_out: list[str]) -> CheckResult:
     return ok(AREA, NAME, "a waiting task of one shop is handed out between those of another")
 
 
-async def _handed_out(client: Client, queue: TaskQueue) -> list[str]:
+async def _handed_out(client: Client, queue: TaskQueue) -> list[str] | None:
+    """Return the shops in the order of their tasks, None if the server was too slow for an order to be seen."""
     shops: dict[str, str] = {}
     try:
         for shop in ("rushing", "rushing", "calm"):
@@ -72,11 +81,33 @@ async def _handed_out(client: Client, queue: TaskQueue) -> list[str]:
                 priority=of_shop(shop),
                 rpc_timeout=_CALL,
             )
+        if not await _all_wait(client, queue, len(shops)):
+            return None
         poll = PollWorkflowTaskQueueRequest(namespace=client.namespace, task_queue=queue, identity="holdfast-doctor")
         polled = [await client.workflow_service.poll_workflow_task_queue(poll, timeout=_CALL) for _ in shops]
+        if not all(task.task_token for task in polled):
+            return None
         return [shops[task.workflow_execution.workflow_id] for task in polled]
     finally:
         await asyncio.gather(*(_remove(client, workflow_id) for workflow_id in shops))
+
+
+async def _all_wait(client: Client, queue: TaskQueue, number: int) -> bool:
+    """Wait until this many tasks are in the queue: a start returns before its task is there."""
+    describe = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=queue,
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        report_stats=True,
+    )
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ARRIVES):
+            while True:
+                described = await client.workflow_service.describe_task_queue(describe, timeout=_CALL)
+                if described.stats.approximate_backlog_count >= number:
+                    return True
+                await asyncio.sleep(_LOOK_SECONDS)
+    return False
 
 
 async def _remove(client: Client, workflow_id: str) -> None:
