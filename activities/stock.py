@@ -13,17 +13,9 @@ from activities.ends_by_second import EndsBySecond
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.payment_settings import LatePaymentPolicy
-from domain.holds import (
-    Amended,
-    AmendOutcome,
-    AmendRequest,
-    Busy,
-    BuyerLimits,
-    Held,
-    HoldStatus,
-    ReserveOutcome,
-    ReserveRequest,
-)
+from domain.amendments import Amended, AmendOutcome, AmendRequest
+from domain.holds import Busy, Held, HoldStatus, ReserveOutcome, ReserveRequest
+from domain.limits import BuyerLimits
 from holds.runs_here import RunsHere
 from inventory.amend import amend
 from inventory.hold_payments import attach_payment, claim_late_payment

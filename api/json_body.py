@@ -16,7 +16,12 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON
         """Return the body's value. Raises ApiError or ValueError, both of which FastAPI makes the cause of a 400."""
-        body = await self.body()
+        if not hasattr(self, "_json"):  # as in the base class: the door reads the shop, and the route the rest
+            self._json = self._decoded(await self.body())
+        return self._json
+
+    @staticmethod
+    def _decoded(body: bytes) -> Any:  # noqa: ANN401 - any JSON
         encoding = json.detect_encoding(body)
         if not encoding.startswith("utf-8"):
             raise ApiError(Problem.invalid_json, f"The body is in {encoding.upper()}, not in UTF-8.")

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from core.json_model import Model, Record
-from domain.holds import Hold, HoldStatus, LimitName, ShortageReason
+from domain.holds import Hold, HoldStatus, ShortageReason
+from domain.limits import LimitName
 from holds.hold_json import HoldOut, LineOut
 from holds.stock_json import ItemOut
 

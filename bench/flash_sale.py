@@ -1,7 +1,6 @@
 """`python -m bench.flash_sale`: 100 units, many thousand tries to hold one."""
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -120,11 +119,14 @@ def stock_of(bench: Bench, shop: str, sku: str) -> tuple[int, int]:
 
 def count_workflows(bench: Bench) -> int:
     """Return how many workflows of holds there are, running or closed."""
-    time.sleep(_SECONDS_FOR_VISIBILITY)  # the list of workflows is behind the workflows
 
     async def number() -> int:
         client: Client = await connect(None, environment={"TEMPORAL_ADDRESS": bench.temporal.address})
-        return (await client.count_workflows("WorkflowType = 'HoldWorkflow'")).count
+        count, before = 0, -1
+        while count != before:  # the list of workflows is behind the workflows
+            await asyncio.sleep(_SECONDS_FOR_VISIBILITY)
+            before, count = count, (await client.count_workflows("WorkflowType = 'HoldWorkflow'")).count
+        return count
 
     return asyncio.run(number())
 

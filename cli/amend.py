@@ -11,9 +11,8 @@ from cli.stock_run import problems_of
 from core.settings import TASK_QUEUE
 from domain import fields
 from domain.holds import HoldKey, Line
-from holds.amending import AmendService
+from holds.amending import AmendService, amendment
 from holds.hold_json import HoldOut
-from holds.idempotency import amendment_id, request_hash
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 from workflows.messages import Amend
@@ -46,15 +45,9 @@ def amend_command(
         buyer=(fields.Buyer | None, buyer),
         key=(fields.IdempotencyKey | None, key),
     )
-    change = Amend(
-        request_id=amendment_id(key),
-        request_hash=request_hash("amend", shop, lines or (), None, reference, more={"buyer": buyer, "hold": hold_id}),
-        actor=actor(),
-        lines=lines,
-        reference=reference,
-        buyer=buyer,
-    )
-    run(_COMMAND, _amend(HoldKey(shop, hold_id), change, as_json=as_json))
+    hold = HoldKey(shop, hold_id)
+    change = amendment(hold, key, actor=actor(), lines=lines, reference=reference, buyer=buyer)
+    run(_COMMAND, _amend(hold, change, as_json=as_json))
 
 
 def _require_valid(**values: tuple[Any, object]) -> None:

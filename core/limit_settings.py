@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.environment_settings import Allowed, EnvironmentSettings
-from domain.holds import BuyerLimits
+from domain.limits import BuyerLimits
 
 _YEAR_SECONDS = 366 * 86_400
 _MOST = 1_000_000_000

@@ -4,13 +4,14 @@ The same values go from the SQL row to the workflow's messages. They are kept in
 only ever added, and only with a default.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from domain.limits import ExceededLimit
 from domain.payments import Payment
 
 
@@ -292,23 +293,6 @@ class TooLate:
     kind: Literal["too_late"] = "too_late"
 
 
-LimitName = Literal["maxPerOrder", "maxPerBuyer", "maxUnitsPerBuyer", "maxActiveHoldsPerBuyer"]
-
-
-@dataclass(frozen=True)
-class ExceededLimit:
-    """A limit that the request would pass: of an item, or of all that a buyer has in the shop."""
-
-    limit: LimitName
-    most: int
-    has: int
-    """What the buyer has already: units, of `maxActiveHoldsPerBuyer` holds."""
-    requested: int
-    sku: str | None = None
-    """None where the limit is the shop's."""
-    variant_key: str | None = None
-
-
 @dataclass(frozen=True)
 class OverLimit:
     """The request would pass a limit; nothing was taken."""
@@ -317,65 +301,4 @@ class OverLimit:
     kind: Literal["over_limit"] = "over_limit"
 
 
-@dataclass(frozen=True)
-class BuyerLimits:
-    """What one buyer may have in a shop, None for no limit; sold units count for `window_seconds`."""
-
-    active_holds: int | None = None
-    units: int | None = None
-    window_seconds: int = 86_400
-
-
 ReserveOutcome = Annotated[Held | Shortage | ReferenceTaken | Busy | TooLate | OverLimit, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True)
-class AmendRequest:
-    """A change of an active hold. What is None stays as it is."""
-
-    shop_id: str
-    hold_id: str
-    request_id: str
-    """Of the caller's request: the change is made once, however often the statement runs."""
-    request_hash: str
-    actor: str
-    lines: tuple[Line, ...] | None = None
-    """The whole new set."""
-    reference: str | None = None
-    buyer: str | None = None
-    expires_at: datetime | None = None
-    """The new deadline, if it is later than the row's."""
-    closed_session: str | None = None
-    """The page to pay on that was closed for this change; only recorded."""
-
-
-@dataclass(frozen=True)
-class Amended:
-    """The hold as it is after the change, which this request or an earlier one with its id has made."""
-
-    lines: tuple[Line, ...]
-    expires_at: datetime
-    reference: str | None = None
-    buyer: str | None = None
-    changed: bool = field(default=True, compare=False)
-    """Whether this request made the change, and not an earlier one with its id."""
-    kind: Literal["amended"] = "amended"
-
-
-@dataclass(frozen=True)
-class NotActive:
-    """The hold has ended, or its row is gone; nothing was changed."""
-
-    kind: Literal["not_active"] = "not_active"
-
-
-@dataclass(frozen=True)
-class KeyReused:
-    """An earlier amendment of the hold, with another content, has the request's id; nothing was changed."""
-
-    kind: Literal["key_reused"] = "key_reused"
-
-
-AmendOutcome = Annotated[
-    Amended | Shortage | ReferenceTaken | OverLimit | Busy | NotActive | KeyReused, Field(discriminator="kind")
-]

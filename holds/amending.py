@@ -7,7 +7,8 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
-from domain.holds import Busy, Hold, HoldKey, HoldStatus, KeyReused, NotActive, OverLimit, ReferenceTaken, Shortage
+from domain.amendments import KeyReused, NotActive
+from domain.holds import Busy, Hold, HoldKey, HoldStatus, Line, OverLimit, ReferenceTaken, Shortage
 from holds.errors import (
     HoldExistsError,
     HoldNotActiveError,
@@ -16,6 +17,7 @@ from holds.errors import (
     LimitExceededError,
     StockBusyError,
 )
+from holds.idempotency import amendment_id, request_hash
 from holds.payments_service import require_opened
 from holds.replacing import change_refusal
 from holds.request_timeout import run_for_caller
@@ -44,6 +46,29 @@ class AnotherCheckout:
     hold: Hold
     session: CheckoutOpened
     created: bool
+
+
+def amendment(
+    key: HoldKey,
+    idempotency_key: str | None,
+    *,
+    actor: str,
+    lines: tuple[Line, ...] | None = None,
+    reference: str | None = None,
+    buyer: str | None = None,
+    ttl_seconds: int | None = None,
+) -> Amend:
+    """Return the change of a hold; None keeps what there is. With the same idempotency key it is made once."""
+    more = {"buyer": buyer, "hold": key.hold_id}
+    return Amend(
+        request_id=amendment_id(idempotency_key),
+        request_hash=request_hash("amend", key.shop_id, lines or (), ttl_seconds, reference, more=more),
+        actor=actor,
+        lines=lines,
+        reference=reference,
+        buyer=buyer,
+        ttl_seconds=ttl_seconds,
+    )
 
 
 class AmendService:

@@ -5,7 +5,8 @@ A database that is busy raises `core.database.DatabaseBusyError`; nothing was ch
 
 from collections.abc import Sequence
 
-from domain.holds import ExceededLimit, Hold, HoldKey, HoldStatus, Line, ShortageReason, ShortItem
+from domain.holds import Hold, HoldKey, HoldStatus, Line, ShortageReason, ShortItem
+from domain.limits import ExceededLimit
 from domain.payments import Payment
 
 

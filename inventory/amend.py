@@ -6,18 +6,9 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import Row, fetch
-from domain.holds import (
-    Amended,
-    AmendRequest,
-    BuyerLimits,
-    KeyReused,
-    Line,
-    NotActive,
-    OverLimit,
-    ReferenceTaken,
-    Shortage,
-    ShortItem,
-)
+from domain.amendments import Amended, AmendRequest, KeyReused, NotActive
+from domain.holds import Line, OverLimit, ReferenceTaken, Shortage, ShortItem
+from domain.limits import BuyerLimits
 from inventory.fragments import DEMAND, HOLD_LINES
 from inventory.holds import COLUMNS, lines_as_arrays, read_hold
 from inventory.limits import NO_LIMITS, exceeded_limits, fetch_in_turn, limit_parameters, limits_from_json

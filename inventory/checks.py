@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
-from domain.holds import BuyerLimits, ExceededLimit, Hold, Line, ShortItem
+from domain.holds import Hold, Line, ShortItem
+from domain.limits import BuyerLimits, ExceededLimit
 from inventory.fragments import HOLD_LINES
 from inventory.holds import hold_from_row, lines_as_arrays
 from inventory.limits import NO_LIMITS, exceeded_limits, limits_from_json

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
 from core.transactions import in_transaction
-from domain.holds import BuyerLimits, ExceededLimit
+from domain.limits import BuyerLimits, ExceededLimit
 
 NO_LIMITS = BuyerLimits()
 

@@ -6,15 +6,8 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.holds import (
-    BuyerLimits,
-    Held,
-    OverLimit,
-    ReferenceTaken,
-    ReserveRequest,
-    Shortage,
-    TooLate,
-)
+from domain.holds import Held, OverLimit, ReferenceTaken, ReserveRequest, Shortage, TooLate
+from domain.limits import BuyerLimits
 from inventory.checks import CheckQuestion, check_requests
 from inventory.fragments import DEMAND
 from inventory.holds import lines_as_arrays

@@ -10,7 +10,8 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
+from domain.amendments import AmendOutcome, AmendRequest
+from domain.holds import ReserveOutcome, ReserveRequest
 from workflows import ui_text
 from workflows.messages import AttachRequest, DeadlineRequest, ExpiryWarning, Settled, SettledStatus, SettleRequest
 from workflows.payment_messages import (

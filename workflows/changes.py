@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from domain.holds import Amended, AmendRequest, Held, NotActive
+from domain.amendments import Amended, AmendRequest, NotActive
+from domain.holds import Held
 from workflows import activity_calls
 from workflows.hold_state import HoldState
 from workflows.messages import Amend, AmendAnswer, Cancel, HoldInput, MadeWay, MakeWay

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 from temporalio.common import SearchAttributeKey
 
-from domain.holds import AmendOutcome, HoldStatus, Line, ReserveOutcome
+from domain.amendments import AmendOutcome
+from domain.holds import HoldStatus, Line, ReserveOutcome
 from domain.payments import Payment
 from workflows.ended_hold import EndedHold
 from workflows.payment_messages import AttachRefusal, ChangeRefusal, CheckoutOutcome, NamedPayment

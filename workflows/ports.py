@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 
 from temporalio import activity
 
-from domain.holds import AmendOutcome, AmendRequest, ReserveOutcome, ReserveRequest
+from domain.amendments import AmendOutcome, AmendRequest
+from domain.holds import ReserveOutcome, ReserveRequest
 from workflows.messages import AttachRequest, DeadlineRequest, ExpiryWarning, Settled, SettleRequest
 from workflows.payment_messages import (
     CheckoutOutcome,

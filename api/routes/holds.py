@@ -21,10 +21,11 @@ from api.validate_only import validate_only
 from core.settings import Mode
 from domain.holds import HoldKey
 from domain.payments import Payment
+from holds.amending import amendment
 from holds.hold_json import HoldOut
-from holds.idempotency import amendment_id, hold_id_for, optional_parts, request_hash
+from holds.idempotency import hold_id_for, optional_parts, request_hash
 from holds.model import HoldRequest
-from workflows.messages import Amend, Cancel, Commit, Extend
+from workflows.messages import Cancel, Commit, Extend
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["holds"], route_class=KnownCallersRoute)
 
@@ -170,19 +171,17 @@ async def amend_hold(
     """
     lines = None if body.items is None else merged(body.items)
     ttl_seconds = None if body.ttl_seconds is None else parse_ttl(body.ttl_seconds, settings)
-    digest = request_hash(
-        "amend", shop_id, lines or (), ttl_seconds, body.reference, more={"buyer": body.buyer, "hold": hold_id}
-    )
-    change = Amend(
-        request_id=amendment_id(parse_key(idempotency_key)),
-        request_hash=digest,
+    key = HoldKey(shop_id, hold_id)
+    change = amendment(
+        key,
+        parse_key(idempotency_key),
         actor=caller.actor,
         lines=lines,
         reference=body.reference,
         buyer=body.buyer,
         ttl_seconds=ttl_seconds,
     )
-    amended = await amendments.amend(HoldKey(shop_id, hold_id), change)
+    amended = await amendments.amend(key, change)
     token = hold_token(settings.browser_token_secrets, amended.hold.key)
     answer = AmendedOut.of(amended.hold, token=token)
     return answer.model_copy(update={"closed_checkout_session_id": amended.closed_session})

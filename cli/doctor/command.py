@@ -49,7 +49,12 @@ async def diagnose(
             "temporal",
             "temporal",
             lambda: check_temporal(
-                variables, environment.settings.temporal_api_key, task_queue=task_queue, release=release, now=now
+                variables,
+                environment.settings.temporal_api_key,
+                task_queue=task_queue,
+                release=release,
+                search_by_sku=environment.settings.search_by_sku,
+                now=now,
             ),
         ),
         Check("stripe", "key works", lambda: stripe.check_key(environment)),

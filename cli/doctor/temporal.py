@@ -31,7 +31,6 @@ from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 AREA = "temporal"
 CALL = timedelta(seconds=4)
 SHARDS = 512
-_ON = ("1", "true", "yes", "on")
 _LEAST_RETENTION = timedelta(days=1)
 _DEPENDENT = (
     "namespace",
@@ -53,6 +52,7 @@ async def check_temporal(
     *,
     task_queue: str,
     release: str,
+    search_by_sku: bool = False,
     now: Callable[[], float] = time.time,
 ) -> list[CheckResult]:
     """Check the Temporal server of these TEMPORAL_* variables. `release` is this installation's version."""
@@ -66,8 +66,7 @@ async def check_temporal(
     except (RuntimeError, RPCError) as error:
         return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
-    by_sku = environment.get("HOLDFAST_SEARCH_BY_SKU", "").lower() in _ON
-    wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if by_sku else {})
+    wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if search_by_sku else {})
     dependent = (
         Check(AREA, "namespace", lambda: _check_namespace(client)),
         Check(AREA, "search attributes", lambda: _check_attributes(client, wanted)),

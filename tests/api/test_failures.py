@@ -2,39 +2,16 @@
 
 import asyncio
 
-from temporalio import activity
 from temporalio.client import Client
 
-from activities.stock import StockActivities
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from domain.holds import ReserveOutcome, ReserveRequest
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, fresh, insist, locked, neighbour, refused
+from tests.api.deaf import deafen
 from tests.stack import SHOP, Stack, running_stack
 
 ONE = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
-
-
-class Deaf(StockActivities):
-    """Reserves, and does not tell before it may."""
-
-    may_tell: asyncio.Event
-    has_reserved: asyncio.Event
-
-    @activity.defn(name="reserve")
-    async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
-        reservation = await super().reserve(request)
-        self.has_reserved.set()
-        await self.may_tell.wait()
-        return reservation
-
-
-def deafen(stack: Stack) -> Deaf:
-    stock = Deaf(stack.engine, stack.stock._telemetry)
-    stock.may_tell, stock.has_reserved = asyncio.Event(), asyncio.Event()
-    stack.stock = stock
-    return stock
 
 
 async def test_a_shortage_then_stock(stack: Stack) -> None:

@@ -17,6 +17,7 @@ from domain.holds import Line, ReserveOutcome, ReserveRequest
 from holds.idempotency import hold_id_for
 from holds.workflow_client import WorkflowClient
 from tests.api.asking import HOLDS, client, fresh, insist, neighbour, refused
+from tests.api.deaf import deafen
 from tests.paying import signed
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
@@ -159,27 +160,6 @@ async def test_a_calm_shop_gets_its_hold_before_those_of_a_rushing_shop_that_cam
             gate.open()
             await asyncio.gather(*flood.asked)
         await assert_stock_adds_up(stack.engine)
-
-
-class Deaf(StockActivities):
-    """Reserves, and does not tell before it may."""
-
-    may_tell: asyncio.Event
-    has_reserved: asyncio.Event
-
-    @activity.defn(name="reserve")
-    async def reserve(self, request: ReserveRequest) -> ReserveOutcome:
-        reservation = await super().reserve(request)
-        self.has_reserved.set()
-        await self.may_tell.wait()
-        return reservation
-
-
-def deafen(stack: Stack) -> Deaf:
-    stock = Deaf(stack.engine, stack.stock._telemetry)
-    stock.may_tell, stock.has_reserved = asyncio.Event(), asyncio.Event()
-    stack.stock = stock
-    return stock
 
 
 async def reasons(stack: Stack) -> list[tuple[str, str | None]]:

@@ -136,9 +136,9 @@ async def own_temporal() -> AsyncIterator[EmbeddedTemporal]:
     server.stop()
 
 
-async def of_temporal(address: str, **changes: str) -> list[CheckResult]:
+async def of_temporal(address: str, *, search_by_sku: bool = False, **changes: str) -> list[CheckResult]:
     environment = {"TEMPORAL_ADDRESS": address, "TEMPORAL_CONFIG_FILE": "/dev/null", **changes}
-    return await check_temporal(environment, task_queue="nobody", release="0.1.0")
+    return await check_temporal(environment, task_queue="nobody", release="0.1.0", search_by_sku=search_by_sku)
 
 
 async def test_a_missing_search_attribute_is_a_fault(own_temporal: EmbeddedTemporal) -> None:
@@ -156,7 +156,7 @@ async def test_the_attribute_of_skus_is_only_needed_where_holds_are_found_by_the
     request = RemoveSearchAttributesRequest(namespace="default", search_attributes=["Sku"])
     await client.operator_service.remove_search_attributes(request)
     without = await of_temporal(own_temporal.address)
-    wanted = await of_temporal(own_temporal.address, HOLDFAST_SEARCH_BY_SKU="1")
+    wanted = await of_temporal(own_temporal.address, search_by_sku=True)
     assert "Sku" not in faults(without).get("temporal: search attributes", "")
     assert "--name Sku --type KeywordList" in faults(wanted)["temporal: search attributes"]
 

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, put_item, request, stock_of, until_waiting
-from domain.holds import Amended, AmendRequest, HoldStatus, KeyReused, Line, NotActive, ReferenceTaken, Shortage
+from domain.amendments import Amended, AmendRequest, KeyReused, NotActive
+from domain.holds import HoldStatus, Line, ReferenceTaken, Shortage
 from inventory.amend import amend
 from inventory.archive import archive_holds
 from inventory.hold_payments import claim_late_payment

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, stock_of, too_late, until_waiting
-from domain.holds import AmendRequest, Held, HoldStatus, Line, ReferenceTaken, ReserveRequest, Shortage, TooLate
+from domain.amendments import AmendRequest
+from domain.holds import Held, HoldStatus, Line, ReferenceTaken, ReserveRequest, Shortage, TooLate
 from inventory.amend import amend
 from inventory.hold_payments import attach_payment
 from inventory.holds import read_hold

@@ -9,17 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import SHOP, end, is_new, put_item, request, until_waiting
-from domain.holds import (
-    Amended,
-    AmendRequest,
-    BuyerLimits,
-    ExceededLimit,
-    Held,
-    HoldStatus,
-    Line,
-    OverLimit,
-    ReserveRequest,
-)
+from domain.amendments import Amended, AmendRequest
+from domain.holds import Held, HoldStatus, Line, OverLimit, ReserveRequest
+from domain.limits import BuyerLimits, ExceededLimit
 from inventory.amend import amend
 from inventory.checks import CheckQuestion, check_requests
 from inventory.reserve import reserve

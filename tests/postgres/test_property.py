@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.database import DatabaseBusyError, fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import end, is_new, put_item, request, too_late
-from domain.holds import Amended, AmendRequest, BuyerLimits, Held, HoldStatus, Line, ReserveRequest
+from domain.amendments import Amended, AmendRequest
+from domain.holds import Held, HoldStatus, Line, ReserveRequest
+from domain.limits import BuyerLimits
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.amend import amend
 from inventory.counts import ItemCount, count_items

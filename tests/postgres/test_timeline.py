@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
 from dev.harness.stock import SHOP, end, put_item, request
-from domain.holds import AmendRequest, HoldStatus, Line
+from domain.amendments import AmendRequest
+from domain.holds import HoldStatus, Line
 from inventory.adjustments import Adjustment, adjust_items
 from inventory.amend import amend
 from inventory.counts import ItemCount, count_items
