@@ -13,24 +13,21 @@ import psycopg
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
-from bench.load import ITEMS, SHOP
+from bench.load import SHOP
 from bench.report import MARKS, table
 from bench.stack import Bench, running
-from core.settings import TASK_QUEUE
-from core.temporal import connect
-from domain.holds import Line
-from holds.workflow_client import WorkflowClient
-from workflows.messages import HoldInput
+from core.settings import MIN_TTL_SECONDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_CALLERS = 24
-_OPENED_A_SECOND = 30
-"""At most; the deadline is as far away as making the holds takes."""
+_CALLERS = 6
+"""As many as the API lets in at a time; more would only be told to come again."""
+_AGAIN_SECONDS = 0.2
+_OPENED_A_SECOND = 25
+"""At least; the deadline is as far away as making the holds takes, and then as long as the shortest hold lives."""
 _EVERY = 0.28
 """Seconds between two checkouts: a tenth of the capacity of two cores."""
-_QUIET_SECONDS = 10.0
 _BOUND_SECONDS = 30.0
 """Of 2,000 holds."""
 
@@ -92,20 +89,26 @@ SELECT count(*) FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id LIKE 'due-
 
 
 async def _open(bench: Bench, holds: int) -> float:
-    """Make holds, past the API, whose time limits are too long for a measurement. Returns when they are due."""
-    calls = WorkflowClient(await connect(None, environment={"TEMPORAL_ADDRESS": bench.temporal.address}), TASK_QUEUE)
-    due_at = time.time() + holds / _OPENED_A_SECOND + _QUIET_SECONDS
+    """Make holds. Returns when they are due."""
+    due_at = time.time() + holds / _OPENED_A_SECOND + MIN_TTL_SECONDS
     numbers = iter(range(holds))
 
     async def some() -> None:
-        for number in numbers:
-            ttl = round(due_at - time.time())
-            line = Line(f"SKU-{number % ITEMS:04}", "", 1)
+        caller = Caller(bench.product)
+        for _ in numbers:
             hold_id = f"due-{uuid.uuid4().hex}"
-            await calls.reserve(HoldInput(SHOP, hold_id, (line,), max(ttl, 1), 7200, request_timeout_ms=20_000))
+            made = None
+            while made is None:
+                made = await caller.create(Answers(), holdId=hold_id, ttlSeconds=_seconds_until(due_at))
+                await asyncio.sleep(_AGAIN_SECONDS if made is None else 0)
+        caller.close()
 
     await asyncio.gather(*(some() for _ in range(_CALLERS)))
     return due_at
+
+
+def _seconds_until(due_at: float) -> int:
+    return max(round(due_at - time.time()), MIN_TTL_SECONDS)
 
 
 def lines(results: list[Due]) -> list[str]:
