@@ -65,7 +65,7 @@ def story(database: str) -> str:
         for number in range(4):
             put_hold(connection, f"back-{number}", "released", at=HOUR_AGO + seconds(5))
         put_hold(connection, "overdue", "active")
-        put_hold(connection, "open", "active", createdAt=NOW, expiresAt=NOW + seconds(1200))
+        put_hold(connection, "open", "active", createdAt=NOW, expiresAt=NOW + DAY)
         put_hold(connection, "long ago", "committed", createdAt=NOW - 3 * DAY, at=NOW - 3 * DAY + seconds(999))
         put_hold(connection, "smoke", "expired", shopId="holdfast-smoke", at=HOUR_AGO)  # nobody's checkout
         put_hold(connection, "elsewhere", "released", shopId="shop-2", at=HOUR_AGO)
