@@ -20,7 +20,7 @@ from core.adaptive_limit import AdaptiveLimit
 from core.fair_gate import FairGate, GateClosedError, Ticket
 from core.metrics import Telemetry
 from core.settings import Settings
-from holds.request_timeout import caller_waited
+from holds.request_timeout import caller_arrived
 
 
 class Importance(StrEnum):
@@ -85,7 +85,9 @@ statement each, for people or for one cart."""
 class Passage:
     """A request that was let in; it says how it went, before it leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, route: str) -> None:
+        self.route = route
+        """Requests of one route take the same time when the service is idle."""
         self.did_its_work = False
         """Its time tells how busy the service is: of a refusal for stock, or of a repeat, it does not."""
         self.timed_out = False
@@ -130,12 +132,12 @@ class Admission:
     async def admitted(self, importance: Importance, shop_id: str, request: Request) -> AsyncIterator[Passage]:
         """Run the block once it may run. Raises the 429, and ClientDisconnect if the caller left while it waited."""
         ticket = await self._enter(importance, shop_id, request)
-        passage = Passage()
-        waited = caller_waited.set(time.monotonic() - ticket.arrived)
+        passage = Passage(request.scope["route"].name)
+        arrived = caller_arrived.set(ticket.arrived)
         try:
             yield passage
         finally:
-            caller_waited.reset(waited)
+            caller_arrived.reset(arrived)
             self._leave(importance, ticket, passage)
 
     async def _enter(self, importance: Importance, shop_id: str, request: Request) -> Ticket:
@@ -163,20 +165,22 @@ class Admission:
             if ticket.entered is None:
                 self._gates[importance].line.give_up(ticket)
             else:
-                self._leave(importance, ticket, Passage())
+                self._leave(importance, ticket, None)
             raise
         if ticket.entered is None:
             self._gates[importance].line.give_up(ticket)
             raise self._refusal(importance, ticket.shop, "waited")
 
-    def _leave(self, importance: Importance, ticket: Ticket, passage: Passage) -> None:
+    def _leave(self, importance: Importance, ticket: Ticket, passage: Passage | None) -> None:
         line, now = self._gates[importance].line, time.monotonic()
-        if passage.timed_out:
+        if passage is None:
+            pass  # the caller had left before the request began
+        elif passage.timed_out:
             line.limit.timed_out()
         elif passage.did_its_work and ticket.entered is not None:
             paid = self._gates[Importance.PAID].line.limit
             yields = importance in _YIELDING and paid.is_slow(now, _TOLERATED * self._timeout)
-            line.limit.answered(importance, now - ticket.entered, full=line.is_full, now=now, yields=yields)
+            line.limit.answered(passage.route, now - ticket.entered, full=line.is_full, now=now, yields=yields)
             if importance is not Importance.LIST:  # the list of a shop that does not exist is empty
                 self._telemetry.shop_seen(ticket.shop)
         line.leave(ticket, now)

@@ -46,17 +46,19 @@ class HoldStream:
 
         Ends with the hold, and when the stream is closed. Changes within a second may arrive as one.
         """
-        if known != self.hold.updated_at:
-            yield self.hold
-        while self.hold.status is HoldStatus.ACTIVE and not self._closed:
+        while not self._closed:
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), _HEARTBEAT_SECONDS)
-            except TimeoutError:
-                yield None
+            hold = self.hold
+            if hold.updated_at != known:
+                known = hold.updated_at
+                yield hold
+            elif hold.status is not HoldStatus.ACTIVE:
+                return
             else:
-                if not self._closed:
-                    yield self.hold
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _HEARTBEAT_SECONDS)
+                if not self._changed.is_set() and self.hold is hold:
+                    yield None
 
 
 class HoldStreams:

@@ -30,14 +30,9 @@ class AdaptiveLimit:
         self._limit = float(first)
         self._least = least
         self._most = most
-        self._idle: dict[str, _Shortest] = defaultdict(_Shortest)
+        self._kinds: dict[str, _Kind] = defaultdict(_Kind)
         self._shares: list[float] = []
         self._full = False
-        self._seconds: list[float] = []
-        self._mean = 0.0
-        self._quiet = _Shortest()
-        self._quiet_mean = 0.0
-        self._answered_at = float("-inf")
 
     @property
     def value(self) -> int:
@@ -45,12 +40,8 @@ class AdaptiveLimit:
         return int(self._limit)
 
     def is_slow(self, now: float, tolerated: float) -> bool:
-        """Whether calls take longer than is tolerated and than in a quiet time, so that less important ones yield.
-
-        Compared are means, since a single call, such as a repeat, can be much quicker than all others.
-        """
-        slow = self._mean > max(tolerated, _SLOW * self._quiet_mean)
-        return slow and now - self._answered_at < _SLOWNESS_KEPT_SECONDS
+        """Whether calls take longer than is tolerated and than in a quiet time, so that less important ones yield."""
+        return any(kind.is_slow(now, tolerated) for kind in self._kinds.values())
 
     def answered(self, kind: str, seconds: float, *, full: bool, now: float, yields: bool = False) -> None:
         """Count the time of a call.
@@ -58,13 +49,7 @@ class AdaptiveLimit:
         `kind` calls take the same time when idle. `full`: the limit was used up. `yields`: more important calls are
         slow, so the limit shrinks, whatever its own calls take.
         """
-        idle = self._idle[kind].update(seconds, now)
-        self._answered_at = now
-        self._seconds.append(seconds)
-        if len(self._seconds) == _SAMPLES:
-            self._mean = sum(self._seconds) / _SAMPLES
-            self._quiet_mean = self._quiet.update(self._mean, now)
-            self._seconds = []
+        idle = self._kinds[kind].answered(seconds, now)
         self._shares.append(1.0 - idle / seconds if seconds > 0 else 0.0)
         self._full |= full
         if len(self._shares) < max(_SAMPLES, self.value):
@@ -92,6 +77,33 @@ class AdaptiveLimit:
     def _start_window(self) -> None:
         self._shares = []
         self._full = False
+
+
+class _Kind:
+    """The times of calls of one kind."""
+
+    def __init__(self) -> None:
+        self._idle = _Shortest()
+        self._seconds: list[float] = []
+        self._mean = 0.0
+        self._quiet = _Shortest()
+        self._quiet_mean = 0.0
+        self._answered_at = float("-inf")
+
+    def answered(self, seconds: float, now: float) -> float:
+        """Count the time of a call, and return that of an idle service."""
+        self._answered_at = now
+        self._seconds.append(seconds)
+        if len(self._seconds) == _SAMPLES:
+            self._mean = sum(self._seconds) / _SAMPLES
+            self._quiet_mean = self._quiet.update(self._mean, now)
+            self._seconds = []
+        return self._idle.update(seconds, now)
+
+    def is_slow(self, now: float, tolerated: float) -> bool:
+        """Compare means, since a single call, such as a repeat, can be much quicker than all others."""
+        slow = self._mean > max(tolerated, _SLOW * self._quiet_mean)
+        return slow and now - self._answered_at < _SLOWNESS_KEPT_SECONDS
 
 
 class _Shortest:

@@ -205,7 +205,7 @@ async def fetch_on(connection: AsyncConnection, statement: str, parameters: Mapp
 def classified_errors() -> Iterator[None]:
     """Raise DatabaseBusyError or DatabaseUnavailableError in place of SQLAlchemy's and psycopg's errors of these kinds.
 
-    A lost connection is raised as ConnectionLostError. Errors caused by the statement itself pass unchanged.
+    A lost connection is raised as ConnectionLostError. Errors caused by the statement itself are psycopg's.
     """
     try:
         yield
@@ -214,19 +214,19 @@ def classified_errors() -> Iterator[None]:
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise ConnectionLostError(first_line(error.orig or error)) from error.orig
+        if error.orig is None:
+            raise
         if classified := _classify(error.orig):
             raise classified from error.orig
-        raise
+        raise error.orig from None  # SQLAlchemy's error has it as its cause
     except psycopg.Error as error:
         if classified := _classify(error):
             raise classified from error
         raise
 
 
-def _classify(error: BaseException | None) -> DatabaseBusyError | DatabaseUnavailableError | None:
+def _classify(error: BaseException) -> DatabaseBusyError | DatabaseUnavailableError | None:
     """Classify psycopg's error by its SQLSTATE; None if the statement itself is at fault."""
-    if error is None:
-        return None
     state = getattr(error, "sqlstate", None) or ""
     if state in _BUSY_STATES:
         return DatabaseBusyError(f"rows not locked in time ({state})")

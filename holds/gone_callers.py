@@ -41,6 +41,9 @@ class GoneCallers:
             self._give_back(request)
             error.key = None
             raise
+        except TemporalBusyError:  # of the update that asks for the outcome: the hold may have been started before
+            self._give_back(request)
+            raise
         except asyncio.CancelledError:  # the caller has broken off
             self._give_back(request)
             raise

@@ -1,5 +1,6 @@
 """No use case takes longer than INVENTORY_REQUEST_TIMEOUT_MS, whatever it waits for."""
 
+import time
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -13,13 +14,14 @@ from holds.errors import RequestTimeoutError, UnavailableError
 
 Answer = TypeVar("Answer")
 
-caller_waited: ContextVar[float] = ContextVar("caller_waited", default=0.0)
-"""For how many seconds the request has waited to be let in: its time-out counts from its arrival."""
+caller_arrived: ContextVar[float | None] = ContextVar("caller_arrived", default=None)
+"""When the request arrived, by the monotonic clock; None where only the use case itself takes time."""
 
 
 def remaining_ms(milliseconds: int) -> int:
     """Return how much of the request's time-out is left."""
-    return max(1, milliseconds - int(caller_waited.get() * 1000))
+    arrived = caller_arrived.get()
+    return milliseconds if arrived is None else max(1, milliseconds - int((time.monotonic() - arrived) * 1000))
 
 
 async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], key: HoldKey | None = None) -> Answer:

@@ -77,7 +77,8 @@ Target = HoldKey | HoldInput
 class WorkflowClient:
     """Starts hold workflows and sends them messages.
 
-    Every method raises TemporalUnavailableError, and TemporalBusyError (nothing was changed).
+    Every method raises TemporalUnavailableError, and TemporalBusyError: the message was refused, though `reserve` may
+    have started the hold before.
     Messages to a HoldKey raise NoRunningWorkflowError if the hold has no open run.
     """
 

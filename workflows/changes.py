@@ -77,7 +77,7 @@ class Changes:
     async def amend(self, request: Amend, created_at: datetime) -> Amended | None:
         """Make the change and begin to open its page, and answer. Returns the hold if its row was changed."""
         closed = None
-        differs = request.lines is not None and request.lines != self.lines
+        differs = request.lines is not None and set(request.lines) != set(self.lines)  # the row has them in its order
         if differs or request.checkout is not None:
             refused, closed = await self._steps.clear(own_only=True)
             if refused is not None:  # also beside a cancel that waits for the payment: `decide` would come here again

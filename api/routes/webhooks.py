@@ -81,8 +81,13 @@ async def receive_stripe_event(
         raise ApiError(Problem.invalid_event, f"Not an event of Stripe's: {error}.") from error
     shop_id = event.hold.shop_id if event.hold else ""
     try:
-        async with admission.admitted(Importance.PAID, shop_id, request):
-            received = await payments.receive_event(event)
+        async with admission.admitted(Importance.PAID, shop_id, request) as passage:
+            try:
+                received = await payments.receive_event(event)
+            except RequestTimeoutError:
+                passage.timed_out = True
+                raise
+            passage.did_its_work = received.result == "told"
     except (TemporalBusyError, DatabaseBusyError, RequestTimeoutError) as error:  # 503, so that Stripe repeats it
         raise UnavailableError("The event could not be processed in time.") from error
     telemetry.stripe_event(

@@ -14,7 +14,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.stock import StockActivities
 from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import Line, ReserveOutcome, ReserveRequest
+from holds.errors import TemporalBusyError
+from holds.gone_callers import GoneCallers
 from holds.idempotency import hold_id_for
+from holds.model import HoldRequest
 from holds.workflow_client import WorkflowClient
 from tests.api.asking import HOLDS, client, fresh, insist, neighbour, refused
 from tests.api.deaf import deafen
@@ -205,6 +208,21 @@ async def test_a_hold_whose_caller_was_told_504_is_given_back_if_the_caller_has_
             assert "holdId" not in late, "it cannot be found: it is given back"
             stock.may_tell.set()
             await given_back(stack)
+
+
+async def test_a_hold_that_temporal_is_too_busy_to_tell_of_is_given_back(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal) as stack:
+        await stack.put(1)
+        made = (await stack.create()).json()
+        line = Line("TEE", "", 1)
+        asked = HoldRequest(SHOP, made["holdId"], (line,), 600, None, False, "hash", "test", named=False)
+
+        async def started_and_refused() -> None:
+            raise TemporalBusyError
+
+        with pytest.raises(TemporalBusyError):
+            await GoneCallers(WorkflowClient(temporal, stack.task_queue)).run(60_000, started_and_refused(), asked)
+        await given_back(stack)
 
 
 @pytest.mark.parametrize("named", [{"holdId": "h"}, {"reference": "r"}])

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -58,6 +59,17 @@ async def test_what_does_not_fit_leaves_the_hold_as_it_is(shop: AsyncEngine) -> 
     ]
     assert await read_hold(shop, SHOP, "h-1") == before
     assert [await stock_of(shop, sku) for sku in ("mug", "pen")] == [(3, 2), (5, 0)]
+
+
+@pytest.mark.parametrize("buyer", [None, "b-1"])
+async def test_held_that_has_drifted_is_psycopgs_error_with_and_without_a_buyer(
+    shop: AsyncEngine, buyer: str | None
+) -> None:
+    assert isinstance(await amend(shop, change("h-1", buyer=buyer, key="b")), Amended)
+    await fetch(shop, "UPDATE \"InventoryItem\" SET held = 0 WHERE sku = 'mug'", {})
+    with pytest.raises(psycopg.IntegrityError, match="InventoryItem_held_check") as refused:
+        await amend(shop, change("h-1", ("mug", 1)))
+    assert refused.value.__cause__ is None  # Temporal follows causes to their end
 
 
 async def test_a_retired_item_can_be_kept_or_given_back_but_not_added_to(shop: AsyncEngine) -> None:

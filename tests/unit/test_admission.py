@@ -141,6 +141,15 @@ def test_the_limit_yields_while_more_important_calls_are_slow_and_grows_back() -
     assert not commits.is_slow(10.0, tolerated=0.1), "of commits long ago nothing is known"
 
 
+def test_calls_of_different_kinds_are_not_taken_for_slow_ones_of_one_kind() -> None:
+    limit = AdaptiveLimit(first=32, least=16, most=400)
+    for _ in range(300):
+        for kind, seconds in (("extend", 0.02), ("attach", 1.0)):
+            limit.answered(kind, seconds, full=True, now=0.0)
+            assert not limit.is_slow(0.0, tolerated=0.1)
+    assert limit.value > 32
+
+
 def test_time_outs_shrink_the_limit_to_its_least_and_no_further() -> None:
     limit = AdaptiveLimit(first=100, least=4, most=400)
     for _ in range(100):
