@@ -3,7 +3,6 @@
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import SecretStr
 
@@ -30,6 +29,6 @@ def _sign(secret: SecretStr, key: HoldKey) -> str:
     return urlsafe_b64encode(signed).rstrip(b"=").decode()
 
 
-def with_token(settings: BrowserSettings, hold: Hold, ending: Literal["release"] | None = None) -> HoldOut:
+def with_token(settings: BrowserSettings, hold: Hold) -> HoldOut:
     """Return the hold as JSON, with its token while it is active."""
-    return HoldOut.of(hold, ending, token=hold_token(settings.browser_token_secrets, hold.key))
+    return HoldOut.of(hold, token=hold_token(settings.browser_token_secrets, hold.key))

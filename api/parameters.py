@@ -20,7 +20,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Scoped to the shop. The same key makes one hold, change or page, or moves the deadline once, "
-        "however often it is sent. With `holdId` it has no effect: that id identifies the request.",
+        "however often it is sent. With a `holdId` in the body it has no effect: that id identifies the request.",
     ),
 ]
 ShopPath = Annotated[ShopId, Path(alias="shopId")]

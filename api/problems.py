@@ -83,7 +83,7 @@ class Problem(Enum):
     hold_exists = ErrorKind(
         409,
         "Another active hold of the shop has this `reference`.",
-        'With `"replace": true`, which ends that hold first, or once it has ended.',
+        'With `"replace": true`, which takes over its units, or once it has ended.',
         "`holdId` names it.",
     )
     hold_not_active = ErrorKind(
@@ -120,10 +120,10 @@ class Problem(Enum):
     )
     payment_in_progress = ErrorKind(
         409,
-        "A payment of the hold that should make way is in progress (a bank debit, a voucher), which can take days.",
+        "A payment of the hold is in progress (a bank debit, a voucher), which can take days.",
         "After that payment has failed. If it succeeds, that hold is sold.",
-        "With `replace`. `holdId` names the hold, with its `status`, `expiresAt`, and `checkoutSessionId` or "
-        "`paymentIntentId`. It stays held for that payment.",
+        "`holdId` names the hold, with `replace` the one to be replaced, with its `status`, `expiresAt`, and "
+        "`checkoutSessionId` or `paymentIntentId`. It stays held for that payment.",
     )
     payment_open = ErrorKind(
         409,
@@ -136,8 +136,8 @@ class Problem(Enum):
         "The request would pass a limit of an order or of a buyer.",
         "With fewer units, or after holds of the buyer have ended.",
         "`limits` has each: its `limit` (`maxPerOrder`, `maxPerBuyer`, `maxUnitsPerBuyer`, `maxActiveHoldsPerBuyer`), "
-        "`most`, what the buyer `has`, what was `requested`, and of an item its `sku` and `variantKey`. Nothing was "
-        "held or changed.",
+        "`most`, what the buyer `has`, what was `requested`, and of an item its `sku` and `variantKey`. No unit "
+        "was taken. `closedCheckoutSessionId` names a page that had been closed for the change.",
     )
     payment_not_payable = ErrorKind(
         409, "The payment can no longer be made.", "No; open another one.", "It was cancelled, expired or refunded."
@@ -178,8 +178,8 @@ class Problem(Enum):
         422,
         "Stripe refuses the requested session.",
         "With a new key, after the request was fixed.",
-        "`message` is Stripe's, `param` Stripe's name of the parameter. The hold is released, perhaps a moment after "
-        "the answer.",
+        "`message` is Stripe's, `param` Stripe's name of the parameter. The hold of a new checkout is released, "
+        "perhaps a moment after the answer; a hold that existed goes on.",
     )
     invalid_import = ErrorKind(
         422,
@@ -204,7 +204,8 @@ class Problem(Enum):
         "More requests arrive than can be answered in time; nothing was changed.",
         "Yes, after `retryAfter`, with the same key.",
         "`retryAfter` differs from answer to answer, so that callers do not all return at once. Commits and Stripe's "
-        "events have room of their own, and so have releases, extensions and attached payments.",
+        "events have room of their own, and so have releases, extensions, amendments and attached payments: they are "
+        "refused last.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     internal_error = ErrorKind(500, "Internal error; see the log.", "Yes, with the same key.")
@@ -212,7 +213,8 @@ class Problem(Enum):
         502,
         "Stripe refuses the configured key or the shop's account.",
         "After operations fixed it.",
-        "`message` is Stripe's. The hold is released, perhaps a moment after the answer.",
+        "`message` is Stripe's. The hold of a new checkout is released, perhaps a moment after the answer; a hold that "
+        "existed goes on.",
     )
     payments_not_configured = ErrorKind(503, "STRIPE_API_KEY is not set.", "After operations set it.")
     webhook_not_configured = ErrorKind(

@@ -38,7 +38,7 @@ class ApiSettings(EnvironmentSettings):
         alias="HOLDFAST_API_RUNS_HOLDS",
         description="Whether each process of the API also runs the workflows of the holds that it starts, which takes "
         "less CPU for a hold. `0`, and with `HOLDFAST_WORKER_BUILD_ID`: all run in the workers. Workers are needed in "
-        "either case: for payments, releases, expiries, events and the audit.",
+        "either case: for payments, events, the audit, and the holds of an API process that has ended.",
     )
     api_header_seconds: int = Field(
         default=10,

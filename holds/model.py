@@ -18,7 +18,7 @@ class HoldRequest:
     ttl_seconds: int
     reference: str | None
     replace: bool
-    """Whether an active hold with the same reference is released first."""
+    """Whether the hold takes over the units of an active one with the same reference, which ends."""
     request_hash: str
     """Digest of the request; a repeat has the same."""
     actor: str

@@ -90,12 +90,14 @@ class InventoryAuthorityClient:
 
         Returns an active hold, a hold that is committed already, or NotHeld if the mode or a bypass prevents holds.
         A repeat with the same `hold_id` or `idempotency_key` returns the same hold. `ttl_seconds` is 30 to 86400.
-        `reference` is the shop's order or cart, which has one active hold at most; `replace` releases an earlier one.
+        `reference` is the shop's order or cart, which has one active hold at most; `replace` ends an earlier one and
+        takes over its units.
         `browser_extensions` is how often (0 to 20) the shopper's browser may extend the hold with its `hold_token`.
         `metadata` (up to 20 texts) comes back with the hold and in its events; `warn_before_seconds` before the
         deadline the event `hold.expiring` is sent.
 
-        Raises InsufficientStockError, with every short item; HoldExistsError; PaymentInProgressError if an earlier
+        Raises InsufficientStockError, with every short item; LimitExceededError; HoldExistsError;
+        PaymentInProgressError if an earlier
         hold waits for a bank debit or a voucher; HoldNotActiveError if the hold of this key has been released or has
         expired; IdempotencyConflictError if the key was used for another request.
         """
