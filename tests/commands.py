@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from tests.e2e.up import until
 from tests.stack import Stack, environment
 from tests.waiting import LIMIT_SECONDS
 
+_one_at_a_time = threading.Lock()
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "STOCK_ALERT_", "HOLD_EVENTS_", "SMTP_")
 
 
@@ -48,10 +50,11 @@ def run_holdfast(arguments: Sequence[str], variables: Mapping[str, str]) -> Ran:
     """Run `holdfast` with these arguments and these variables only, and wait for its end."""
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder, "code")
-        to_forker = _forker().stdin
-        assert to_forker is not None
-        to_forker.write(f"{json.dumps([arguments, dict(variables), folder])}\n")
-        to_forker.flush()
+        with _one_at_a_time:
+            to_forker = _forker().stdin
+            assert to_forker is not None
+            to_forker.write(f"{json.dumps([arguments, dict(variables), folder])}\n")
+            to_forker.flush()
         until(code.exists, LIMIT_SECONDS, lambda: f"holdfast {' '.join(arguments)} has not ended.")
         return Ran(int(code.read_text()), Path(folder, "out").read_text(), Path(folder, "err").read_text())
 

@@ -19,7 +19,7 @@ from core.database import create_engine
 from core.settings import Settings
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
-from tests.servers import FAST, address_of, database_on, time_skipping_temporal
+from tests.servers import FAST, address_of, database_on, empty, time_skipping_temporal
 from tests.session import logs
 from tests.session.folder import SessionFolder
 from tests.session.leaks import _leaks_fail_their_test, _leaks_of_a_module_fail_its_last_test  # noqa: F401
@@ -98,10 +98,23 @@ def database(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str
         yield url
 
 
+@pytest.fixture(scope="module")
+def _tables(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    with database_on(postgres, migrated_template) as url:
+        yield url
+
+
 @pytest.fixture
-async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    """The product's engine on `database`, with the default settings."""
-    engine = create_engine(Settings.read({"DATABASE_URL": database}))
+def tables(_tables: str) -> str:
+    """The URL of a migrated, empty database. A module's tests share it, and none changes its schema."""
+    empty(_tables)
+    return _tables
+
+
+@pytest.fixture
+async def engine(tables: str) -> AsyncIterator[AsyncEngine]:
+    """The product's engine on `tables`, with the default settings."""
+    engine = create_engine(Settings.read({"DATABASE_URL": tables}))
     yield engine
     await engine.dispose()
 
@@ -132,8 +145,22 @@ def time_skipping(_time_skipping: WorkflowEnvironment, monkeypatch: pytest.Monke
     return _time_skipping
 
 
+@pytest.fixture(scope="module")
+async def _shared_stack(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Stack]:
+    with database_on(postgres, migrated_template) as url:
+        async with running_stack(url, temporal) as running:
+            yield running
+
+
 @pytest.fixture
-async def stack(database: str, temporal: Client) -> AsyncIterator[Stack]:
-    """The product: API over HTTP and a sandboxed worker, on a fresh database and the real Temporal."""
+async def stack(_shared_stack: Stack) -> Stack:
+    """The product: API over HTTP and a worker, empty, on the real Temporal. The tests of a module share it."""
+    await _shared_stack.renew()
+    return _shared_stack
+
+
+@pytest.fixture
+async def own_stack(database: str, temporal: Client) -> AsyncIterator[Stack]:
+    """The same for one test: one that changes the database's schema or lists the workflows of its task queue."""
     async with running_stack(database, temporal) as running:
         yield running

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, cast
@@ -34,6 +35,13 @@ class Receiver:
     attempts: list[int] = field(default_factory=list)
     answer: Callable[[dict[str, Any]], int] = lambda _: 200
     """The status for an event, which a test may replace."""
+    _since: datetime | None = None
+
+    def forget(self) -> None:
+        """Be as new for the next test; what happened before is acknowledged, if it still comes, and not kept."""
+        self.secret, self.answer, self._since = SECRET, lambda _: 200, datetime.now(UTC)
+        for kept in (self.taken, self.ids, self.attempts):
+            kept.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -41,6 +49,9 @@ class Receiver:
         request = Request(scope, receive)
         body = await request.body()
         event = Webhook(self.secret).verify(body, dict(request.headers))
+        if self._since is not None and datetime.fromisoformat(event["timestamp"]) < self._since:
+            await Response()(scope, receive, send)
+            return
         status = self.answer(event)
         self.attempts.append(status)
         if status == 200:

@@ -16,6 +16,17 @@ from tests.waiting import LIMIT_SECONDS
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """The tests' data need not survive a crash of the machine."""
+EMPTY = """
+DO $$ BEGIN
+  EXECUTE (SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY' FROM pg_tables
+           WHERE schemaname = 'public' AND starts_with(tablename, 'Inventory'));
+END $$
+"""
+"""A statement that empties the product's tables: a tenth of the time of a new database."""
+_CUT_OFF = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 
 
 @contextmanager
@@ -26,6 +37,13 @@ def database_on(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
         yield postgres.database_url(name)
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def empty(url: str) -> None:
+    """End what earlier tests still do in a database, and empty its tables."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_CUT_OFF)
+        connection.execute(EMPTY)
 
 
 @asynccontextmanager

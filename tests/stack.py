@@ -4,13 +4,15 @@ import asyncio
 import socket
 import ssl
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
@@ -20,12 +22,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
+from api.admission import Admission
 from api.app import create_app
 from core.api_settings import ApiSettings
-from core.database import create_engine
+from core.database import create_engine, fetch
 from core.metrics import Telemetry
 from core.settings import Settings
 from payments.client import open_client
+from tests.servers import EMPTY
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -47,6 +51,9 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PATIENT = {"INVENTORY_REQUEST_TIMEOUT_MS": "30000", "INVENTORY_LOCK_TIMEOUT_MS": "4000"}
 """What is expected to succeed has time on a slow machine. A test of a time-out sets its own."""
 
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""A sample's name and its labels."""
+
 
 @dataclass
 class Stack:
@@ -66,6 +73,19 @@ class Stack:
     workflow_runner: WorkflowRunner | None
     cached_workflows: int
     telemetry: Telemetry
+    app: FastAPI
+    _earlier: Counter[Series] = field(default_factory=Counter)
+    """What was counted before the last `renew`."""
+
+    async def renew(self) -> None:
+        """Make it as good as new for the next test: no row, no count, no memory of slow answers.
+
+        Workflows of earlier tests may still run: they find no row of theirs.
+        """
+        await fetch(self.engine, EMPTY, {})
+        resources = self.app.state.resources
+        self.app.state.resources = replace(resources, admission=Admission(self.settings, resources.telemetry))
+        self._earlier = self._series()
 
     async def put(self, on_hand: int, sku: str = "TEE", variant: str = "") -> None:
         """Set an item's count."""
@@ -154,13 +174,23 @@ class Stack:
 
     def counted(self, metric: str, **labels: str) -> float:
         """Return a counter's value, API and worker together; over all series that have these labels."""
+        return self.sampled(f"{metric}_total", **labels)
+
+    def sampled(self, sample: str, **labels: str) -> float:
+        """Return how much a sample has grown since the last `renew`, as `counted` does."""
         return sum(
-            sample.value
-            for registry in (self.api_metrics, self.worker_metrics)
-            for family in registry.collect()
-            for sample in family.samples
-            if sample.name == f"{metric}_total" and labels.items() <= sample.labels.items()
+            value - self._earlier[series]
+            for series, value in self._series().items()
+            if series[0] == sample and labels.items() <= series[1]
         )
+
+    def _series(self) -> Counter[Series]:
+        sums: Counter[Series] = Counter()
+        for registry in (self.api_metrics, self.worker_metrics):
+            for family in registry.collect():
+                for sample in family.samples:
+                    sums[sample.name, frozenset(sample.labels.items())] += sample.value  # type: ignore[assignment]
+        return sums
 
 
 def environment(database: str, **changes: str) -> dict[str, str]:
@@ -216,6 +246,7 @@ async def running_stack(
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,
             telemetry=telemetry,
+            app=app,
         )
         async with (
             stack.worker() if with_worker else nullcontext(),

@@ -50,10 +50,10 @@ async def test_a_locked_table_does_not_make_it_unavailable(stack: Stack) -> None
         assert (await stack.http.get(HEALTH)).json()["status"] == "ok"
 
 
-async def test_a_read_only_database_is_said_and_over_when_it_is_over(stack: Stack) -> None:
-    url = stack.settings.database_url.get_secret_value()
+async def test_a_read_only_database_is_said_and_over_when_it_is_over(own_stack: Stack) -> None:
+    url = own_stack.settings.database_url.get_secret_value()
     database = f'"{url.rpartition("/")[2]}"'
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as before, neighbour(stack) as http:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as before, neighbour(own_stack) as http:
         assert (await http.get("/readyz")).status_code == 200
         await before.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
         await before.execute(

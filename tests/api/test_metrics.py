@@ -33,6 +33,12 @@ CART = {"shopId": SHOP, "items": [{"sku": "TEE", "quantity": 1}]}
 COUNTERS = ["created", "committed", "released", "expired", "extended", "insufficient", "busy", "error"]
 
 
+@pytest.fixture
+async def stack(own_stack: Stack) -> Stack:
+    """A product for each test: its metrics begin at 0."""
+    return own_stack
+
+
 def counts(stack: Stack) -> dict[str, float]:
     """Return the counters that are not 0."""
     found = {name: stack.counted(f"inventory_hold_{name}") for name in COUNTERS}

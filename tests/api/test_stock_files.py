@@ -281,7 +281,7 @@ async def test_a_file_that_breaks_off_is_not_imported(stack: Stack) -> None:
     labels = {"route": IMPORT, "method": "POST", "status": "499"}
 
     async def refused_it() -> bool:
-        return stack.api_metrics.get_sample_value("inventory_request_seconds_count", labels) == 1
+        return stack.sampled("inventory_request_seconds_count", **labels) == 1
 
     await until(refused_it, "the import has ended")
     assert await stack.stock_of() == (5, 0)

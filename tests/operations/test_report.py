@@ -224,12 +224,12 @@ def test_a_quantile_is_computed_as_by_prometheus() -> None:
     assert quantile(0.95, {0.1: 0.0, float("inf"): 0.0}) is None
 
 
-async def test_without_prometheus_latencies_are_of_the_api_since_its_start(stack: Stack) -> None:
-    await stack.put(5)
-    hold = await stack.made(("TEE", 2))
-    await stack.post(hold["holdId"], "commit")
-    await stack.create(("TEE", 9))
-    found = await asyncio.to_thread(from_api, stack.url)
+async def test_without_prometheus_latencies_are_of_the_api_since_its_start(own_stack: Stack) -> None:
+    await own_stack.put(5)
+    hold = await own_stack.made(("TEE", 2))
+    await own_stack.post(hold["holdId"], "commit")
+    await own_stack.create(("TEE", 9))
+    found = await asyncio.to_thread(from_api, own_stack.url)
     assert set(found.p95) == {"create", "commit"}
     assert 0 < found.p95["commit"] < 5
     assert (found.rejected, found.busy) == ({"TEE": 1}, 0)

@@ -14,17 +14,17 @@ from tests.servers import FAST
 
 
 @pytest.fixture
-async def hurried(database: str) -> AsyncIterator[AsyncEngine]:
+async def hurried(tables: str) -> AsyncIterator[AsyncEngine]:
     """Waits 100 ms for a lock and 1.1 s for a statement."""
-    engine = create_engine(Settings.read({"DATABASE_URL": database, "INVENTORY_LOCK_TIMEOUT_MS": "100"}))
+    engine = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_LOCK_TIMEOUT_MS": "100"}))
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
-async def crowd(database: str) -> AsyncIterator[AsyncEngine]:
+async def crowd(tables: str) -> AsyncIterator[AsyncEngine]:
     """Has sixteen connections and patience, so that only a deadlock makes it busy."""
-    engine = create_engine(Settings.read({"DATABASE_URL": database, "INVENTORY_LOCK_TIMEOUT_MS": "4000"}), pool_size=16)
+    engine = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_LOCK_TIMEOUT_MS": "4000"}), pool_size=16)
     yield engine
     await engine.dispose()
 

@@ -73,10 +73,10 @@ async def test_the_archive_has_the_hold_and_its_lines(aged: AsyncEngine) -> None
     assert [(line["sku"], line["quantity"]) for line in row["lines"]] == [("mug", 2)]
 
 
-async def test_report_and_audit_say_what_is_archived(aged: AsyncEngine, database: str) -> None:
+async def test_report_and_audit_say_what_is_archived(aged: AsyncEngine, tables: str) -> None:
     await archived(aged)
     window = datetime.now(UTC) - timedelta(days=365)
-    settings = Settings.read({"DATABASE_URL": database})
+    settings = Settings.read({"DATABASE_URL": tables})
 
     records = await asyncio.to_thread(read_records, settings, window, SHOP)
 
@@ -116,9 +116,9 @@ async def test_an_id_that_was_archived_may_be_used_and_archived_again(aged: Asyn
 
 
 @pytest.mark.usefixtures("aged")
-async def test_the_command_says_how_many_and_refuses_an_age_that_is_none(database: str) -> None:
+async def test_the_command_says_how_many_and_refuses_an_age_that_is_none(tables: str) -> None:
     def run(*arguments: str) -> tuple[int, str, str]:
-        ran = CliRunner().invoke(app, ["holds", "archive", *arguments], env={"DATABASE_URL": database})
+        ran = CliRunner().invoke(app, ["holds", "archive", *arguments], env={"DATABASE_URL": tables})
         return ran.exit_code, ran.stdout, ran.stderr
 
     code, _, told = await asyncio.to_thread(run, "--older-than", "6d")

@@ -1,15 +1,18 @@
 """The audit reads active holds and last movements by their indexes: what has ended costs it nothing."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import fetch
+from core.database import create_engine, fetch
+from core.settings import Settings
+from dev.postgres import EmbeddedPostgres
 from inventory import audit
+from tests.servers import database_on
 
 _MANY = """
 INSERT INTO "InventoryItem" ("shopId", sku, quantity, held)
@@ -31,13 +34,16 @@ SELECT 'h' || n, 'shop-' || mod(n, 3), 'SKU-' || (1 + mod(n, 3)), 1 FROM generat
 """
 
 
-@pytest.fixture
-async def grown(engine: AsyncEngine, database: str) -> AsyncEngine:
-    """A database with 30,000 holds, of which 50 are active, and 40,000 movements."""
-    with psycopg.connect(database) as connection:  # not the product's engine, whose statements have a time-out
-        for statement in (_MANY, _MOVEMENTS, _HOLDS, _LINES, "ANALYZE"):
-            connection.execute(statement)
-    return engine
+@pytest.fixture(scope="module")
+async def grown(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[AsyncEngine]:
+    """A database with 30,000 holds, of which 50 are active, and 40,000 movements, for tests that only read."""
+    with database_on(postgres, migrated_template) as url:
+        with psycopg.connect(url) as connection:  # not the product's engine, whose statements have a time-out
+            for statement in (_MANY, _MOVEMENTS, _HOLDS, _LINES, "ANALYZE"):
+                connection.execute(statement)
+        engine = create_engine(Settings.read({"DATABASE_URL": url}))
+        yield engine
+        await engine.dispose()
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -30,8 +30,8 @@ async def test_every_connection_has_the_limits(engine: AsyncEngine) -> None:
     assert list(row.values()) == ["2s", "3s", "force_generic_plan", "UTC", "holdfast"]
 
 
-async def test_options_of_the_url_stay(database: str) -> None:
-    url = f"{database}?options=-c%20work_mem%3D5MB&application_name=shop"
+async def test_options_of_the_url_stay(tables: str) -> None:
+    url = f"{tables}?options=-c%20work_mem%3D5MB&application_name=shop"
     engine = create_engine(Settings.read({"DATABASE_URL": url}))
     [row] = await fetch(
         engine,
@@ -49,16 +49,16 @@ async def test_a_statement_that_takes_too_long_is_busy(hurried: AsyncEngine) -> 
     assert (await fetch(hurried, "SELECT 1 AS one", {}))[0]["one"] == 1
 
 
-async def test_no_free_connection_is_busy(database: str) -> None:
-    engine = create_engine(Settings.read({"DATABASE_URL": database, "INVENTORY_LOCK_TIMEOUT_MS": "100"}), pool_size=1)
+async def test_no_free_connection_is_busy(tables: str) -> None:
+    engine = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_LOCK_TIMEOUT_MS": "100"}), pool_size=1)
     async with engine.connect():
         with pytest.raises(DatabaseBusyError, match="every connection"):
             await fetch(engine, "SELECT 1", {})
     await engine.dispose()
 
 
-async def test_a_cancelled_call_leaves_its_connection_usable(database: str) -> None:
-    engine = create_engine(Settings.read({"DATABASE_URL": database}), pool_size=1)
+async def test_a_cancelled_call_leaves_its_connection_usable(tables: str) -> None:
+    engine = create_engine(Settings.read({"DATABASE_URL": tables}), pool_size=1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await fetch(engine, "SELECT pg_sleep(1)", {})

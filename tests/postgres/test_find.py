@@ -65,9 +65,9 @@ _FILTERS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.fixture
-async def many(database: str, engine: AsyncEngine) -> AsyncEngine:
+async def many(tables: str, engine: AsyncEngine) -> AsyncEngine:
     """Many holds of one shop, and as many in the archive."""
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:  # without time-outs
+    async with await psycopg.AsyncConnection.connect(tables, autocommit=True) as connection:  # without time-outs
         for statement in (_HOLDS, _LINES, _ARCHIVE):
             await connection.execute(statement, {"shop": SHOP, "many": _MANY})
         await connection.execute('ANALYZE "InventoryHold", "InventoryHoldItem", "InventoryHoldArchive"')

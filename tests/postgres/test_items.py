@@ -107,8 +107,8 @@ async def test_what_is_short_is_read_once_for_an_item(engine: AsyncEngine) -> No
     ]
 
 
-async def test_a_count_of_locked_rows_or_without_a_free_connection_is_busy(database: str) -> None:
-    settings = Settings.read({"DATABASE_URL": database, "INVENTORY_LOCK_TIMEOUT_MS": "100"})
+async def test_a_count_of_locked_rows_or_without_a_free_connection_is_busy(tables: str) -> None:
+    settings = Settings.read({"DATABASE_URL": tables, "INVENTORY_LOCK_TIMEOUT_MS": "100"})
     one, other = create_engine(settings, pool_size=1), create_engine(settings)
     await count_items(one, SHOP, [ItemCount("mug", "", 3)], actor="ann")
     async with one.connect() as holder:

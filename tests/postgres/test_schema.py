@@ -95,8 +95,8 @@ CHECKLIST = (
 )
 
 
-def test_tables_columns_and_indexes_are_those_of_the_design(database: str) -> None:
-    with psycopg.connect(database) as connection:
+def test_tables_columns_and_indexes_are_those_of_the_design(tables: str) -> None:
+    with psycopg.connect(tables) as connection:
         for table, columns in COLUMNS.items():
             with connection.execute(f'SELECT * FROM "{table}"') as cursor:
                 assert [column.name for column in cursor.description or ()] == columns.split()
@@ -128,8 +128,8 @@ def test_tables_columns_and_indexes_are_those_of_the_design(database: str) -> No
         (MOVEMENT, "InventoryMovement_kind_check"),
     ],
 )
-def test_the_database_itself_refuses(database: str, statement: str, rule: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
+def test_the_database_itself_refuses(tables: str, statement: str, rule: str) -> None:
+    with psycopg.connect(tables, autocommit=True) as connection:
         connection.execute(HOLD)
         connection.execute(LINE)
         with pytest.raises(psycopg.IntegrityError) as refused:
@@ -137,8 +137,8 @@ def test_the_database_itself_refuses(database: str, statement: str, rule: str) -
     assert refused.value.diag.constraint_name == rule
 
 
-def test_lines_go_with_their_hold(database: str) -> None:
-    with psycopg.connect(database) as connection:
+def test_lines_go_with_their_hold(tables: str) -> None:
+    with psycopg.connect(tables) as connection:
         connection.execute(HOLD)
         connection.execute(LINE)
         connection.execute('DELETE FROM "InventoryHold"')

@@ -52,8 +52,8 @@ class Shop:
 
 
 @pytest.fixture
-def stock(database: str) -> Shop:
-    return Shop(database)
+def stock(tables: str) -> Shop:
+    return Shop(tables)
 
 
 def test_stock_is_set_adjusted_and_shown(stock: Shop) -> None:

@@ -8,19 +8,28 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowReplayResult
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from core.data_converter import data_converter
 from core.temporal_tracing import TraceContextInterceptor
 
 Replay = Callable[[Sequence[type], WorkflowHistory], Awaitable[object]]
 Histories = asyncio.Queue[WorkflowHistory | None]
+VALUES = (
+    "domain",
+    "workflows.deliveries",
+    "workflows.findings",
+    "workflows.messages",
+    "workflows.payment_messages",
+    "workflows.ports",
+)
+"""What workflows are told and tell, without state: imported once, not for each run, which takes most of a replay."""
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        (SandboxedWorkflowRunner(), []),
+        (SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules(*VALUES)), []),
         (UnsandboxedWorkflowRunner(), [TraceContextInterceptor(TracerProvider())]),
     ],
     ids=["in-the-sandbox", "traced"],

@@ -19,8 +19,8 @@ from core.database import fetch
 from dev.postgres import EmbeddedPostgres
 from tests.receivers import Receiver, receiving
 from tests.stack import SHOP, Stack
+from tests.workflow.conftest import telling_stack
 from tests.workflow.test_audit import audited
-from tests.workflow.test_hold_events import telling_stack
 from tests.workflow.test_low_stock import DAY, WINDOW, alerting_on, own_temporal
 from workflows.deliveries import hold_events_workflow_id
 

@@ -53,9 +53,10 @@ def test_the_lines_are_those_of_the_source_in_their_order() -> None:
     assert [words for words, _ in answered()] == prose(SOURCE)
 
 
-@pytest.mark.parametrize(("words", "answer"), [line for line in answered()[1:] if not line[0].startswith("#")])
-def test_each_line_is_answered_by_a_command_a_name_or_a_page(words: str, answer: str) -> None:
-    assert _ANSWER.search(answer), f"{words} →{answer}"
+def test_each_line_is_answered_by_a_command_a_name_or_a_page() -> None:
+    lines = [line for line in answered()[1:] if not line[0].startswith("#")]
+    assert lines
+    assert not [f"{words} →{answer}" for words, answer in lines if not _ANSWER.search(answer)]
 
 
 def test_each_command_of_the_source_is_there_or_is_said_what_became_of_it() -> None:

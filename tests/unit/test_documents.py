@@ -1,7 +1,9 @@
 """What documents claim about the code: links, paths, settings, metrics, alerts, routes and commands exist."""
 
+import inspect
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,23 @@ PAGES = {str(path.relative_to(ROOT)): path for path in documents()}
 PRESENT = {name: path.read_text() for name, path in PAGES.items() if name != "CHANGELOG.md"}
 """The texts that describe the product as it is. The changelog also names what is gone."""
 
-every_page = pytest.mark.parametrize("text", PRESENT.values(), ids=PRESENT)
+
+def every_page(check: Callable[..., None]) -> Callable[..., None]:
+    """Make one test of a check of a text: all pages, of which the failure names those at fault."""
+
+    def checked(**fixtures: object) -> None:
+        at_fault = {}
+        for name, text in PRESENT.items():
+            try:
+                check(text=text, **fixtures)
+            except AssertionError as error:
+                at_fault[name] = str(error)
+        assert not at_fault
+
+    signature = inspect.signature(check)
+    others = [parameter for name, parameter in signature.parameters.items() if name != "text"]
+    checked.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    return checked
 
 
 def test_a_document_that_is_out_of_date_is_found_and_regenerated(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
-"""A product whose Temporal server can skip hours."""
+"""A product whose Temporal server can skip hours, and one with a receiver of events."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
+from dev.postgres import EmbeddedPostgres
+from tests.receivers import SECRET, Receiver, receiving
+from tests.servers import database_on
 from tests.stack import Stack, running_stack
 
 
@@ -15,6 +19,13 @@ async def stack(stack: Stack) -> Stack:
     """The product with ten of the item that the tests hold."""
     await stack.put(10)
     return stack
+
+
+@pytest.fixture
+async def own_stack(own_stack: Stack) -> Stack:
+    """The same for one test."""
+    await own_stack.put(10)
+    return own_stack
 
 
 @dataclass
@@ -40,3 +51,53 @@ async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIt
     async with running_stack(database, time_skipping.client) as stack:
         await stack.put(10)
         yield SkippingStack(stack, time_skipping)
+
+
+@pytest.fixture
+def prompt_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have events and alerts passed on at once: else each waits up to a second for the next look."""
+    monkeypatch.setattr("activities.outbox_relay.POLL_SECONDS", 0.05)
+
+
+def telling_stack(
+    database: str, temporal: Client, receiver: Receiver, *, secret: str = SECRET, with_worker: bool = True
+) -> AbstractAsyncContextManager[Stack]:
+    """Run a product that tells the receiver of every change of a hold."""
+    return running_stack(
+        database,
+        temporal,
+        with_worker=with_worker,
+        HOLD_EVENTS_WEBHOOK_URL=receiver.url,
+        HOLD_EVENTS_WEBHOOK_SECRET=secret,
+    )
+
+
+@pytest.fixture(scope="module")
+async def _shared_receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+async def _shared_telling_stack(
+    postgres: EmbeddedPostgres, migrated_template: str, temporal: Client, _shared_receiver: Receiver
+) -> AsyncIterator[Stack]:
+    with database_on(postgres, migrated_template) as database:
+        async with telling_stack(database, temporal, _shared_receiver) as stack:
+            yield stack
+
+
+@pytest.fixture
+def receiver(_shared_receiver: Receiver) -> Receiver:
+    """A receiver of events, which the tests of a module share."""
+    _shared_receiver.forget()
+    return _shared_receiver
+
+
+@pytest.fixture
+async def telling(_shared_telling_stack: Stack, receiver: Receiver) -> Stack:
+    """The product with a receiver of events, and ten of the item that the tests hold."""
+    await _shared_telling_stack.renew()
+    receiver.forget()
+    await _shared_telling_stack.put(10)
+    return _shared_telling_stack

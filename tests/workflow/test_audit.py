@@ -29,6 +29,12 @@ UPDATE "InventoryHold" SET status = 'released', "releasedAt" = NOW() WHERE statu
 """
 
 
+@pytest.fixture
+async def stack(own_stack: Stack) -> Stack:
+    """A product for each test: an audit looks at all workflows of its task queue."""
+    return own_stack
+
+
 async def audited(stack: Stack, shop: str | None = SHOP) -> AuditReport:
     """Run the workflow as its schedule does, and return its result."""
     return await stack.temporal.execute_workflow(

@@ -18,6 +18,12 @@ from tests.workflow.test_audit import RELEASE_BY_HAND, by_hand, listed
 from workflows.messages import Ended
 
 
+@pytest.fixture
+async def stack(own_stack: Stack) -> Stack:
+    """A product for each test: an audit looks at all workflows of its task queue."""
+    return own_stack
+
+
 async def audit(stack: Stack, *options: str, **environment: str) -> tuple[int, dict[str, Any]]:
     """Run `holdfast audit --json`, and return its exit code and its answer."""
     ran = await holdfast(stack, "audit", "--json", *options, **environment)

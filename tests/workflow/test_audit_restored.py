@@ -32,6 +32,12 @@ DELETE FROM "InventoryMovement" WHERE "holdId" = '{hold}';
 """
 
 
+@pytest.fixture
+async def stack(own_stack: Stack) -> Stack:
+    """A product for each test: an audit looks at all workflows of its task queue."""
+    return own_stack
+
+
 async def restored(stack: Stack, statements: str, hold_id: str) -> None:
     for statement in filter(str.strip, statements.format(hold=hold_id).split(";")):
         await by_hand(stack, statement)

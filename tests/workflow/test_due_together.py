@@ -11,6 +11,12 @@ from tests.workflow.sending import held
 from workflows.messages import Ended
 
 
+@pytest.fixture
+async def stack(own_stack: Stack) -> Stack:
+    """A product for each test: it knows no other holds that end."""
+    return own_stack
+
+
 async def test_many_holds_that_are_due_together_end_while_checkouts_are_answered(stack: Stack) -> None:
     await stack.put(100)
     holds = await held(stack, 60, ttl_seconds=2)

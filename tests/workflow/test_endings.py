@@ -53,7 +53,7 @@ async def test_a_hold_expires_at_its_deadline_and_not_before(stack: Stack) -> No
     assert late.total_seconds() >= 0
     assert (row["status"], row["reason"]) == ("expired", "deadline")
     assert await stack.stock_of() == (10, 0)
-    assert stack.worker_metrics.get_sample_value("inventory_hold_expiry_lag_seconds_count") == 1
+    assert stack.sampled("inventory_hold_expiry_lag_seconds_count") == 1
     await assert_stock_adds_up(stack.engine)
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,8 +21,9 @@ from holds.event_delivery import background_task_queue
 from inventory.outbox import claim_batch, record_expiring, record_hold_event
 from inventory.reserve import reserve
 from tests.receivers import NEXT_SECRET, SECRET, Receiver, receiving
-from tests.stack import SHOP, Stack, running_stack
+from tests.stack import SHOP, Stack
 from tests.waiting import until
+from tests.workflow.conftest import telling_stack
 from tests.workflow.sending import held
 from workflows.deliveries import Event, HoldEvents, hold_events_workflow_id
 from workflows.hold import HoldWorkflow
@@ -32,23 +31,7 @@ from workflows.hold_events import HoldEventsWorkflow
 from workflows.messages import Extend, Extended
 from workflows.payment_messages import PaymentProcessing
 
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
-
-
-def telling_stack(
-    database: str, temporal: Client, receiver: Receiver, *, secret: str = SECRET, with_worker: bool = True
-) -> AbstractAsyncContextManager[Stack]:
-    return running_stack(
-        database,
-        temporal,
-        with_worker=with_worker,
-        HOLD_EVENTS_WEBHOOK_URL=receiver.url,
-        HOLD_EVENTS_WEBHOOK_SECRET=secret,
-    )
+pytestmark = pytest.mark.usefixtures("prompt_relay")
 
 
 def relay_of(stack: Stack) -> OutboxRelay:
@@ -67,14 +50,6 @@ async def relay_and_die(stack: Stack) -> None:
             await relay_of(stack)._relay([entry])
             taken.done.append(entry.id)
         raise DiedError
-
-
-@pytest.fixture
-async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncIterator[Stack]:
-    """The product with a receiver of events, and ten of the item that the tests hold."""
-    async with telling_stack(database, temporal, receiver) as stack:
-        await stack.put(10)
-        yield stack
 
 
 @pytest.mark.parametrize(("verb", "last"), [("commit", "hold.committed"), ("release", "hold.released")])
@@ -335,24 +310,27 @@ async def test_a_late_payment_is_delivered_after_earlier_events(telling: Stack, 
 
 
 async def test_an_event_is_given_up_after_three_days_and_the_next_one_is_delivered(
-    telling: Stack, receiver: Receiver
+    database: str, temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold = await telling.made()
-    await receiver.until(1)
-    old = _event(hold, timedelta(days=3))
-    receiver.answer = lambda event: 500 if event["type"] == "hold.released" else 200
-    handle = await telling.temporal.start_workflow(
-        HoldEventsWorkflow.run,
-        HoldEvents(SHOP, "old"),
-        id=hold_events_workflow_id(SHOP, f"old-{uuid.uuid4().hex}"),
-        task_queue=background_task_queue(telling.task_queue),
-        **start_signal(HoldEventsWorkflow.happened, old),
-    )
-    await handle.signal(HoldEventsWorkflow.happened, replace(old, id="evt-2", type="hold.committed"))
+    monkeypatch.setattr("workflows.hold_events.ATTEMPT_TIMEOUT", timedelta(seconds=5))  # which the last attempt waits
+    async with receiving() as receiver, telling_stack(database, temporal, receiver) as stack:
+        await stack.put(10)
+        hold = await stack.made()
+        await receiver.until(1)
+        old = _event(hold, timedelta(days=3))
+        receiver.answer = lambda event: 500 if event["type"] == "hold.released" else 200
+        handle = await temporal.start_workflow(
+            HoldEventsWorkflow.run,
+            HoldEvents(SHOP, "old"),
+            id=hold_events_workflow_id(SHOP, f"old-{uuid.uuid4().hex}"),
+            task_queue=background_task_queue(stack.task_queue),
+            **start_signal(HoldEventsWorkflow.happened, old),
+        )
+        await handle.signal(HoldEventsWorkflow.happened, replace(old, id="evt-2", type="hold.committed"))
 
-    assert await handle.result() == 2
-    assert receiver.types[1:] == ["hold.committed"]
-    assert telling.counted("inventory_event_lost") == 1
+        assert await handle.result() == 2
+        assert receiver.types[1:] == ["hold.committed"]
+        assert stack.counted("inventory_event_lost") == 1
 
 
 def _event(hold: dict[str, Any], age: timedelta) -> Event:

@@ -23,6 +23,8 @@ from workflows.deliveries import Fall, LowItem
 from workflows.low_stock import LowStockAlertWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow, low_stock_digest_workflow_id
 
+pytestmark = pytest.mark.usefixtures("prompt_relay")
+
 THRESHOLD = 5
 WINDOW = 600
 DAY = 24 * 3600

@@ -1,44 +1,27 @@
 """One request tells an order's whole story, and delivers its events again."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client
 
 from core.database import fetch
 from domain.payments import Payment
 from inventory.archive import archive_holds
 from tests.api.asking import client, refused
-from tests.receivers import SECRET, Receiver, receiving
-from tests.stack import AUTHORITY_TOKEN, SHOP, Stack, running_stack
+from tests.receivers import Receiver
+from tests.stack import AUTHORITY_TOKEN, SHOP, Stack
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.payment_messages import PaymentFailed
+
+pytestmark = pytest.mark.usefixtures("prompt_relay")
 
 ORDERS = "/api/inventory/orders"
 _AGE = """
 UPDATE "InventoryHold" SET "createdAt" = "createdAt" - %(by)s, "releasedAt" = "releasedAt" - %(by)s,
   "updatedAt" = "updatedAt" - %(by)s WHERE id = %(hold)s
 """
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-async def telling(database: str, temporal: Client, receiver: Receiver) -> AsyncIterator[Stack]:
-    async with telling_stack(database, temporal, receiver) as stack:
-        await stack.put(10)
-        yield stack
-
-
-def telling_stack(database: str, temporal: Client, receiver: Receiver) -> Any:
-    return running_stack(database, temporal, HOLD_EVENTS_WEBHOOK_URL=receiver.url, HOLD_EVENTS_WEBHOOK_SECRET=SECRET)
 
 
 async def story_of(stack: Stack, reference: str) -> dict[str, Any]:
