@@ -141,7 +141,7 @@ async def restock(
             raise HoldNotCommittedError(hold_id, HoldStatus(holds[0]["status"]))
         sold = None if holds[0]["sold"] is None else Jsonb(holds[0]["sold"])
         rows = await fetch_on(connection, _RESTOCK, parameters | {"sold": sold})
-        if rows[0]["done"]:
+        if all(row["done"] for row in rows):  # none, where nothing was sold
             return tuple(
                 Line(row["sku"], row["variantKey"], int(row["restocked"] + row["n"]))
                 for row in rows

@@ -174,14 +174,13 @@ _OVER_LIMIT = """
 SELECT h.buyer FROM "InventoryHold" h
 CROSS JOIN LATERAL (
   SELECT sum(quantity) AS n FROM "InventoryHoldItem" l WHERE l."shopId" = h."shopId" AND l."holdId" = h.id
-) units
+) held
 CROSS JOIN LATERAL (
-  SELECT coalesce(sum(delta), 0) AS n FROM "InventoryMovement" m
-  WHERE m."shopId" = h."shopId" AND m."holdId" = h.id AND m.kind = 'restock'
-) back
+  SELECT coalesce(-sum(delta), 0) AS n FROM "InventoryMovement" m WHERE m."shopId" = h."shopId" AND m."holdId" = h.id
+) sold
 WHERE h."shopId" = %(shop)s AND h.buyer IS NOT NULL AND h.status IN ('active', 'committed')
 GROUP BY h.buyer
-HAVING sum(units.n - back.n) > %(units)s OR count(*) FILTER (WHERE h.status = 'active') > %(holds)s
+HAVING sum(CASE h.status WHEN 'active' THEN held.n ELSE sold.n END) > %(units)s OR count(*) FILTER (WHERE h.status = 'active') > %(holds)s
 """
 _LOST_AMENDMENT = """
 SELECT h.id FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.revision <> (

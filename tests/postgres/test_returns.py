@@ -64,6 +64,14 @@ async def test_without_items_all_that_is_still_out_comes_back_and_a_repeat_finds
     await assert_stock_adds_up(engine)
 
 
+async def test_of_a_hold_of_which_nothing_was_sold_nothing_comes_back(engine: AsyncEngine) -> None:
+    await put_item(engine, "mug", 10)
+    await reserve(engine, request("h1", ("mug", 3)))
+    await end(engine, "h1", HoldStatus.COMMITTED, sold=[Line("cap", "", 1)])
+    assert await back(engine) == {}
+    await assert_stock_adds_up(engine)
+
+
 async def test_no_more_comes_back_than_was_sold(engine: AsyncEngine) -> None:
     await sold(engine, ("mug", 3), ("cap", 1))
     await back(engine, ("mug", 2))
