@@ -176,15 +176,14 @@ async def test_without_a_worker_nothing_is_taken_and_what_is_due_ends_once_there
     await assert_stock_adds_up(deployment.engine)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def wire(house: House) -> AsyncIterator[Wire]:
-    """A way to Postgres for the worker alone; the API has its own."""
+    """A way to Postgres for the worker alone, which each test mends; the API has its own."""
     kill(house.worker)
     async with wire_to(house.postgres.url) as wire:
         house.worker = await house.deployment.start_worker(database=wire.url)
         yield wire
         kill(house.worker)
-    house.worker = await house.deployment.start_worker()
 
 
 def failures(house: House, hold_id: str) -> int:
