@@ -90,7 +90,7 @@ async def test_holds_outlive_postgres(
         assert await deployment.status(hold_id) == status
     await until(lambda: extended(deployment, kept, timedelta(seconds=1500)), "the extension is written")
     await until(lambda: healthy(deployment), "the API is well again")
-    assert (await deployment.create(fresh, sku)).json()["status"] == "active"
+    assert (await deployment.made(fresh, sku))["status"] == "active"
     assert await stock_of(deployment.engine, sku) == (15, 2)
     for hold_id in (kept, fresh):
         assert (await deployment.answered(hold_id, "commit"))["status"] == "committed"
@@ -128,9 +128,8 @@ async def test_holds_outlive_a_killed_temporal_and_their_timers_fire(house: Hous
         assert await deployment.end_of(hold_id) == "expired"
         assert await deployment.status(hold_id) == "expired"
     assert await stock_of(deployment.engine, "MUG") == (9, 0)
-    made = await deployment.create("m-new", "MUG")
-    assert made.status_code == 201
-    assert await health(deployment) == 200
+    assert (await deployment.made("m-new", "MUG"))["status"] == "active"
+    await until(lambda: healthy(deployment), "the API is well again")
     await assert_stock_adds_up(deployment.engine)
 
 

@@ -47,7 +47,7 @@ class Operator:
         assert code_of_it == code, f"{command}: exit code {code_of_it}\n{printed}"
         return printed
 
-    async def _run_fork(self, words: str) -> tuple[int, str]:
+    async def _run_fork(self, words: str) -> tuple[int | None, str]:
         """Have the shell expand the words, and run `holdfast` with them as a fork."""
         _, expanded = await self._run("bash", "-c", f"printf '%s\\0' {words}")
         ran = await asyncio.to_thread(run_holdfast, expanded.split("\0")[:-1], self.environment)
