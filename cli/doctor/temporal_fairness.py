@@ -29,7 +29,7 @@ NAME = "turns of shops"
 _NO_WORKFLOW = "holdfast-doctor"
 """A type that no worker has."""
 _CALL = timedelta(seconds=3)
-_ORDER_SECONDS = 5.0
+_ORDER_SECONDS = 7.0
 """Within these the order is seen, or the server is too slow for it: less than `check_temporal` gives each check."""
 _LOOK_SECONDS = 0.1
 _TIMES_OUT = timedelta(minutes=1)
@@ -99,7 +99,10 @@ async def _handed_out(client: Client, queue: TaskQueue) -> list[str] | None:
 
 
 async def _until_waiting(client: Client, queue: TaskQueue, number: int) -> None:
-    """Wait until this many tasks are in the queue: a start returns before its task is there."""
+    """Wait until this many tasks are in the queue: a start returns before its task is there.
+
+    The server repeats what it has told for five seconds, so the first look is not at once.
+    """
     describe = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=queue,
@@ -107,10 +110,10 @@ async def _until_waiting(client: Client, queue: TaskQueue, number: int) -> None:
         report_stats=True,
     )
     while True:
+        await asyncio.sleep(_LOOK_SECONDS)
         described = await client.workflow_service.describe_task_queue(describe, timeout=_CALL)
         if described.stats.approximate_backlog_count >= number:
             return
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _remove(client: Client, workflow_id: str) -> None:
