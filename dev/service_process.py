@@ -1,11 +1,12 @@
 """The processes that `holdfast up` runs: embedded servers and programs of this repository."""
 
+import http
+import http.client
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Protocol
-
-import httpx
+from urllib.parse import urlsplit
 
 from dev.processes import START_SECONDS, Child, nothing
 
@@ -48,12 +49,24 @@ class Program:
         self.child.stop(seconds)
 
     def _answers(self) -> bool:
-        if self._url.startswith("tcp://"):
-            host, _, port = self._url.removeprefix("tcp://").partition(":")
-            with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
-                return True
-            return False
+        if not self._url.startswith("tcp://"):
+            return answers(self._url)
+        host, _, port = self._url.removeprefix("tcp://").partition(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+            return True
+        return False
+
+
+def answers(url: str) -> bool:
+    """Tell whether a GET of the `http://` URL is answered 200 now.
+
+    Not by httpx, which would load the certificates of all authorities for each look: more CPU than the program takes
+    that is waited for.
+    """
+    parts = urlsplit(url)
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=5)) as connection:
         try:
-            return httpx.get(self._url, timeout=5, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            connection.request("GET", parts.path)
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
             return False

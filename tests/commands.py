@@ -1,23 +1,16 @@
 """The `holdfast` command as a person runs it: a process of its own, forked from one that has imported the code."""
 
 import asyncio
-import atexit
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from tests.e2e.up import until
+from tests.forks import Fork
 from tests.stack import Stack, environment
 from tests.waiting import LIMIT_SECONDS
 
-_one_at_a_time = threading.Lock()
 _OURS = ("HOLDFAST_", "INVENTORY_", "TEMPORAL_", "DATABASE_", "STOCK_ALERT_", "HOLD_EVENTS_", "SMTP_")
 
 
@@ -49,18 +42,5 @@ async def holdfast(stack: Stack, *arguments: str, **changes: str) -> Ran:
 def run_holdfast(arguments: Sequence[str], variables: Mapping[str, str]) -> Ran:
     """Run `holdfast` with these arguments and these variables only, and wait for its end."""
     with tempfile.TemporaryDirectory() as folder:
-        code = Path(folder, "code")
-        with _one_at_a_time:
-            to_forker = _forker().stdin
-            assert to_forker is not None
-            to_forker.write(f"{json.dumps([arguments, dict(variables), folder])}\n")
-            to_forker.flush()
-        until(code.exists, LIMIT_SECONDS, lambda: f"holdfast {' '.join(arguments)} has not ended.")
-        return Ran(int(code.read_text()), Path(folder, "out").read_text(), Path(folder, "err").read_text())
-
-
-@cache
-def _forker() -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-m", "tests.forker"], stdin=subprocess.PIPE, text=True)
-    atexit.register(process.communicate)
-    return process
+        code = Fork("cli.main", arguments, variables, Path(folder)).wait(LIMIT_SECONDS)
+        return Ran(code, Path(folder, "out").read_text(), Path(folder, "err").read_text())

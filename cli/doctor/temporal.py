@@ -78,7 +78,7 @@ async def check_temporal(
     )
     encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"
     found = f"{config['target_host']}, server {system.server_version}, {encrypted}"
-    return [ok(AREA, "reachable", found), *await run_checks(dependent, seconds=8)]
+    return [ok(AREA, "reachable", found), *await run_checks(dependent, seconds=10)]
 
 
 def _unreachable(found: str, fix: str) -> list[CheckResult]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,9 +18,11 @@ from core.database import create_engine, fetch
 from core.settings import TASK_QUEUE, Settings
 from dev.ports import free_port
 from dev.processes import Child
+from dev.service_process import answers
 from domain.holds import Line
 from holds.workflow_client import WorkflowClient
-from tests.stack import ADMIN_TOKEN, SHOP, environment
+from tests.forks import ForkedChild
+from tests.stack import ADMIN_TOKEN, NO_TLS, SHOP, environment
 from tests.waiting import LIMIT_SECONDS
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, HoldInput, hold_workflow_id
@@ -51,6 +52,7 @@ class Deployment:
             headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
             timeout=LIMIT_SECONDS,
             trust_env=False,
+            verify=NO_TLS,
         )
         self.engine: AsyncEngine = create_engine(Settings.read(environment(database)))
         self.temporal: Client
@@ -69,7 +71,7 @@ class Deployment:
         await asyncio.to_thread(self.api.stop, 0)
         self.api = self._api(**changes)
         self.api.start()
-        await self._until_ready(self.api, lambda: _answers(self._port))
+        await self._until_ready(self.api, lambda: answers(f"http://127.0.0.1:{self._port}/livez"))
 
     async def start_worker(
         self, *, database: str = "", processes: int = 1, module: str = "worker", **changes: str
@@ -188,11 +190,9 @@ class Deployment:
         return self._child(f"api-{len(self._started)}", "cli.main", "api", "--port", str(self._port), **changes)
 
     def _child(self, name: str, *module_and_arguments: str, **changes: str) -> Child:
-        child = Child(
-            name,
-            [sys.executable, "-m", *module_and_arguments],
-            log=self._folder / f"{name}.log",
-            env={**self.environment, **changes},
+        module, *arguments = module_and_arguments
+        child = ForkedChild(
+            name, module, arguments, log=self._folder / f"{name}.log", env={**self.environment, **changes}
         )
         self._started.append(child)
         return child
@@ -222,13 +222,6 @@ async def _insist(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Respons
         while (answer := await ask()).status_code in (202, 429, 503, 504):
             await asyncio.sleep(0.1)
         return answer
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 @asynccontextmanager

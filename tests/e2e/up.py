@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from dev.ports import free_port
-from tests.stack import PATIENT
+from tests.stack import NO_TLS, PATIENT
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
 _READY_SECONDS = 200.0
@@ -126,7 +126,9 @@ class Up:
     def simulated(self, path: str, **body: object) -> Any:
         """Ask the simulator's control API: to do something where there is a body."""
         url = f"{self.stack['simulatorUrl']}/_simulator{path}"
-        answer = httpx.request("POST" if body else "GET", url, json=body or None, timeout=120, trust_env=False)
+        answer = httpx.request(
+            "POST" if body else "GET", url, json=body or None, timeout=120, trust_env=False, verify=NO_TLS
+        )
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -138,7 +140,7 @@ class Up:
     def asked(self, method: str, path: str, body: object = None, *, role: str = "authority") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.stack[f'{role}Token']}"}
         url = f"{self.stack['apiUrl']}/api{path}"
-        return httpx.request(method, url, json=body, headers=headers, timeout=120, trust_env=False)
+        return httpx.request(method, url, json=body, headers=headers, timeout=120, trust_env=False, verify=NO_TLS)
 
     def hold(self) -> str:
         body = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}], "ttlSeconds": 1800}

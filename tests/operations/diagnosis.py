@@ -4,6 +4,7 @@ from typing import Any
 
 from cli.doctor.command import diagnose
 from cli.doctor.results import CheckResult, State
+from dev.ports import free_port
 from tests.paying import Shop
 from tests.simulated import API_KEY
 from tests.stack import environment
@@ -32,6 +33,11 @@ async def diagnose_shop(
     clock = {"now": changes.pop("now")} if "now" in changes else {}
     given = {name: value for name, value in variables(shop, **changes).items() if name not in without}
     return await diagnose(given, processes=processes, task_queue=task_queue or shop.stack.task_queue, **clock)
+
+
+def url_of_no_server() -> str:
+    """Return the URL of a database whose server does not run."""
+    return f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
 
 
 def faults(lines: list[CheckResult]) -> dict[str, str]:

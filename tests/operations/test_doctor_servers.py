@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
+from cli.doctor import temporal_fairness
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.database import check_database, check_migrations, check_timeouts, check_version
 from cli.doctor.results import CheckResult, State
@@ -29,13 +30,12 @@ from cli.doctor.temporal_clock import QUEUE
 from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.workers import check_pollers, check_routing
 from core.settings import Settings
-from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.operations.conftest import scheduled
-from tests.operations.diagnosis import diagnose_shop, faults, result_of
+from tests.operations.diagnosis import diagnose_shop, faults, result_of, url_of_no_server
 from tests.paying import Shop
-from tests.servers import FAST
 from tests.stack import running_stack
+from tests.waiting import LIMIT_SECONDS
 
 
 async def results_of(database: str, processes: int = 2, **changes: str) -> list[CheckResult]:
@@ -47,13 +47,8 @@ def run(database: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-async def test_a_stopped_postgres_is_one_fault_and_dependent_checks_are_skipped(
-    shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("stopped"), settings=FAST)
-    server.start()
-    server.stop()
-    lines = await diagnose_shop(shop, DATABASE_URL=server.url)
+async def test_a_stopped_postgres_is_one_fault_and_dependent_checks_are_skipped(shop: Shop) -> None:
+    lines = await diagnose_shop(shop, DATABASE_URL=url_of_no_server())
     found = faults(lines)
     assert set(found) == {"database: reachable"}
     assert {line.state for line in lines if line.area == "database"} == {State.FAULT, State.NOT_APPLICABLE}
@@ -262,7 +257,10 @@ async def test_a_missing_late_or_paused_audit_schedule_is_a_fault(temporal: Clie
     await handle.delete()
 
 
-async def test_a_server_that_serves_shops_in_order_of_arrival_is_a_fault(temporal: Client) -> None:
+async def test_a_server_that_serves_shops_in_order_of_arrival_is_a_fault(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporal_fairness, "_ORDER_SECONDS", LIMIT_SECONDS)
     (line,) = await check_fairness(temporal)
     assert line.state is State.OK
     unfair = EmbeddedTemporal(None, ui=False, flags=["--dynamic-config-value=matching.enableFairness=false"])

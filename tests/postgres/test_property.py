@@ -180,7 +180,8 @@ CROSS JOIN LATERAL (
 ) sold
 WHERE h."shopId" = %(shop)s AND h.buyer IS NOT NULL AND h.status IN ('active', 'committed')
 GROUP BY h.buyer
-HAVING sum(CASE h.status WHEN 'active' THEN held.n ELSE sold.n END) > %(units)s OR count(*) FILTER (WHERE h.status = 'active') > %(holds)s
+HAVING sum(CASE h.status WHEN 'active' THEN held.n ELSE sold.n END) > %(units)s
+  OR count(*) FILTER (WHERE h.status = 'active') > %(holds)s
 """
 _LOST_AMENDMENT = """
 SELECT h.id FROM "InventoryHold" h WHERE h."shopId" = %(shop)s AND h.revision <> (

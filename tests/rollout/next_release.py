@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 
-from worker import main
+import worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import EndStatus
 
@@ -23,6 +23,11 @@ async def _changed(self: HoldWorkflow) -> EndStatus:
     return await _before(self)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run the worker and return the exit code of the process."""
     HoldWorkflow._wait_and_settle = _changed  # type: ignore[method-assign]
+    return worker.main()
+
+
+if __name__ == "__main__":
     sys.exit(main())

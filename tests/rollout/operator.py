@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from dev.postgres import postgres_binaries
+from tests.commands import run_holdfast
 from tests.e2e.deployment import Deployment
 from tests.operations.diagnosis import SECRET
 from tests.paying import event, named, signed
@@ -39,9 +40,18 @@ class Operator:
     async def does(self, command: str, *, code: int = 0) -> str:
         """Run a command that stands on the page, and return what it prints."""
         assert command in self._page, f"not on the page: {command}"
-        code_of_it, printed = await self._run("bash", "-c", command)
+        if command.startswith("holdfast "):
+            code_of_it, printed = await self._run_fork(command.removeprefix("holdfast "))
+        else:
+            code_of_it, printed = await self._run("bash", "-c", command)
         assert code_of_it == code, f"{command}: exit code {code_of_it}\n{printed}"
         return printed
+
+    async def _run_fork(self, words: str) -> tuple[int | None, str]:
+        """Have the shell expand the words, and run `holdfast` with them as a fork."""
+        _, expanded = await self._run("bash", "-c", f"printf '%s\\0' {words}")
+        ran = await asyncio.to_thread(run_holdfast, expanded.split("\0")[:-1], self.environment)
+        return ran.code, ran.out + ran.err
 
     async def _run(self, *command: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import ScheduleHandle
 
+from activities.audit_schedule import AUDIT_SCHEDULE, schedule_audit
 from core.settings import TASK_QUEUE, Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
@@ -84,6 +86,16 @@ class Shop:
         if backup is not None:
             shutil.copytree(backup, folder)
         await asyncio.to_thread(self.house.temporal.start)
+        await self.hold_audit_back()
+
+    async def hold_audit_back(self) -> None:
+        """Pause the audit's schedule, which could find and mend first what a command is to find."""
+        await schedule_audit(self.deployment.temporal, TASK_QUEUE)
+        await self.audits.pause()
+
+    @property
+    def audits(self) -> ScheduleHandle:
+        return self.deployment.temporal.get_schedule_handle(AUDIT_SCHEDULE)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,9 @@ async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
         async with house_in(folder, **environment, STRIPE_WEBHOOK_SECRET=SECRET) as house:
             hook = {"url": f"{house.deployment.http.base_url}/api/webhooks/stripe", "secrets": [SECRET]}
             await sim.control("/webhooks/endpoints", "PUT", endpoints=[hook])
-            yield Shop(house, sim, folder)
+            running = Shop(house, sim, folder)
+            await running.hold_audit_back()
+            yield running
 
 
 def findings(printed: str) -> set[tuple[str, str]]:
@@ -145,7 +159,9 @@ async def test_a_postgres_older_than_temporal(shop: Shop) -> None:
     assert "nothing is wrong" in await operator.does('holdfast audit --restored-to "$MOMENT"')
     await shop.deployment.start_api()
     await resent(shop)
+    await shop.audits.unpause()
     await operator.does("holdfast doctor")
+    await shop.audits.pause()
     await operator.does("holdfast smoke")
 
     assert await shop.deployment.row("open-since") is None

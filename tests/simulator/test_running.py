@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,11 @@ import pytest
 from stripe import StripeError
 
 from dev.ports import free_port
+from dev.service_process import answers
 from dev.simulator.config import Endpoint
 from tests.simulated import SECRET, Inbox, simulated, stripe_client
 from tests.simulator.shop import checkout, opened, paid
-from tests.waiting import until
+from tests.waiting import LIMIT_SECONDS, until
 
 
 async def test_the_state_survives_a_restart(tmp_path: Path, box: Inbox) -> None:
@@ -79,7 +79,7 @@ async def test_it_runs_as_a_program(box: Inbox, tmp_path: Path) -> None:
             await stripe.v1.checkout.sessions.expire_async(session.id)
         await box.wait_for("checkout.session.expired")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) in (0, -signal.SIGTERM)
+        assert running.wait(LIMIT_SECONDS) in (0, -signal.SIGTERM)
     assert session.id in await asyncio.to_thread(file.read_text)
 
 
@@ -90,7 +90,7 @@ async def test_a_stop_does_not_wait_for_calls_that_are_never_answered(tmp_path: 
         await _answers(url)
         async with stripe_client(url) as stripe, httpx.AsyncClient(base_url=url) as http:
             await http.post(
-                "/_simulator/faults", json={"on": "api", "effect": "timeout", "when": "after", "seconds": 60}
+                "/_simulator/faults", json={"on": "api", "effect": "timeout", "when": "after", "seconds": 600}
             )
             call = asyncio.create_task(stripe.v1.checkout.sessions.create_async(checkout()))
             made: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ async def test_a_stop_does_not_wait_for_calls_that_are_never_answered(tmp_path: 
 
             await until(is_made, "the session is made")
             running.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(running.wait, 10) in (0, -signal.SIGTERM)
+            assert await asyncio.to_thread(running.wait, LIMIT_SECONDS) in (0, -signal.SIGTERM)
             with pytest.raises(StripeError):
                 await call
     assert made[0]["session"] in await asyncio.to_thread(file.read_text)
@@ -141,15 +141,7 @@ def test_a_state_file_of_something_else_is_refused_in_one_line(tmp_path: Path, t
 
 
 async def _answers(url: str) -> None:
-    until = time.monotonic() + 20
-    async with httpx.AsyncClient() as http:
-        while True:
-            try:
-                assert (await http.get(f"{url}/_simulator/health")).status_code == 200
-            except httpx.ConnectError:
-                assert time.monotonic() < until
-            else:
-                return
+    await until(lambda: answers(f"{url}/_simulator/health"), "the simulator answers")
 
 
 def test_a_secret_without_an_endpoint_is_a_mistake() -> None:
