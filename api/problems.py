@@ -214,7 +214,12 @@ class Problem(Enum):
         "After operations fixed it.",
         "`message` is Stripe's. The hold is released, perhaps a moment after the answer.",
     )
-    payments_not_configured = ErrorKind(503, "STRIPE_API_KEY is not set.", "After operations set it.")
+    payments_not_configured = ErrorKind(
+        503,
+        "STRIPE_API_KEY is not set.",
+        "After operations set it.",
+        "Or HOLDFAST_CHECKOUT_SECRET, for a checkout with `stripe`; `message` says which. Nothing is held.",
+    )
     webhook_not_configured = ErrorKind(
         503,
         "STRIPE_WEBHOOK_SECRET is not set, so no signature can be verified.",

@@ -58,6 +58,8 @@ class OpenCheckout:
     begun_at: datetime
     attempt: str | None = None
     """Distinguishes a later page of the hold from the first one."""
+    parameters_id: str | None = None
+    """As in Checkout."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class CheckoutOpened:
 
     session_id: str
     url: str | None
+    client_secret: str | None = None
+    """Of an embedded page, which has no URL."""
+    amount_total: int | None = None
+    currency: str | None = None
     kind: Literal["opened"] = "opened"
 
 
