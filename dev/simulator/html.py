@@ -2,11 +2,11 @@
 
 from html import escape
 
+from dev.simulator.currencies import decimals
 from dev.simulator.ledger import intent_summary
 from dev.simulator.records import Intent, Session
 from dev.simulator.shapes import PaymentStatus
 from dev.simulator.store import Store
-from payments.currencies import decimals
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1f36; --soft: #5a6176; --line: #d5dbe1; --paper: #fff; --back: #f4f6f9;

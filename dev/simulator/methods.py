@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dev.simulator.currencies import smallest_step
 from dev.simulator.errors import StripeError, invalid
-from payments.currencies import smallest_step
 
 PayMethod = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher"]
 """How the shopper pays: by card, a declined card, a card that needs 3-D Secure, bank debit or voucher."""

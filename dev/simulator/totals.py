@@ -1,8 +1,8 @@
 """What a session costs: lines, discount, shipping and tax."""
 
+from dev.simulator.currencies import smallest_step
 from dev.simulator.records import Session
 from dev.simulator.store import Store
-from payments.currencies import smallest_step
 
 TAX_PERCENT = 20
 """The simulator's one tax rate, everywhere."""
