@@ -96,7 +96,9 @@ class PaymentActivities(PaymentsPort):
         try:
             params: dict[str, Any] = Sealer(self._secrets).open(sealed)
         except WrongKeyError:
-            return CheckoutRefused("The worker has another HOLDFAST_CHECKOUT_SECRET than the API.", code=NOT_CONFIGURED)
+            return CheckoutRefused(
+                "The worker has no HOLDFAST_CHECKOUT_SECRET, or another than the API.", code=NOT_CONFIGURED
+            )
         return params
 
     @activity.defn(name="look-at-payment")

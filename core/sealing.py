@@ -4,9 +4,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
 
@@ -18,18 +19,20 @@ class Sealer:
     """Encrypts JSON values with the first of its secrets, and opens what any of them has encrypted."""
 
     def __init__(self, secrets: Sequence[SecretStr]) -> None:
-        self._fernet = MultiFernet([Fernet(_key(secret.get_secret_value())) for secret in secrets])
+        self._keys = [Fernet(_key(secret.get_secret_value())) for secret in secrets]
 
     def seal(self, value: object) -> bytes:
-        """Return the value, encrypted and authenticated."""
-        return self._fernet.encrypt(json.dumps(value).encode())
+        """Return the value, encrypted and authenticated. Raises WrongKeyError without a secret."""
+        if not self._keys:
+            raise WrongKeyError
+        return self._keys[0].encrypt(json.dumps(value).encode())
 
     def open(self, sealed: bytes) -> Any:  # noqa: ANN401 - what was sealed
         """Return the value. Raises WrongKeyError."""
-        try:
-            return json.loads(self._fernet.decrypt(sealed))
-        except InvalidToken as error:
-            raise WrongKeyError from error
+        for key in self._keys:
+            with suppress(InvalidToken):
+                return json.loads(key.decrypt(sealed))
+        raise WrongKeyError
 
 
 def _key(secret: str) -> bytes:

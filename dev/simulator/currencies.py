@@ -1,29 +1,14 @@
 """The currencies whose amounts are not counted in hundredths (https://docs.stripe.com/currencies)."""
 
-_WITHOUT_DECIMALS = [
-    "bif",
-    "clp",
-    "djf",
-    "gnf",
-    "jpy",
-    "kmf",
-    "krw",
-    "mga",
-    "pyg",
-    "rwf",
-    "vnd",
-    "vuv",
-    "xaf",
-    "xof",
-    "xpf",
-]
+_WITHOUT_DECIMALS = ("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv")
+_FRANCS_WITHOUT_DECIMALS = ("xaf", "xof", "xpf")
 _THREE_DECIMALS = ("bhd", "jod", "kwd", "omr", "tnd")
 _WHOLE_UNITS_IN_HUNDREDTHS = ("isk", "ugx")
 
 
 def decimals(currency: str) -> int:
     """Return how many digits of an amount are behind the point."""
-    if currency in _WITHOUT_DECIMALS:
+    if currency in _WITHOUT_DECIMALS + _FRANCS_WITHOUT_DECIMALS:
         return 0
     return 3 if currency in _THREE_DECIMALS else 2
 
