@@ -14,7 +14,7 @@ from payments.session_params import Order, PaidLine
 
 def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | None, page: str | None = None) -> Order:
     """Return what a Checkout Session is created for. Raises the 422."""
-    lines = [*body.items, *body.extra_lines]
+    lines: list[CheckoutLineIn | ExtraLineIn] = [*body.items, *body.extra_lines]
     if len(lines) > MAX_LINES:
         raise invalid("extraLines", f"must be at most {MAX_LINES} lines together with items")
     for field, line in _named(body):

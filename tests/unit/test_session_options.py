@@ -11,11 +11,8 @@ from payments.redaction import redacted
 from payments.session_options import LINE, PAYMENT_INTENT, PRICE, PRODUCT, SESSION, Parameters
 from payments.session_params import session_params
 
-BODY = {
-    "shopId": "demo",
-    "items": [{"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}],
-    "successUrl": "https://shop.example/paid",
-}
+ITEM: dict[str, object] = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
+BODY: dict[str, object] = {"shopId": "demo", "items": [ITEM], "successUrl": "https://shop.example/paid"}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +40,7 @@ def refusal(**changes: object) -> tuple[str, str]:
 
 
 def line(**changes: object) -> dict[str, object]:
-    return {**BODY["items"][0], **changes}  # type: ignore[dict-item]
+    return {**ITEM, **changes}
 
 
 def nested(levels: int) -> object:
