@@ -194,7 +194,7 @@ def confirm(account: Account, session: Session, how: PayMethod) -> None:
 def default_shopper(session: Session) -> Json:
     """Return what a shopper enters where nobody says otherwise."""
     email = session.echoed.get("customer_email", "shopper@example.com")
-    address = None
+    address: Json | None = None
     if session.countries:
         address = {"city": "Springfield", "country": session.countries[0], "line1": "1 Main Street"}
         address |= {"line2": None, "postal_code": "12345", "state": None}

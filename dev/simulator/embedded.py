@@ -2,6 +2,7 @@
 
 import json
 from html import escape
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -95,7 +96,7 @@ def _call(account: Account, request: Request, params: Params) -> Response:
 
 
 def _answer(account: Account, session: Session, body: Json) -> Json:
-    value = body.get("value")
+    value: Any = body.get("value")
     match body["call"]:
         case "session":
             return {"type": "success", "session": render(session, account.store)}

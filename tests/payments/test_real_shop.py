@@ -66,7 +66,7 @@ async def ships(
     postgres: EmbeddedPostgres, migrated_template: str, temporal: Client, told: Receiver
 ) -> AsyncIterator[Shop]:
     """A shop whose events go to a receiver."""
-    events = {"HOLD_EVENTS_WEBHOOK_URL": told.url, "HOLD_EVENTS_WEBHOOK_SECRET": SECRET}
+    events: dict[str, Any] = {"HOLD_EVENTS_WEBHOOK_URL": told.url, "HOLD_EVENTS_WEBHOOK_SECRET": SECRET}
     with database_on(postgres, migrated_template) as database:
         async with running_shop(database, temporal, **events) as running:
             yield running
@@ -210,7 +210,7 @@ async def test_what_stripe_refuses_of_a_buyer_is_said_without_the_buyer(shop: Sh
 
 async def test_without_the_secret_or_with_another_nothing_is_held_for_such_a_checkout(shop: Shop) -> None:
     body = {"shopId": SHOP, "items": [{**LINE, "sku": shop.item}], **PAGES, "stripe": {"submit_type": "book"}}
-    stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url}
+    stripe: dict[str, Any] = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url}
     for secret in ("", "d" * 40):
         async with neighbour(
             shop.stack, **stripe, HOLDFAST_CHECKOUT_SECRET=secret, INVENTORY_MODE="reserve_ttl"

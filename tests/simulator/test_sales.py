@@ -40,7 +40,8 @@ def ships(**changes: Any) -> dict[str, Any]:
 
 async def code(sim: Simulated, **coupon: Any) -> str:
     """Make a promotion code."""
-    made = await sim.stripe.v1.coupons.create_async({"duration": "once", **coupon})
+    wanted: Any = {"duration": "once", **coupon}
+    made = await sim.stripe.v1.coupons.create_async(wanted)
     promotion: Any = {"promotion": {"type": "coupon", "coupon": made.id}}
     return (await sim.stripe.v1.promotion_codes.create_async(promotion)).code
 
