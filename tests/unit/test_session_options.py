@@ -1,5 +1,7 @@
 """The parameters of a Checkout Session: each of Stripe's is passed on, set by Holdfast, or refused with a reason."""
 
+import re
+
 import pytest
 from stripe import RequestOptions
 from stripe.params.checkout import _session_create_params as params
@@ -10,6 +12,7 @@ from api.orders import order_of
 from payments.redaction import redacted
 from payments.session_options import LINE, PAYMENT_INTENT, PRICE, PRODUCT, SESSION, Parameters
 from payments.session_params import session_params
+from tests.documents import ROOT
 
 ITEM: dict[str, object] = {"sku": "TEE", "quantity": 1, "name": "T-shirt", "unitAmount": 1999, "currency": "eur"}
 BODY: dict[str, object] = {"shopId": "demo", "items": [ITEM], "successUrl": "https://shop.example/paid"}
@@ -29,6 +32,15 @@ def test_every_parameter_that_the_library_knows_is_decided_on_once(ours: Paramet
     decided = [*ours.passed, *ours.own, *ours.refused]
     assert len(decided) == len(set(decided))
     assert set(decided) == set(stripes.__annotations__) - set(RequestOptions.__annotations__)
+
+
+def test_the_page_about_checkouts_lists_what_is_passed_on() -> None:
+    rows = {
+        row.split("|")[1].strip(): row for row in (ROOT / "docs/checkout.md").read_text().splitlines() if "|" in row
+    }
+    listed = {name: set(re.findall(r"`(\w+)`", row.split("|")[2])) for name, row in rows.items()}
+    assert listed["passed on"] == SESSION.passed
+    assert listed["of `payment_intent_data`"] == PAYMENT_INTENT.passed
 
 
 def refusal(**changes: object) -> tuple[str, str]:
