@@ -210,13 +210,7 @@ class PaymentsService:
         if key is None:
             return EventResult("not_ours")
         name_hold_on_span(key)
-        payment = Payment(
-            event.intent_id,
-            event.session_id,
-            needs_capture=event.kind == "authorized",
-            amount_total=event.amount_total,
-            currency=event.currency,
-        )
+        payment = event.payment
         match event.kind:
             case "record":
                 return EventResult("recorded", logging.WARNING)

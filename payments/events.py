@@ -11,6 +11,7 @@ import stripe
 
 from domain.holds import HoldKey
 from domain.names import is_name
+from domain.payments import Payment
 from payments.errors import InvalidEventError, InvalidSignatureError
 
 TOLERANCE_SECONDS = 300
@@ -55,6 +56,17 @@ class StripeEvent:
     amount_total: int | None = None
     """What the payment costs, in the currency's smallest unit, if the event says so."""
     currency: str | None = None
+
+    @property
+    def payment(self) -> Payment:
+        """The payment that it is about."""
+        return Payment(
+            self.intent_id,
+            self.session_id,
+            needs_capture=self.kind == "authorized",
+            amount_total=self.amount_total,
+            currency=self.currency,
+        )
 
 
 def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:

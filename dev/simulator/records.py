@@ -164,7 +164,6 @@ class Session:
     makes_customer: bool = False
     invoice: str | None = None
     shopper: Json | None = None
-    """What the shopper has entered."""
     amount_subtotal: int | None = None
     """None in the state of an earlier version: then it is the total."""
     amount_discount: int = 0
