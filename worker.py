@@ -143,7 +143,9 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
             stack.push_async_callback(tracing.close)
             payment_client = await stack.enter_async_context(open_client(settings))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits)
-            payments = PaymentActivities(engine, telemetry, payment_client, settings.payment_graces)
+            payments = PaymentActivities(
+                engine, telemetry, payment_client, settings.payment_graces, settings.checkout_secrets
+            )
             await stack.enter_async_context(background_worker(client, settings, telemetry))
             worker = make_worker(client, stock, payments, build_id=settings.worker_build_id, cached_workflows=cached)
             await stack.enter_async_context(worker)

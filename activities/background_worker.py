@@ -14,6 +14,7 @@ from activities.audit import AuditActivities
 from activities.audit_schedule import schedule_audit
 from activities.events import EventActivities, make_http_client
 from activities.outbox_relay import OutboxRelay
+from activities.parameter_sweep import sweep_parameters
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
@@ -72,7 +73,7 @@ async def background_worker(
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
         deployment_config=deployment_config(settings.worker_build_id),
     )
-    tasks = [asyncio.create_task(relay.run())]
+    tasks = [asyncio.create_task(relay.run()), asyncio.create_task(sweep_parameters(engine))]
     if scheduled:
         tasks.append(asyncio.create_task(_schedule(client, queue)))
     if settings.alert_recipients and not settings.smtp_url.get_secret_value():

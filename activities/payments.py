@@ -3,22 +3,27 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
+from core.sealing import Sealer, WrongKeyError
 from domain.holds import HoldKey
 from domain.payments import Payment
+from inventory.checkout_parameters import read_parameters
 from inventory.outbox import record_hold_event
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
 from payments.grace_periods import grace_seconds
+from payments.redaction import redacted
 from payments.status import PaymentStatus
 from workflows.payment_messages import (
     CheckoutOpened,
@@ -45,33 +50,56 @@ class PaymentActivities(PaymentsPort):
         telemetry: Telemetry,
         client: PaymentClient | None = None,
         graces: Mapping[str, int] | None = None,
+        secrets: Sequence[SecretStr] = (),
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
         self._client = client
         self._graces = graces or {}
+        self._secrets = secrets
 
     @activity.defn(name="open-checkout")
     async def open_checkout(self, request: OpenCheckout) -> CheckoutOutcome:
         """Open the hold's Checkout Session, or return the one it has."""
-        params = {**request.params, "expires_at": int(request.expires_at.timestamp())}
+        params = await self._params(request)
+        if isinstance(params, CheckoutRefused):
+            return params
+        params["expires_at"] = int(request.expires_at.timestamp())
         key = f"checkout:{request.shop_id}:{request.hold_id}"
         if request.attempt is not None:
             key += ":" + hashlib.sha256(request.attempt.encode()).hexdigest()
-        async with self._stripe("open-checkout", request.shop_id, request.hold_id) as stripe:
+        hide = params if request.parameters_id is not None else None
+        async with self._stripe("open-checkout", request.shop_id, request.hold_id, hide) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)
             except StripeRefusedError as refusal:
+                problem = str(refusal) if hide is None else redacted(str(refusal), hide)
                 self._telemetry.warn(
                     "inventory_checkout_refused",
                     shop_id=request.shop_id,
                     hold_id=request.hold_id,
-                    problem=str(refusal),
+                    problem=problem,
                     code=refusal.code,
                 )
-                return CheckoutRefused(str(refusal), refusal.code, refusal.param, refusal.callers_fault)
+                return CheckoutRefused(problem, refusal.code, refusal.param, refusal.callers_fault)
         assert opened.session_id is not None  # noqa: S101 - narrows the type
-        return CheckoutOpened(opened.session_id, opened.url)
+        return CheckoutOpened(opened.session_id, opened.url, opened.client_secret, opened.amount_total, opened.currency)
+
+    async def _params(self, request: OpenCheckout) -> dict[str, Any] | CheckoutRefused:
+        """Return the session's parameters, decrypted if they are in the database."""
+        if request.parameters_id is None:
+            return dict(request.params)
+        with database_errors_retried():
+            sealed = await read_parameters(self._engine, request.parameters_id)
+        if sealed is None:
+            return CheckoutRefused("The hold has ended: the parameters of its checkout are deleted.")
+        try:
+            params: dict[str, Any] = Sealer(self._secrets).open(sealed)
+        except WrongKeyError:
+            return CheckoutRefused(
+                "The worker has no HOLDFAST_CHECKOUT_SECRET, or another than the API.", code=NOT_CONFIGURED
+            )
+        return params
 
     @activity.defn(name="look-at-payment")
     async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
@@ -157,7 +185,10 @@ class PaymentActivities(PaymentsPort):
         return PaymentCheck(
             state=found.state.value,
             payment=Payment(
-                found.intent_id or query.payment.payment_intent_id, found.session_id or query.payment.session_id
+                found.intent_id or query.payment.payment_intent_id,
+                found.session_id or query.payment.session_id,
+                amount_total=found.amount_total,
+                currency=found.currency,
             ),
             grace_seconds=grace_seconds(found.method, self._graces),
             expires_at=found.expires_at,
@@ -165,8 +196,14 @@ class PaymentActivities(PaymentsPort):
         )
 
     @asynccontextmanager
-    async def _stripe(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[PaymentClient]:
-        """Yield the Stripe client; an error becomes an ApplicationError whose type decides about another attempt."""
+    async def _stripe(
+        self, what: str, shop_id: str, hold_id: str, hide: dict[str, Any] | None = None
+    ) -> AsyncIterator[PaymentClient]:
+        """Yield the Stripe client; an error becomes an ApplicationError whose type decides about another attempt.
+
+        The values of the parameters in `hide` are in no message, and then the error has no cause, which would have
+        them in the history.
+        """
         if self._client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
         heartbeat = asyncio.create_task(_heartbeat())
@@ -174,10 +211,11 @@ class PaymentActivities(PaymentsPort):
             with self._telemetry.activities.labels(what).time():
                 yield self._client
         except StripeUnavailableError as error:
+            problem = f"Stripe: {error}" if hide is None else redacted(f"Stripe: {error}", hide)
             self._telemetry.fail(
-                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {error}"
+                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=problem
             )
-            raise ApplicationError(f"Stripe: {error}", type="away") from error
+            raise ApplicationError(problem, type="away") from (error if hide is None else None)
         except StripeRefusedError as refusal:
             # Operations can fix the key or the account, so these are retried; a refused payment is not.
             kind = PAYMENT_REFUSED if refusal.callers_fault else "account"

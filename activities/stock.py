@@ -154,6 +154,8 @@ class StockActivities(StockPort):
                     actor=request.actor,
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
                     payment_session_id=request.payment.session_id if request.payment else None,
+                    amount_total=request.payment.amount_total if request.payment else None,
+                    currency=request.payment.currency if request.payment else None,
                     sold=request.sold,
                 )
         except psycopg.IntegrityError as error:
@@ -182,6 +184,8 @@ class StockActivities(StockPort):
                 request.hold_id,
                 session_id=request.payment.session_id,
                 intent_id=request.payment.payment_intent_id,
+                amount_total=request.payment.amount_total,
+                currency=request.payment.currency,
             )
 
     @activity.defn(name="claim-late-payment")
@@ -194,6 +198,8 @@ class StockActivities(StockPort):
                 late.hold_id,
                 session_id=late.payment.session_id,
                 intent_id=late.payment.payment_intent_id,
+                amount_total=late.payment.amount_total,
+                currency=late.payment.currency,
                 take=self._policy is LatePaymentPolicy.REACQUIRE_OR_REFUND,
             )
         outcome = claim.outcome

@@ -34,9 +34,14 @@ _BODIES: dict[str, dict[str, Any]] = {
                 "currency": "eur",
             }
         ],
+        "extraLines": [{"name": "Gift wrap", "unitAmount": 300, "currency": "eur"}],
         "successUrl": "https://shop.example/paid?session={CHECKOUT_SESSION_ID}",
         "cancelUrl": "https://shop.example/cart",
         "reference": "order-1001",
+        "stripe": {
+            "shipping_address_collection": {"allowed_countries": ["DE", "AT"]},
+            "automatic_tax": {"enabled": True},
+        },
     },
     "payment": {"checkoutSessionId": "cs_test_a1B2"},
     "end": {"reason": "changed their mind"},

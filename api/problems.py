@@ -216,7 +216,12 @@ class Problem(Enum):
         "`message` is Stripe's. The hold of a new checkout is released, perhaps a moment after the answer; a hold that "
         "existed goes on.",
     )
-    payments_not_configured = ErrorKind(503, "STRIPE_API_KEY is not set.", "After operations set it.")
+    payments_not_configured = ErrorKind(
+        503,
+        "STRIPE_API_KEY is not set.",
+        "After operations set it.",
+        "Or HOLDFAST_CHECKOUT_SECRET, for a checkout with `stripe`; `message` says which. Nothing is held.",
+    )
     webhook_not_configured = ErrorKind(
         503,
         "STRIPE_WEBHOOK_SECRET is not set, so no signature can be verified.",

@@ -1,7 +1,7 @@
 """The bodies and queries of requests, with every limit on their fields."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -18,12 +18,10 @@ from domain.fields import (
     Reason,
     ShopId,
     Sku,
-    Text,
     VariantKey,
 )
 from domain.holds import Line
 from domain.names import NAME_PATTERN
-from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY
 
 MAX_LINES = 100
 MAX_ITEMS = 500
@@ -150,97 +148,6 @@ class AmendIn(Model):
         if value is None:
             raise ValueError("must not be null; leave it out to keep it")
         return value
-
-
-class CheckoutLineIn(LineIn):
-    """An item, a number of units, and the price of one: a price of Stripe's, or name, amount and currency."""
-
-    name: Text | None = None
-    unit_amount: Annotated[
-        int | None,
-        Field(strict=True, ge=0, le=99_999_999, description="In the currency's smallest unit: cents, yen."),
-    ] = None
-    currency: Annotated[str, Matching("[A-Za-z]{3}", "must be three letters"), Field(examples=["eur"])] | None = None
-    price: (
-        Annotated[
-            str,
-            Matching("[A-Za-z0-9_]{1,255}", "must be 1 to 255 letters, digits or '_'"),
-            Field(examples=["price_1Pq2Rs"]),
-        ]
-        | None
-    ) = None
-
-    @model_validator(mode="after")
-    def _one_price(self) -> Self:
-        spelt_out = [self.name, self.unit_amount, self.currency]
-        if self.price is not None and spelt_out != [None, None, None]:
-            raise ValueError("must have either price, or name, unitAmount and currency")
-        if self.price is None and None in spelt_out:
-            raise ValueError("must have price, or name, unitAmount and currency")
-        return self
-
-
-Url = Annotated[
-    str,
-    StringConstraints(max_length=2000),
-    Matching(
-        r"https?://[^\s/\x00-\x1f\x7f]+[^\s\x00-\x1f\x7f]*",
-        "must be an address that begins with https:// or http://, without spaces and control characters",
-    ),
-    Field(examples=["https://shop.example/paid"]),
-]
-
-
-class PageIn(Model):
-    """A cart to pay for in a Stripe Checkout Session."""
-
-    items: Annotated[list[CheckoutLineIn], Field(min_length=1, max_length=MAX_LINES)]
-    success_url: Url
-    cancel_url: Url | None = None
-    capture_method: Annotated[
-        Literal["automatic", "manual"], Field(description="`manual`: the money is authorised, and taken on commit.")
-    ] = "automatic"
-    payment_method_types: Annotated[
-        list[
-            Annotated[str, Matching("[a-z][a-z0-9_]{0,49}", "must be 1 to 50 of a-z, 0-9 and '_', the first a letter")]
-        ]
-        | None,
-        Field(
-            min_length=1, max_length=30, description="Those of your Stripe account unless given.", examples=[["card"]]
-        ),
-    ] = None
-    locale: (
-        Annotated[
-            str,
-            Matching("[A-Za-z][A-Za-z0-9-]{0,9}", "must be 1 to 10 letters, digits or '-', the first a letter"),
-            Field(examples=["de"]),
-        ]
-        | None
-    ) = None
-    metadata: Annotated[
-        dict[MetadataKey, MetadataValue],
-        Field(max_length=40, description="Further metadata of session and PaymentIntent. No personal data."),
-    ] = Field(default_factory=dict)
-
-    @field_validator("metadata")
-    @classmethod
-    def _own_metadata(cls, metadata: dict[str, str]) -> dict[str, str]:
-        if reserved := sorted({HOLD_METADATA_KEY, SHOP_METADATA_KEY, PAGE_METADATA_KEY} & set(metadata)):
-            raise ValueError(f"must leave {', '.join(reserved)} to Holdfast")
-        return metadata
-
-
-class CheckoutIn(PageIn):
-    """A cart to hold and to pay for in a Stripe Checkout Session."""
-
-    shop_id: ShopId
-    ttl_seconds: Ttl | None = None
-    hold_id: HoldId | None = None
-    reference: Reference | None = None
-    replace: Replace = False
-    browser_extensions: BrowserExtensions = 0
-    warn_before_seconds: WarnBefore | None = None
-    buyer: Buyer | None = None
 
 
 class PaymentIn(Model):

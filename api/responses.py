@@ -27,7 +27,19 @@ class CheckoutOut(Model):
     hold_id: Annotated[str | None, Field(description="Null in `validate_only` and under bypass: nothing is held.")]
     shop_id: str
     checkout_session_id: str | None
-    url: Annotated[str | None, Field(description="Redirect the shopper to it. Null once the hold has ended.")]
+    url: Annotated[
+        str | None,
+        Field(
+            description="Redirect the shopper to it. Null once the hold has ended, and where there is a clientSecret."
+        ),
+    ]
+    client_secret: Annotated[
+        str | None, Field(description="For Stripe.js, with `stripe.ui_mode` `embedded_page` or `elements`.")
+    ] = None
+    amount_total: Annotated[
+        int | None, Field(description="What it costs so far, in the currency's smallest unit: before shipping and tax.")
+    ] = None
+    currency: str | None = None
     expires_at: Annotated[datetime, Field(description="The hold's deadline; without a hold, the session's.")]
     status: HoldStatus | None = None
     mode: str | None = None

@@ -6,10 +6,9 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 
 from core.environment_settings import Allowed, EnvironmentSettings
-from core.setting_values import MAX_SECRETS, split_list, split_secrets, split_url
+from core.setting_values import MIN_SECRET_LENGTH, long_secrets, split_list, split_url
 from domain.names import NAME_PATTERN
 
-_MIN_LENGTH = 32
 _PORTS = {"https": 443, "http": 80}
 _SHOPS_ORIGIN = re.compile(rf"(?:({NAME_PATTERN})=)?(\S+)")
 
@@ -26,7 +25,7 @@ class BrowserSettings(EnvironmentSettings):
     """The browser routes are off unless HOLDFAST_BROWSER_TOKEN_SECRET is set."""
 
     browser_token_secrets: Annotated[
-        tuple[SecretStr, ...], Allowed(f"{_MIN_LENGTH} or more characters; at most two, comma-separated")
+        tuple[SecretStr, ...], Allowed(f"{MIN_SECRET_LENGTH} or more characters; at most two, comma-separated")
     ] = Field(
         default=(),
         alias="HOLDFAST_BROWSER_TOKEN_SECRET",
@@ -46,12 +45,7 @@ class BrowserSettings(EnvironmentSettings):
     @field_validator("browser_token_secrets", mode="before")
     @classmethod
     def _check_secrets(cls, value: object) -> object:
-        secrets = split_secrets(value)
-        if any(len(secret) < _MIN_LENGTH for secret in secrets):
-            raise ValueError(f"is shorter than {_MIN_LENGTH} characters; generate one with: openssl rand -hex 32")
-        if len(secrets) > MAX_SECRETS:
-            raise ValueError("lists more than two secrets; at most two are allowed, comma-separated, during a rotation")
-        return tuple(secrets)
+        return long_secrets(value)
 
     @field_validator("browser_origins", mode="before")
     @classmethod

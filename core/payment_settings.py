@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.environment_settings import Allowed, EnvironmentSettings
 from core.setting_errors import SettingConflictError
-from core.setting_values import split_secrets
+from core.setting_values import MIN_SECRET_LENGTH, long_secrets, split_secrets
 
 STRIPE_API = "https://api.stripe.com"
 MIN_GRACE_SECONDS = 30
@@ -67,6 +67,15 @@ class PaymentSettings(EnvironmentSettings):
         description="How long stock stays held for a pending payment, by Stripe's name of the payment method; "
         "`default=` for all other methods. Methods not named use the table in `payments/grace_periods.py`.",
     )
+    checkout_secrets: Annotated[
+        tuple[SecretStr, ...], Allowed(f"{MIN_SECRET_LENGTH} or more characters; at most two, comma-separated")
+    ] = Field(
+        default=(),
+        alias="HOLDFAST_CHECKOUT_SECRET",
+        description="Encrypts the parameters in `stripe` of a checkout, which may have personal data, in the database "
+        "until the hold has ended; the same for API and worker. Two during a rotation: the first encrypts, both "
+        "decrypt. Without it, checkouts with `stripe` are answered 503.",
+    )
     payment_close_grace_seconds: int = Field(
         default=3600,
         ge=0,
@@ -91,6 +100,11 @@ class PaymentSettings(EnvironmentSettings):
         if not all(re.fullmatch(r"whsec_[\x21-\x7e]+", secret) for secret in secrets):
             raise ValueError("is not the signing secret of a Stripe endpoint; allowed: whsec_…, comma-separated")
         return tuple(secrets)
+
+    @field_validator("checkout_secrets", mode="before")
+    @classmethod
+    def _check_checkout_secrets(cls, value: object) -> object:
+        return long_secrets(value)
 
     @field_validator("stripe_api_base")
     @classmethod

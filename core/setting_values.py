@@ -6,6 +6,8 @@ from pydantic import SecretStr
 
 MAX_SECRETS = 2
 """Of one purpose at the same time: the present one and the next, while they are rotated."""
+MIN_SECRET_LENGTH = 32
+"""Of a secret of our own making."""
 
 
 def split_list(value: object) -> object:
@@ -21,6 +23,16 @@ def split_secrets(value: object) -> list[str]:
     if not isinstance(parts, (tuple, list)):
         return []
     return [part.get_secret_value() if isinstance(part, SecretStr) else str(part) for part in parts]
+
+
+def long_secrets(value: object) -> tuple[str, ...]:
+    """Return comma-separated secrets of our own making. Raises ValueError for a short one, and for more than two."""
+    secrets = split_secrets(value)
+    if any(len(secret) < MIN_SECRET_LENGTH for secret in secrets):
+        raise ValueError(f"is shorter than {MIN_SECRET_LENGTH} characters; generate one with: openssl rand -hex 32")
+    if len(secrets) > MAX_SECRETS:
+        raise ValueError("lists more than two secrets; at most two are allowed, comma-separated, during a rotation")
+    return tuple(secrets)
 
 
 def split_url(value: str, *schemes: str) -> SplitResult:

@@ -29,6 +29,31 @@ _CART: tuple[dict[str, Any], ...] = (
     {**_LINES[0], "name": "T-shirt, size M", "unitAmount": 2500, "currency": "eur"},
     {**_LINES[1], "name": "Mug", "unitAmount": 1250, "currency": "eur"},
 )
+_SHIRT: dict[str, Any] = {
+    "sku": "TEE",
+    "variantKey": "size:S",
+    "quantity": 1,
+    "name": "T-shirt, size S",
+    "description": "Organic cotton",
+    "unitAmount": 2500,
+    "currency": "eur",
+}
+_GIFT_WRAP = {"name": "Gift wrap", "unitAmount": 300, "currency": "eur"}
+_SHIPS: dict[str, Any] = {
+    "shipping_address_collection": {"allowed_countries": ["DE", "AT", "CH"]},
+    "shipping_options": [
+        {"shipping_rate_data": {"display_name": name, "fixed_amount": {"amount": amount, "currency": "eur"}}}
+        for name, amount in (("Post", 490), ("Express", 1490))
+    ],
+    "automatic_tax": {"enabled": True},
+    "allow_promotion_codes": True,
+    "invoice_creation": {"enabled": True},
+}
+_OWN_PAGES: dict[str, dict[str, Any]] = {
+    "Embedded": {"ui_mode": "embedded_page", **_SHIPS},
+    "Elements": {"ui_mode": "elements"},
+}
+"""Stripe's parameters of the checkouts on pages of the shop's own."""
 _RETRY_SECONDS = 20.0
 """Retried: the worker may still be starting, and every request is idempotent."""
 
@@ -70,6 +95,10 @@ class _Shop:
 
     def checkout(self, success_url: str, cancel_url: str) -> dict[str, Any]:
         body = {"shopId": SHOP, "items": _CART, "successUrl": success_url, "cancelUrl": cancel_url}
+        return self._ask("POST", "/checkout/sessions", body, key=f"demo-{time.time_ns()}")
+
+    def own_checkout(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        body = {"shopId": SHOP, "items": [_SHIRT], "extraLines": [_GIFT_WRAP], "stripe": options}
         return self._ask("POST", "/checkout/sessions", body, key=f"demo-{time.time_ns()}")
 
     def pay(self, hold_id: str) -> None:
@@ -134,6 +163,19 @@ def pay_link(
     if opened.get("holdId") is None:
         return None
     return PayLink(opened["url"], opened["holdId"], datetime.fromisoformat(opened["expiresAt"]))
+
+
+def own_pages(
+    api_url: str, pages: str, tokens: Mapping[str, str], check_interrupt: Callable[[], None]
+) -> dict[str, str]:
+    """Hold a shirt for each way to pay on a page of the shop's own, and return the page of each.
+
+    Raises DemoError; the parameters are as of `pay_link`.
+    """
+    with _shop(api_url, tokens, check_interrupt) as shop:
+        back = {"return_url": f"{pages}/shop/thanks/{{CHECKOUT_SESSION_ID}}"}
+        opened = {name: shop.own_checkout(options | back) for name, options in _OWN_PAGES.items()}
+    return {name: f"{pages}/shop/embedded/{made['checkoutSessionId']}" for name, made in opened.items()}
 
 
 @contextmanager

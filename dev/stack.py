@@ -91,6 +91,7 @@ class Stack:
             "INVENTORY_ADMIN_TOKEN": tokens["admin"],
             "HOLDFAST_BROWSER_TOKEN_SECRET": environment.get("HOLDFAST_BROWSER_TOKEN_SECRET")
             or state_dir.token("browser"),
+            "HOLDFAST_CHECKOUT_SECRET": environment.get("HOLDFAST_CHECKOUT_SECRET") or state_dir.token("checkout"),
             "HOLDFAST_WORKER_METRICS_PORT": str(ports.worker_metrics),
             "HOLDFAST_WORKER_METRICS_HOST": "127.0.0.1",
             "SMTP_URL": environment.get("SMTP_URL") or f"smtp://127.0.0.1:{ports.mail}",

@@ -11,7 +11,7 @@ from rich.console import Console
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
 from core.settings import Settings
-from dev.demo import SHOP, DemoError, first_hold, has_holds, pay_link
+from dev.demo import SHOP, DemoError, first_hold, has_holds, own_pages, pay_link
 from dev.interrupt import Interrupt, StopRequestedError
 from dev.ports import Ports
 from dev.postgres import postgres_binaries
@@ -143,6 +143,7 @@ def _show_pay_link(stack: Stack, interrupt: Interrupt, console: Console) -> None
         return
     try:
         link = pay_link(stack.api_url, pages, stack.request_tokens, interrupt.check_interrupt)
+        own = own_pages(stack.api_url, pages, stack.request_tokens, interrupt.check_interrupt) if link else {}
     except DemoError as error:
         console.print(f"\nThe demo payment could not be prepared: {error}", markup=False)
         return
@@ -150,6 +151,8 @@ def _show_pay_link(stack: Stack, interrupt: Interrupt, console: Console) -> None
         workflow = f"{stack.temporal.ui_url}/namespaces/default/workflows/{hold_workflow_id(SHOP, link.hold_id)}"
         console.print(f"\nPay by {link.until.astimezone():%H:%M} to commit the hold {link.hold_id} (no money moves):")
         console.print(f"  Pay       {link.url}\n  Watch it  {workflow}", markup=False)
+        for name, url in own.items():  # the same on a page of the shop's own: docs/checkout.md
+            console.print(f"  {name:<9} {url}", markup=False)
 
 
 def _short(path: Path) -> Path:

@@ -91,6 +91,9 @@ class Hold:
     created_by: str | None = None
     ended_by: str | None = None
     """Who made the hold and who ended it, where the row was read; None for a hold of an earlier release."""
+    amount_total: int | None = None
+    """What its payment costs, in the currency's smallest unit; None without one."""
+    currency: str | None = None
 
     @property
     def key(self) -> HoldKey:

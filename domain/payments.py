@@ -1,6 +1,6 @@
 """A payment, named by Stripe's ids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -12,6 +12,9 @@ class Payment:
     session_id: str | None = None
     needs_capture: bool = False
     """Whether the money is only authorised and still has to be captured."""
+    amount_total: int | None = field(default=None, compare=False)
+    """What it costs, in the currency's smallest unit, as far as it is known here."""
+    currency: str | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from core.settings import Settings
 from domain.amendments import KeyReused, NotActive
 from domain.holds import Busy, Hold, HoldKey, HoldStatus, Line, OverLimit, ReferenceTaken, Shortage
+from holds.checkout_parameters import CheckoutParameters
 from holds.errors import (
     HoldExistsError,
     HoldNotActiveError,
@@ -27,6 +28,7 @@ from holds.temporal_errors import UpdateRefusedError
 from holds.workflow_client import WorkflowClient
 from inventory.amend import read_amendment
 from inventory.items import read_short
+from payments.session_params import Order
 from workflows.messages import HOLD_NOT_ACTIVE, IDEMPOTENCY_CONFLICT, Amend, AmendAnswer
 from workflows.payment_messages import CheckoutOpened
 
@@ -76,6 +78,7 @@ class AmendService:
 
     def __init__(self, engine: AsyncEngine, holds: HoldService, workflows: WorkflowClient, settings: Settings) -> None:
         self._engine = engine
+        self._parameters = CheckoutParameters(engine, settings)
         self._holds = holds
         self._workflows = workflows
         self._settings = settings
@@ -99,15 +102,17 @@ class AmendService:
         answer = await self._send(key, change)
         return AmendResult(await self._holds.row(key), answer.closed_session)
 
-    async def open_checkout(self, key: HoldKey, change: Amend) -> AnotherCheckout:
+    async def open_checkout(self, key: HoldKey, change: Amend, order: Order) -> AnotherCheckout:
         """Open another Checkout Session for the hold in the place of its page, and change its items if they differ.
 
         Raises as `amend`, and CheckoutRefusedError: then the hold goes on without a page.
         """
-        return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(key, change), key)
+        self._parameters.require_secret(order)
+        return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(key, change, order), key)
 
-    async def _open_checkout(self, key: HoldKey, change: Amend) -> AnotherCheckout:
-        change = replace(change, call_id=uuid.uuid4().hex)
+    async def _open_checkout(self, key: HoldKey, change: Amend, order: Order) -> AnotherCheckout:
+        checkout = await self._parameters.checkout(key, order)
+        change = replace(change, call_id=uuid.uuid4().hex, checkout=checkout)
         answer = await self._send(key, change)
         assert answer.checkout is not None  # noqa: S101 - it was asked for
         session = require_opened(answer.checkout, key.hold_id)

@@ -41,6 +41,14 @@ class HoldOut(Model):
     reason: str | None = None
     checkout_session_id: str | None = None
     payment_intent_id: str | None = None
+    amount_total: Annotated[
+        int | None,
+        Field(
+            description="What the payment costs, in the currency's smallest unit: before it is made without shipping, "
+            "tax and promotion codes. Null without a payment."
+        ),
+    ] = None
+    currency: str | None = None
     buyer: str | None = None
     revision: Annotated[int, Field(description="How often the hold was changed.")] = 0
     metadata: Annotated[dict[str, str] | None, Field(description="As given when the hold was made.")] = None
@@ -76,6 +84,8 @@ class HoldOut(Model):
             reason=hold.reason,
             checkoutSessionId=hold.payment_session_id,
             paymentIntentId=hold.payment_intent_id,
+            amountTotal=hold.amount_total,
+            currency=hold.currency,
             buyer=hold.buyer,
             revision=hold.revision,
             metadata=hold.metadata,

@@ -12,6 +12,7 @@ from core.settings import Settings
 from core.timeouts import run_with_timeout
 from domain.holds import Hold, HoldKey, HoldStatus
 from domain.payments import Payment
+from holds.checkout_parameters import CheckoutParameters
 from holds.errors import (
     CheckoutRefusedError,
     HoldNotActiveError,
@@ -37,10 +38,10 @@ from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
-from payments.session_params import Order, session_params, with_reference
+from payments.session_params import Order, session_params
 from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
-from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
+from workflows.messages import Attach, Attached, Cancel, settled_status
 from workflows.payment_messages import (
     AttachRefusal,
     CheckoutOpened,
@@ -77,6 +78,7 @@ class PaymentsService:
         self._workflows = workflows
         self._settings = settings
         self._stripe = stripe
+        self._parameters = CheckoutParameters(engine, settings)
 
     def require_stripe(self) -> PaymentClient:
         """Return the Stripe client. Raises PaymentsNotConfiguredError without an API key."""
@@ -91,6 +93,7 @@ class PaymentsService:
         PaymentsNotConfiguredError.
         """
         self.require_stripe()
+        self._parameters.require_secret(order)
         work = self._open_checkout(request, order)
         return await self._holds.gone_callers.run(self._settings.request_timeout_ms, work, request)
 
@@ -103,7 +106,7 @@ class PaymentsService:
         prepared = await self._holds.prepare(request)
         if isinstance(prepared, CreateResult):
             return prepared, await self._session_of(prepared.hold)
-        hold = replace(prepared, checkout=Checkout(with_reference(session_params(order), order.reference)))
+        hold = replace(prepared, checkout=await self._parameters.checkout(request.key, order))
         answer = await self._workflows.open_checkout(hold)
         result = await self._holds.result(request, answer.reservation)
         if answer.checkout is None:
@@ -207,7 +210,7 @@ class PaymentsService:
         if key is None:
             return EventResult("not_ours")
         name_hold_on_span(key)
-        payment = Payment(event.intent_id, event.session_id, needs_capture=event.kind == "authorized")
+        payment = event.payment
         match event.kind:
             case "record":
                 return EventResult("recorded", logging.WARNING)

@@ -19,7 +19,8 @@ _OTHER_ACTIVE_HOLD = """
 
 _ATTACH = f"""
 UPDATE "InventoryHold" h
-SET "paymentSessionId" = %(session)s, "paymentIntentId" = %(intent)s, "updatedAt" = now()
+SET "paymentSessionId" = %(session)s, "paymentIntentId" = %(intent)s, "amountTotal" = %(amount)s::bigint,
+    currency = %(currency)s, "updatedAt" = now()
 WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND NOT EXISTS ({_OTHER_ACTIVE_HOLD})
 RETURNING id
 """  # noqa: S608 - constants
@@ -28,7 +29,7 @@ RETURNING id
 # statement of its own.
 _WITHDRAW = f"""
 UPDATE "InventoryHold" h
-SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "updatedAt" = now()
+SET "paymentSessionId" = NULL, "paymentIntentId" = NULL, "amountTotal" = NULL, currency = NULL, "updatedAt" = now()
 WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND h.status = 'active' AND EXISTS ({_OTHER_ACTIVE_HOLD})
 RETURNING id
 """  # noqa: S608 - constants
@@ -69,12 +70,14 @@ WITH seen AS MATERIALIZED (
   SET status = 'committed', "committedAt" = clock_timestamp(), "releasedAt" = NULL, "expiredAt" = NULL,
       "updatedAt" = now(), reason = 'late_payment', "endedBy" = 'stripe',
       "paymentIntentId" = coalesce(%(intent)s, h."paymentIntentId"),
-      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId")
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
+      "amountTotal" = coalesce(%(amount)s::bigint, h."amountTotal"), currency = coalesce(%(currency)s, h.currency)
   FROM verdict v WHERE v.enough AND h."shopId" = %(shop)s AND h.id = %(hold)s
   RETURNING h.id
 ), recorded AS (
   UPDATE "InventoryHold" h
   SET "paymentIntentId" = %(intent)s, "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
+      "amountTotal" = coalesce(%(amount)s::bigint, h."amountTotal"), currency = coalesce(%(currency)s, h.currency),
       "updatedAt" = now()
   FROM target t
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t.sold IS NULL
@@ -116,14 +119,28 @@ class Claim:
 
 
 async def attach_payment(
-    engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None
+    engine: AsyncEngine,
+    shop_id: str,
+    hold_id: str,
+    *,
+    session_id: str | None,
+    intent_id: str | None,
+    amount_total: int | None = None,
+    currency: str | None = None,
 ) -> bool:
     """Write the payment to an active hold, replacing an earlier one. Returns False if another active hold has it.
 
     Of several holds that claim one payment at once, at most one gets it. A hold that has ended is not changed. May be
     repeated. Raises DatabaseBusyError and DatabaseUnavailableError.
     """
-    parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id}
+    parameters = {
+        "shop": shop_id,
+        "hold": hold_id,
+        "session": session_id,
+        "intent": intent_id,
+        "amount": amount_total,
+        "currency": currency,
+    }
     if await fetch(engine, _ATTACH, parameters):
         return not await fetch(engine, _WITHDRAW, parameters)
     return not (await fetch(engine, _HAS_OTHER, parameters))[0]["other"]
@@ -136,14 +153,30 @@ async def find_hold(engine: AsyncEngine, *, session_id: str | None, intent_id: s
 
 
 async def claim_late_payment(
-    engine: AsyncEngine, shop_id: str, hold_id: str, *, session_id: str | None, intent_id: str | None, take: bool
+    engine: AsyncEngine,
+    shop_id: str,
+    hold_id: str,
+    *,
+    session_id: str | None,
+    intent_id: str | None,
+    take: bool,
+    amount_total: int | None = None,
+    currency: str | None = None,
 ) -> Claim:
     """Return what a payment can buy that came after its hold had ended; with `take`, take the stock again if possible.
 
     All of the hold's lines or none, in one statement: the hold is then committed, with the reason `late_payment`.
     May be repeated. Raises DatabaseBusyError (nothing changed) and DatabaseUnavailableError (unknown: ask again).
     """
-    parameters = {"shop": shop_id, "hold": hold_id, "session": session_id, "intent": intent_id, "take": take}
+    parameters = {
+        "shop": shop_id,
+        "hold": hold_id,
+        "session": session_id,
+        "intent": intent_id,
+        "take": take,
+        "amount": amount_total,
+        "currency": currency,
+    }
     while True:
         rows = await fetch(engine, _CLAIM, parameters)
         if not rows:

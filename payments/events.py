@@ -11,6 +11,7 @@ import stripe
 
 from domain.holds import HoldKey
 from domain.names import is_name
+from domain.payments import Payment
 from payments.errors import InvalidEventError, InvalidSignatureError
 
 TOLERANCE_SECONDS = 300
@@ -22,11 +23,15 @@ HOLD_METADATA_KEY = "inventory_reservation_id"
 SHOP_METADATA_KEY = "shop_id"
 PAGE_METADATA_KEY = "holdfast_page"
 """The metadata of a payment that name its hold."""
+RESERVED_METADATA = frozenset({HOLD_METADATA_KEY, SHOP_METADATA_KEY, PAGE_METADATA_KEY})
 REFERENCE_METADATA_KEY = "inventory_reference"
 """The order's reference, for people who look at the payment."""
 
 _ID = re.compile(r"[\x21-\x7e]{1,255}")
 """The ids that are accepted: Postgres stores no NUL, and Temporal limits the length of workflow ids."""
+
+_CURRENCY = re.compile(r"[a-z]{3}")
+_MOST = 2**63
 
 EventKind = Literal["succeeded", "authorized", "processing", "failed", "ended", "record", "refund_failed", "ignored"]
 """What an event says of a payment. `record`: it is logged and changes nothing."""
@@ -48,6 +53,20 @@ class StripeEvent:
     """The id of the object that the event is about."""
     livemode: bool = False
     """Whether it is about real money; otherwise it comes from Stripe's test mode."""
+    amount_total: int | None = None
+    """What the payment costs, in the currency's smallest unit, if the event says so."""
+    currency: str | None = None
+
+    @property
+    def payment(self) -> Payment:
+        """The payment that it is about."""
+        return Payment(
+            self.intent_id,
+            self.session_id,
+            needs_capture=self.kind == "authorized",
+            amount_total=self.amount_total,
+            currency=self.currency,
+        )
 
 
 def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
@@ -95,6 +114,7 @@ def parse_event(body: bytes) -> StripeEvent:
     if event.get("object") != "event" or not isinstance(subject, dict):
         return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
     intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
+    amount_total, currency = _cost(event["type"], subject)
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
         event_id=event_id,
@@ -105,7 +125,18 @@ def parse_event(body: bytes) -> StripeEvent:
         intent_id=intent,
         object_id=_id(subject.get("id")),
         livemode=livemode,
+        amount_total=amount_total,
+        currency=currency,
     )
+
+
+def _cost(event_type: str, subject: Mapping[str, Any]) -> tuple[int | None, str | None]:
+    """Return the amount and the currency of a session or PaymentIntent; None for both if one of them is missing."""
+    amount = subject.get("amount" if event_type.startswith("payment_intent.") else "amount_total")
+    currency = subject.get("currency")
+    if not isinstance(amount, int) or not 0 <= amount < _MOST or not isinstance(currency, str):
+        return None, None
+    return (amount, currency) if _CURRENCY.fullmatch(currency) else (None, None)
 
 
 _KINDS: dict[str, EventKind] = {

@@ -1,7 +1,7 @@
 """Builds the parameters of a Checkout Session, by Stripe's names."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, REFERENCE_METADATA_KEY, SHOP_METADATA_KEY
@@ -19,6 +19,9 @@ class PaidLine:
     name: str | None = None
     unit_amount: int | None = None
     currency: str | None = None
+    tax_behavior: str | None = None
+    product: Mapping[str, Any] = field(default_factory=dict)
+    """Further `product_data`, by Stripe's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Order:
     shop_id: str
     hold_id: str | None
     lines: Sequence[PaidLine]
-    success_url: str
+    success_url: str | None
     cancel_url: str | None
     reference: str | None = None
     capture_method: Literal["automatic", "manual"] = "automatic"
@@ -37,6 +40,13 @@ class Order:
     metadata: dict[str, str] | None = None
     page: str | None = None
     """Distinguishes a later page of the same hold from its first one."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters by Stripe's names, which may have personal data."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the parameters must not be readable in the workflow's history."""
+        return bool(self.options)
 
 
 def session_params(order: Order) -> dict[str, Any]:
@@ -47,18 +57,21 @@ def session_params(order: Order) -> dict[str, Any]:
     if order.page is not None:
         metadata[PAGE_METADATA_KEY] = order.page
     params: dict[str, Any] = {
+        **order.options,
         "mode": "payment",
         "line_items": [_line(line) for line in order.lines],
-        "success_url": order.success_url,
         "metadata": metadata,
-        "payment_intent_data": {"metadata": metadata},
+        "payment_intent_data": {**order.options.get("payment_intent_data", {}), "metadata": metadata},
     }
+    if order.success_url is not None:
+        params["success_url"] = order.success_url
     if order.capture_method == "manual":
         params["payment_intent_data"]["capture_method"] = "manual"
     if order.cancel_url is not None:
         params["cancel_url"] = order.cancel_url
     if order.payment_method_types is not None:
-        params["payment_method_types"] = list(order.payment_method_types)
+        # Since the API version 2026-09-30, which has no `payment_method_types` any more.
+        params["allowed_payment_method_types"] = list(order.payment_method_types)
     if order.locale is not None:
         params["locale"] = order.locale
     if order.reference is not None and len(order.reference) <= _LONGEST_REFERENCE:
@@ -83,11 +96,11 @@ def with_reference(params: dict[str, Any], reference: str | None) -> dict[str, A
 def _line(line: PaidLine) -> dict[str, Any]:
     if line.price is not None:
         return {"quantity": line.quantity, "price": line.price}
-    return {
-        "quantity": line.quantity,
-        "price_data": {
-            "currency": (line.currency or "").lower(),
-            "unit_amount": line.unit_amount,
-            "product_data": {"name": line.name},
-        },
+    price = {
+        "currency": (line.currency or "").lower(),
+        "unit_amount": line.unit_amount,
+        "product_data": {**line.product, "name": line.name},
     }
+    if line.tax_behavior is not None:
+        price["tax_behavior"] = line.tax_behavior
+    return {"quantity": line.quantity, "price_data": price}

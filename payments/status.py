@@ -40,6 +40,11 @@ class PaymentStatus:
     url: str | None = None
     """The payment page, while the session is open."""
     metadata: Mapping[str, str] | None = None
+    client_secret: str | None = None
+    """Of an open session that is not paid on a page of Stripe's."""
+    amount_total: int | None = None
+    """In the currency's smallest unit."""
+    currency: str | None = None
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
@@ -54,6 +59,9 @@ def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
         expires_at=datetime.fromtimestamp(session["expires_at"], UTC) if session.get("expires_at") else None,
         url=session.get("url"),
         metadata=session.get("metadata") or {},
+        client_secret=session.get("client_secret"),
+        amount_total=session.get("amount_total"),
+        currency=session.get("currency"),
     )
 
 
@@ -84,6 +92,8 @@ def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
         intent_id=intent["id"],
         method=awaited or details.get("type") or (types[0] if len(types) == 1 else None),
         metadata=intent.get("metadata") or {},
+        amount_total=intent.get("amount"),
+        currency=intent.get("currency"),
     )
 
 

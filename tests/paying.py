@@ -158,6 +158,7 @@ async def running_shop(
     """Run product and simulator; `changes` are environment variables, `stripe` the simulator's configuration."""
     async with simulated(**(stripe or {})) as sim:
         payments = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": sim.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+        payments["HOLDFAST_CHECKOUT_SECRET"] = "c" * 40
         settings: dict[str, Any] = {**payments, **changes}
         async with running_stack(database, temporal, with_worker=with_worker, **settings) as stack:
             endpoint = {"url": f"{stack.url}/api/webhooks/stripe", "secrets": [SECRET]}

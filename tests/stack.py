@@ -242,7 +242,9 @@ async def running_stack(
             worker_metrics=worker_metrics,
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits),
-            payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
+            payments=PaymentActivities(
+                engine, telemetry, payment_client, settings.payment_graces, settings.checkout_secrets
+            ),
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,
             telemetry=telemetry,

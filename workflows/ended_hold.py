@@ -26,6 +26,8 @@ class EndedHold:
     sold: tuple[Line, ...] | None = None
     metadata: dict[str, str] | None = None
     warn_before_seconds: int | None = None
+    amount_total: int | None = None
+    currency: str | None = None
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -47,6 +49,8 @@ class EndedHold:
             sold=hold.sold,
             metadata=hold.metadata,
             warn_before_seconds=hold.warn_before_seconds,
+            amount_total=hold.amount_total,
+            currency=hold.currency,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -72,6 +76,8 @@ class EndedHold:
             sold=self.sold,
             metadata=self.metadata,
             warn_before_seconds=self.warn_before_seconds,
+            amount_total=self.amount_total,
+            currency=self.currency,
         )
 
     @property

@@ -10,7 +10,6 @@ from typing import TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from domain.payments import Payment
 from workflows import activity_calls, ui_text
 from workflows.activity_calls import cause_of
 from workflows.cancellation import run_despite_cancellation
@@ -146,7 +145,7 @@ class LatePaymentWorkflow(RunDetails):
 
     async def _hand_over(self, *, authorized: bool) -> bool:
         hold = workflow.get_external_workflow_handle(hold_workflow_id(self._late.shop_id, self._late.hold_id))
-        payment = Payment(self._late.payment.payment_intent_id, self._late.payment.session_id, authorized)
+        payment = replace(self._late.payment, needs_capture=authorized)
         try:
             await hold.signal(HoldSignals.payment_succeeded, payment)
         except ApplicationError:

@@ -116,6 +116,8 @@ class Checkout:
 
     params: dict[str, Any]
     """Stripe's parameters as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
+    parameters_id: str | None = None
+    """Of the encrypted parameters in the database, where they may have personal data; `params` is then empty."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from domain.payments import ClaimOutcome, Payment
 
 _LONGEST_ID = 255
+_ABOVE_LARGEST = 2**63
 _YEAR_SECONDS = 366 * 24 * 3600
 
 
@@ -21,6 +22,8 @@ def _named(payment: Payment) -> Payment:
         raise ValueError("payment_intent_id or session_id is required")
     if not all(each.isprintable() and len(each) <= _LONGEST_ID for each in ids):
         raise ValueError(f"an id has at most {_LONGEST_ID} printable characters")
+    if not 0 <= (payment.amount_total or 0) < _ABOVE_LARGEST or not (payment.currency or "eur").isalpha():
+        raise ValueError("amount_total is not an amount, or currency not a currency")
     return payment
 
 
@@ -58,6 +61,8 @@ class OpenCheckout:
     begun_at: datetime
     attempt: str | None = None
     """Distinguishes a later page of the hold from the first one."""
+    parameters_id: str | None = None
+    """As in Checkout."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class CheckoutOpened:
 
     session_id: str
     url: str | None
+    client_secret: str | None = None
+    """Of an embedded page, which has no URL."""
+    amount_total: int | None = None
+    currency: str | None = None
     kind: Literal["opened"] = "opened"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
@@ -108,7 +109,13 @@ class PaymentSteps:
     ) -> OpenCheckout:
         self._session_expires_at = ends
         return OpenCheckout(
-            self._hold.shop_id, self._hold.hold_id, checkout.params, expires_at=ends, begun_at=begun_at, attempt=attempt
+            self._hold.shop_id,
+            self._hold.hold_id,
+            checkout.params,
+            expires_at=ends,
+            begun_at=begun_at,
+            attempt=attempt,
+            parameters_id=checkout.parameters_id,
         )
 
     async def _open_first(self, request: OpenCheckout) -> None:
@@ -121,8 +128,10 @@ class PaymentSteps:
         except ActivityError as error:
             outcome = _refused(error)
         match outcome:
-            case CheckoutOpened(session_id):
-                payment = Payment(session_id=session_id)
+            case CheckoutOpened():
+                payment = Payment(
+                    session_id=outcome.session_id, amount_total=outcome.amount_total, currency=outcome.currency
+                )
                 self._state.attach(payment)
                 self._state.page = payment
                 self._state.opening = False
@@ -195,7 +204,7 @@ class PaymentSteps:
         if not request.replace and await self._has_another(payment):
             return Attached("already_attached")
         check = await self._check_for_caller(payment)
-        known = Payment(check.payment.payment_intent_id, check.payment.session_id)
+        known = replace(check.payment, needs_capture=False)
         refused = _refusal(check)
         if refused is None and request.replace:
             refused = await self._close_earlier(known)
@@ -328,7 +337,7 @@ class PaymentSteps:
             case "paid":
                 state.record_payment(payment)
             case "authorized":
-                state.record_payment(Payment(payment.payment_intent_id, payment.session_id, needs_capture=True))
+                state.record_payment(replace(payment, needs_capture=True))
             case "processing":
                 state.record_processing(PaymentProcessing(payment, check.grace_seconds), workflow.now())
                 if at_end and workflow.now() >= state.processing[payment.id]:

@@ -5,6 +5,7 @@ import uuid
 from fastapi import APIRouter, Request, Response
 
 from api.auth import Authority, KnownCallersRoute
+from api.checkout_requests import CheckoutIn
 from api.dependencies import HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
 from api.hold_token import with_token
@@ -12,7 +13,7 @@ from api.openapi import WRITE_ERRORS, errors, examples
 from api.orders import order_of
 from api.parameters import IdempotencyKey, parse_key, parse_ttl, parse_warning
 from api.problems import Problem
-from api.requests import CheckoutIn, merged
+from api.requests import merged
 from api.responses import CheckoutOut
 from api.validate_only import validate_only
 from core.settings import Mode, Settings
@@ -109,6 +110,9 @@ async def open_checkout(
         shopId=body.shop_id,
         checkoutSessionId=session.session_id if session else None,
         url=session.url if session else None,
+        clientSecret=session.client_secret if session else None,
+        amountTotal=session.amount_total if session else None,
+        currency=session.currency if session else None,
         expiresAt=result.hold.expires_at,
         status=result.hold.status,
         holdToken=with_token(settings, result.hold).hold_token,
@@ -127,6 +131,9 @@ async def _without_hold(
         shopId=body.shop_id,
         checkoutSessionId=session.session_id,
         url=session.url,
+        clientSecret=session.client_secret,
+        amountTotal=session.amount_total,
+        currency=session.currency,
         expiresAt=session.expires_at,
         mode=settings.mode,
         bypassed=settings.bypass,

@@ -5,18 +5,19 @@ import hashlib
 from fastapi import APIRouter, Response
 
 from api.auth import Authority, KnownCallersRoute
+from api.checkout_requests import PageIn
 from api.dependencies import AmendmentsDep, HoldsDep, PaymentsDep, SettingsDep
 from api.hold_token import with_token
 from api.openapi import NOT_FOUND, WRITE_ERRORS, errors, examples
 from api.orders import order_of
 from api.parameters import HoldPath, IdempotencyKey, ShopPath, parse_key
 from api.problems import Problem
-from api.requests import PageIn, merged
+from api.requests import merged
 from api.responses import CheckoutOut
 from domain.holds import HoldKey
 from holds.idempotency import amendment_id, request_hash
-from payments.session_params import session_params, with_reference
-from workflows.messages import Amend, Checkout
+from payments.session_params import session_params
+from workflows.messages import Amend
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["checkout"], route_class=KnownCallersRoute)
 
@@ -67,16 +68,16 @@ async def pay_for_hold(
     lines = merged(body.items)
     request_id = amendment_id(parse_key(idempotency_key))
     page = hashlib.sha256(request_id.encode()).hexdigest()[:32]
-    params = session_params(order_of(body, shop_id, hold_id, reference, page=page))
+    order = order_of(body, shop_id, hold_id, reference, page=page)
+    params = session_params(order)
     asked = {name: value for name, value in params.items() if name != "client_reference_id"}  # it may have changed
     change = Amend(
         request_id=request_id,
         request_hash=request_hash("hold-checkout", shop_id, lines, None, None, more={"hold": hold_id, "page": asked}),
         actor=caller.actor,
         lines=lines,
-        checkout=Checkout(with_reference(params, reference)),
     )
-    opened = await amendments.open_checkout(key, change)
+    opened = await amendments.open_checkout(key, change, order)
     if not opened.created:
         response.status_code = 200
     return CheckoutOut(
@@ -84,6 +85,9 @@ async def pay_for_hold(
         shopId=shop_id,
         checkoutSessionId=opened.session.session_id,
         url=opened.session.url,
+        clientSecret=opened.session.client_secret,
+        amountTotal=opened.session.amount_total,
+        currency=opened.session.currency,
         expiresAt=opened.hold.expires_at,
         status=opened.hold.status,
         holdToken=with_token(settings, opened.hold).hold_token,

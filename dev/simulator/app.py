@@ -17,6 +17,7 @@ from dev.simulator.account import Account
 from dev.simulator.api import api_routes
 from dev.simulator.config import Config
 from dev.simulator.control import control_routes
+from dev.simulator.embedded import embedded_routes
 from dev.simulator.pages import page_routes
 
 _BEAT = 0.2
@@ -49,7 +50,7 @@ def create_app(config: Config | None = None) -> Starlette:
                 save(account, path)
             await account.webhooks.close()
 
-    routes = [*api_routes(account), *control_routes(account), *page_routes(account)]
+    routes = [*api_routes(account), *control_routes(account), *page_routes(account), *embedded_routes(account)]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={ClientDisconnect: _client_gone})
     app.state.account = account
     return app

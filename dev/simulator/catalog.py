@@ -32,7 +32,6 @@ def find_price(account: Account, params: Params, name: str) -> Price:
 
 def price_in_passing(account: Account, data: Params) -> Price:
     """Create the price of `price_data`, which cannot be used again."""
-    data.choice("tax_behavior", "exclusive", "inclusive", "unspecified")
     return _price(account, data, listed=False)
 
 
@@ -51,7 +50,8 @@ def _price(account: Account, params: Params, *, listed: bool) -> Price:
     else:
         product = _product(account, data)
     metadata = params.metadata() if listed else {}
-    price = Price(new_id("price"), account.clock.now(), product.id, currency, amount, listed, metadata)
+    behavior = params.choice("tax_behavior", "exclusive", "inclusive", "unspecified") or "unspecified"
+    price = Price(new_id("price"), account.clock.now(), product.id, currency, amount, listed, metadata, behavior)
     account.store.products[product.id] = product
     account.store.prices[price.id] = price
     return price
@@ -59,6 +59,14 @@ def _price(account: Account, params: Params, *, listed: bool) -> Price:
 
 def _product(account: Account, params: Params) -> Product:
     name = params.required("name")
-    params.texts("images")
-    params.text("tax_code")
-    return Product(new_id("prod"), account.clock.now(), name, params.text("description"), params.metadata())
+    for ignored in ("tax_details", "unit_label"):
+        params.ignore(ignored)
+    return Product(
+        new_id("prod"),
+        account.clock.now(),
+        name,
+        params.text("description"),
+        params.metadata(),
+        params.texts("images"),
+        params.text("tax_code"),
+    )

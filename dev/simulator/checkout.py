@@ -1,5 +1,7 @@
 """Checkout Sessions: create, list, complete, expire (https://docs.stripe.com/api/checkout/sessions)."""
 
+from dataclasses import asdict
+
 from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
 from dev.simulator.errors import invalid, refused
@@ -7,32 +9,48 @@ from dev.simulator.forms import Params
 from dev.simulator.ids import new_id, new_session_id
 from dev.simulator.intents import authenticate, cancel, new_secret, open_intent, pay_with, settle
 from dev.simulator.methods import PayMethod, allowed_types, check_amount
-from dev.simulator.records import Intent, Json, Line, Session
+from dev.simulator.records import Customer, Intent, Invoice, Json, Line, Session
+from dev.simulator.session_options import new_client_secret, read_options
 from dev.simulator.shapes import payment_status
+from dev.simulator.totals import add_up
 
 SHORTEST_SECONDS = 30 * 60
 LONGEST_SECONDS = 24 * 60 * 60
 _MOST_LINES = 100
 
-ECHOED = ("billing_address_collection", "client_reference_id", "customer_email", "locale", "submit_type")
+ECHOED = (
+    "billing_address_collection",
+    "client_reference_id",
+    "customer_email",
+    "integration_identifier",
+    "locale",
+    "origin_context",
+    "submit_type",
+)
 IGNORED = frozenset(
     {
         "adaptive_pricing",
+        "after_expiration",
         "branding_settings",
         "consent_collection",
+        "custom_fields",
         "custom_text",
-        "customer_creation",
+        "customer_account",
+        "customer_update",
         "expand",
         "name_collection",
         "payment_method_collection",
+        "payment_method_configuration",
         "payment_method_data",
         "payment_method_options",
-        "phone_number_collection",
+        "permissions",
         "saved_payment_method_options",
+        "tax_id_collection",
         "wallet_options",
     }
 )
 """Accepted without effect: they change the look or the questions of Stripe's page, never the amount."""
+_INTENT_TEXTS = ("receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group")
 
 
 def create(account: Account, params: Params, base_url: str) -> Session:
@@ -46,36 +64,35 @@ def create(account: Account, params: Params, base_url: str) -> Session:
     if len(currencies) > 1 or len(lines) > _MOST_LINES:
         raise invalid("Up to 100 line items, all in one currency.", param="line_items")
     currency = currencies.pop()
-    amount = sum(account.store.prices[line.price].unit_amount * line.quantity for line in lines)
-    if amount:
-        check_amount(amount, currency, "line_items")
+    options = read_options(account, params, currency)
     data = params.nested("payment_intent_data") or Params({})
     capture_method = data.choice("capture_method", "automatic", "automatic_async", "manual") or "automatic_async"
-    for name in ("receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group"):
+    for name in _INTENT_TEXTS:
         data.text(name)
-    success_url = params.url("success_url")
-    if success_url is None:
-        raise params.absent("success_url")
+    for name in ("setup_future_usage", "shipping"):
+        data.ignore(name)
     session_id = new_session_id()
     session = Session(
         id=session_id,
         created=now,
         expires_at=_expiry(params, now),
         currency=currency,
-        amount_total=amount,
+        amount_total=0,
         lines=lines,
         page=f"{base_url}/c/pay/{session_id}",
-        success_url=success_url,
-        cancel_url=params.url("cancel_url"),
-        payment_method_types=allowed_types(
-            params.texts("payment_method_types"), currency, manual=capture_method == "manual"
-        ),
+        payment_method_types=_types(params, currency, manual=capture_method == "manual"),
         capture_method=capture_method,
         metadata=params.metadata(),
         intent_metadata=data.metadata(),
         intent_description=data.text("description"),
         echoed=_echoed(params),
+        client_secret=None if options.ui_mode == "hosted_page" else new_client_secret(session_id),
+        shipping_rate=next(iter(options.shipping_rates), None),
+        **asdict(options),
     )
+    add_up(session, account.store)
+    if session.amount_total:
+        check_amount(session.amount_total, currency, "line_items")
     params.refuse_unknown(IGNORED)
     account.store.sessions[session.id] = session
     account.check_at(session.expires_at, session.id)
@@ -89,10 +106,15 @@ def _check_mode(params: Params) -> None:
         raise params.absent("mode")
     if mode != "payment":
         raise invalid(f"The simulator has no mode={mode}; it has mode=payment.", param="mode")
-    if params.choice("ui_mode", "elements", "embedded_page", "hosted_page") not in (None, "hosted_page"):
-        raise invalid("The simulator has only ui_mode=hosted_page.", param="ui_mode")
     if params.given("currency"):
         params.currency()
+
+
+def _types(params: Params, currency: str, *, manual: bool) -> list[str]:
+    excluded = params.texts("excluded_payment_method_types")
+    named = params.texts("payment_method_types") or params.texts("allowed_payment_method_types")
+    types = allowed_types(named, currency, manual=manual)
+    return [name for name in types if name not in excluded]
 
 
 def _expiry(params: Params, now: int) -> int:
@@ -107,10 +129,7 @@ def _expiry(params: Params, now: int) -> int:
 
 
 def _echoed(params: Params) -> Json:
-    echoed: Json = {name: value for name in ECHOED if (value := params.text(name)) is not None}
-    if (promotion := params.flag("allow_promotion_codes")) is not None:
-        echoed["allow_promotion_codes"] = promotion
-    return echoed
+    return {name: value for name in ECHOED if (value := params.text(name)) is not None}
 
 
 def _line(account: Account, entry: Params) -> Line:
@@ -142,7 +161,10 @@ def expire(account: Account, session: Session) -> None:
 
 def confirm(account: Account, session: Session, how: PayMethod) -> None:
     """Confirm the payment of the session, which creates its PaymentIntent."""
-    session.customer_details = _shopper(session)
+    if session.shopper is None:
+        session.shopper = default_shopper(session)
+        add_up(session, account.store)
+    session.customer_details = _details(session)
     if session.amount_total == 0:
         complete(account, session)
         return
@@ -164,14 +186,25 @@ def confirm(account: Account, session: Session, how: PayMethod) -> None:
         )
         session.payment_intent = intent_id
         open_intent(account, intent)
+    intent.amount = session.amount_total  # the shopper may have chosen anew since a declined attempt
     pay_with(account, intent, how, session.page.partition("/c/pay/")[0])
     after_attempt(account, intent)
 
 
-def _shopper(session: Session) -> Json:
-    empty = ("address", "business_name", "individual_name", "phone")
+def default_shopper(session: Session) -> Json:
+    """Return what a shopper enters where nobody says otherwise."""
     email = session.echoed.get("customer_email", "shopper@example.com")
-    return {**dict.fromkeys(empty), "email": email, "name": "A. Shopper", "tax_exempt": "none", "tax_ids": []}
+    address: Json | None = None
+    if session.countries:
+        address = {"city": "Springfield", "country": session.countries[0], "line1": "1 Main Street"}
+        address |= {"line2": None, "postal_code": "12345", "state": None}
+    phone = "+15555550100" if session.asks_phone else None
+    return {"address": address, "email": email, "name": "A. Shopper", "phone": phone}
+
+
+def _details(session: Session) -> Json:
+    empty = ("business_name", "individual_name")
+    return {**dict.fromkeys(empty), **(session.shopper or {}), "tax_exempt": "none", "tax_ids": []}
 
 
 def after_attempt(account: Account, intent: Intent) -> None:
@@ -186,6 +219,25 @@ def after_attempt(account: Account, intent: Intent) -> None:
 def complete(account: Account, session: Session) -> None:
     """Complete a session, paid or not yet paid."""
     session.status = "complete"
+    shopper = session.shopper or {}
+    if session.customer is None and (session.invoiced or session.makes_customer):
+        customer = Customer(new_id("cus"), account.clock.now(), shopper.get("email"), shopper.get("name"))
+        account.store.customers[customer.id] = customer
+        session.customer = customer.id
+    if session.invoiced and session.customer is not None:
+        invoice = Invoice(
+            id=new_id("in"),
+            created=account.clock.now(),
+            session=session.id,
+            customer=session.customer,
+            email=shopper.get("email"),
+            currency=session.currency,
+            subtotal=session.amount_total - session.amount_shipping,
+            shipping=session.amount_shipping,
+            total=session.amount_total,
+        )
+        account.store.invoices[invoice.id] = invoice
+        session.invoice = invoice.id
     account.emit("checkout.session.completed", session)
 
 

@@ -14,8 +14,10 @@ from dev.simulator import actions, checkout, refunds
 from dev.simulator.account import Account
 from dev.simulator.api import base_url_of
 from dev.simulator.config import Endpoint
+from dev.simulator.entries import enter
 from dev.simulator.errors import StripeError, invalid, refused
 from dev.simulator.faults import ApiEffect, Fault, WebhookEffect
+from dev.simulator.forms import Params
 from dev.simulator.ids import new_request_id
 from dev.simulator.ledger import intent_summary, payments, session_summary
 from dev.simulator.methods import PAY_METHODS, PayMethod
@@ -35,6 +37,7 @@ def control_routes(account: Account) -> list[Route]:
             ("GET", "/sessions", _sessions),
             ("GET", "/calls", _calls),
             ("POST", "/sessions/{id}/pay", _pay_session),
+            ("POST", "/sessions/{id}/enter", _enter),
             ("POST", "/sessions/{id}/expire", _expire_session),
             ("POST", "/payment_intents/{id}/pay", _pay_intent),
             ("POST", "/payment_intents/{id}/authenticate", _authenticate),
@@ -117,6 +120,12 @@ def _pay_session(account: Account, request: Request, body: Json) -> Json:
     if late is None:
         raise invalid(f"late must be one of {', '.join(actions.LATES)}", param="late")
     actions.pay(account, session, _how(body), late)
+    return session_summary(session, account.store)
+
+
+def _enter(account: Account, request: Request, body: Json) -> Json:
+    session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
+    enter(account, session, Params({name: str(value) for name, value in body.items()}))
     return session_summary(session, account.store)
 
 

@@ -32,7 +32,7 @@ def decode(encoded: str) -> dict[str, Any]:
 
 
 def _unknown(name: str) -> StripeError:
-    return invalid(f"Received unknown parameter: {name}", param=name, code="parameter_unknown")
+    return invalid(f"The simulator does not know the parameter {name}; Stripe may.", param=name)
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Params:
 
     values: dict[str, Any]
     path: str = ""
+    raw: str = ""
+    """The body that they were read from, of a whole request."""
     _read: set[str] = field(default_factory=set)
     _nested: list["Params"] = field(default_factory=list)
 
@@ -154,6 +156,10 @@ class Params:
     def take_all(self) -> None:
         """Count everything here as read."""
         self._read.update(self.values)
+
+    def ignore(self, name: str) -> None:
+        """Count the parameter as read."""
+        self._read.add(name)
 
     def metadata(self) -> dict[str, str]:
         """Read `metadata` within Stripe's limits; an empty value leaves its key out."""

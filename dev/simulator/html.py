@@ -2,8 +2,8 @@
 
 from html import escape
 
+from dev.simulator.currencies import decimals
 from dev.simulator.ledger import intent_summary
-from dev.simulator.methods import PayMethod
 from dev.simulator.records import Intent, Session
 from dev.simulator.shapes import PaymentStatus
 from dev.simulator.store import Store
@@ -51,6 +51,12 @@ a { color: var(--accent); }
 .back { display: block; margin-top: 1.1rem; text-align: center; }
 [role=alert] { margin: 0 0 1.25rem; padding: .7rem .85rem; border-radius: 8px; background: var(--bad-back);
   color: var(--bad); font-weight: 500; }
+fieldset label:not(.way), form > label { display: block; margin: 0 0 .6rem; font-size: .875rem; color: var(--soft); }
+input[type=text], input[type=email], input[type=tel], select { display: block; width: 100%; padding: .55rem .7rem;
+  border: 1px solid var(--line); border-radius: 8px; background: var(--paper); color: var(--ink); font: inherit; }
+button[name=action] { margin: 0 0 1.25rem; }
+main.framed { margin: 0; border: 0; max-width: none; }
+[role=alert]:empty { display: none; }
 .done { display: grid; place-items: center; width: 3rem; height: 3rem; margin: 0 0 1rem; border-radius: 50%;
   background: var(--good-back); color: var(--good); font-size: 1.5rem; font-weight: 700; }
 dl { margin: 1.5rem 0 0; padding-top: 1rem; border-top: 1px solid var(--line); }
@@ -59,26 +65,15 @@ dd { margin: 0 0 .6rem; }
 code { font-size: .8125rem; overflow-wrap: anywhere; }
 """
 
-_WITHOUT_CENTS = frozenset({"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf"})
-
-_WAYS: dict[PayMethod, tuple[str, str]] = {
-    "card": ("{}", "4242 4242 4242 4242: is paid at once"),
-    "declined": ("{}, declined", "4000 0000 0000 0002: the bank says no; you can try again"),
-    "insufficient_funds": ("{}, insufficient funds", "4000 0000 0000 9995: the bank says no; you can try again"),
-    "3ds": ("{} with 3-D Secure", "4000 0000 0000 3220: the bank asks you to confirm"),
-    "debit": ("{}", "the money comes later, or does not: say which on the overview"),
-    "voucher": ("{}", "is paid at a counter later, or never: say which on the overview"),
-}
-
 
 def money(amount: int, currency: str) -> str:
     """Return a formatted amount with its currency."""
-    if currency in _WITHOUT_CENTS:
-        return f"{amount:,} {currency.upper()}"
-    return f"{amount // 100:,}.{amount % 100:02} {currency.upper()}"
+    digits = decimals(currency)
+    return f"{amount / 10**digits:,.{digits}f} {currency.upper()}"
 
 
-def _document(title: str, body: str, kind: str = "") -> str:
+def document(title: str, body: str, kind: str = "") -> str:
+    """Return a page; of the kind `framed` it is a part of another one."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">'
@@ -92,42 +87,7 @@ def _document(title: str, body: str, kind: str = "") -> str:
 def message(title: str, text: str, *, back: str | None = None) -> str:
     """Return a page with a title and one message."""
     link = "" if back is None else f'<a class="back" href="{escape(back)}">Back to the shop</a>'
-    return _document(title, f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{link}")
-
-
-def checkout(
-    session: Session, lines: list[tuple[str, int, int]], offered: list[tuple[PayMethod, str]], error: str | None
-) -> str:
-    """Return the pay page of an open session. `lines` are name, quantity and amount."""
-    rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{quantity}</td>'
-        f'<td class="number">{money(amount, session.currency)}</td></tr>'
-        for name, quantity, amount in lines
-    )
-    ways = "".join(_way(how, label, checked=place == 0) for place, (how, label) in enumerate(offered))
-    total = money(session.amount_total, session.currency)
-    alert = "" if error is None else f'<p role="alert">{escape(error)}</p>'
-    back = (
-        ""
-        if session.cancel_url is None
-        else f'<a class="back" href="{escape(session.cancel_url)}">Back without paying</a>'
-    )
-    return _document(
-        f"Pay {total}",
-        f'<h1>Checkout</h1><p class="total">{total}</p>{alert}'
-        '<table><thead><tr><th scope="col">Item</th><th scope="col" class="number">Quantity</th>'
-        f'<th scope="col" class="number">Amount</th></tr></thead><tbody>{rows}</tbody></table>'
-        f'<form method="post"><fieldset><legend>Pay with</legend>{ways}</fieldset>'
-        f'<button type="submit" id="pay">Pay {total}</button></form>{back}',
-    )
-
-
-def _way(how: PayMethod, label: str, *, checked: bool) -> str:
-    title, hint = _WAYS[how]
-    return (
-        f'<label class="way"><input type="radio" name="how" value="{how}"{" checked" if checked else ""} required>'
-        f"<span>{escape(title.format(label))}<small>{escape(hint)}</small></span></label>"
-    )
+    return document(title, f"<h1>{escape(title)}</h1><p>{escape(text)}</p>{link}")
 
 
 def thanks(session: Session, paid: PaymentStatus) -> str:
@@ -145,13 +105,13 @@ def thanks(session: Session, paid: PaymentStatus) -> str:
             title, mark, text = "Not paid", "", "Nothing was charged."
     given = {**session.metadata, "checkout session": session.id}
     facts = "".join(f"<dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd>" for name, value in given.items())
-    return _document(title, f"{mark}<h1>{title}</h1><p>{text}</p><dl>{facts}</dl>")
+    return document(title, f"{mark}<h1>{title}</h1><p>{text}</p><dl>{facts}</dl>")
 
 
 def authentication(intent: Intent) -> str:
     """Return the page of the shopper's bank."""
     amount = money(intent.amount, intent.currency)
-    return _document(
+    return document(
         "Confirm your payment",
         f"<h1>Confirm your payment</h1><p>Your bank asks: do you want to pay <strong>{amount}</strong>?</p>"
         '<form method="post"><button type="submit" name="ok" value="true">Confirm the payment</button>'
@@ -163,7 +123,7 @@ def overview(sessions: list[Session], intents: list[Intent], store: Store) -> st
     """Return the overview, newest first, with buttons for the actions of a bank."""
     session_rows = "".join(_session_row(session) for session in sessions)
     intent_rows = "".join(_intent_row(intent, store) for intent in intents)
-    return _document(
+    return document(
         "Simulated Stripe",
         "<h1>Simulated Stripe</h1>"
         "<h2>Checkout sessions</h2>"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dev.simulator.currencies import smallest_step
 from dev.simulator.errors import StripeError, invalid
 
 PayMethod = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher"]
@@ -91,6 +92,8 @@ _LEAST = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50, "mxn": 1000, "brl": 50}
 
 def check_amount(amount: int, currency: str, param: str) -> None:
     """Raise if the amount is outside Stripe's limits for the currency."""
+    if amount % (step := smallest_step(currency)):
+        raise invalid(f"Amounts in {currency} are multiples of {step}", param=param)
     if amount < (least := _LEAST.get(currency, 50)):
         raise invalid(f"Amount must be at least {least} {currency}", param=param, code="amount_too_small")
     if amount > 99_999_999:  # noqa: PLR2004 - eight digits, Stripe's limit

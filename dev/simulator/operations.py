@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from dev.simulator import catalog, checkout, intent_calls, refunds, shapes
+from dev.simulator import catalog, checkout, discounts, intent_calls, refunds, shapes
 from dev.simulator.account import Account
 from dev.simulator.forms import Params
 from dev.simulator.lists import page
 from dev.simulator.records import Charge, Dispute, Event, Intent, Json, Refund, Session
+from dev.simulator.session_options import create_shipping_rate
 from dev.simulator.shapes import line, page_of, render
 from dev.simulator.store import find
 
@@ -180,6 +181,35 @@ def _create_product(account: Account, api_request: ApiRequest) -> Json:
     return render(catalog.create_product(account, api_request.params), account.store)
 
 
+def _create_coupon(account: Account, api_request: ApiRequest) -> Json:
+    return render(discounts.create_coupon(account, api_request.params), account.store)
+
+
+def _create_promotion_code(account: Account, api_request: ApiRequest) -> Json:
+    return render(discounts.create_promotion_code(account, api_request.params), account.store)
+
+
+def _create_shipping_rate(account: Account, api_request: ApiRequest) -> Json:
+    rate = create_shipping_rate(account, api_request.params)
+    api_request.params.refuse_unknown(frozenset({"expand"}))
+    account.changes += 1
+    return render(rate, account.store)
+
+
+def _create_customer(account: Account, api_request: ApiRequest) -> Json:
+    return render(discounts.create_customer(account, api_request.params), account.store)
+
+
+def _retrieve_customer(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    return render(find(account.store.customers, api_request.id, "customer", "customer"), account.store)
+
+
+def _retrieve_invoice(account: Account, api_request: ApiRequest) -> Json:
+    api_request.params.refuse_unknown()
+    return render(find(account.store.invoices, api_request.id, "invoice", "invoice"), account.store)
+
+
 OPERATIONS = (
     Operation("checkout.sessions.create", "POST", "/v1/checkout/sessions", _create_session),
     Operation("checkout.sessions.list", "GET", "/v1/checkout/sessions", _list_sessions),
@@ -203,4 +233,10 @@ OPERATIONS = (
     Operation("prices.create", "POST", "/v1/prices", _create_price),
     Operation("prices.retrieve", "GET", "/v1/prices/{price}", _retrieve_price),
     Operation("products.create", "POST", "/v1/products", _create_product),
+    Operation("coupons.create", "POST", "/v1/coupons", _create_coupon),
+    Operation("promotion_codes.create", "POST", "/v1/promotion_codes", _create_promotion_code),
+    Operation("shipping_rates.create", "POST", "/v1/shipping_rates", _create_shipping_rate),
+    Operation("customers.create", "POST", "/v1/customers", _create_customer),
+    Operation("customers.retrieve", "GET", "/v1/customers/{customer}", _retrieve_customer),
+    Operation("invoices.retrieve", "GET", "/v1/invoices/{invoice}", _retrieve_invoice),
 )

@@ -3,36 +3,24 @@
 Also two return pages, for use without a shop.
 """
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions, checkout, html
+from dev.simulator import checkout, html
 from dev.simulator.account import Account
-from dev.simulator.errors import StripeError
-from dev.simulator.forms import Params, decode
-from dev.simulator.methods import METHODS, PAY_METHODS, way_of
+from dev.simulator.forms import Params
+from dev.simulator.page_answers import answer_page, endpoint
+from dev.simulator.pay_page import next_page, pay, pay_page
 from dev.simulator.records import Intent, Session
 from dev.simulator.shapes import payment_status
 from dev.simulator.store import find
-
-_HEADERS = {
-    # No form-action: Chromium would apply it to the redirect to the shop, too.
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-Handler = Callable[[Account, Request, Params], Response]
 
 
 def page_routes(account: Account) -> list[Route]:
     """Return the routes of the pages."""
     return [
-        Route(path, _endpoint(account, handler), methods=[method])
+        Route(path, endpoint(account, handler), methods=[method])
         for method, path, handler in (
             ("GET", "/", _overview),
             ("GET", "/c/pay/{id}", _pay_page),
@@ -46,22 +34,6 @@ def page_routes(account: Account) -> list[Route]:
     ]
 
 
-def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        actions.tick(account)
-        try:
-            params = Params(decode((await request.body()).decode("utf-8", "replace")))
-            return handler(account, request, params)
-        except StripeError as error:
-            return _page(html.message("This did not work", error.message), error.status)
-
-    return endpoint
-
-
-def _page(body: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(body, status, _HEADERS)
-
-
 def _session(account: Account, request: Request) -> Session:
     return find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
 
@@ -71,53 +43,19 @@ def _intent(account: Account, request: Request) -> Intent:
 
 
 def _pay_page(account: Account, request: Request, _params: Params) -> Response:
-    session = _session(account, request)
-    match session.status:
-        case "complete":
-            return _page(html.message("You have paid already", "This checkout is complete. You can close this page."))
-        case "expired":
-            text = "Nothing can be paid here any more, and nothing was charged."
-            return _page(html.message("This checkout has expired", text, back=session.cancel_url))
-    lines = [
-        (account.store.products[price.product].name, line.quantity, price.unit_amount * line.quantity)
-        for line in session.lines
-        for price in [account.store.prices[line.price]]
-    ]
-    offered = [
-        (how, next(METHODS[name].label for name in session.payment_method_types if METHODS[name].way == way_of(how)))
-        for how in PAY_METHODS
-        if any(METHODS[name].way == way_of(how) for name in session.payment_method_types)
-    ]
-    intent = account.store.intents.get(session.payment_intent or "")
-    error = intent.last_payment_error["message"] if intent is not None and intent.last_payment_error else None
-    return _page(html.checkout(session, lines, offered, error))
+    return pay_page(account, _session(account, request))
 
 
 def _pay(account: Account, request: Request, params: Params) -> Response:
     session = _session(account, request)
-    if session.status != "open":
-        return RedirectResponse(session.page, 303)
-    chosen = params.choice("how", *PAY_METHODS)
-    if chosen is None:
-        raise params.absent("how")
-    actions.pay(account, session, next(how for how in PAY_METHODS if how == chosen))
-    return _next_page(account, session)
-
-
-def _next_page(account: Account, session: Session) -> Response:
-    if session.status == "complete":
-        return RedirectResponse(session.success_url.replace("{CHECKOUT_SESSION_ID}", session.id), 303)
-    intent = account.store.intents.get(session.payment_intent or "")
-    if session.status == "open" and intent is not None and intent.status == "requires_action":
-        return RedirectResponse(f"{session.page.partition('/c/pay/')[0]}/authenticate/{intent.id}", 303)
-    return RedirectResponse(session.page, 303)
+    return pay(account, session, params, here=session.page)
 
 
 def _authentication_page(account: Account, request: Request, _params: Params) -> Response:
     intent = _intent(account, request)
     if intent.status != "requires_action" or intent.waits_for_voucher:
-        return _page(html.message("Nothing to confirm", "This payment does not wait for a confirmation."))
-    return _page(html.authentication(intent))
+        return answer_page(html.message("Nothing to confirm", "This payment does not wait for a confirmation."))
+    return answer_page(html.authentication(intent), framed=intent.session is not None)
 
 
 def _authenticate(account: Account, request: Request, params: Params) -> Response:
@@ -125,10 +63,20 @@ def _authenticate(account: Account, request: Request, params: Params) -> Respons
     checkout.authenticate_shopper(account, intent, ok=params.flag("ok") is True)
     session = account.store.sessions.get(intent.session or "")
     if session is not None:
-        return _next_page(account, session)
+        return next_page(account, session, _place(session))
     if intent.return_url is not None:
         return RedirectResponse(intent.return_url, 303)
-    return _page(html.message("Thank you", "You can close this page."))
+    return answer_page(html.message("Thank you", "You can close this page."))
+
+
+def _place(session: Session) -> str:
+    """Return where the shopper pays: his bank leads back there."""
+    if session.client_secret is None:
+        return session.page
+    base = session.page.partition("/c/pay/")[0]
+    if session.ui_mode == "embedded_page":
+        return f"{base}/c/embed/{session.client_secret}"
+    return session.return_url or base
 
 
 def _settle(account: Account, request: Request, params: Params) -> Response:
@@ -138,16 +86,16 @@ def _settle(account: Account, request: Request, params: Params) -> Response:
 
 def _thanks(account: Account, request: Request, _params: Params) -> Response:
     session = _session(account, request)
-    return _page(html.thanks(session, payment_status(session, account.store)))
+    return answer_page(html.thanks(session, payment_status(session, account.store)))
 
 
 def _basket(_account: Account, _request: Request, _params: Params) -> Response:
     text = "You have not paid, and nothing was charged. What was held for you stays yours until its time is up: until"
     text += " then you can go back in your browser and pay."
-    return _page(html.message("Your basket", text))
+    return answer_page(html.message("Your basket", text))
 
 
 def _overview(account: Account, _request: Request, _params: Params) -> Response:
     sessions = list(account.store.sessions.values())[:-101:-1]
     intents = list(account.store.intents.values())[:-101:-1]
-    return _page(html.overview(sessions, intents, account.store))
+    return answer_page(html.overview(sessions, intents, account.store))

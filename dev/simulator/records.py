@@ -28,6 +28,8 @@ class Product:
     name: str
     description: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+    tax_code: str | None = None
 
 
 @dataclass
@@ -40,6 +42,73 @@ class Price:
     currency: str
     unit_amount: int
     listed: bool = True
+    metadata: dict[str, str] = field(default_factory=dict)
+    tax_behavior: str = "unspecified"
+
+
+@dataclass
+class ShippingRate:
+    """A fixed price of shipping."""
+
+    id: str
+    created: int
+    display_name: str
+    amount: int
+    currency: str
+    tax_behavior: str = "unspecified"
+    delivery_estimate: Json | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Coupon:
+    """A discount: a share or an amount."""
+
+    id: str
+    created: int
+    name: str | None
+    percent_off: float | None
+    amount_off: int | None
+    currency: str | None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PromotionCode:
+    """What the shopper enters for a coupon."""
+
+    id: str
+    created: int
+    code: str
+    coupon: str
+    active: bool = True
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Customer:
+    """A customer."""
+
+    id: str
+    created: int
+    email: str | None
+    name: str | None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Invoice:
+    """The invoice of a paid session: a stub without lines."""
+
+    id: str
+    created: int
+    session: str
+    customer: str
+    email: str | None
+    currency: str
+    subtotal: int
+    shipping: int
+    total: int
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,7 +133,7 @@ class Session:
     lines: list[Line]
     page: str
     """The address of its pay page; answered as `url` while the session is open."""
-    success_url: str
+    success_url: str | None
     cancel_url: str | None
     payment_method_types: list[str]
     capture_method: str
@@ -76,6 +145,30 @@ class Session:
     status: SessionStatus = "open"
     payment_intent: str | None = None
     customer_details: Json | None = None
+    ui_mode: str = "hosted_page"
+    client_secret: str | None = None
+    return_url: str | None = None
+    redirect_on_completion: str = "always"
+    countries: list[str] = field(default_factory=list)
+    """Where it ships to; empty if it asks for no address."""
+    shipping_rates: list[str] = field(default_factory=list)
+    shipping_rate: str | None = None
+    """The chosen one of them."""
+    taxed: bool = False
+    coupon: str | None = None
+    promotion_code: str | None = None
+    takes_codes: bool = False
+    invoiced: bool = False
+    asks_phone: bool = False
+    customer: str | None = None
+    makes_customer: bool = False
+    invoice: str | None = None
+    shopper: Json | None = None
+    amount_subtotal: int | None = None
+    """None in the state of an earlier version: then it is the total."""
+    amount_discount: int = 0
+    amount_shipping: int = 0
+    amount_tax: int = 0
 
 
 @dataclass

@@ -6,33 +6,34 @@ from typing import Any, Literal
 from dev.simulator.payment_shapes import charge, dispute, intent, payment_method, refund
 from dev.simulator.records import (
     Charge,
+    Coupon,
+    Customer,
     Dispute,
     Event,
     Intent,
+    Invoice,
     Json,
     Line,
     PaymentMethod,
     Price,
     Product,
+    PromotionCode,
     Refund,
     Session,
+    ShippingRate,
 )
+from dev.simulator.sale_shapes import coupon, customer, invoice, promotion_code, shipping_rate
 from dev.simulator.store import Store
 
 _ABSENT_IN_SESSION = (
     "after_expiration",
-    "allow_promotion_codes",
     "billing_address_collection",
     "client_reference_id",
-    "client_secret",
-    "collected_information",
     "consent",
     "consent_collection",
     "currency_conversion",
-    "customer",
     "customer_account",
     "customer_email",
-    "invoice",
     "locale",
     "origin_context",
     "payment_link",
@@ -41,8 +42,6 @@ _ABSENT_IN_SESSION = (
     "recovered_from",
     "saved_payment_method_options",
     "setup_intent",
-    "shipping_address_collection",
-    "shipping_cost",
     "submit_type",
     "subscription",
     "wallet_options",
@@ -73,20 +72,25 @@ def session(record: Session, store: Store) -> Json:
         "object": "checkout.session",
         **dict.fromkeys(_ABSENT_IN_SESSION),
         "adaptive_pricing": {"enabled": False},
-        "amount_subtotal": record.amount_total,
+        "allow_promotion_codes": record.takes_codes or None,
+        "amount_subtotal": record.amount_total if record.amount_subtotal is None else record.amount_subtotal,
         "amount_total": record.amount_total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "automatic_tax": _tax(record),
         "cancel_url": record.cancel_url,
+        "client_secret": record.client_secret if record.status == "open" else None,
+        "collected_information": _collected(record),
         "created": record.created,
         "currency": record.currency,
         "custom_fields": [],
         "custom_text": dict.fromkeys(_CUSTOM_TEXT),
-        "customer_creation": "if_required",
+        "customer": record.customer,
+        "customer_creation": "always" if record.makes_customer else "if_required",
         "customer_details": record.customer_details,
-        "discounts": [],
+        "discounts": [{"coupon": record.coupon, "promotion_code": record.promotion_code}] if record.coupon else [],
         "excluded_payment_method_types": [],
         "expires_at": record.expires_at,
-        "invoice_creation": {"enabled": False, "invoice_data": _INVOICE_DATA},
+        "invoice": record.invoice,
+        "invoice_creation": {"enabled": record.invoiced, "invoice_data": _INVOICE_DATA},
         "livemode": False,
         "metadata": record.metadata,
         "mode": "payment",
@@ -95,16 +99,54 @@ def session(record: Session, store: Store) -> Json:
         "payment_method_options": {},
         "payment_method_types": record.payment_method_types,
         "payment_status": payment_status(record, store),
-        "phone_number_collection": {"enabled": False},
-        "redirect_on_completion": "always",
-        "shipping_options": [],
+        "phone_number_collection": {"enabled": record.asks_phone},
+        "redirect_on_completion": record.redirect_on_completion,
+        "shipping_address_collection": {"allowed_countries": record.countries} if record.countries else None,
+        "shipping_cost": _shipping_cost(record),
+        "shipping_options": [
+            {"shipping_amount": store.shipping_rates[rate].amount, "shipping_rate": rate}
+            for rate in record.shipping_rates
+        ],
         "status": record.status,
         "success_url": record.success_url,
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-        "url": record.page if record.status == "open" else None,
+        "total_details": {
+            "amount_discount": record.amount_discount,
+            "amount_shipping": record.amount_shipping,
+            "amount_tax": record.amount_tax,
+        },
+        "ui_mode": record.ui_mode,
+        "url": record.page if record.status == "open" and record.ui_mode == "hosted_page" else None,
+        **({"return_url": record.return_url} if record.return_url is not None else {}),
         **record.echoed,
     }
+
+
+def _tax(record: Session) -> Json:
+    status = None
+    if record.taxed:
+        status = "requires_location_inputs" if record.shopper is None else "complete"
+    account = {"type": "self"} if record.taxed else None
+    return {
+        "enabled": record.taxed,
+        "liability": account,
+        "provider": "stripe" if record.taxed else None,
+        "status": status,
+    }
+
+
+def _collected(record: Session) -> Json | None:
+    shopper = record.shopper
+    if shopper is None or shopper.get("address") is None:
+        return None
+    details = {"address": shopper["address"], "name": shopper["name"]}
+    return {"business_name": None, "individual_name": None, "shipping_details": details}
+
+
+def _shipping_cost(record: Session) -> Json | None:
+    if record.shipping_rate is None:
+        return None
+    amount = record.amount_shipping
+    return {"amount_subtotal": amount, "amount_tax": 0, "amount_total": amount, "shipping_rate": record.shipping_rate}
 
 
 _INVOICE_DATA: Json = {
@@ -154,7 +196,7 @@ def price(record: Price) -> Json:
         "nickname": None,
         "product": record.product,
         "recurring": None,
-        "tax_behavior": "unspecified",
+        "tax_behavior": record.tax_behavior,
         "tiers_mode": None,
         "transform_quantity": None,
         "type": "one_time",
@@ -172,7 +214,7 @@ def product(record: Product) -> Json:
         "created": record.created,
         "default_price": None,
         "description": record.description,
-        "images": [],
+        "images": record.images,
         "livemode": False,
         "marketing_features": [],
         "metadata": record.metadata,
@@ -180,7 +222,7 @@ def product(record: Product) -> Json:
         "package_dimensions": None,
         "shippable": None,
         "statement_descriptor": None,
-        "tax_code": None,
+        "tax_code": record.tax_code,
         "unit_label": None,
         "updated": record.created,
         "url": None,
@@ -218,4 +260,9 @@ _SHAPES: dict[type, Callable[[Any], Json]] = {
     PaymentMethod: payment_method,
     Price: price,
     Product: product,
+    Coupon: coupon,
+    PromotionCode: promotion_code,
+    ShippingRate: shipping_rate,
+    Customer: customer,
+    Invoice: invoice,
 }

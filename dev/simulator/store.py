@@ -7,16 +7,21 @@ from dev.simulator.errors import missing
 from dev.simulator.records import (
     Answer,
     Charge,
+    Coupon,
+    Customer,
     Dispute,
     Event,
     Intent,
+    Invoice,
     Json,
     Line,
     PaymentMethod,
     Price,
     Product,
+    PromotionCode,
     Refund,
     Session,
+    ShippingRate,
 )
 
 Record = TypeVar("Record")
@@ -28,6 +33,11 @@ class Store:
 
     products: dict[str, Product] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
+    shipping_rates: dict[str, ShippingRate] = field(default_factory=dict)
+    coupons: dict[str, Coupon] = field(default_factory=dict)
+    promotion_codes: dict[str, PromotionCode] = field(default_factory=dict)
+    customers: dict[str, Customer] = field(default_factory=dict)
+    invoices: dict[str, Invoice] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
     payment_methods: dict[str, PaymentMethod] = field(default_factory=dict)
     intents: dict[str, Intent] = field(default_factory=dict)
@@ -49,7 +59,9 @@ class Store:
         store = cls()
         for table in fields(cls):
             kind = _KINDS[table.name]
-            getattr(store, table.name).update({key: kind(**values) for key, values in state[table.name].items()})
+            getattr(store, table.name).update(
+                {key: kind(**values) for key, values in state.get(table.name, {}).items()}
+            )
         for session in store.sessions.values():
             session.lines = [Line(**line) for line in state["sessions"][session.id]["lines"]]
         return store

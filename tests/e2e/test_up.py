@@ -244,7 +244,7 @@ def test_a_second_ctrl_c_ends_a_process_that_hangs_and_reset_begins_anew_whateve
     up.start("--reset")
     skus = {item["sku"] for item in up.ask("GET", "/inventory/items?shopId=demo")["items"]}
     assert skus == {"TEE", "MUG", "POSTER"}
-    assert len(up.ask("GET", "/inventory/holds?shopId=demo")["holds"]) == 2
+    assert len(up.ask("GET", "/inventory/holds?shopId=demo")["holds"]) == 4
     assert session not in {each["session"] for each in up.simulated("/sessions")}
     for made_anew in ("adminToken", "stripeWebhookSecret"):
         assert up.stack[made_anew] != first[made_anew]

@@ -8,7 +8,7 @@ COLUMNS = {
     " updatedAt retiredAt lowStockAt name maxPerOrder maxPerBuyer",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash buyer revision sold metadata warnBeforeSeconds createdBy"
-    " endedBy browserExtensions",
+    " endedBy browserExtensions amountTotal currency",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
@@ -16,6 +16,7 @@ COLUMNS = {
     "InventoryHoldAmendment": "shopId holdId requestId requestHash before after closedSessionId actor createdAt",
     "InventoryHoldAmendmentItem": "id shopId holdId sku variantKey before after actor createdAt",
     "InventoryHoldArchive": "shopId id createdAt status hold lines archivedAt",
+    "InventoryCheckoutParameters": "id shopId holdId sealed createdAt",
 }
 INDEXES = {
     'InventoryHold: btree ("shopId", id)',
@@ -39,6 +40,7 @@ INDEXES = {
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
     'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
     'InventoryCorrection: btree ("shopId", "idempotencyKey")',
+    "InventoryCheckoutParameters: btree (id)",
     "InventoryOutbox: btree (id)",
     'InventoryHoldArchive: btree ("shopId", id, "createdAt")',
     'InventoryHoldArchive: btree ("createdAt") INCLUDE ("shopId", status)',

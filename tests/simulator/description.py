@@ -110,8 +110,8 @@ def _typed(value: Json, schema: Json) -> Json:
             return {name: _typed(each, properties.get(name, {})) for name, each in value.items()}
         case "array" if isinstance(value, dict):
             return [_typed(value[index], schema["items"]) for index in sorted(value, key=int)]
-        case "integer" if value.lstrip("-").isdigit():
-            return int(value)
+        case "integer" | "number" if value.lstrip("-").replace(".", "", 1).isdigit():
+            return float(value) if "." in value else int(value)
         case "boolean" if value in ("true", "false"):
             return value == "true"
     return value

@@ -30,8 +30,9 @@ def checkout(**changes: Any) -> Any:
 
 
 async def opened(sim: Simulated, **changes: Any) -> Session:
-    """Open a session."""
-    return await sim.stripe.v1.checkout.sessions.create_async(checkout(**changes))
+    """Open a session; None leaves a parameter out."""
+    params: Any = {name: value for name, value in checkout(**changes).items() if value is not None}
+    return await sim.stripe.v1.checkout.sessions.create_async(params)
 
 
 async def paid(sim: Simulated, session: Session, how: str = "card", **more: Any) -> str:

@@ -1,11 +1,13 @@
 """From the pay link to the end of the hold, in a real browser, on the processes of `holdfast up`."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, FrameLocator, Page, expect
 
 from tests.e2e.up import Up, started_up, until
 
@@ -109,3 +111,79 @@ async def test_a_debit_keeps_the_hold_until_its_money_comes(up: Up, page: Page) 
     await page.get_by_role("button", name="The money came").click()
     await ends(up, hold, "committed")
     assert paid(up, hold) == 1250
+
+
+SHIPS = {
+    "shipping_address_collection": {"allowed_countries": ["DE", "AT"]},
+    "shipping_options": [
+        {"shipping_rate_data": {"display_name": name, "fixed_amount": {"amount": amount, "currency": "eur"}}}
+        for name, amount in (("Post", 490), ("Express", 1490))
+    ],
+    "automatic_tax": {"enabled": True},
+    "allow_promotion_codes": True,
+    "invoice_creation": {"enabled": True},
+}
+
+
+async def fill_in(form: Page | FrameLocator, code: str) -> None:
+    """Enter address, shipping and promotion code, and let the page add up."""
+    for label, value in (("E-mail", "ann@mail.example"), ("Name", "Ann Buyer"), ("Address", "1 Main Street")):
+        await form.get_by_label(label).fill(value)
+    await form.get_by_label("City").fill("Bonn")
+    await form.get_by_label("Postal code").fill("53111")
+    await form.get_by_label("Country").select_option("AT")
+    await form.get_by_role("radio", name="Express").check()
+    await form.get_by_label("Promotion code").fill(code)
+    await form.get_by_role("button", name="Update the total").click()
+    # 25.00 and 3.00, less a tenth, 14.90 for shipping, and a fifth of it all as tax
+    await expect(form.get_by_role("button", name="Pay 48.12 EUR")).to_be_visible()
+    await form.get_by_role("button", name="Pay 48.12 EUR").click()
+
+
+@pytest.fixture(scope="module")
+def code(up: Up) -> str:
+    """Return a promotion code that takes off a tenth."""
+
+    def made(kind: str, **fields: str) -> dict[str, Any]:
+        url = f"{up.stack['simulatorUrl']}/v1/{kind}"
+        answer = httpx.post(url, data=fields, auth=("sk_test_any", ""), timeout=120, trust_env=False)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    coupon = made("coupons", percent_off="10")
+    return str(made("promotion_codes", **{"promotion[type]": "coupon", "promotion[coupon]": coupon["id"]})["code"])
+
+
+@pytest.mark.parametrize("mode", ["hosted_page", "embedded_page"])
+async def test_a_shirt_is_shipped_with_tax_code_and_invoice(up: Up, page: Page, code: str, mode: str) -> None:
+    thanks = f"{up.stack['simulatorUrl']}/shop/thanks/{{CHECKOUT_SESSION_ID}}"
+    addresses = {"successUrl": thanks} if mode == "hosted_page" else {}
+    options = SHIPS if mode == "hosted_page" else {**SHIPS, "ui_mode": mode, "return_url": thanks}
+    shirt = {"sku": "TEE", "variantKey": "size:S", "quantity": 1, "name": "T-shirt", "unitAmount": 2500}
+    wrap = {"name": "Gift wrap", "unitAmount": 300, "currency": "eur"}
+    body = {"shopId": "demo", "items": [{**shirt, "currency": "eur"}], "extraLines": [wrap], "stripe": options}
+    hold = up.ask("POST", "/checkout/sessions", {**body, **addresses})
+    await page.goto(hold["url"] or f"{up.stack['simulatorUrl']}/shop/embedded/{hold['checkoutSessionId']}")
+
+    await fill_in(page if mode == "hosted_page" else page.frame_locator("iframe"), code)
+
+    await expect(page.get_by_role("heading", name="Thank you")).to_be_visible()
+    await expect(page).to_have_url(re.compile("/shop/thanks/"))
+    await expect(page.get_by_role("main")).to_contain_text("Your payment of 48.12 EUR has arrived.")
+    await ends(up, hold, "committed")
+    told = up.ask("GET", f"/inventory/holds/demo/{hold['holdId']}")
+    assert (told["amountTotal"], told["currency"]) == (4812, "eur")
+
+
+async def test_the_printed_pages_of_the_shops_own_are_paid_on(up: Up, page: Page) -> None:
+    await page.goto(up.printed("Elements"))
+    frame = page.frame_locator("iframe")
+    await frame.get_by_role("radio", name="Card, declined").check()
+    await page.get_by_role("button", name="Pay").click()
+    await expect(page.get_by_role("alert")).to_have_text("Your card was declined.")
+    await frame.get_by_role("radio", name="Card ").first.check()
+    await page.get_by_role("button", name="Pay").click()
+    await expect(page).to_have_url(re.compile("/shop/thanks/"))
+    await expect(page.get_by_role("main")).to_contain_text("Your payment of 28.00 EUR has arrived.")
+    await page.goto(up.printed("Embedded"))
+    await expect(page.frame_locator("iframe").get_by_label("Postal code")).to_be_visible()

@@ -20,6 +20,7 @@ SECRETS = {
     "INVENTORY_ADMIN_TOKEN": f"{TOKEN}1,{TOKEN}2",
     "STRIPE_API_KEY": "sk_test_abc",
     "HOLDFAST_BROWSER_TOKEN_SECRET": "6" * 40,
+    "HOLDFAST_CHECKOUT_SECRET": "7" * 40,
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "5" * 32,
     "SMTP_URL": "smtp://ann:pa55word@mail",
     "STOCK_ALERT_WEBHOOK_SECRET": "A" * 43 + "=",

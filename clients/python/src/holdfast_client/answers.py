@@ -133,6 +133,8 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         metadata=_texts(data, "metadata"),
         warn_before_seconds=optional(data, "warnBeforeSeconds", int),
         archived_at=optional(data, "archivedAt", datetime),
+        amount_total=optional(data, "amountTotal", int),
+        currency=optional(data, "currency", str),
         results=tuple(_line_result(item) for item in objects(data, "items") if "sold" in item),
     )
 
@@ -212,8 +214,8 @@ def checkout_session(data: Json, shop_id: str, hold_id: str | None) -> CheckoutS
     url = optional(data, "url", str)
     if url is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", url):
         raise _invalid(data, "url")
-    no_hold = _has_no_hold(data)
-    if no_hold and url is None:
+    no_hold, client_secret = _has_no_hold(data), optional(data, "clientSecret", str)
+    if no_hold and url is None and client_secret is None:
         raise _invalid(data, "url")
     session = CheckoutSession(
         shop_id=_shop_id(data, shop_id),
@@ -225,6 +227,9 @@ def checkout_session(data: Json, shop_id: str, hold_id: str | None) -> CheckoutS
         mode=field(data, "mode", Mode) if no_hold else None,
         bypassed=no_hold and _bypassed(data),
         hold_token=optional(data, "holdToken", str),
+        client_secret=client_secret,
+        amount_total=optional(data, "amountTotal", int),
+        currency=optional(data, "currency", str),
     )
     _raise_if_given_back(session.hold_id, session.status)
     return session

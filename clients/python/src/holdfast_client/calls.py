@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from holdfast_client import answers
@@ -20,6 +20,7 @@ from holdfast_client.failures import Failure, error_answer
 from holdfast_client.models import (
     CheckoutItem,
     CheckoutSession,
+    ExtraLine,
     FieldProblem,
     Health,
     Hold,
@@ -150,8 +151,10 @@ def create_checkout_session(
     shop_id: str,
     items: Iterable[CheckoutItem],
     *,
-    success_url: str,
+    success_url: str | None,
     cancel_url: str | None,
+    extra_lines: Iterable[ExtraLine],
+    stripe: Mapping[str, Any] | None,
     ttl_seconds: int | None,
     hold_id: str | None,
     reference: str | None,
@@ -179,6 +182,8 @@ def create_checkout_session(
     body = _without_none(
         shopId=shop_id,
         items=[_priced_line(item) for item in items],
+        extraLines=[{"quantity": line.quantity, **_price(line)} for line in extra_lines] or None,
+        stripe=None if stripe is None else dict(stripe),
         holdId=hold_id,
         successUrl=success_url,
         cancelUrl=cancel_url,
@@ -272,8 +277,10 @@ def pay_for_hold(
     hold_id: str,
     items: Iterable[CheckoutItem],
     *,
-    success_url: str,
+    success_url: str | None,
     cancel_url: str | None,
+    extra_lines: Iterable[ExtraLine],
+    stripe: Mapping[str, Any] | None,
     capture_method: Literal["automatic", "manual"] | None,
     payment_method_types: Sequence[str] | None,
     locale: str | None,
@@ -283,6 +290,8 @@ def pay_for_hold(
     """Build the call that opens a checkout session for an existing hold."""
     body = _without_none(
         items=[_priced_line(item) for item in items],
+        extraLines=[{"quantity": line.quantity, **_price(line)} for line in extra_lines] or None,
+        stripe=None if stripe is None else dict(stripe),
         successUrl=success_url,
         cancelUrl=cancel_url,
         captureMethod=capture_method,
@@ -337,8 +346,21 @@ def _line(item: Item | CheckoutItem) -> Json:
 
 
 def _priced_line(item: CheckoutItem) -> Json:
-    price = _without_none(name=item.name, unitAmount=item.unit_amount, currency=item.currency, price=item.price)
-    return {**_line(item), **price}
+    return {**_line(item), **_price(item)}
+
+
+def _price(line: CheckoutItem | ExtraLine) -> Json:
+    return _without_none(
+        name=line.name,
+        unitAmount=line.unit_amount,
+        currency=line.currency,
+        price=line.price,
+        description=line.description,
+        images=None if line.images is None else list(line.images),
+        taxCode=line.tax_code,
+        taxBehavior=line.tax_behavior,
+        productData=None if line.product_data is None else dict(line.product_data),
+    )
 
 
 def _without_none(**fields: object) -> Json:

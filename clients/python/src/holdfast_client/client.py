@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -17,6 +17,7 @@ from holdfast_client.failures import Failure, connection_failure, pause_before_r
 from holdfast_client.models import (
     CheckoutItem,
     CheckoutSession,
+    ExtraLine,
     Health,
     Hold,
     HoldPage,
@@ -224,8 +225,10 @@ class InventoryAuthorityClient:
         hold_id: str,
         items: Iterable[CheckoutItem],
         *,
-        success_url: str,
+        success_url: str | None = None,
         cancel_url: str | None = None,
+        extra_lines: Iterable[ExtraLine] = (),
+        stripe: Mapping[str, Any] | None = None,
         capture_method: Literal["automatic", "manual"] | None = None,
         payment_method_types: Sequence[str] | None = None,
         locale: str | None = None,
@@ -244,6 +247,8 @@ class InventoryAuthorityClient:
                 items,
                 success_url=success_url,
                 cancel_url=cancel_url,
+                extra_lines=extra_lines,
+                stripe=stripe,
                 capture_method=capture_method,
                 payment_method_types=payment_method_types,
                 locale=locale,
@@ -257,8 +262,10 @@ class InventoryAuthorityClient:
         shop_id: str,
         items: Iterable[CheckoutItem],
         *,
-        success_url: str,
+        success_url: str | None = None,
         cancel_url: str | None = None,
+        extra_lines: Iterable[ExtraLine] = (),
+        stripe: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
         hold_id: str | None = None,
         reference: str | None = None,
@@ -283,6 +290,8 @@ class InventoryAuthorityClient:
                 items,
                 success_url=success_url,
                 cancel_url=cancel_url,
+                extra_lines=extra_lines,
+                stripe=stripe,
                 ttl_seconds=ttl_seconds,
                 hold_id=hold_id,
                 reference=reference,

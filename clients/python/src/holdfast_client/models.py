@@ -1,6 +1,6 @@
 """What the calls take and return. Times are timezone-aware, in UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -45,6 +45,23 @@ class LineResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraLine:
+    """Something to pay for that is not held: shipping, a fee, gift wrap. Its price is given as a CheckoutItem's."""
+
+    quantity: int = 1
+    name: str | None = None
+    unit_amount: int | None = None
+    currency: str | None = None
+    price: str | None = None
+    description: str | None = None
+    images: Sequence[str] | None = None
+    tax_code: str | None = None
+    tax_behavior: Literal["exclusive", "inclusive", "unspecified"] | None = None
+    product_data: Mapping[str, Any] | None = None
+    """Further `product_data`, by Stripe's names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckoutItem:
     """An item and its price: a Stripe price id in `price`, or `name`, `unit_amount` and `currency`.
 
@@ -58,6 +75,12 @@ class CheckoutItem:
     unit_amount: int | None = None
     currency: str | None = None
     price: str | None = None
+    description: str | None = None
+    images: Sequence[str] | None = None
+    tax_code: str | None = None
+    tax_behavior: Literal["exclusive", "inclusive", "unspecified"] | None = None
+    product_data: Mapping[str, Any] | None = None
+    """Further `product_data`, by Stripe's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,9 @@ class Hold:
     metadata: Mapping[str, str] = field(default_factory=dict)
     warn_before_seconds: int | None = None
     archived_at: datetime | None = None
+    amount_total: int | None = None
+    """What the payment costs, in the currency's smallest unit. None without a payment."""
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +156,8 @@ class NotHeld:
 class CheckoutSession:
     """A Stripe checkout session, and its hold if there is one.
 
-    `url` is None if the hold is sold already, and if the shop's own settings (bypass, `validate_only`) kept the client
-    from opening a session: the shop then opens one itself.
+    `url` is None with a `client_secret`, which Stripe.js takes; if the hold is sold already; and if the shop's own
+    settings (bypass, `validate_only`) kept the client from opening a session: the shop then opens one itself.
     """
 
     shop_id: str
@@ -143,6 +169,9 @@ class CheckoutSession:
     mode: Mode | None = None
     bypassed: bool = False
     hold_token: str | None = field(default=None, repr=False)
+    client_secret: str | None = field(default=None, repr=False)
+    amount_total: int | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

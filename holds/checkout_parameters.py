@@ -1,0 +1,38 @@
+"""Keeps the parameters of a Checkout Session out of the workflow's history where they may have personal data."""
+
+import uuid
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.sealing import Sealer
+from core.settings import Settings
+from domain.holds import HoldKey
+from holds.errors import PaymentsNotConfiguredError
+from inventory.checkout_parameters import keep_parameters
+from payments.session_params import Order, session_params, with_reference
+from workflows.messages import Checkout
+
+_NO_SECRET = "HOLDFAST_CHECKOUT_SECRET is not set, with which the parameters in `stripe` are encrypted."  # noqa: S105
+
+
+class CheckoutParameters:
+    """Makes the message that asks a workflow to open a Checkout Session."""
+
+    def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
+        self._engine = engine
+        self._sealer = Sealer(settings.checkout_secrets) if settings.checkout_secrets else None
+
+    def require_secret(self, order: Order) -> None:
+        """Raise PaymentsNotConfiguredError if the order's parameters cannot be kept."""
+        if order.is_private and self._sealer is None:
+            raise PaymentsNotConfiguredError(_NO_SECRET)
+
+    async def checkout(self, key: HoldKey, order: Order) -> Checkout:
+        """Return the message. Private parameters are kept in the database, encrypted, and the message has their id."""
+        params = with_reference(session_params(order), order.reference)
+        if not order.is_private or self._sealer is None:
+            self.require_secret(order)
+            return Checkout(params)
+        parameters_id = uuid.uuid4().hex
+        await keep_parameters(self._engine, parameters_id, *key, self._sealer.seal(params))
+        return Checkout({}, parameters_id)
