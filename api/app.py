@@ -24,6 +24,7 @@ from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
 from api.routes import (
     adjustments,
+    approvals,
     browser,
     checkout,
     hold_checkout,
@@ -43,6 +44,7 @@ from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
+from holds.approvals import ApprovalService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
@@ -83,6 +85,7 @@ def create_app(
             workflows=workflows,
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
+            approvals=ApprovalService(engine, settings),
             amendments=AmendService(engine, holds_service, workflows, settings),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             orders=OrderService(engine, temporal, settings, task_queue),
@@ -134,6 +137,7 @@ def create_app(
         orders,
         stock,
         checkout,
+        approvals,
         webhooks,
         adjustments,
         stock_files,

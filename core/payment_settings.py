@@ -46,6 +46,20 @@ class PaymentSettings(EnvironmentSettings):
         "Without it, the webhook answers 503. Events of the other mode (test or live) than that of STRIPE_API_KEY are "
         "ignored.",
     )
+    stripe_approval_secrets: Annotated[tuple[SecretStr, ...], Allowed("`whsec_…`, comma-separated")] = Field(
+        default=(),
+        alias="STRIPE_APPROVAL_SECRET",
+        description="The signing secret of Stripe's requests to `/api/checkout/approvals`; two during a rotation. "
+        "Without it, they are answered 503: [approval](agentic-commerce.md).",
+    )
+    approval_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        alias="CHECKOUT_APPROVAL_SECONDS",
+        description="How long a hold must still live for its payment to be approved, in seconds: enough for the "
+        "payment to finish.",
+    )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,
         alias="STRIPE_API_BASE",
@@ -84,7 +98,7 @@ class PaymentSettings(EnvironmentSettings):
             raise ValueError("is not a secret key of Stripe; allowed: sk_test_…, sk_live_…, rk_test_…, rk_live_…")
         return value
 
-    @field_validator("stripe_webhook_secrets", mode="before")
+    @field_validator("stripe_webhook_secrets", "stripe_approval_secrets", mode="before")
     @classmethod
     def _check_webhook_secrets(cls, value: object) -> object:
         secrets = split_secrets(value)

@@ -82,11 +82,8 @@ def _signed_at(header: str) -> int:
 
 def parse_event(body: bytes) -> StripeEvent:
     """Translate a snapshot event by the table in docs/integration.md. Raises InvalidEventError."""
-    try:
-        event = json.loads(body.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidEventError("the body is not JSON") from error
-    event_id = _id(event.get("id")) if isinstance(event, dict) else None
+    event = parse_json(body)
+    event_id = stripe_id(event.get("id")) if isinstance(event, dict) else None
     if event_id is None or not isinstance(event.get("type"), str):
         raise InvalidEventError("the body has no event id and type")
     data = event.get("data")
@@ -94,18 +91,26 @@ def parse_event(body: bytes) -> StripeEvent:
     livemode = event.get("livemode") is True
     if event.get("object") != "event" or not isinstance(subject, dict):
         return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
-    intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
+    intent = stripe_id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
         event_id=event_id,
         type=event["type"],
         kind=_kind(event["type"], subject),
         hold=hold_in_metadata(metadata),
-        session_id=_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
+        session_id=stripe_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
-        object_id=_id(subject.get("id")),
+        object_id=stripe_id(subject.get("id")),
         livemode=livemode,
     )
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON value of a signed body. Raises InvalidEventError."""
+    try:
+        return json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidEventError("the body is not JSON") from error
 
 
 _KINDS: dict[str, EventKind] = {
@@ -150,7 +155,7 @@ def hold_in_metadata(metadata: Mapping[str, Any]) -> HoldKey | None:
     return HoldKey(shop_id, hold_id)
 
 
-def _id(value: object) -> str | None:
+def stripe_id(value: object) -> str | None:
     """Return the id from a field that holds an id or the expanded object."""
     if isinstance(value, dict):
         value = value.get("id")

@@ -39,6 +39,9 @@ class Account:
         self.faults = Faults(config.seed)
         self.webhooks = Webhooks(config, self.faults)
         self.calls: deque[Call] = deque(maxlen=20_000)
+        self.approvals = config.approvals
+        self.asked: deque[Any] = deque(maxlen=1_000)
+        """The requests for approval, newest last."""
         self.request: tuple[str | None, str | None] = (None, None)
         """Request id and idempotency key of the API call that runs; events carry them."""
         self.changes = 0
@@ -89,6 +92,8 @@ class Account:
         self.clock.reset()
         self.faults.clear()
         self.calls.clear()
+        self.approvals = self.config.approvals
+        self.asked.clear()
         self._due.clear()
         self.changes += 1
 

@@ -20,6 +20,8 @@ class Config:
     """The configuration of one simulator; every time is in seconds."""
 
     endpoints: tuple[Endpoint, ...] = ()
+    approvals: Endpoint | None = None
+    """Who is asked to approve a session's payment before it is confirmed; None asks nobody."""
     api_key: str | None = None
     """The only accepted key; None accepts every test mode secret key."""
     seed: int = 0

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
+from inspect import isawaitable
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions, checkout, refunds
+from dev.simulator import actions, approvals, checkout, refunds
 from dev.simulator.account import Account
 from dev.simulator.api import base_url_of
 from dev.simulator.config import Endpoint
@@ -49,6 +50,8 @@ def control_routes(account: Account) -> list[Route]:
             ("POST", "/webhooks/release", _release),
             ("POST", "/webhooks/resend", _resend),
             ("PUT", "/webhooks/endpoints", _set_endpoints),
+            ("GET", "/approvals", _approvals),
+            ("PUT", "/approvals", _set_approvals),
             ("POST", "/clock", _move_clock),
             ("POST", "/reset", _reset),
         )
@@ -63,7 +66,8 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
             body = await request.json() if await request.body() else {}
             if not isinstance(body, dict):
                 raise invalid("The body must be a JSON object.")
-            return JSONResponse(handler(account, request, body))
+            answer = handler(account, request, body)
+            return JSONResponse(await answer if isawaitable(answer) else answer)
         except StripeError as error:
             return JSONResponse(error.body(new_request_id()), error.status)
         except (TypeError, ValueError, KeyError) as error:
@@ -111,12 +115,14 @@ def _how(body: Json) -> PayMethod:
     return next(each for each in PAY_METHODS if each == how)
 
 
-def _pay_session(account: Account, request: Request, body: Json) -> Json:
+async def _pay_session(account: Account, request: Request, body: Json) -> Json:
     session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
     late = next((each for each in actions.LATES if each == body.get("late", "no")), None)
     if late is None:
         raise invalid(f"late must be one of {', '.join(actions.LATES)}", param="late")
-    actions.pay(account, session, _how(body), late)
+    how = _how(body)
+    await approvals.require(account, session)
+    actions.pay(account, session, how, late)
     return session_summary(session, account.store)
 
 
@@ -227,6 +233,16 @@ def _set_endpoints(account: Account, _request: Request, body: Json) -> Json:
         raise refused("Endpoints can be changed and added; what is on its way to one must keep it.")
     account.webhooks.endpoints = given
     return {"endpoints": [endpoint.url for endpoint in given]}
+
+
+def _approvals(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return [asdict(asked) for asked in account.asked]
+
+
+def _set_approvals(account: Account, _request: Request, body: Json) -> Json:
+    url = body.get("url")
+    account.approvals = None if url is None else Endpoint(str(url), tuple(body.get("secrets", ())))
+    return {"url": url}
 
 
 def _move_clock(account: Account, _request: Request, body: Json) -> Json:

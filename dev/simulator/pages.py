@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions, checkout, html
+from dev.simulator import actions, approvals, checkout, html
 from dev.simulator.account import Account
 from dev.simulator.errors import StripeError
 from dev.simulator.forms import Params, decode
@@ -26,7 +26,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-Handler = Callable[[Account, Request, Params], Response]
+Handler = Callable[[Account, Request, Params], Response | Awaitable[Response]]
 
 
 def page_routes(account: Account) -> list[Route]:
@@ -51,7 +51,8 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
         actions.tick(account)
         try:
             params = Params(decode((await request.body()).decode("utf-8", "replace")))
-            return handler(account, request, params)
+            answer = handler(account, request, params)
+            return answer if isinstance(answer, Response) else await answer
         except StripeError as error:
             return _page(html.message("This did not work", error.message), error.status)
 
@@ -93,13 +94,14 @@ def _pay_page(account: Account, request: Request, _params: Params) -> Response:
     return _page(html.checkout(session, lines, offered, error))
 
 
-def _pay(account: Account, request: Request, params: Params) -> Response:
+async def _pay(account: Account, request: Request, params: Params) -> Response:
     session = _session(account, request)
     if session.status != "open":
         return RedirectResponse(session.page, 303)
     chosen = params.choice("how", *PAY_METHODS)
     if chosen is None:
         raise params.absent("how")
+    await approvals.require(account, session)
     actions.pay(account, session, next(how for how in PAY_METHODS if how == chosen))
     return _next_page(account, session)
 
