@@ -35,11 +35,11 @@ class Asked:
 
 async def require(account: Account, session: Session) -> None:
     """Ask the shop, if it wants to be asked. Raises StripeError unless it approves."""
-    endpoint = account.approvals
+    endpoint = account.root.approvals
     if endpoint is None or session.status != "open":
         return
     asked = await _ask(account, endpoint, session)
-    account.asked.append(asked)
+    account.root.asked.append(asked)
     if not asked.approved:
         message = f"The shop did not approve the payment: {asked.reason}"
         raise StripeError(_PAYMENT_REQUIRED, message)
@@ -72,7 +72,9 @@ def _decision(answer: httpx.Response) -> tuple[bool, str | None]:
 
 def _request(account: Account, session: Session) -> Json:
     lines = [line(each, account.store) for each in session.lines]
+    context = {} if account.id is None else {"context": account.id}
     return {
+        **context,
         "id": new_id("dcr"),
         "type": TYPE,
         "livemode": False,

@@ -2,6 +2,7 @@
 
 from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
+from dev.simulator.connect import routing
 from dev.simulator.errors import invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id, new_session_id
@@ -75,6 +76,8 @@ def create(account: Account, params: Params, base_url: str) -> Session:
         intent_metadata=data.metadata(),
         intent_description=data.text("description"),
         echoed=_echoed(params),
+        routing=routing(account, data),
+        account=account.id,
     )
     params.refuse_unknown(IGNORED)
     account.store.sessions[session.id] = session
@@ -161,6 +164,8 @@ def confirm(account: Account, session: Session, how: PayMethod) -> None:
             description=session.intent_description,
             return_url=session.page,
             session=session.id,
+            routing=session.routing,
+            account=account.id,
         )
         session.payment_intent = intent_id
         open_intent(account, intent)

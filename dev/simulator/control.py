@@ -50,6 +50,7 @@ def control_routes(account: Account) -> list[Route]:
             ("POST", "/webhooks/release", _release),
             ("POST", "/webhooks/resend", _resend),
             ("PUT", "/webhooks/endpoints", _set_endpoints),
+            ("PUT", "/accounts", _set_accounts),
             ("GET", "/approvals", _approvals),
             ("PUT", "/approvals", _set_approvals),
             ("POST", "/clock", _move_clock),
@@ -63,10 +64,11 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
         actions.tick(account)
         try:
             _require_own_caller(account, request)
+            owner = account.owner_of(request.path_params.get("id"))
             body = await request.json() if await request.body() else {}
             if not isinstance(body, dict):
                 raise invalid("The body must be a JSON object.")
-            answer = handler(account, request, body)
+            answer = handler(owner, request, body)
             return JSONResponse(await answer if isawaitable(answer) else answer)
         except StripeError as error:
             return JSONResponse(error.body(new_request_id()), error.status)
@@ -97,11 +99,12 @@ def _health(account: Account, _request: Request, _body: Json) -> Json:
 
 
 def _payments(account: Account, _request: Request, _body: Json) -> list[Json]:
-    return payments(account.store)
+    return payments(account.all_records())
 
 
 def _sessions(account: Account, _request: Request, _body: Json) -> list[Json]:
-    return [session_summary(session, account.store) for session in account.store.sessions.values()]
+    records = account.all_records()
+    return [session_summary(session, records) for session in records.sessions.values()]
 
 
 def _calls(account: Account, _request: Request, _body: Json) -> list[Json]:
@@ -223,16 +226,31 @@ def _release(account: Account, _request: Request, body: Json) -> Json:
 
 
 def _resend(account: Account, _request: Request, body: Json) -> Json:
-    account.webhooks.resend(find(account.store.events, str(body.get("event")), "event", "event"))
+    account.webhooks.resend(find(account.all_records().events, str(body.get("event")), "event", "event"))
     return {"ok": True}
 
 
 def _set_endpoints(account: Account, _request: Request, body: Json) -> Json:
-    given = [Endpoint(str(each["url"]), tuple(each.get("secrets", ()))) for each in body["endpoints"]]
+    given = [
+        Endpoint(
+            str(each["url"]),
+            tuple(each.get("secrets", ())),
+            connect=bool(each.get("connect", False)),
+            account=each.get("account"),
+        )
+        for each in body["endpoints"]
+    ]
     if len(given) < len(account.webhooks.endpoints):
         raise refused("Endpoints can be changed and added; what is on its way to one must keep it.")
     account.webhooks.endpoints = given
     return {"endpoints": [endpoint.url for endpoint in given]}
+
+
+def _set_accounts(account: Account, _request: Request, body: Json) -> Json:
+    account.connected_ids = tuple(map(str, body.get("accounts", ())))
+    account.own_keys = tuple((str(key), str(owner)) for key, owner in body.get("keys", {}).items())
+    account.webhooks.own_accounts = frozenset(owner for _, owner in account.own_keys)
+    return {"accounts": account.connected_ids, "keys": dict(account.own_keys)}
 
 
 def _approvals(account: Account, _request: Request, _body: Json) -> list[Json]:

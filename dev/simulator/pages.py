@@ -51,7 +51,7 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
         actions.tick(account)
         try:
             params = Params(decode((await request.body()).decode("utf-8", "replace")))
-            answer = handler(account, request, params)
+            answer = handler(account.owner_of(request.path_params.get("id")), request, params)
             return answer if isinstance(answer, Response) else await answer
         except StripeError as error:
             return _page(html.message("This did not work", error.message), error.status)
@@ -150,6 +150,7 @@ def _basket(_account: Account, _request: Request, _params: Params) -> Response:
 
 
 def _overview(account: Account, _request: Request, _params: Params) -> Response:
-    sessions = list(account.store.sessions.values())[:-101:-1]
-    intents = list(account.store.intents.values())[:-101:-1]
-    return _page(html.overview(sessions, intents, account.store))
+    records = account.all_records()
+    sessions = sorted(records.sessions.values(), key=lambda each: each.created)[:-101:-1]
+    intents = sorted(records.intents.values(), key=lambda each: each.created)[:-101:-1]
+    return _page(html.overview(sessions, intents, records))
