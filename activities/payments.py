@@ -15,6 +15,7 @@ from core.metrics import Telemetry
 from domain.holds import HoldKey
 from domain.payments import Payment
 from inventory.outbox import record_hold_event
+from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
@@ -37,18 +38,18 @@ _LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
 class PaymentActivities(PaymentsPort):
-    """PaymentsPort on Stripe. Without a client, because no key is set, there is nobody to ask."""
+    """PaymentsPort on Stripe. A shop without a client, because no key is set, has nobody to ask."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         telemetry: Telemetry,
-        client: PaymentClient | None = None,
+        accounts: PaymentAccounts | None = None,
         graces: Mapping[str, int] | None = None,
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
-        self._client = client
+        self._accounts = accounts or PaymentAccounts([])
         self._graces = graces or {}
 
     @activity.defn(name="open-checkout")
@@ -76,14 +77,14 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="look-at-payment")
     async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Read a payment's status."""
-        async with self._stripe("look-at-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("look-at-payment", query.shop_id, query.hold_id, query.payment) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Close a payment, so that it can no longer be made."""
-        async with self._stripe("close-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("close-payment", query.shop_id, query.hold_id, query.payment) as stripe:
             found = await stripe.close(
                 query.payment.id,
                 session_id=query.payment.session_id,
@@ -95,7 +96,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="capture-payment")
     async def capture_payment(self, query: PaymentQuery) -> None:
         """Capture an authorised payment."""
-        async with self._stripe("capture-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("capture-payment", query.shop_id, query.hold_id, query.payment) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
@@ -103,7 +104,7 @@ class PaymentActivities(PaymentsPort):
     async def refund_or_cancel(self, query: PaymentQuery) -> None:
         """Refund a payment, or cancel an authorised one."""
         metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
-        async with self._stripe("give-money-back", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("give-money-back", query.shop_id, query.hold_id, query.payment) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
@@ -165,14 +166,20 @@ class PaymentActivities(PaymentsPort):
         )
 
     @asynccontextmanager
-    async def _stripe(self, what: str, shop_id: str, hold_id: str) -> AsyncIterator[PaymentClient]:
-        """Yield the Stripe client; an error becomes an ApplicationError whose type decides about another attempt."""
-        if self._client is None:
+    async def _stripe(
+        self, what: str, shop_id: str, hold_id: str, payment: Payment | None = None
+    ) -> AsyncIterator[PaymentClient]:
+        """Yield the client of the shop's account, of an existing payment that of the account which has it.
+
+        An error becomes an ApplicationError whose type decides about another attempt.
+        """
+        client = self._accounts.of_shop(shop_id)
+        if client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
         heartbeat = asyncio.create_task(_heartbeat())
         try:
             with self._telemetry.activities.labels(what).time():
-                yield self._client
+                yield client if payment is None else await self._accounts.holding(shop_id, payment) or client
         except StripeUnavailableError as error:
             self._telemetry.fail(
                 "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=f"Stripe: {error}"

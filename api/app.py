@@ -50,7 +50,7 @@ from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
-from payments.client import open_client
+from payments.accounts import open_accounts
 
 
 def create_app(
@@ -71,7 +71,7 @@ def create_app(
         engine = create_engine(settings)
         stack = AsyncExitStack()
         stack.push_async_callback(tracing.close)
-        stripe = await stack.enter_async_context(open_client(settings))
+        accounts = await stack.enter_async_context(open_accounts(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
         streams = HoldStreams(engine, limits.connections // 2, telemetry.browser_streams.set)
@@ -84,7 +84,7 @@ def create_app(
             telemetry=telemetry,
             workflows=workflows,
             holds=holds_service,
-            payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
+            payments=PaymentsService(engine, holds_service, workflows, settings, accounts),
             approvals=ApprovalService(engine, settings),
             amendments=AmendService(engine, holds_service, workflows, settings),
             gauges=HoldGauges(engine, workflows.open_late_payments),

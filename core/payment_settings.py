@@ -1,7 +1,9 @@
 """The settings of payments: Stripe's keys and address, and the rules for late and slow payments."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -9,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from core.environment_settings import Allowed, EnvironmentSettings
 from core.setting_errors import SettingConflictError
 from core.setting_values import split_secrets
+from core.shop_accounts import ShopAccount, parse_shop_accounts
 
 STRIPE_API = "https://api.stripe.com"
 MIN_GRACE_SECONDS = 30
@@ -60,6 +63,12 @@ class PaymentSettings(EnvironmentSettings):
         description="How long a hold must still live for its payment to be approved, in seconds: enough for the "
         "payment to finish.",
     )
+    stripe_shops: Annotated[SecretStr | None, Allowed("TOML with a table for each shop")] = Field(
+        default=None,
+        alias="STRIPE_SHOPS",
+        description="The Stripe accounts of shops that do not use that of STRIPE_API_KEY, for API and worker; mostly a "
+        "file, `STRIPE_SHOPS_FILE`: [accounts](stripe-accounts.md).",
+    )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,
         alias="STRIPE_API_BASE",
@@ -106,6 +115,13 @@ class PaymentSettings(EnvironmentSettings):
             raise ValueError("is not the signing secret of a Stripe endpoint; allowed: whsec_…, comma-separated")
         return tuple(secrets)
 
+    @field_validator("stripe_shops")
+    @classmethod
+    def _check_shops(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_shop_accounts(value.get_secret_value())
+        return value
+
     @field_validator("stripe_api_base")
     @classmethod
     def _check_api_base(cls, value: str) -> str:
@@ -128,13 +144,30 @@ class PaymentSettings(EnvironmentSettings):
             graces[method] = int(seconds)
         return graces
 
+    @cached_property
+    def shop_accounts(self) -> Mapping[str, ShopAccount]:
+        """The accounts of STRIPE_SHOPS by shop."""
+        return {} if self.stripe_shops is None else parse_shop_accounts(self.stripe_shops.get_secret_value())
+
     @property
     def stripe_live_mode(self) -> bool | None:
-        """Whether STRIPE_API_KEY is a live key; None without a key."""
-        return None if self.stripe_api_key is None else is_live_key(self.stripe_api_key.get_secret_value())
+        """Whether the keys are live keys; None without a key."""
+        return next((is_live_key(key) for key in self._keys), None)
+
+    @property
+    def _keys(self) -> list[str]:
+        """The keys of all accounts, which are of one mode."""
+        keys = [self.stripe_api_key, *(account.key_file for account in self.shop_accounts.values())]
+        return [key.get_secret_value() for key in keys if key is not None]
 
     @model_validator(mode="after")
-    def _refuse_live_key_elsewhere(self) -> Self:
+    def _check_keys(self) -> Self:
+        if self.stripe_api_key is None and any(account.places for account in self.shop_accounts.values()):
+            reason = "has connected accounts, which are called with the key of their platform, STRIPE_API_KEY"
+            raise SettingConflictError("STRIPE_SHOPS", reason, "STRIPE_API_KEY")
+        if len({is_live_key(key) for key in self._keys}) > 1:
+            reason = "has live and test keys, STRIPE_API_KEY included; use keys of one mode"
+            raise SettingConflictError("STRIPE_SHOPS", reason, "STRIPE_API_KEY")
         if self.stripe_live_mode and self.stripe_api_base != STRIPE_API:
             reason = (
                 f"is a live key, and STRIPE_API_BASE is not {STRIPE_API}; use a test key with the simulator, or unset "

@@ -30,6 +30,8 @@ class ApprovalResult(StrEnum):
     """The hold has another payment."""
     UNKNOWN_HOLD = "unknown_hold"
     WRONG_MODE = "wrong_mode"
+    WRONG_ACCOUNT = "wrong_account"
+    """It is an order of another shop's Stripe account."""
 
 
 _FOR_SHOPPER = {
@@ -39,6 +41,7 @@ _FOR_SHOPPER = {
     ApprovalResult.REPLACED: "This checkout was replaced by a newer one. Nothing was charged.",
     ApprovalResult.UNKNOWN_HOLD: "No items are reserved for this order. Nothing was charged.",
     ApprovalResult.WRONG_MODE: "This order cannot be checked. Nothing was charged.",
+    ApprovalResult.WRONG_ACCOUNT: "This order cannot be checked. Nothing was charged.",
 }
 
 
@@ -70,6 +73,8 @@ class ApprovalService:
         if hold is None:
             return Approval(ApprovalResult.UNKNOWN_HOLD)
         name_hold_on_span(hold.key)
+        if self._is_of_another_shop(request.account, hold.shop_id):
+            return Approval(ApprovalResult.WRONG_ACCOUNT, hold)
         return Approval(self._result(hold, Payment(request.intent_id, request.session_id)), hold)
 
     async def _hold_of(self, request: ApprovalRequest) -> Hold | None:
@@ -78,6 +83,14 @@ class ApprovalService:
         if request.session_id is None and request.intent_id is None:
             return None
         return await find_hold(self._engine, session_id=request.session_id, intent_id=request.intent_id)
+
+    def _is_of_another_shop(self, account_id: str | None, shop_id: str) -> bool:
+        """Return whether the account is another shop's. An account of no shop may be the platform's own."""
+        accounts = self._settings.shop_accounts
+        shops = {
+            each for each, account in accounts.items() if account_id in (account.account, *account.former_accounts)
+        }
+        return bool(shops) and shop_id not in shops
 
     def _result(self, hold: Hold, payment: Payment) -> ApprovalResult:
         if hold.status is HoldStatus.COMMITTED:  # a repeat for the payment that bought it is answered as before

@@ -26,6 +26,8 @@ class ApprovalRequest:
     session_id: str | None = None
     intent_id: str | None = None
     livemode: bool = False
+    account: str | None = None
+    """The account whose order it is, as far as the request says."""
 
     @property
     def asks_for_approval(self) -> bool:
@@ -48,4 +50,5 @@ def parse_approval(body: bytes) -> ApprovalRequest:
         session_id=stripe_id(data.get("checkout_session")),
         intent_id=stripe_id(data.get("payment_intent")),
         livemode=request.get("livemode") is True,
+        account=stripe_id(request.get("context")),
     )

@@ -48,10 +48,12 @@ class StripeEvent:
     """The id of the object that the event is about."""
     livemode: bool = False
     """Whether it is about real money; otherwise it comes from Stripe's test mode."""
+    account: str | None = None
+    """The connected account whose event it is; None for the account of the endpoint itself."""
 
 
-def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
-    """Raise InvalidSignatureError unless one of the secrets signed the body within 300 s of now.
+def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> str:
+    """Return the secret that signed the body within 300 s of now. Raises InvalidSignatureError if none of them did.
 
     `header` is the value of `Stripe-Signature`.
     """
@@ -70,7 +72,7 @@ def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) ->
             # Stripe's library refuses old times only: a signature from the future could be sent again until then.
             if _signed_at(header) > time.time() + TOLERANCE_SECONDS:
                 raise InvalidSignatureError("the time of the signature is in the future")
-            return
+            return secret
     raise InvalidSignatureError(reason)
 
 
@@ -91,6 +93,7 @@ def parse_event(body: bytes) -> StripeEvent:
     livemode = event.get("livemode") is True
     if event.get("object") != "event" or not isinstance(subject, dict):
         return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
+    account = event.get("account")
     intent = stripe_id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
@@ -102,6 +105,7 @@ def parse_event(body: bytes) -> StripeEvent:
         intent_id=intent,
         object_id=stripe_id(subject.get("id")),
         livemode=livemode,
+        account=None if account is None else stripe_id(account) or "invalid",
     )
 
 

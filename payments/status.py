@@ -40,6 +40,10 @@ class PaymentStatus:
     url: str | None = None
     """The payment page, while the session is open."""
     metadata: Mapping[str, str] | None = None
+    application_fee: bool = False
+    """Whether the platform takes a fee of it; known of a PaymentIntent."""
+    transferred: bool = False
+    """Whether its money is transferred to a connected account; known of a PaymentIntent."""
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
@@ -84,6 +88,8 @@ def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
         intent_id=intent["id"],
         method=awaited or details.get("type") or (types[0] if len(types) == 1 else None),
         metadata=intent.get("metadata") or {},
+        application_fee=bool(intent.get("application_fee_amount")),
+        transferred=bool(intent.get("transfer_data")),
     )
 
 

@@ -25,7 +25,7 @@ from core.api_settings import ApiSettings
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
-from payments.client import open_client
+from payments.accounts import open_accounts
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -196,7 +196,7 @@ async def running_stack(
     telemetry = Telemetry(worker_metrics)
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
     async with (
-        open_client(settings) as payment_client,
+        open_accounts(settings) as payment_accounts,
         serving(app, http=PROTOCOL) as url,
         httpx.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120, verify=NO_TLS
@@ -212,7 +212,7 @@ async def running_stack(
             worker_metrics=worker_metrics,
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits),
-            payments=PaymentActivities(engine, telemetry, payment_client, settings.payment_graces),
+            payments=PaymentActivities(engine, telemetry, payment_accounts, settings.payment_graces),
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,
             telemetry=telemetry,

@@ -15,8 +15,8 @@ from api.requests import PageIn, merged
 from api.responses import CheckoutOut
 from domain.holds import HoldKey
 from holds.idempotency import amendment_id, request_hash
-from payments.session_params import session_params, with_reference
-from workflows.messages import Amend, Checkout
+from payments.session_params import session_params
+from workflows.messages import Amend
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["checkout"], route_class=KnownCallersRoute)
 
@@ -61,20 +61,21 @@ async def pay_for_hold(
     Where `items` differ from those of the hold, the hold is changed to them in the same step. If Stripe refuses the
     new page, the hold goes on without one.
     """
-    payments.require_stripe()
+    payments.require_stripe(shop_id)
     key = HoldKey(shop_id, hold_id)
     reference = (await holds.read(key)).reference
     lines = merged(body.items)
     request_id = amendment_id(parse_key(idempotency_key))
     page = hashlib.sha256(request_id.encode()).hexdigest()[:32]
-    params = session_params(order_of(body, shop_id, hold_id, reference, page=page))
+    order = order_of(body, shop_id, hold_id, reference, page=page)
+    params = session_params(order)
     asked = {name: value for name, value in params.items() if name != "client_reference_id"}  # it may have changed
     change = Amend(
         request_id=request_id,
         request_hash=request_hash("hold-checkout", shop_id, lines, None, None, more={"hold": hold_id, "page": asked}),
         actor=caller.actor,
         lines=lines,
-        checkout=Checkout(with_reference(params, reference)),
+        checkout=payments.page_of(order),
     )
     opened = await amendments.open_checkout(key, change)
     if not opened.created:

@@ -125,6 +125,8 @@ async def test_an_approved_order_is_paid_and_sold_and_a_repeat_is_approved_again
     held = await corner.stack.made((corner.item, 1))
     session_id = await agents_session(corner, held["holdId"])
     request = order(session_id, held["holdId"])
+    attached = await corner.stack.post(held["holdId"], "payment", {"checkoutSessionId": session_id})
+    assert attached.status_code == 200, attached.text
     assert [(await ask(corner, request)).json() for _ in range(2)] == [APPROVED, APPROVED]
 
     await corner.pay(session_id)
@@ -204,7 +206,7 @@ async def test_a_request_that_is_not_signed_with_the_approval_secret_is_not_answ
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\xff", b"[]", b"1", b'"x"', b"{}", b'{"id": 1, "type": "a"}', b'{"id": "a", "type": 1}', b"[" * 9999],
+    [b"", b"[]", b"1", b'"x"', b"{}", b'{"id": 1, "type": "a"}', b'{"id": "a", "type": 1}', b"[" * 9999],
 )
 async def test_a_signed_body_that_is_no_request_is_refused(corner: Shop, body: bytes) -> None:
     answer = await ask(corner, body)
