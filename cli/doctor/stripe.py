@@ -1,5 +1,6 @@
 """Checks Stripe: the API key, the webhook secrets, and whether webhooks arrive."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ async def check_key(environment: Environment) -> list[CheckResult]:
         return [not_applicable(AREA, "key works", "STRIPE_API_BASE is not valid")]
     base = environment.settings.stripe_api_base
     async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=base.startswith("https://")) as http:
-        return [await _check_account(http, base, account) for account in accounts]
+        return list(await asyncio.gather(*(_check_account(http, base, account) for account in accounts)))
 
 
 def _accounts(settings: Settings) -> Iterator[_Account]:

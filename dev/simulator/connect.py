@@ -27,7 +27,8 @@ def routing(account: Account, params: Params) -> Json:
         given["on_behalf_of"] = _connected(account, params, "on_behalf_of")
     fee = params.integer("application_fee_amount", least=1)
     if fee is not None:
-        if account.id is None and transfer is None:
+        direct = account.id is not None and account.id not in dict(account.root.own_keys).values()
+        if not direct and transfer is None:
             message = "The simulator takes an application fee of direct and of destination charges only."
             raise invalid(message, param=params.named("application_fee_amount"))
         given["application_fee_amount"] = fee
