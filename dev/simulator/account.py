@@ -39,10 +39,10 @@ class Account:
         """None for the platform's account, which has all others."""
         self.root: Account = root or self
         self.config = config
-        self.clock = root.clock if root else Clock()
+        self.clock: Clock = root.clock if root else Clock()
         self.store = Store()
-        self.faults = root.faults if root else Faults(config.seed)
-        self.webhooks = root.webhooks if root else Webhooks(config, self.faults)
+        self.faults: Faults = root.faults if root else Faults(config.seed)
+        self.webhooks: Webhooks = root.webhooks if root else Webhooks(config, self.faults)
         self.calls: deque[Call] = root.calls if root else deque(maxlen=20_000)
         self.approvals = config.approvals
         self.asked: deque[Any] = deque(maxlen=1_000)

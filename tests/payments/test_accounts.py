@@ -109,8 +109,8 @@ async def whole(
     (folder / "key").write_text(f"{PARIS_KEY}\n")
     (folder / "secret").write_text(f"{PARIS_SECRET}\n")
     (folder / "shops.toml").write_text(SHOPS.format(folder=folder))
-    stripe = {"api_key": API_KEY, "accounts": (BERLIN, VIENNA, OLD), "keys": ((PARIS_KEY, PARIS),)}
-    settings = {
+    stripe: dict[str, Any] = {"api_key": API_KEY, "accounts": (BERLIN, VIENNA, OLD), "keys": ((PARIS_KEY, PARIS),)}
+    settings: dict[str, Any] = {
         "STRIPE_SHOPS": (folder / "shops.toml").read_text(),
         "STRIPE_WEBHOOK_SECRET": f"{SECRET},{CONNECT_SECRET}",
         "STRIPE_APPROVAL_SECRET": SECRET,

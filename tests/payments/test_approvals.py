@@ -175,8 +175,9 @@ async def test_another_api_process_gives_the_same_answer(running: Asked, corner:
     held = await corner.stack.made((corner.item, 1))
     request = order(hold_id=held["holdId"])
     before = await ask(corner, request)
-    settings = {"STRIPE_APPROVAL_SECRET": APPROVAL_SECRET}
-    async with running_stack(running.database, temporal, with_worker=False, **settings) as restarted:
+    async with running_stack(
+        running.database, temporal, with_worker=False, STRIPE_APPROVAL_SECRET=APPROVAL_SECRET
+    ) as restarted:
         assert (await ask(corner, request, url=restarted.url)).json() == before.json() == APPROVED
         await corner.stack.post(held["holdId"], "release")
         assert "no longer reserved" in reason(await ask(corner, request, url=restarted.url))
