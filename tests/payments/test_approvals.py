@@ -151,13 +151,26 @@ async def test_a_hold_that_is_released_after_the_approval_closes_the_page_and_no
     assert await corner.stock() == (10, 0)
 
 
-async def test_a_hold_that_is_about_to_expire_is_refused_and_so_is_it_afterwards(corner: Shop) -> None:
-    hold_id, session_id = await brief_checkout(corner, seconds=4)
-    assert "Too little time is left" in reason(await ask(corner, order(session_id, hold_id)))
-    assert await payments_of(corner, session_id) == []
+async def test_a_hold_that_expires_is_refused_before_it_and_nothing_is_charged_after_it(
+    running: Asked, corner: Shop, temporal: Client
+) -> None:
+    async with running_stack(
+        running.database,
+        temporal,
+        with_worker=False,
+        STRIPE_APPROVAL_SECRET=APPROVAL_SECRET,
+        CHECKOUT_APPROVAL_SECONDS="0",
+    ) as lenient:
+        hold_id, session_id = await brief_checkout(corner, seconds=4)
+        request = order(session_id, hold_id)
+        assert "Too little time is left" in reason(await ask(corner, request))
+        assert (await ask(corner, request, url=lenient.url)).json() == APPROVED
 
-    await corner.until_status(hold_id, "expired")
-    assert "no longer reserved" in reason(await ask(corner, order(session_id, hold_id)))
+        await corner.until_status(hold_id, "expired")  # after the approval, before the payment
+        assert (await try_to_pay(corner, session_id)).status_code == 400
+        assert await payments_of(corner, session_id) == []
+        for url in (None, lenient.url):
+            assert "no longer reserved" in reason(await ask(corner, request, url=url))
 
 
 async def test_a_page_that_was_replaced_is_refused_and_its_successor_approved(corner: Shop) -> None:
