@@ -52,7 +52,7 @@ from core.tracing import ProcessTracing, start_tracing
 from core.worker_cache import MOST, cached_workflows
 from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
-from payments.client import open_client
+from payments.accounts import open_accounts
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 
@@ -141,10 +141,10 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
-            payment_client = await stack.enter_async_context(open_client(settings))
+            payment_accounts = await stack.enter_async_context(open_accounts(settings))
             stock = StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits)
             payments = PaymentActivities(
-                engine, telemetry, payment_client, settings.payment_graces, settings.checkout_secrets
+                engine, telemetry, payment_accounts, settings.payment_graces, settings.checkout_secrets
             )
             await stack.enter_async_context(background_worker(client, settings, telemetry))
             worker = make_worker(client, stock, payments, build_id=settings.worker_build_id, cached_workflows=cached)

@@ -19,6 +19,7 @@ from domain.holds import HoldKey
 from domain.payments import Payment
 from inventory.checkout_parameters import read_parameters
 from inventory.outbox import record_hold_event
+from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
 from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
@@ -42,19 +43,19 @@ _LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
 
 
 class PaymentActivities(PaymentsPort):
-    """PaymentsPort on Stripe. Without a client, because no key is set, there is nobody to ask."""
+    """PaymentsPort on Stripe. A shop without a client, because no key is set, has nobody to ask."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         telemetry: Telemetry,
-        client: PaymentClient | None = None,
+        accounts: PaymentAccounts | None = None,
         graces: Mapping[str, int] | None = None,
         secrets: Sequence[SecretStr] = (),
     ) -> None:
         self._engine = engine
         self._telemetry = telemetry
-        self._client = client
+        self._accounts = accounts or PaymentAccounts([])
         self._graces = graces or {}
         self._secrets = secrets
 
@@ -69,7 +70,7 @@ class PaymentActivities(PaymentsPort):
         if request.attempt is not None:
             key += ":" + hashlib.sha256(request.attempt.encode()).hexdigest()
         hide = params if request.parameters_id is not None else None
-        async with self._stripe("open-checkout", request.shop_id, request.hold_id, hide) as stripe:
+        async with self._stripe("open-checkout", request.shop_id, request.hold_id, hide=hide) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)
             except StripeRefusedError as refusal:
@@ -104,14 +105,14 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="look-at-payment")
     async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Read a payment's status."""
-        async with self._stripe("look-at-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("look-at-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Close a payment, so that it can no longer be made."""
-        async with self._stripe("close-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("close-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             found = await stripe.close(
                 query.payment.id,
                 session_id=query.payment.session_id,
@@ -123,7 +124,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="capture-payment")
     async def capture_payment(self, query: PaymentQuery) -> None:
         """Capture an authorised payment."""
-        async with self._stripe("capture-payment", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("capture-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
@@ -131,7 +132,7 @@ class PaymentActivities(PaymentsPort):
     async def refund_or_cancel(self, query: PaymentQuery) -> None:
         """Refund a payment, or cancel an authorised one."""
         metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
-        async with self._stripe("give-money-back", query.shop_id, query.hold_id) as stripe:
+        async with self._stripe("give-money-back", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
@@ -197,19 +198,26 @@ class PaymentActivities(PaymentsPort):
 
     @asynccontextmanager
     async def _stripe(
-        self, what: str, shop_id: str, hold_id: str, hide: dict[str, Any] | None = None
+        self,
+        what: str,
+        shop_id: str,
+        hold_id: str,
+        *,
+        payment: Payment | None = None,
+        hide: dict[str, Any] | None = None,
     ) -> AsyncIterator[PaymentClient]:
-        """Yield the Stripe client; an error becomes an ApplicationError whose type decides about another attempt.
+        """Yield the client of the shop's account, of an existing payment that of the account which has it.
 
-        The values of the parameters in `hide` are in no message, and then the error has no cause, which would have
-        them in the history.
+        An error becomes an ApplicationError whose type decides about another attempt. The values of the parameters in
+        `hide` are in no message, and then the error has no cause, which would have them in the history.
         """
-        if self._client is None:
+        client = self._accounts.of_shop(shop_id)
+        if client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
         heartbeat = asyncio.create_task(_heartbeat())
         try:
             with self._telemetry.activities.labels(what).time():
-                yield self._client
+                yield client if payment is None else await self._accounts.holding(shop_id, payment) or client
         except StripeUnavailableError as error:
             problem = f"Stripe: {error}" if hide is None else redacted(f"Stripe: {error}", hide)
             self._telemetry.fail(

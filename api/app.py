@@ -24,6 +24,7 @@ from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
 from api.routes import (
     adjustments,
+    approvals,
     browser,
     checkout,
     hold_checkout,
@@ -43,12 +44,13 @@ from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
+from holds.approvals import ApprovalService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
-from payments.client import open_client
+from payments.accounts import open_accounts
 
 
 def create_app(
@@ -69,7 +71,7 @@ def create_app(
         engine = create_engine(settings)
         stack = AsyncExitStack()
         stack.push_async_callback(tracing.close)
-        stripe = await stack.enter_async_context(open_client(settings))
+        accounts = await stack.enter_async_context(open_accounts(settings))
         temporal = await connect(settings.temporal_api_key, lazy=True, tracer_provider=tracing.provider)
         limits = ConnectionLimits.choose(settings, telemetry.connection_closed)
         streams = HoldStreams(engine, limits.connections // 2, telemetry.browser_streams.set)
@@ -82,7 +84,8 @@ def create_app(
             telemetry=telemetry,
             workflows=workflows,
             holds=holds_service,
-            payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
+            payments=PaymentsService(engine, holds_service, workflows, settings, accounts),
+            approvals=ApprovalService(engine, settings),
             amendments=AmendService(engine, holds_service, workflows, settings),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             orders=OrderService(engine, temporal, settings, task_queue),
@@ -134,6 +137,7 @@ def create_app(
         orders,
         stock,
         checkout,
+        approvals,
         webhooks,
         adjustments,
         stock_files,

@@ -14,6 +14,7 @@ from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.amending import AmendService
+from holds.approvals import ApprovalService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
@@ -33,6 +34,7 @@ class Resources:
     workflows: WorkflowClient
     holds: HoldService
     payments: PaymentsService
+    approvals: ApprovalService
     amendments: AmendService
     orders: OrderService
     gauges: HoldGauges
@@ -77,6 +79,10 @@ async def _payments(request: Request) -> PaymentsService:
     return resources_of(request).payments
 
 
+async def _approvals(request: Request) -> ApprovalService:
+    return resources_of(request).approvals
+
+
 async def _streams(request: Request) -> HoldStreams:
     return resources_of(request).streams
 
@@ -108,6 +114,7 @@ TelemetryDep = Annotated[Telemetry, Depends(_telemetry)]
 HoldsDep = Annotated[HoldService, Depends(_holds)]
 AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
+ApprovalsDep = Annotated[ApprovalService, Depends(_approvals)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 AmendmentsDep = Annotated[AmendService, Depends(_amendments)]
 OrdersDep = Annotated[OrderService, Depends(_orders)]

@@ -22,6 +22,7 @@ from domain.holds import Hold, HoldKey
 from holds import errors
 from holds.hold_json import HoldOut
 from inventory import errors as stock
+from payments.errors import UnknownFeeError
 
 
 def _not_active(error: errors.HoldNotActiveError) -> ApiError:
@@ -55,6 +56,11 @@ def _checkout_refused(error: errors.CheckoutRefusedError) -> ApiError:
     problem = Problem.checkout_refused if error.callers_fault else Problem.payment_provider_refused
     details = {"stripeCode": error.code, "param": error.param, "holdId": error.hold_id}
     return ApiError(problem, str(error), **{name: value for name, value in details.items() if value is not None})
+
+
+def _unknown_fee(error: UnknownFeeError) -> ApiError:
+    allowed = "must be name, unitAmount and currency instead: the shop's application fee is a percentage"
+    return invalid(f"items[{error.place}].price", allowed)
 
 
 def _payments_not_configured(error: errors.PaymentsNotConfiguredError) -> ApiError:
@@ -94,6 +100,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
     errors.UnknownPaymentError: _unknown_payment,
     errors.CheckoutRefusedError: _checkout_refused,
+    UnknownFeeError: _unknown_fee,
     errors.PaymentsNotConfiguredError: _payments_not_configured,
     errors.PaymentProviderUnavailableError: lambda _: ApiError(Problem.payment_provider_unavailable),
     stock.UnknownItemsError: _of_items(Problem.item_not_found, NameOut),

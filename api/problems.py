@@ -42,7 +42,7 @@ class Problem(Enum):
     invalid_signature = ErrorKind(
         400,
         "The webhook's signature is missing, not made within 300 s of now, over 4 KiB, or not made with a secret "
-        "of STRIPE_WEBHOOK_SECRET.",
+        "of STRIPE_WEBHOOK_SECRET, of an approval STRIPE_APPROVAL_SECRET.",
         "No; compare the secret with the endpoint's in Stripe.",
     )
     invalid_event = ErrorKind(400, "The webhook's body is signed but is not an event of Stripe's.", "No.")
@@ -226,6 +226,11 @@ class Problem(Enum):
         503,
         "STRIPE_WEBHOOK_SECRET is not set, so no signature can be verified.",
         "After operations set it; Stripe repeats by itself.",
+    )
+    approval_not_configured = ErrorKind(
+        503,
+        "STRIPE_APPROVAL_SECRET is not set, so no signature can be verified.",
+        "After operations set it; until then Stripe declines the payment.",
     )
     payment_provider_unavailable = ErrorKind(
         503,

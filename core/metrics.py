@@ -107,6 +107,12 @@ class Telemetry:
             ["type", "result"],
             registry=registry,
         )
+        self._approvals = Counter(
+            "inventory_checkout_approval",
+            "Requests of Stripe to approve a payment before it is confirmed, by result",
+            ["result"],
+            registry=registry,
+        )
         self._connections_closed = Counter(
             "inventory_connections_closed",
             "Connections that the API closed because of their client, by error",
@@ -208,6 +214,12 @@ class Telemetry:
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
         )
+
+    def checkout_approval(self, result: str, *, in_order: bool, **fields: object) -> None:
+        """Count and log a request to approve a payment: as a warning unless it is `in_order`."""
+        self._approvals.labels(result).inc()
+        log = self._log.info if in_order else self._log.warning
+        log("inventory_checkout_approval", metric="inventory_checkout_approval", result=result, **fields)
 
     def connection_closed(self, error: str) -> None:
         """Count a connection that its client's behavior ended. Not logged: anybody can cause any number of them."""

@@ -1,7 +1,9 @@
 """The settings of payments: Stripe's keys and address, and the rules for late and slow payments."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -9,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from core.environment_settings import Allowed, EnvironmentSettings
 from core.setting_errors import SettingConflictError
 from core.setting_values import MIN_SECRET_LENGTH, long_secrets, split_secrets
+from core.shop_accounts import ShopAccount, parse_shop_accounts
 
 STRIPE_API = "https://api.stripe.com"
 MIN_GRACE_SECONDS = 30
@@ -45,6 +48,26 @@ class PaymentSettings(EnvironmentSettings):
         description="The signing secret of the Stripe endpoint for `/api/webhooks/stripe`; two during a rotation. "
         "Without it, the webhook answers 503. Events of the other mode (test or live) than that of STRIPE_API_KEY are "
         "ignored.",
+    )
+    stripe_approval_secrets: Annotated[tuple[SecretStr, ...], Allowed("`whsec_…`, comma-separated")] = Field(
+        default=(),
+        alias="STRIPE_APPROVAL_SECRET",
+        description="The signing secret of Stripe's requests to `/api/checkout/approvals`; two during a rotation. "
+        "Without it, they are answered 503: [approval](agentic-commerce.md).",
+    )
+    approval_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        alias="CHECKOUT_APPROVAL_SECONDS",
+        description="How long a hold must still live for its payment to be approved, in seconds: enough for the "
+        "payment to finish.",
+    )
+    stripe_shops: Annotated[SecretStr | None, Allowed("TOML with a table for each shop")] = Field(
+        default=None,
+        alias="STRIPE_SHOPS",
+        description="The Stripe accounts of shops that do not use that of STRIPE_API_KEY, for API and worker; mostly a "
+        "file, `STRIPE_SHOPS_FILE`: [accounts](stripe-accounts.md).",
     )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,
@@ -93,7 +116,7 @@ class PaymentSettings(EnvironmentSettings):
             raise ValueError("is not a secret key of Stripe; allowed: sk_test_…, sk_live_…, rk_test_…, rk_live_…")
         return value
 
-    @field_validator("stripe_webhook_secrets", mode="before")
+    @field_validator("stripe_webhook_secrets", "stripe_approval_secrets", mode="before")
     @classmethod
     def _check_webhook_secrets(cls, value: object) -> object:
         secrets = split_secrets(value)
@@ -105,6 +128,13 @@ class PaymentSettings(EnvironmentSettings):
     @classmethod
     def _check_checkout_secrets(cls, value: object) -> object:
         return long_secrets(value)
+
+    @field_validator("stripe_shops")
+    @classmethod
+    def _check_shops(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_shop_accounts(value.get_secret_value())
+        return value
 
     @field_validator("stripe_api_base")
     @classmethod
@@ -128,13 +158,30 @@ class PaymentSettings(EnvironmentSettings):
             graces[method] = int(seconds)
         return graces
 
+    @cached_property
+    def shop_accounts(self) -> Mapping[str, ShopAccount]:
+        """The accounts of STRIPE_SHOPS by shop."""
+        return {} if self.stripe_shops is None else parse_shop_accounts(self.stripe_shops.get_secret_value())
+
     @property
     def stripe_live_mode(self) -> bool | None:
-        """Whether STRIPE_API_KEY is a live key; None without a key."""
-        return None if self.stripe_api_key is None else is_live_key(self.stripe_api_key.get_secret_value())
+        """Whether the keys are live keys; None without a key."""
+        return next((is_live_key(key) for key in self._keys), None)
+
+    @property
+    def _keys(self) -> list[str]:
+        """The keys of all accounts, which are of one mode."""
+        keys = [self.stripe_api_key, *(account.key_file for account in self.shop_accounts.values())]
+        return [key.get_secret_value() for key in keys if key is not None]
 
     @model_validator(mode="after")
-    def _refuse_live_key_elsewhere(self) -> Self:
+    def _check_keys(self) -> Self:
+        if self.stripe_api_key is None and any(account.places for account in self.shop_accounts.values()):
+            reason = "has connected accounts, which are called with the key of their platform, STRIPE_API_KEY"
+            raise SettingConflictError("STRIPE_SHOPS", reason, "STRIPE_API_KEY")
+        if len({is_live_key(key) for key in self._keys}) > 1:
+            reason = "has live and test keys, STRIPE_API_KEY included; use keys of one mode"
+            raise SettingConflictError("STRIPE_SHOPS", reason, "STRIPE_API_KEY")
         if self.stripe_live_mode and self.stripe_api_base != STRIPE_API:
             reason = (
                 f"is a live key, and STRIPE_API_BASE is not {STRIPE_API}; use a test key with the simulator, or unset "

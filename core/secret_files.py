@@ -21,7 +21,7 @@ def with_secret_files(environment: Mapping[str, str], names: Iterable[str]) -> d
             problems.append(SettingProblem(name, reason, (f"{name}_FILE",)))
         elif path:
             try:
-                complete[name] = _read(path)
+                complete[name] = read_secret(path)
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
                 # A relative path may be the secret itself, set in the wrong variable.
@@ -33,7 +33,8 @@ def with_secret_files(environment: Mapping[str, str], names: Iterable[str]) -> d
     return complete
 
 
-def _read(path: str) -> str:
+def read_secret(path: str) -> str:
+    """Return the content of a secret's file without its last line breaks. Raises OSError and ValueError."""
     try:
         content = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except UnicodeDecodeError:

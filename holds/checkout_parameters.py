@@ -1,6 +1,7 @@
 """Keeps the parameters of a Checkout Session out of the workflow's history where they may have personal data."""
 
 import uuid
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -9,6 +10,7 @@ from core.settings import Settings
 from domain.holds import HoldKey
 from holds.errors import PaymentsNotConfiguredError
 from inventory.checkout_parameters import keep_parameters
+from payments.account_params import with_account
 from payments.session_params import Order, session_params, with_reference
 from workflows.messages import Checkout
 
@@ -20,19 +22,25 @@ class CheckoutParameters:
 
     def __init__(self, engine: AsyncEngine, settings: Settings) -> None:
         self._engine = engine
+        self._accounts = settings.shop_accounts
         self._sealer = Sealer(settings.checkout_secrets) if settings.checkout_secrets else None
 
-    def require_secret(self, order: Order) -> None:
-        """Raise PaymentsNotConfiguredError if the order's parameters cannot be kept."""
+    def require(self, order: Order) -> None:
+        """Raise PaymentsNotConfiguredError if the order's parameters cannot be kept, and UnknownFeeError."""
         if order.is_private and self._sealer is None:
             raise PaymentsNotConfiguredError(_NO_SECRET)
+        self._params(order)
 
     async def checkout(self, key: HoldKey, order: Order) -> Checkout:
         """Return the message. Private parameters are kept in the database, encrypted, and the message has their id."""
-        params = with_reference(session_params(order), order.reference)
+        params = self._params(order)
         if not order.is_private or self._sealer is None:
-            self.require_secret(order)
+            self.require(order)
             return Checkout(params)
         parameters_id = uuid.uuid4().hex
         await keep_parameters(self._engine, parameters_id, *key, self._sealer.seal(params))
         return Checkout({}, parameters_id)
+
+    def _params(self, order: Order) -> dict[str, Any]:
+        params = with_reference(session_params(order), order.reference)
+        return with_account(params, self._accounts.get(order.shop_id))

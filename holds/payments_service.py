@@ -26,6 +26,7 @@ from holds.errors import (
     PaymentsNotConfiguredError,
     UnknownPaymentError,
 )
+from holds.event_origin import EventOrigin
 from holds.model import CreateResult, HoldRequest
 from holds.replacing import replacing
 from holds.request_timeout import name_hold_on_span, run_for_caller
@@ -35,6 +36,8 @@ from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
 from inventory.holds import read_hold
+from payments.account_params import with_account
+from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
@@ -71,29 +74,30 @@ class PaymentsService:
         holds: HoldService,
         workflows: WorkflowClient,
         settings: Settings,
-        stripe: PaymentClient | None,
+        accounts: PaymentAccounts,
     ) -> None:
         self._engine = engine
         self._holds = holds
         self._workflows = workflows
         self._settings = settings
-        self._stripe = stripe
+        self._accounts = accounts
         self._parameters = CheckoutParameters(engine, settings)
 
-    def require_stripe(self) -> PaymentClient:
-        """Return the Stripe client. Raises PaymentsNotConfiguredError without an API key."""
-        if self._stripe is None:
+    def require_stripe(self, shop_id: str) -> PaymentClient:
+        """Return the client of the shop's Stripe account. Raises PaymentsNotConfiguredError without an API key."""
+        client = self._accounts.of_shop(shop_id)
+        if client is None:
             raise PaymentsNotConfiguredError
-        return self._stripe
+        return client
 
     async def open_checkout(self, request: HoldRequest, order: Order) -> tuple[CreateResult, CheckoutOpened | None]:
         """Hold the stock and open a Checkout Session; a repeat gets the hold and session of the first request.
 
         The session is None if the hold has ended. Raises as HoldService.create, and CheckoutRefusedError,
-        PaymentsNotConfiguredError.
+        PaymentsNotConfiguredError, UnknownFeeError.
         """
-        self.require_stripe()
-        self._parameters.require_secret(order)
+        self.require_stripe(request.shop_id)
+        self._parameters.require(order)
         work = self._open_checkout(request, order)
         return await self._holds.gone_callers.run(self._settings.request_timeout_ms, work, request)
 
@@ -129,10 +133,11 @@ class PaymentsService:
     async def open_without_hold(self, order: Order, idempotency_key: str) -> PaymentStatus:
         """Open a Checkout Session for which nothing is held.
 
-        Raises CheckoutRefusedError, IdempotencyConflictError, PaymentProviderUnavailableError and
-        PaymentsNotConfiguredError.
+        Raises CheckoutRefusedError, IdempotencyConflictError, PaymentProviderUnavailableError,
+        PaymentsNotConfiguredError and UnknownFeeError.
         """
-        work = self.require_stripe().open_session(session_params(order), idempotency_key, begun_at=None)
+        params = with_account(session_params(order), self._settings.shop_accounts.get(order.shop_id))
+        work = self.require_stripe(order.shop_id).open_session(params, idempotency_key, begun_at=None)
         try:
             return await run_for_caller(self._settings.request_timeout_ms, work)
         except StripeUnavailableError as error:
@@ -152,7 +157,7 @@ class PaymentsService:
         PaymentNotPayableError, UnknownPaymentError, PaymentsNotConfiguredError, PaymentProviderUnavailableError and
         as HoldService.create for time-outs.
         """
-        self.require_stripe()
+        self.require_stripe(key.shop_id)
         return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, Attach(payment, replace)), key)
 
     async def _attach(self, key: HoldKey, message: Attach) -> Hold:
@@ -166,18 +171,23 @@ class PaymentsService:
         hold = await read_hold(self._engine, *key)
         if hold is None or hold.status is not HoldStatus.ACTIVE or not payment.is_same(hold.payment):
             return None
-        match await self._state_of(payment):
+        match await self._state_of(key.shop_id, payment):
             case PaymentState.UNPAYABLE | PaymentState.REFUNDED:
                 raise PaymentNotPayableError
             case PaymentState.UNKNOWN:
                 raise UnknownPaymentError(payment)
         return hold
 
-    async def _state_of(self, payment: Payment) -> PaymentState | None:
+    async def _state_of(self, shop_id: str, payment: Payment) -> PaymentState | None:
         """Return the payment's state at Stripe, None if Stripe does not answer in half of the request's time."""
-        check = self.require_stripe().check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
+
+        async def check() -> PaymentState:
+            client = await self._accounts.holding(shop_id, payment) or self.require_stripe(shop_id)
+            found = await client.check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
+            return found.state
+
         with suppress(StripeUnavailableError, StripeRefusedError, TimeoutError):
-            return (await run_with_timeout(self._settings.request_timeout_ms / 2000, check)).state
+            return await run_with_timeout(self._settings.request_timeout_ms / 2000, check())
         return None
 
     async def _attach_new(self, key: HoldKey, message: Attach) -> Hold:
@@ -193,8 +203,10 @@ class PaymentsService:
             raise HoldNotActiveError(key, hold.status)
         return hold
 
-    async def receive_event(self, event: StripeEvent) -> EventResult:
+    async def receive_event(self, event: StripeEvent, secret: str | None = None) -> EventResult:
         """Do what a Stripe event requires, and return what was done, once that is durable.
+
+        `secret` signed it: an account with a key of its own speaks for its shops only.
 
         May be repeated: each message is keyed by the payment or the event. Raises RequestTimeoutError,
         UnavailableError, TemporalBusyError and DatabaseBusyError, so that Stripe delivers the event again.
@@ -203,12 +215,17 @@ class PaymentsService:
             return EventResult("wrong_mode", logging.ERROR)  # a payment with test money sells nothing at a live key
         if event.kind == "ignored":
             return EventResult("ignored")
-        return await run_for_caller(self._settings.request_timeout_ms, self._receive_event(event))
+        origin = EventOrigin.of(event, secret, self._settings.shop_accounts)
+        if origin is None:
+            return EventResult("unknown_account", logging.WARNING)
+        return await run_for_caller(self._settings.request_timeout_ms, self._receive_event(event, origin))
 
-    async def _receive_event(self, event: StripeEvent) -> EventResult:
+    async def _receive_event(self, event: StripeEvent, origin: EventOrigin) -> EventResult:
         key = await self._hold_of(event)
         if key is None:
             return EventResult("not_ours")
+        if not origin.has_payments_of(key.shop_id, self._settings.shop_accounts):
+            return EventResult("wrong_account", logging.ERROR)
         name_hold_on_span(key)
         payment = event.payment
         match event.kind:

@@ -1,15 +1,13 @@
 """The calls to Stripe's API. Each may be repeated: its idempotency keys are derived from the hold or the payment."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
-from stripe import HTTPXClient, StripeClient
+from stripe import StripeClient
 
-from core.payment_settings import PaymentSettings
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.status import PaymentState, PaymentStatus, status_of_intent, status_of_session
 
@@ -137,14 +135,19 @@ class PaymentClient:
     async def refund_or_cancel(self, intent_id: str, key: str, metadata: dict[str, str]) -> PaymentStatus:
         """Refund the rest of what was paid, or cancel what was only authorised. Nothing is refunded twice."""
         done = {PaymentState.UNPAYABLE, PaymentState.REFUNDED}
-        if (await self.check(intent_id=intent_id)).state is PaymentState.AUTHORIZED:
+        found = await self.check(intent_id=intent_id)
+        if found.state is PaymentState.AUTHORIZED:
             return await self._ensure(
                 intent_id,
                 f"{key}:cancel",
                 done=done,
                 call=lambda options: self._v1.payment_intents.cancel_async(intent_id, {}, options),  # type: ignore[arg-type]
             )
-        refund = {"payment_intent": intent_id, "metadata": metadata}
+        refund: dict[str, Any] = {"payment_intent": intent_id, "metadata": metadata}
+        if found.application_fee:  # else the platform would keep its fee of an order that nobody gets
+            refund["refund_application_fee"] = True
+        if found.transferred:  # else the platform would pay for what it transferred to the connected account
+            refund["reverse_transfer"] = True
         return await self._ensure(
             intent_id,
             key,
@@ -184,26 +187,6 @@ class PaymentClient:
             else:
                 return await self.check(intent_id=intent_id)
         raise StripeUnavailableError("Stripe failed at every attempt")
-
-
-@asynccontextmanager
-async def open_client(settings: PaymentSettings) -> AsyncIterator[PaymentClient | None]:
-    """Yield a client with a connection pool of its own, which is closed at the end; None without STRIPE_API_KEY."""
-    if settings.stripe_api_key is None:
-        yield None
-        return
-    http = HTTPXClient(timeout=CALL_SECONDS)
-    try:
-        yield PaymentClient(
-            StripeClient(
-                settings.stripe_api_key.get_secret_value(),
-                base_addresses={"api": settings.stripe_api_base},
-                http_client=http,
-                max_network_retries=0,
-            )
-        )
-    finally:
-        await http.close_async()  # type: ignore[no-untyped-call]
 
 
 class _Attempts:

@@ -36,3 +36,11 @@ class InvalidSignatureError(PaymentsError):
 
 class InvalidEventError(PaymentsError):
     """The webhook body is signed but is not an event."""
+
+
+class UnknownFeeError(PaymentsError):
+    """The shop's application fee is a percentage, and this line has only the id of its price."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"the fee cannot be computed: line {place} has no amount")
+        self.place = place

@@ -56,6 +56,8 @@ class StripeEvent:
     amount_total: int | None = None
     """What the payment costs, in the currency's smallest unit, if the event says so."""
     currency: str | None = None
+    account: str | None = None
+    """The connected account whose event it is; None for the account of the endpoint itself."""
 
     @property
     def payment(self) -> Payment:
@@ -69,8 +71,8 @@ class StripeEvent:
         )
 
 
-def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> None:
-    """Raise InvalidSignatureError unless one of the secrets signed the body within 300 s of now.
+def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) -> str:
+    """Return the secret that signed the body within 300 s of now. Raises InvalidSignatureError if none of them did.
 
     `header` is the value of `Stripe-Signature`.
     """
@@ -89,7 +91,7 @@ def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) ->
             # Stripe's library refuses old times only: a signature from the future could be sent again until then.
             if _signed_at(header) > time.time() + TOLERANCE_SECONDS:
                 raise InvalidSignatureError("the time of the signature is in the future")
-            return
+            return secret
     raise InvalidSignatureError(reason)
 
 
@@ -101,11 +103,8 @@ def _signed_at(header: str) -> int:
 
 def parse_event(body: bytes) -> StripeEvent:
     """Translate a snapshot event by the table in docs/integration.md. Raises InvalidEventError."""
-    try:
-        event = json.loads(body.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidEventError("the body is not JSON") from error
-    event_id = _id(event.get("id")) if isinstance(event, dict) else None
+    event = parse_json(body)
+    event_id = stripe_id(event.get("id")) if isinstance(event, dict) else None
     if event_id is None or not isinstance(event.get("type"), str):
         raise InvalidEventError("the body has no event id and type")
     data = event.get("data")
@@ -113,7 +112,8 @@ def parse_event(body: bytes) -> StripeEvent:
     livemode = event.get("livemode") is True
     if event.get("object") != "event" or not isinstance(subject, dict):
         return StripeEvent(event_id, event["type"], "ignored", livemode=livemode)  # a thin event, or of another API
-    intent = _id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
+    account = event.get("account")
+    intent = stripe_id(subject.get("id" if event["type"].startswith("payment_intent.") else "payment_intent"))
     amount_total, currency = _cost(event["type"], subject)
     metadata = subject["metadata"] if isinstance(subject.get("metadata"), dict) else {}
     return StripeEvent(
@@ -121,12 +121,13 @@ def parse_event(body: bytes) -> StripeEvent:
         type=event["type"],
         kind=_kind(event["type"], subject),
         hold=hold_in_metadata(metadata),
-        session_id=_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
+        session_id=stripe_id(subject.get("id")) if event["type"].startswith("checkout.session.") else None,
         intent_id=intent,
-        object_id=_id(subject.get("id")),
+        object_id=stripe_id(subject.get("id")),
         livemode=livemode,
         amount_total=amount_total,
         currency=currency,
+        account=None if account is None else stripe_id(account) or "invalid",
     )
 
 
@@ -137,6 +138,14 @@ def _cost(event_type: str, subject: Mapping[str, Any]) -> tuple[int | None, str 
     if not isinstance(amount, int) or not 0 <= amount < _MOST or not isinstance(currency, str):
         return None, None
     return (amount, currency) if _CURRENCY.fullmatch(currency) else (None, None)
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON value of a signed body. Raises InvalidEventError."""
+    try:
+        return json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidEventError("the body is not JSON") from error
 
 
 _KINDS: dict[str, EventKind] = {
@@ -181,7 +190,7 @@ def hold_in_metadata(metadata: Mapping[str, Any]) -> HoldKey | None:
     return HoldKey(shop_id, hold_id)
 
 
-def _id(value: object) -> str | None:
+def stripe_id(value: object) -> str | None:
     """Return the id from a field that holds an id or the expanded object."""
     if isinstance(value, dict):
         value = value.get("id")

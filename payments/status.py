@@ -45,6 +45,10 @@ class PaymentStatus:
     amount_total: int | None = None
     """In the currency's smallest unit."""
     currency: str | None = None
+    application_fee: bool = False
+    """Whether the platform takes a fee of it; known of a PaymentIntent."""
+    transferred: bool = False
+    """Whether its money is transferred to a connected account; known of a PaymentIntent."""
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
@@ -94,6 +98,8 @@ def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
         metadata=intent.get("metadata") or {},
         amount_total=intent.get("amount"),
         currency=intent.get("currency"),
+        application_fee=bool(intent.get("application_fee_amount")),
+        transferred=bool(intent.get("transfer_data")),
     )
 
 

@@ -28,7 +28,7 @@ from core.api_settings import ApiSettings
 from core.database import create_engine, fetch
 from core.metrics import Telemetry
 from core.settings import Settings
-from payments.client import open_client
+from payments.accounts import open_accounts
 from tests.servers import EMPTY
 from worker import make_worker
 from workflows.hold import HoldWorkflow
@@ -226,7 +226,7 @@ async def running_stack(
     telemetry = Telemetry(worker_metrics)
     app = create_app(settings, task_queue=task_queue, registry=api_metrics)
     async with (
-        open_client(settings) as payment_client,
+        open_accounts(settings) as payment_accounts,
         serving(app, http=PROTOCOL) as url,
         httpx.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=120, verify=NO_TLS
@@ -243,7 +243,7 @@ async def running_stack(
             settings=settings,
             stock=StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits),
             payments=PaymentActivities(
-                engine, telemetry, payment_client, settings.payment_graces, settings.checkout_secrets
+                engine, telemetry, payment_accounts, settings.payment_graces, settings.checkout_secrets
             ),
             workflow_runner=workflow_runner,
             cached_workflows=cached_workflows,

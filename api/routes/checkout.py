@@ -72,7 +72,7 @@ async def open_checkout(
     lines = merged(body.items)
     ttl_seconds = parse_ttl(body.ttl_seconds, settings)
     warn_before = parse_warning(body.warn_before_seconds, ttl_seconds)
-    payments.require_stripe()  # nothing is held for a session that cannot be opened
+    payments.require_stripe(body.shop_id)  # nothing is held for a session that cannot be opened
     if settings.bypass:
         telemetry.warn("inventory_bypassed", route="checkout", shop_id=body.shop_id)
         return await _without_hold(settings, payments, body, key)

@@ -62,7 +62,7 @@ async def pay_for_hold(
     Where `items` differ from those of the hold, the hold is changed to them in the same step. If Stripe refuses the
     new page, the hold goes on without one.
     """
-    payments.require_stripe()
+    payments.require_stripe(shop_id)
     key = HoldKey(shop_id, hold_id)
     reference = (await holds.read(key)).reference
     lines = merged(body.items)

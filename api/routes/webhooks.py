@@ -63,15 +63,16 @@ async def receive_stripe_event(
 ) -> ReceivedOut:
     """Receive a snapshot event. It is acknowledged once its effect is durable, never before.
 
-    Repeats and events of other shops, holds, kinds or of the other mode (test or live) are acknowledged too, and do
-    nothing.
+    Repeats and events of other shops, holds, kinds, accounts or of the other mode (test or live) are acknowledged
+    too, and do nothing.
     """
-    secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
+    of_shops = [secret for account in settings.shop_accounts.values() for secret in account.webhook_secret_file]
+    secrets = [secret.get_secret_value() for secret in [*settings.stripe_webhook_secrets, *of_shops]]
     if not secrets:
         raise ApiError(Problem.webhook_not_configured)
     body = await request.body()
     try:
-        verify_signature(body, request.headers.get("Stripe-Signature"), secrets)
+        secret = verify_signature(body, request.headers.get("Stripe-Signature"), secrets)
         event = parse_event(body)
     except InvalidSignatureError as error:
         telemetry.stripe_event("unverified", "invalid_signature", known=False, problem=str(error))
@@ -83,7 +84,7 @@ async def receive_stripe_event(
     try:
         async with admission.admitted(Importance.PAID, shop_id, request) as passage:
             try:
-                received = await payments.receive_event(event)
+                received = await payments.receive_event(event, secret)
             except RequestTimeoutError:
                 passage.timed_out = True
                 raise
@@ -100,5 +101,6 @@ async def receive_stripe_event(
         about=event.object_id,
         shop_id=shop_id or None,
         hold_id=event.hold.hold_id if event.hold else None,
+        account=event.account,
     )
     return ReceivedOut(result=received.result)

@@ -1,7 +1,9 @@
 """Checks Stripe: the API key, the webhook secrets, and whether webhooks arrive."""
 
+import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment
 from core.error_messages import first_line
+from core.settings import Settings
+from core.shop_accounts import PLATFORM
 
 AREA = "stripe"
 _CALL_SECONDS = 5.0
@@ -58,34 +62,63 @@ def check_webhook_secret(environment: Environment) -> CheckResult:
     return ok(AREA, "webhook secret", f"{len(secrets)}, in the format of Stripe's")
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """An account to call, by its key and for a connected account by its id."""
+
+    name: str
+    """Of the check."""
+    key_name: str
+    key: str
+    account: str | None = None
+
+
 async def check_key(environment: Environment) -> list[CheckResult]:
-    """Check that the key is valid and may read Checkout Sessions, by listing one."""
-    settings = environment.settings
-    if settings.stripe_api_key is None:
+    """Check that each account's key is valid and may read its Checkout Sessions, by listing one."""
+    accounts = list(dict.fromkeys(_accounts(environment.settings)))
+    if not accounts:
         return [not_applicable(AREA, "key works", "STRIPE_API_KEY is not set")]
     if "STRIPE_API_BASE" in environment.refused:
         return [not_applicable(AREA, "key works", "STRIPE_API_BASE is not valid")]
-    proxied = settings.stripe_api_base.startswith("https://")
+    base = environment.settings.stripe_api_base
+    async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=base.startswith("https://")) as http:
+        return list(await asyncio.gather(*(_check_account(http, base, account) for account in accounts)))
+
+
+def _accounts(settings: Settings) -> Iterator[_Account]:
+    platform = "" if settings.stripe_api_key is None else settings.stripe_api_key.get_secret_value()
+    if platform:
+        yield _Account("key works", "STRIPE_API_KEY", platform)
+    for shop_id, account in settings.shop_accounts.items():
+        if account.key_file is not None:
+            yield _Account(f"key of shop {shop_id}", "its key_file", account.key_file.get_secret_value())
+        for account_id in dict.fromkeys(filter(None, (account.account, *account.former_accounts))):
+            if account_id != PLATFORM:
+                yield _Account(f"account {account_id}", "STRIPE_API_KEY", platform, account_id)
+
+
+async def _check_account(http: httpx.AsyncClient, base: str, account: _Account) -> CheckResult:
+    headers = {"Authorization": f"Bearer {account.key}"}
+    if account.account is not None:
+        headers["Stripe-Account"] = account.account
     try:
-        async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=proxied) as http:
-            answer = await http.get(
-                f"{settings.stripe_api_base}/v1/checkout/sessions",
-                params={"limit": 1},
-                headers={"Authorization": f"Bearer {settings.stripe_api_key.get_secret_value()}"},
-            )
+        answer = await http.get(f"{base}/v1/checkout/sessions", params={"limit": 1}, headers=headers)
     except httpx.HTTPError as error:
         fix = "let this machine reach STRIPE_API_BASE (firewall, proxy); see status.stripe.com"
-        return [fault(AREA, "key works", f"{settings.stripe_api_base}: {first_line(error)}", fix)]
+        return fault(AREA, account.name, f"{base}: {first_line(error)}", fix)
     if answer.status_code == httpx.codes.OK:
-        return [ok(AREA, "key works", f"{settings.stripe_api_base}, {answer.elapsed.total_seconds() * 1000:.0f} ms")]
+        return ok(AREA, account.name, f"{base}, {answer.elapsed.total_seconds() * 1000:.0f} ms")
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        found, fix = "Stripe rejects STRIPE_API_KEY", "copy it from the dashboard, or create a new one there"
+        found, fix = f"Stripe rejects {account.key_name}", "copy it from the dashboard, or create a new one there"
+    elif answer.status_code == httpx.codes.FORBIDDEN and account.account is not None:
+        found = f"{account.key_name} may not act as this account"
+        fix = "correct the account in STRIPE_SHOPS, or connect it to the platform again"
     elif answer.status_code == httpx.codes.FORBIDDEN:
         found = "the restricted key may not read Checkout Sessions"
         fix = "give it write access to Checkout Sessions, PaymentIntents and Refunds"
     else:
         found, fix = f"Stripe answered {answer.status_code}", "see status.stripe.com, and try again"
-    return [fault(AREA, "key works", found, fix)]
+    return fault(AREA, account.name, found, fix)
 
 
 def check_webhooks(metrics: str, *, webhooks_commit_holds: bool | None) -> CheckResult:

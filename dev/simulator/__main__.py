@@ -28,6 +28,7 @@ def main() -> None:
         default=[],
         help="signs webhooks; twice while it is rotated (default: $STRIPE_WEBHOOK_SECRET, which `ps` does not show)",
     )
+    parser.add_argument("--approvals", metavar="URL", help="who is asked to approve payments, signed like webhooks")
     parser.add_argument("--api-key", help="the only accepted key (default: any test mode secret key)")
     parser.add_argument("--public-url", help="where browsers find the pay pages (default: the address called)")
     parser.add_argument("--state", type=Path, metavar="FILE", help="file that keeps the state across restarts")
@@ -44,6 +45,7 @@ def main() -> None:
     secrets = given.secret or [each.strip() for each in kept if each.strip()]
     config = Config(
         endpoints=(Endpoint(given.webhook, tuple(secrets)),) if given.webhook else (),
+        approvals=Endpoint(given.approvals, _approval_secrets(secrets)) if given.approvals else None,
         api_key=given.api_key,
         seed=given.seed,
         public_url=given.public_url,
@@ -57,6 +59,12 @@ def main() -> None:
         log_level="warning",
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
+
+
+def _approval_secrets(webhook_secrets: list[str]) -> tuple[str, ...]:
+    """Return the secrets of $STRIPE_APPROVAL_SECRET, else those of webhooks."""
+    kept = os.environ.get("STRIPE_APPROVAL_SECRET", "").split(",")
+    return tuple([each.strip() for each in kept if each.strip()] or webhook_secrets)
 
 
 if __name__ == "__main__":

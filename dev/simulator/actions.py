@@ -53,7 +53,12 @@ def dispute(account: Account, intent: Intent) -> None:
 
 
 def tick(account: Account) -> None:
-    """Expire the sessions and cancel the authorisations that are due."""
+    """Expire the sessions and cancel the authorisations of all accounts that are due."""
+    for each in account.everyone():
+        _tick(each)
+
+
+def _tick(account: Account) -> None:
     for object_id in account.due():
         session, intent = account.store.sessions.get(object_id), account.store.intents.get(object_id)
         if session is not None and session.status == "open":

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from dev.simulator import actions
 from dev.simulator.account import Account, Call
+from dev.simulator.connect import acting
 from dev.simulator.errors import StripeError, broken, not_authenticated
 from dev.simulator.expand import expand
 from dev.simulator.faults import Fault
@@ -66,6 +67,7 @@ class _Exchange:
     async def answer(self, encoded: str) -> Response:
         try:
             key_owner = self._authenticate()
+            self.account = acting(self.account, key_owner, self.request.headers.get("stripe-account"))
             values = decode(encoded)
             sent = self.request.headers.get("idempotency-key")
             if self.operation.method == "POST" and sent:
@@ -158,6 +160,8 @@ class _Exchange:
             except ValueError:
                 key = ""
         known = self.account.config.api_key
+        if key in dict(self.account.own_keys):
+            return key
         if not key.startswith(("sk_test_", "rk_test_")) if known is None else key != known:
             raise not_authenticated(key)
         return key
@@ -208,5 +212,6 @@ class _Exchange:
                 status=status,
                 replayed=replayed,
                 fault=None if self.fault is None else self.fault.effect,
+                account=self.account.id,
             )
         )

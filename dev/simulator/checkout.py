@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
+from dev.simulator.connect import routing
 from dev.simulator.errors import invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id, new_session_id
@@ -89,6 +90,8 @@ def create(account: Account, params: Params, base_url: str) -> Session:
         client_secret=None if options.ui_mode == "hosted_page" else new_client_secret(session_id),
         shipping_rate=next(iter(options.shipping_rates), None),
         **asdict(options),
+        routing=routing(account, data),
+        account=account.id,
     )
     add_up(session, account.store)
     if session.amount_total:
@@ -183,6 +186,8 @@ def confirm(account: Account, session: Session, how: PayMethod) -> None:
             description=session.intent_description,
             return_url=session.page,
             session=session.id,
+            routing=session.routing,
+            account=account.id,
         )
         session.payment_intent = intent_id
         open_intent(account, intent)

@@ -13,6 +13,10 @@ class Endpoint:
 
     url: str
     secrets: tuple[str, ...] = ()
+    connect: bool = False
+    """Whether it gets the events of connected accounts, instead of those of one account."""
+    account: str | None = None
+    """The account with a key of its own whose events it gets; None for that of the platform."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +24,14 @@ class Config:
     """The configuration of one simulator; every time is in seconds."""
 
     endpoints: tuple[Endpoint, ...] = ()
+    approvals: Endpoint | None = None
+    """Who is asked to approve a session's payment before it is confirmed; None asks nobody."""
     api_key: str | None = None
     """The only accepted key; None accepts every test mode secret key."""
+    accounts: tuple[str, ...] = ()
+    """The connected accounts of the platform."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """Keys of accounts that have one of their own: key and account."""
     seed: int = 0
     """Seeds the random choices of faults with a share or a spread delay."""
     first_retry: float = 1.0

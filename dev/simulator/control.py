@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields
+from inspect import isawaitable
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import actions, checkout, refunds
+from dev.simulator import actions, approvals, checkout, refunds
 from dev.simulator.account import Account
 from dev.simulator.api import base_url_of
 from dev.simulator.config import Endpoint
@@ -52,6 +53,9 @@ def control_routes(account: Account) -> list[Route]:
             ("POST", "/webhooks/release", _release),
             ("POST", "/webhooks/resend", _resend),
             ("PUT", "/webhooks/endpoints", _set_endpoints),
+            ("PUT", "/accounts", _set_accounts),
+            ("GET", "/approvals", _approvals),
+            ("PUT", "/approvals", _set_approvals),
             ("POST", "/clock", _move_clock),
             ("POST", "/reset", _reset),
         )
@@ -63,10 +67,12 @@ def _endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitab
         actions.tick(account)
         try:
             _require_own_caller(account, request)
+            owner = account.owner_of(request.path_params.get("id"))
             body = await request.json() if await request.body() else {}
             if not isinstance(body, dict):
                 raise invalid("The body must be a JSON object.")
-            return JSONResponse(handler(account, request, body))
+            answer = handler(owner, request, body)
+            return JSONResponse(await answer if isawaitable(answer) else answer)
         except StripeError as error:
             return JSONResponse(error.body(new_request_id()), error.status)
         except (TypeError, ValueError, KeyError) as error:
@@ -96,11 +102,12 @@ def _health(account: Account, _request: Request, _body: Json) -> Json:
 
 
 def _payments(account: Account, _request: Request, _body: Json) -> list[Json]:
-    return payments(account.store)
+    return payments(account.all_records())
 
 
 def _sessions(account: Account, _request: Request, _body: Json) -> list[Json]:
-    return [session_summary(session, account.store) for session in account.store.sessions.values()]
+    records = account.all_records()
+    return [session_summary(session, records) for session in records.sessions.values()]
 
 
 def _calls(account: Account, _request: Request, _body: Json) -> list[Json]:
@@ -114,12 +121,14 @@ def _how(body: Json) -> PayMethod:
     return next(each for each in PAY_METHODS if each == how)
 
 
-def _pay_session(account: Account, request: Request, body: Json) -> Json:
+async def _pay_session(account: Account, request: Request, body: Json) -> Json:
     session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
     late = next((each for each in actions.LATES if each == body.get("late", "no")), None)
     if late is None:
         raise invalid(f"late must be one of {', '.join(actions.LATES)}", param="late")
-    actions.pay(account, session, _how(body), late)
+    how = _how(body)
+    await approvals.require(account, session)
+    actions.pay(account, session, how, late)
     return session_summary(session, account.store)
 
 
@@ -226,16 +235,41 @@ def _release(account: Account, _request: Request, body: Json) -> Json:
 
 
 def _resend(account: Account, _request: Request, body: Json) -> Json:
-    account.webhooks.resend(find(account.store.events, str(body.get("event")), "event", "event"))
+    account.webhooks.resend(find(account.all_records().events, str(body.get("event")), "event", "event"))
     return {"ok": True}
 
 
 def _set_endpoints(account: Account, _request: Request, body: Json) -> Json:
-    given = [Endpoint(str(each["url"]), tuple(each.get("secrets", ()))) for each in body["endpoints"]]
+    given = [
+        Endpoint(
+            str(each["url"]),
+            tuple(each.get("secrets", ())),
+            connect=bool(each.get("connect", False)),
+            account=each.get("account"),
+        )
+        for each in body["endpoints"]
+    ]
     if len(given) < len(account.webhooks.endpoints):
         raise refused("Endpoints can be changed and added; what is on its way to one must keep it.")
     account.webhooks.endpoints = given
     return {"endpoints": [endpoint.url for endpoint in given]}
+
+
+def _set_accounts(account: Account, _request: Request, body: Json) -> Json:
+    account.connected_ids = tuple(map(str, body.get("accounts", ())))
+    account.own_keys = tuple((str(key), str(owner)) for key, owner in body.get("keys", {}).items())
+    account.webhooks.own_accounts = frozenset(owner for _, owner in account.own_keys)
+    return {"accounts": account.connected_ids, "keys": dict(account.own_keys)}
+
+
+def _approvals(account: Account, _request: Request, _body: Json) -> list[Json]:
+    return [asdict(asked) for asked in account.asked]
+
+
+def _set_approvals(account: Account, _request: Request, body: Json) -> Json:
+    url = body.get("url")
+    account.approvals = None if url is None else Endpoint(str(url), tuple(body.get("secrets", ())))
+    return {"url": url}
 
 
 def _move_clock(account: Account, _request: Request, body: Json) -> Json:

@@ -3,6 +3,7 @@
 from dev.simulator import intents
 from dev.simulator.account import Account
 from dev.simulator.actions import check_confirmable
+from dev.simulator.connect import routing
 from dev.simulator.errors import StripeError, invalid, refused
 from dev.simulator.forms import Params
 from dev.simulator.ids import new_id
@@ -55,6 +56,8 @@ def create(account: Account, params: Params, base_url: str) -> Intent:
         receipt_email=params.text("receipt_email"),
         customer=params.text("customer"),
         return_url=params.url("return_url"),
+        routing=routing(account, params),
+        account=account.id,
     )
     how, confirm_now = _how(params), params.flag("confirm")
     params.refuse_unknown(IGNORED)

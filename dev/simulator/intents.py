@@ -197,6 +197,7 @@ def _new_charge(account: Account, intent: Intent, status: Literal["succeeded", "
         metadata=dict(intent.metadata),
         description=intent.description,
         status=status,
+        routing=intent.routing,
     )
     account.store.charges[charge.id] = charge
     intent.latest_charge = charge.id

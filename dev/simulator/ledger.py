@@ -1,5 +1,6 @@
 """The ledger: amounts requested, captured and refunded per payment."""
 
+from dev.simulator.connect import shares
 from dev.simulator.records import Intent, Json, Session
 from dev.simulator.shapes import payment_status
 from dev.simulator.store import Store
@@ -31,6 +32,8 @@ def intent_summary(intent: Intent, store: Store) -> Json:
         "disputed": any(charge.disputed for charge in charges),
         "metadata": intent.metadata,
         "created": intent.created,
+        "account": intent.account,
+        **shares(intent, captured, refunds),
     }
 
 
@@ -46,5 +49,6 @@ def session_summary(session: Session, store: Store) -> Json:
         "amount": session.amount_total,
         "currency": session.currency,
         "metadata": session.metadata,
+        "account": session.account,
         "payment": None if intent is None else intent_summary(intent, store),
     }

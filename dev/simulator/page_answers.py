@@ -10,7 +10,7 @@ from dev.simulator.account import Account
 from dev.simulator.errors import StripeError
 from dev.simulator.forms import Params, decode
 
-Handler = Callable[[Account, Request, Params], Response]
+Handler = Callable[[Account, Request, Params], Response | Awaitable[Response]]
 
 
 def answer_page(body: str, status: int = 200, *, framed: bool = False, framing: bool = False) -> HTMLResponse:
@@ -37,7 +37,9 @@ def endpoint(account: Account, handler: Handler) -> Callable[[Request], Awaitabl
         body = (await request.body()).decode("utf-8", "replace")
         try:
             is_json = request.headers.get("content-type", "").startswith("application/json")
-            return handler(account, request, Params({} if is_json else decode(body), raw=body))
+            owner = account.owner_of(request.path_params.get("id"))
+            found = handler(owner, request, Params({} if is_json else decode(body), raw=body))
+            return found if isinstance(found, Response) else await found
         except StripeError as error:
             framed = request.url.path.startswith(("/c/embed/", "/c/element/"))
             return answer_page(html.message("This did not work", error.message), error.status, framed=framed)

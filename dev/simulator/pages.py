@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from dev.simulator import checkout, html
+from dev.simulator import approvals, checkout, html
 from dev.simulator.account import Account
 from dev.simulator.forms import Params
 from dev.simulator.page_answers import answer_page, endpoint
@@ -46,8 +46,9 @@ def _pay_page(account: Account, request: Request, _params: Params) -> Response:
     return pay_page(account, _session(account, request))
 
 
-def _pay(account: Account, request: Request, params: Params) -> Response:
+async def _pay(account: Account, request: Request, params: Params) -> Response:
     session = _session(account, request)
+    await approvals.require(account, session)
     return pay(account, session, params, here=session.page)
 
 
@@ -96,6 +97,7 @@ def _basket(_account: Account, _request: Request, _params: Params) -> Response:
 
 
 def _overview(account: Account, _request: Request, _params: Params) -> Response:
-    sessions = list(account.store.sessions.values())[:-101:-1]
-    intents = list(account.store.intents.values())[:-101:-1]
-    return answer_page(html.overview(sessions, intents, account.store))
+    records = account.all_records()
+    sessions = sorted(records.sessions.values(), key=lambda each: each.created)[:-101:-1]
+    intents = sorted(records.intents.values(), key=lambda each: each.created)[:-101:-1]
+    return answer_page(html.overview(sessions, intents, records))

@@ -71,6 +71,7 @@ def intent(record: Intent) -> Json:
         "status": record.status,
         "transfer_data": None,
         "transfer_group": None,
+        **record.routing,
     }
 
 
@@ -118,7 +119,15 @@ def charge(record: Charge) -> Json:
         "status": record.status,
         "transfer_data": None,
         "transfer_group": None,
+        **_routing(record),
     }
+
+
+def _routing(record: Charge) -> Json:
+    given = dict(record.routing)
+    if "transfer_data" in given:
+        given["transfer_data"] = {"amount": None, **given["transfer_data"]}
+    return given
 
 
 def _outcome(record: Charge) -> Json:

@@ -142,6 +142,10 @@ class Session:
     intent_description: str | None
     echoed: Json
     """Parameters that are returned unchanged and have no effect."""
+    routing: Json = field(default_factory=dict)
+    """What its payment transfers to another account, and the application fee."""
+    account: str | None = None
+    """The account that has it; None for the platform's."""
     status: SessionStatus = "open"
     payment_intent: str | None = None
     customer_details: Json | None = None
@@ -202,6 +206,10 @@ class Intent:
     return_url: str | None = None
     session: str | None = None
     """The Checkout Session that made it."""
+    routing: Json = field(default_factory=dict)
+    """`application_fee_amount`, `on_behalf_of` and `transfer_data`, where they were given."""
+    account: str | None = None
+    """The account that has it; None for the platform's."""
     status: IntentStatus = "requires_payment_method"
     payment_method: str | None = None
     latest_charge: str | None = None
@@ -242,6 +250,7 @@ class Charge:
     failure_message: str | None = None
     decline_code: str | None = None
     balance_transaction: str | None = None
+    routing: Json = field(default_factory=dict)
 
 
 @dataclass
@@ -258,6 +267,8 @@ class Refund:
     metadata: dict[str, str]
     status: Literal["pending", "succeeded", "failed"]
     failure_reason: str | None = None
+    returns_fee: bool = False
+    reverses_transfer: bool = False
 
 
 @dataclass
@@ -287,6 +298,8 @@ class Event:
     idempotency_key: str | None
     chain: str
     """The payment it is about: events of one payment are sent in their order unless a fault says otherwise."""
+    account: str | None = None
+    """The account that has the object; None for the platform's."""
 
 
 @dataclass

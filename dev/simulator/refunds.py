@@ -15,8 +15,13 @@ def create(account: Account, params: Params) -> Refund:
     amount = params.integer("amount", least=1)
     reason = params.choice("reason", "duplicate", "fraudulent", "requested_by_customer")
     metadata = params.metadata()
+    returns_fee, reverses = params.flag("refund_application_fee"), params.flag("reverse_transfer")
     params.refuse_unknown(frozenset({"expand", "instructions_email"}))
     _check(charge, amount)
+    if returns_fee and "application_fee_amount" not in charge.routing:
+        raise invalid("The simulator has no application fee of this charge.", param="refund_application_fee")
+    if reverses and "transfer_data" not in charge.routing:
+        raise invalid("The simulator has no transfer of this charge.", param="reverse_transfer")
     left = charge.amount_captured - charge.amount_refunded
     refund = Refund(
         id=new_id("re"),
@@ -28,6 +33,8 @@ def create(account: Account, params: Params) -> Refund:
         reason=reason,
         metadata=metadata,
         status="succeeded" if METHODS[charge.method_type].way == "card" else "pending",
+        returns_fee=returns_fee is True,
+        reverses_transfer=reverses is True,
     )
     account.store.refunds[refund.id] = refund
     before = charge.amount_refunded

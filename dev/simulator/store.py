@@ -1,5 +1,6 @@
 """All records of one simulator, by id, in the order of creation."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TypeVar, get_args, get_type_hints
 
@@ -46,6 +47,19 @@ class Store:
     disputes: dict[str, Dispute] = field(default_factory=dict)
     events: dict[str, Event] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
+
+    def has(self, object_id: str | None) -> bool:
+        """Return whether it has this session, PaymentIntent, refund or event."""
+        return any(object_id in table for table in (self.sessions, self.intents, self.refunds, self.events))
+
+    @classmethod
+    def merged(cls, stores: Iterable["Store"]) -> "Store":
+        """Return one store with the records of all."""
+        merged = cls()
+        for store in stores:
+            for table in fields(cls):
+                getattr(merged, table.name).update(getattr(store, table.name))
+        return merged
 
     def dump(self) -> Json:
         """Return everything as JSON values. Keys whose first request still runs are left out: that request is lost."""

@@ -44,6 +44,8 @@ class Webhooks:
 
     def __init__(self, config: Config, faults: Faults) -> None:
         self.endpoints = list(config.endpoints)
+        self.own_accounts = frozenset(account for _, account in config.keys)
+        """The accounts that are nobody's connected accounts."""
         self.deliveries: list[Delivery] = []
         self._config = config
         self._faults = faults
@@ -54,8 +56,8 @@ class Webhooks:
         self._client: httpx.AsyncClient | None = None
 
     def send(self, event: Event) -> None:
-        """Send an event to all endpoints, subject to the faults."""
-        for index in range(len(self.endpoints)):
+        """Send an event to all endpoints that get it, subject to the faults."""
+        for index in self._takers(event):
             fault = self._faults.draw("webhook", event.type, frozenset({event.chain, str(event.object.get("id"))}))
             delivery = self._delivery(event, index, fault)
             before = self._last.get((event.chain, index))
@@ -65,8 +67,17 @@ class Webhooks:
 
     def resend(self, event: Event) -> None:
         """Send an event again, without faults."""
-        for index in range(len(self.endpoints)):
+        for index in self._takers(event):
             self._start(self._delivery(event, index, None), None)
+
+    def _takers(self, event: Event) -> list[int]:
+        """Return which endpoints get it: a Connect endpoint what happens in connected accounts."""
+        own = event.account in self.own_accounts
+        return [
+            index
+            for index, endpoint in enumerate(self.endpoints)
+            if (event.account is not None and not own if endpoint.connect else endpoint.account == event.account)
+        ]
 
     def pending(self, event_id: str) -> int:
         """Return how many deliveries of an event are not acknowledged."""
@@ -170,6 +181,8 @@ class Webhooks:
         shape = render_event(
             delivery.event, pending=self.pending(delivery.event.id), api_version=self._config.api_version
         )
+        if endpoint.connect:
+            shape["account"] = delivery.event.account
         body = json.dumps(shape, indent=2)
         headers = {
             "Content-Type": "application/json; charset=utf-8",

@@ -26,7 +26,7 @@ from dev.temporal import EmbeddedTemporal
 from domain.holds import Line
 from domain.payments import Payment
 from inventory.counts import ItemCount, count_items
-from payments.client import open_client
+from payments.accounts import open_accounts
 from payments.session_params import Order, PaidLine, session_params
 from tests.simulated import API_KEY, Simulated, simulated
 from tests.stack import SHOP, environment
@@ -320,8 +320,8 @@ async def _record_with(settings: Settings, stripe: Simulated, address: str) -> d
     await count_items(engine, SHOP, counts, actor="recorder")
     telemetry = Telemetry(CollectorRegistry())
     client = await Client.connect(address, data_converter=data_converter, identity="recorder")
-    async with open_client(settings) as payment_client:
-        stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, payment_client)
+    async with open_accounts(settings) as payment_accounts:
+        stock, payments = StockActivities(engine, telemetry), PaymentActivities(engine, telemetry, payment_accounts)
         async with make_worker(client, stock, payments, task_queue="recording"):
             told = await asyncio.gather(
                 *(_tell(client, stripe, "recording", hold, story) for hold, story in STORIES.values())

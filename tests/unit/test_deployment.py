@@ -226,6 +226,7 @@ def test_each_container_of_ours_gets_only_the_secrets_that_it_uses() -> None:
         "authority_token",
         "admin_token",
         "browser_token_secret",
+        "stripe_approval_secret",
         "stripe_webhook_secret",
     }
 

@@ -25,6 +25,10 @@ def test_what_is_worth_another_try_says_when(problem: Problem) -> None:
     body = json.loads(bytes(answer.body))
     assert body.get("retryAfter") == problem.value.retry_after_ms
     assert ("Retry-After" in answer.headers) == (problem.value.retry_after_ms is not None)
-    waits_for_a_person = problem in {Problem.payments_not_configured, Problem.webhook_not_configured}
+    waits_for_a_person = problem in {
+        Problem.payments_not_configured,
+        Problem.webhook_not_configured,
+        Problem.approval_not_configured,
+    }
     again = problem.value.status in {429, 503, 504} and not waits_for_a_person
     assert (problem.value.retry_after_ms is not None) == again

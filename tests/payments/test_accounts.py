@@ -1,0 +1,298 @@
+"""Shops with Stripe accounts of their own: connected ones, and ones with a key; each payment stays in its account."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import Client
+
+from cli.doctor.results import State
+from dev.harness.invariants import assert_stock_adds_up
+from dev.postgres import EmbeddedPostgres
+from tests.operations.diagnosis import diagnose_shop, result_of
+from tests.paying import LINE, PAGES, Shop, event, named, running_shop, signed
+from tests.servers import database_on
+from tests.simulated import API_KEY, SECRET
+from tests.waiting import until
+
+CONNECT_SECRET, PARIS_SECRET = "whsec_connect", "whsec_paris_1234567890"
+PARIS_KEY = "sk_test_paris"
+BERLIN, VIENNA, PARIS, OLD = "acct_berlin", "acct_vienna", "acct_paris", "acct_old"
+SHOPS = """
+[berlin]
+account = "acct_berlin"
+application_fee_percent = 12.5
+former_accounts = ["acct_old", "platform"]
+
+[vienna]
+account = "acct_vienna"
+charges = "destination"
+on_behalf_of = true
+application_fee_amount = 150
+
+[paris]
+key_file = "{folder}/key"
+webhook_secret_file = "{folder}/secret"
+"""
+EVERYWHERE = ("berlin", "vienna", "paris")
+HELD_IN = {"berlin": BERLIN, "vienna": None, "paris": PARIS}
+"""The account that has the payments of each shop: a destination charge is the platform's."""
+
+
+@dataclass
+class Market:
+    """One product for three shops with accounts, and one without."""
+
+    shop: Shop
+
+    async def open(self, shop_id: str, **fields: Any) -> dict[str, Any]:
+        """Hold one of a shop's item, with a page to pay on."""
+        body = {"shopId": shop_id, "items": [{**LINE, "sku": self.shop.item}], **PAGES, **fields}
+        answer = await self.shop.stack.http.post("/api/checkout/sessions", json=body)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    async def hold(self, shop_id: str) -> str:
+        """Hold one of a shop's item."""
+        body = {"shopId": shop_id, "items": [{"sku": self.shop.item, "quantity": 1}]}
+        answer = await self.shop.stack.http.post("/api/inventory/holds", json=body)
+        return str(answer.json()["holdId"])
+
+    async def end(self, shop_id: str, hold_id: str, verb: str = "release") -> None:
+        """Release or commit a hold."""
+        answer = await self.shop.stack.http.post(f"/api/inventory/holds/{shop_id}/{hold_id}/{verb}")
+        assert answer.status_code == 200, answer.text
+
+    async def read(self, shop_id: str, hold_id: str) -> dict[str, Any]:
+        """Read a hold."""
+        read: dict[str, Any] = (await self.shop.stack.http.get(f"/api/inventory/holds/{shop_id}/{hold_id}")).json()
+        return read
+
+    async def until_status(self, shop_id: str, hold_id: str, status: str) -> None:
+        """Wait until the hold is so."""
+
+        async def is_so() -> bool:
+            return bool((await self.read(shop_id, hold_id))["status"] == status)
+
+        await until(is_so, f"{shop_id}'s {hold_id} {status}")
+
+    async def session(self, session_id: str) -> dict[str, Any]:
+        """Return a session with its account, whichever has it."""
+        opened = await self.shop.stripe.control("/sessions", "GET")
+        found: dict[str, Any] = next(each for each in opened if each["session"] == session_id)
+        return found
+
+    async def accounts_called(self, *operations: str) -> set[str | None]:
+        """Return the accounts in which these operations were called."""
+        calls = await self.shop.stripe.control("/calls", "GET")
+        return {call["account"] for call in calls if call["operation"] in operations}
+
+    async def tell(self, body: dict[str, Any], secret: str) -> str:
+        """Bring an event signed with this secret, and return what was done."""
+        raw = json.dumps(body).encode()
+        answer = await self.shop.send(raw, signed(raw, secret))
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["result"])
+
+
+@pytest.fixture(scope="module")
+async def whole(
+    postgres: EmbeddedPostgres, migrated_template: str, temporal: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Shop]:
+    """One product for the module."""
+    folder = tmp_path_factory.mktemp("accounts")
+    (folder / "key").write_text(f"{PARIS_KEY}\n")
+    (folder / "secret").write_text(f"{PARIS_SECRET}\n")
+    (folder / "shops.toml").write_text(SHOPS.format(folder=folder))
+    stripe: dict[str, Any] = {"api_key": API_KEY, "accounts": (BERLIN, VIENNA, OLD), "keys": ((PARIS_KEY, PARIS),)}
+    settings: dict[str, Any] = {
+        "STRIPE_SHOPS": (folder / "shops.toml").read_text(),
+        "STRIPE_WEBHOOK_SECRET": f"{SECRET},{CONNECT_SECRET}",
+        "STRIPE_APPROVAL_SECRET": SECRET,
+    }
+    with database_on(postgres, migrated_template) as database:
+        async with running_shop(database, temporal, stripe=stripe, **settings) as shop:
+            hook = f"{shop.stack.url}/api/webhooks/stripe"
+            endpoints = [
+                {"url": hook, "secrets": [SECRET]},
+                {"url": hook, "secrets": [CONNECT_SECRET], "connect": True},
+                {"url": hook, "secrets": [PARIS_SECRET], "account": PARIS},
+            ]
+            await shop.stripe.control("/webhooks/endpoints", "PUT", endpoints=endpoints)
+            yield shop
+
+
+@pytest.fixture
+async def market(whole: Shop) -> Market:
+    """The shops with ten each of an item that no other test asks for."""
+    corner = await whole.corner()
+    for shop_id in EVERYWHERE:
+        items = [{"sku": corner.item, "onHand": 10}]
+        answer = await whole.stack.http.put("/api/inventory/items", json={"shopId": shop_id, "items": items})
+        assert answer.status_code == 200, answer.text
+    whole.stripe.account.calls.clear()
+    return Market(corner)
+
+
+@pytest.mark.parametrize("shop_id", EVERYWHERE)
+async def test_a_page_is_opened_paid_and_sold_in_the_account_of_its_shop(market: Market, shop_id: str) -> None:
+    made = await market.open(shop_id)
+    await market.shop.pay(made["checkoutSessionId"])
+
+    await market.until_status(shop_id, made["holdId"], "committed")
+    books = await market.shop.stripe.books(made["checkoutSessionId"])
+    assert (books["account"], books["net"]) == (HELD_IN[shop_id], 1999)
+    shares = {"berlin": (250, 0), "vienna": (150, 1999), "paris": (0, 0)}  # 12.5 % of 1999 is 249.875
+    assert (books["application_fee"], books["transferred"]) == shares[shop_id]
+    assert await market.accounts_called("checkout.sessions.create") == {HELD_IN[shop_id]}
+    await assert_stock_adds_up(market.shop.stack.engine)
+
+
+async def test_a_destination_charge_is_on_behalf_of_the_connected_account(market: Market) -> None:
+    made = await market.open("vienna")
+    await market.shop.pay(made["checkoutSessionId"])
+    intent = await market.shop.stripe.stripe.v1.payment_intents.retrieve_async(
+        await market.shop.intent_of(made["checkoutSessionId"])
+    )
+    assert intent.transfer_data is not None
+    assert (intent.on_behalf_of, intent.transfer_data.destination) == (VIENNA, VIENNA)
+
+
+@pytest.mark.parametrize("shop_id", EVERYWHERE)
+async def test_a_released_hold_closes_its_page_in_its_account(market: Market, shop_id: str) -> None:
+    made = await market.open(shop_id)
+    await market.end(shop_id, made["holdId"])
+
+    session = await market.session(made["checkoutSessionId"])
+    assert (session["account"], session["status"]) == (HELD_IN[shop_id], "expired")
+    closing = ("checkout.sessions.expire", "checkout.sessions.retrieve")
+    assert await market.accounts_called(*closing) == {HELD_IN[shop_id]}
+
+
+@pytest.mark.parametrize("shop_id", EVERYWHERE)
+async def test_a_second_payment_is_refunded_in_its_account_with_fee_and_transfer(market: Market, shop_id: str) -> None:
+    made = await market.open(shop_id)
+    await market.end(shop_id, made["holdId"])
+    await take_all(market, shop_id)
+    await market.shop.pay(made["checkoutSessionId"], late="complete")
+
+    async def refunded() -> bool:
+        books = await market.shop.stripe.books(made["checkoutSessionId"])
+        return bool(books["refunds"])
+
+    await until(refunded, "the late payment is refunded")
+    books = await market.shop.stripe.books(made["checkoutSessionId"])
+    assert books["account"] == HELD_IN[shop_id]
+    assert (books["net"], books["application_fee"], books["transferred"]) == (0, 0, 0)
+    assert await market.accounts_called("refunds.create") == {HELD_IN[shop_id]}
+
+
+async def take_all(market: Market, shop_id: str) -> None:
+    """Sell everything that is left of the item."""
+    body = {"shopId": shop_id, "items": [{"sku": market.shop.item, "quantity": 10}]}
+    answer = await market.shop.stack.http.post("/api/inventory/holds", json=body)
+    await market.end(shop_id, answer.json()["holdId"], "commit")
+
+
+async def test_a_page_from_before_the_account_changed_is_closed_where_it_is(market: Market) -> None:
+    old = market.shop.stripe.account.member(OLD)
+    hold_id = await market.hold("berlin")
+    session_id = await shops_own_session(market, hold_id, "berlin", account=OLD)
+    answer = await attach(market, "berlin", hold_id, session_id)
+    assert answer.status_code == 200, answer.text
+
+    await market.end("berlin", hold_id)
+
+    assert old.store.sessions[session_id].status == "expired"
+
+
+async def shops_own_session(market: Market, hold_id: str, shop_id: str, *, account: str | None) -> str:
+    """Open a session of the shop's own in this account."""
+    price = {"currency": "eur", "unit_amount": 1999, "product_data": {"name": "T-shirt"}}
+    metadata = named(hold_id, shop_id)
+    session = await market.shop.stripe.stripe.v1.checkout.sessions.create_async(
+        {
+            "mode": "payment",
+            "line_items": [{"quantity": 1, "price_data": price}],
+            "success_url": PAGES["successUrl"],
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata},
+        },  # type: ignore[arg-type]
+        {"stripe_account": account} if account else {},
+    )
+    return session.id
+
+
+async def attach(market: Market, shop_id: str, hold_id: str, session_id: str) -> httpx.Response:
+    path = f"/api/inventory/holds/{shop_id}/{hold_id}/payment"
+    return await market.shop.stack.http.post(path, json={"checkoutSessionId": session_id})
+
+
+async def test_a_payment_of_another_account_cannot_be_attached(market: Market) -> None:
+    hold_id = await market.hold("berlin")
+    foreign = await shops_own_session(market, hold_id, "berlin", account=VIENNA)
+    answer = await attach(market, "berlin", hold_id, foreign)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "checkoutSessionId")
+
+
+def paid(hold_id: str, shop_id: str, **fields: Any) -> dict[str, Any]:
+    intent = {"id": f"pi_{hold_id}", "object": "payment_intent", "metadata": named(hold_id, shop_id)}
+    return event("payment_intent.succeeded", intent, **fields)
+
+
+async def test_nobody_sells_a_hold_by_a_payment_in_another_shops_account(market: Market) -> None:
+    holds = {shop_id: await market.hold(shop_id) for shop_id in EVERYWHERE}
+    forged = [
+        (paid(holds["berlin"], "berlin", account=VIENNA), CONNECT_SECRET),
+        (paid(holds["berlin"], "berlin"), PARIS_SECRET),
+        (paid(holds["vienna"], "vienna", account=BERLIN), CONNECT_SECRET),
+        (paid(holds["paris"], "paris"), SECRET),
+        (paid(holds["paris"], "paris", account=BERLIN), CONNECT_SECRET),
+    ]
+    assert {await market.tell(body, secret) for body, secret in forged} == {"wrong_account"}
+    for shop_id, hold_id in holds.items():
+        assert (await market.read(shop_id, hold_id))["status"] == "active"
+    assert await market.tell(paid(holds["berlin"], "berlin", account=BERLIN), CONNECT_SECRET) == "told"
+
+
+async def test_an_event_of_an_unknown_account_is_taken_in_and_counted(market: Market) -> None:
+    hold_id = await market.hold("berlin")
+    before = market.shop.stack.counted("inventory_stripe_event", result="unknown_account")
+    assert await market.tell(paid(hold_id, "berlin", account="acct_nobody"), CONNECT_SECRET) == "unknown_account"
+    assert await market.tell(paid(hold_id, "berlin", account=["rubbish"]), CONNECT_SECRET) == "unknown_account"
+    assert market.shop.stack.counted("inventory_stripe_event", result="unknown_account") == before + 2
+    assert (await market.read("berlin", hold_id))["status"] == "active"
+
+
+async def test_a_percentage_needs_lines_with_amounts(market: Market) -> None:
+    body = {"shopId": "berlin", "items": [{"sku": market.shop.item, "quantity": 1, "price": "price_1"}], **PAGES}
+    answer = await market.shop.stack.http.post("/api/checkout/sessions", json=body)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "items[0].price")
+
+
+async def test_an_order_of_another_shops_account_is_not_approved(market: Market) -> None:
+    hold_id = await market.hold("berlin")
+    for account, decision in ((BERLIN, "approved"), ("acct_platform", "approved"), (VIENNA, "declined")):
+        data = {"metadata": named(hold_id, "berlin")}
+        kind = "v1.delegated_checkout.finalize_checkout"
+        body = json.dumps({"id": "1", "type": kind, "livemode": False, "context": account, "data": data}).encode()
+        answer = await market.shop.stack.http.post(
+            "/api/checkout/approvals", content=body, headers={"Stripe-Signature": signed(body, SECRET)}
+        )
+        assert answer.json()["manual_approval_details"]["type"] == decision
+
+
+async def test_the_doctor_checks_each_account(market: Market, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk_test_of_nobody")
+    (tmp_path / "secret").write_text(PARIS_SECRET)
+    shops = SHOPS.format(folder=tmp_path).replace(OLD, "acct_gone")
+    lines = await diagnose_shop(market.shop, STRIPE_SHOPS=shops)
+    assert result_of(lines, "stripe", "account acct_berlin").state is State.OK
+    assert result_of(lines, "stripe", "account acct_vienna").state is State.OK
+    assert result_of(lines, "stripe", "account acct_gone").state is State.FAULT
+    assert result_of(lines, "stripe", "key of shop paris").state is State.FAULT
