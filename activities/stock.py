@@ -155,6 +155,7 @@ class StockActivities(StockPort):
                     payment_intent_id=request.payment.payment_intent_id if request.payment else None,
                     payment_session_id=request.payment.session_id if request.payment else None,
                     sold=request.sold,
+                    paid_elsewhere=request.paid_elsewhere,
                 )
         except psycopg.IntegrityError as error:
             self._drifted("settle", request.shop_id, request.hold_id, error)
@@ -207,7 +208,7 @@ class StockActivities(StockPort):
             )
         if claim.reacquired_before and activity.info().attempt > 1:  # by an attempt whose answer was lost
             outcome = "reacquired"
-        return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
+        return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP, paid_elsewhere=claim.paid_elsewhere)
 
     @contextmanager
     def _statement(self, name: str, shop_id: str, hold_id: str) -> Iterator[None]:

@@ -43,6 +43,7 @@ from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
+from holds.committing import CommitService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
@@ -84,6 +85,7 @@ def create_app(
             holds=holds_service,
             payments=PaymentsService(engine, holds_service, workflows, settings, stripe),
             amendments=AmendService(engine, holds_service, workflows, settings),
+            commits=CommitService(holds_service, workflows, settings, stripe),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             orders=OrderService(engine, temporal, settings, task_queue),
             metrics_text=MetricsText(registry),

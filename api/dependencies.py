@@ -14,6 +14,7 @@ from api.metrics_text import MetricsText
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.amending import AmendService
+from holds.committing import CommitService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
@@ -34,6 +35,7 @@ class Resources:
     holds: HoldService
     payments: PaymentsService
     amendments: AmendService
+    commits: CommitService
     orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
@@ -89,6 +91,10 @@ async def _amendments(request: Request) -> AmendService:
     return resources_of(request).amendments
 
 
+async def _commits(request: Request) -> CommitService:
+    return resources_of(request).commits
+
+
 async def _orders(request: Request) -> OrderService:
     return resources_of(request).orders
 
@@ -110,5 +116,6 @@ AdmissionDep = Annotated[Admission, Depends(_admission)]
 PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 AmendmentsDep = Annotated[AmendService, Depends(_amendments)]
+CommitsDep = Annotated[CommitService, Depends(_commits)]
 OrdersDep = Annotated[OrderService, Depends(_orders)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

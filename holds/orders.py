@@ -227,7 +227,8 @@ def _changes(of: _OfHold) -> Iterable[Change]:
     ended_at = hold.committed_at or hold.released_at or hold.expired_at
     if ended_at is not None:
         sold = hold.status is HoldStatus.COMMITTED and hold.sold is not None
-        yield Change(ended_at, f"the hold was {hold.status}" + (" in part" if sold else ""), hold.ended_by, hold.reason)
+        how = (" in part" if sold else "") + (" as paid elsewhere" if hold.paid_elsewhere else "")
+        yield Change(ended_at, f"the hold was {hold.status}{how}", hold.ended_by, hold.reason)
     for back in of.returned:
         units = f"{back.quantity} x {back.sku} {back.variant_key}".rstrip()
         yield Change(back.at, "units were returned", back.actor, back.reason, units)
@@ -259,8 +260,7 @@ def _payments(of: _OfHold) -> list[PaymentStory]:
                 intent = story.payment.payment_intent_id or payment.payment_intent_id
                 story.payment = Payment(intent, story.payment.session_id or payment.session_id)
                 return story
-        bought = hold.status is HoldStatus.COMMITTED and hold.sold is None and payment.bought(hold.payment)
-        stories.append(PaymentStory(hold.hold_id, payment, bought))
+        stories.append(PaymentStory(hold.hold_id, payment, payment.bought(hold.bought_by)))
         return stories[-1]
 
     if hold.payment is not None:

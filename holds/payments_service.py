@@ -233,8 +233,7 @@ class PaymentsService:
             return EventResult("told")
         if event.kind not in ("succeeded", "authorized"):
             return EventResult("ended_before")
-        committed = answer.hold.status is HoldStatus.COMMITTED and answer.hold.sold is None
-        if committed and payment.bought(answer.hold.payment):
+        if payment.bought(answer.hold.bought_by):
             return EventResult("known")
         await self._workflows.start_late_payment(LatePayment(*key, payment, reference=answer.hold.reference))
         return EventResult("late", logging.WARNING)

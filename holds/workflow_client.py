@@ -123,7 +123,9 @@ class WorkflowClient:
     async def commit(self, to: Target, message: Commit, *, join: bool = True) -> Ended:
         """Commit the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
         request = replace(message, request_id=_new_id())
-        return await self._end(HoldWorkflow.commit, to, request, "commit" if join else request.request_id)
+        # Each kind has an id of its own: one that is refused does not refuse another that has joined it.
+        shared = "commit-elsewhere" if message.paid_elsewhere else "commit-paid" if message.payment else "commit"
+        return await self._end(HoldWorkflow.commit, to, request, shared if join else request.request_id)
 
     async def release(self, to: Target, message: Cancel, *, join: bool = True) -> Ended:
         """Release the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""

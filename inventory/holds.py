@@ -14,7 +14,8 @@ from inventory.fragments import HOLD_LINES
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
-  h."browserExtensions", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy"
+  h."browserExtensions", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy",
+  h."paidElsewhere"
 """
 
 # What was returned of a committed hold, in the form of `sold`.
@@ -70,6 +71,7 @@ def hold_from_row(row: Row) -> Hold:
         archived_at=row.get("archivedAt"),
         created_by=row["createdBy"],
         ended_by=row["endedBy"],
+        paid_elsewhere=bool(row["paidElsewhere"]),
     )
 
 

@@ -54,7 +54,8 @@ WITH {wanted} seen AS MATERIALIZED (
       "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
       "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
       "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
-      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"){set_sold}
+      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
+      "paidElsewhere" = %(elsewhere)s{set_sold}
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
     AND t.revision = (SELECT revision FROM seen)
@@ -108,6 +109,7 @@ async def settle(
     payment_intent_id: str | None = None,
     payment_session_id: str | None = None,
     sold: Sequence[Line] | None = None,
+    paid_elsewhere: bool = False,
 ) -> Settlement | None:
     """End an active hold and move its stock, or return how it has ended already; None if there is no such hold.
 
@@ -123,6 +125,7 @@ async def settle(
         "actor": actor,
         "payment": payment_intent_id,
         "session": payment_session_id,
+        "elsewhere": paid_elsewhere,
     }
     statement = _SETTLE if sold is None else _SELL_PART
     if sold is not None:

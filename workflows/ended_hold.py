@@ -26,6 +26,7 @@ class EndedHold:
     sold: tuple[Line, ...] | None = None
     metadata: dict[str, str] | None = None
     warn_before_seconds: int | None = None
+    paid_elsewhere: bool = False
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -47,6 +48,7 @@ class EndedHold:
             sold=hold.sold,
             metadata=hold.metadata,
             warn_before_seconds=hold.warn_before_seconds,
+            paid_elsewhere=hold.paid_elsewhere,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -72,9 +74,12 @@ class EndedHold:
             sold=self.sold,
             metadata=self.metadata,
             warn_before_seconds=self.warn_before_seconds,
+            paid_elsewhere=self.paid_elsewhere,
         )
 
     @property
-    def payment(self) -> Payment:
-        """The payment that the row names: of a committed hold the one that bought it, if any did."""
+    def bought_by(self) -> Payment | None:
+        """Of a committed hold the payment that bought it. None where a part was sold, or it was paid elsewhere."""
+        if self.sold is not None or self.paid_elsewhere:
+            return None
         return Payment(self.payment_intent_id, self.payment_session_id)

@@ -20,7 +20,7 @@ from workflows.messages import hold_workflow_id
 from workflows.payment_messages import late_payment_workflow_id
 
 _HOLDS = """
-SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session
+SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session, "paidElsewhere" AS elsewhere
 FROM "InventoryHold" WHERE "shopId" = %(shop)s
 """
 
@@ -93,7 +93,7 @@ class Books:
         return str(named or attached)
 
     def _bought(self, payment: dict[str, Any], hold: dict[str, Any]) -> bool:
-        if hold["status"] != "committed":
+        if hold["status"] != "committed" or hold["elsewhere"]:
             return False
         return hold["intent"] == payment["payment_intent"] or (
             hold["intent"] is None and hold["session"] is not None and hold["session"] == payment["session"]

@@ -154,10 +154,14 @@ class Visit:
         self.market.note(self.hold_id, f"signal {name} without data")
 
     async def end(self, verb: str, patience: int = _PATIENCE) -> None:
-        """Commit or release the hold in the name of the shop."""
+        """Commit or release the hold in the name of the shop; what it commits was paid elsewhere."""
         if verb == "commit":
             self.market.told.sold_by_shop.add(self.hold_id)
-        await self.call(verb, None, patience)
+        await self.call(verb, {"paidElsewhere": True} if verb == "commit" else None, patience)
+
+    async def come_to_the_success_page(self) -> None:
+        """Let the shop's success page commit the hold: it is sold only if it is paid."""
+        await self.call("commit", None, 1)
 
     async def call(self, verb: str, body: object, patience: int) -> int:
         """Ask the API about the hold; 0 where it never said what is."""

@@ -21,6 +21,7 @@ from holdfast_client.errors import (
     LimitExceededError,
     MalformedAnswerError,
     PaymentInProgressError,
+    PaymentNotMadeError,
     PaymentOpenError,
     PaymentsUnavailableError,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "NotHeld",
     "Order",
     "PaymentInProgressError",
+    "PaymentNotMadeError",
     "PaymentOpenError",
     "PaymentsUnavailableError",
     "ShortItem",

@@ -133,6 +133,7 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         metadata=_texts(data, "metadata"),
         warn_before_seconds=optional(data, "warnBeforeSeconds", int),
         archived_at=optional(data, "archivedAt", datetime),
+        paid_elsewhere=optional(data, "paidElsewhere", bool) or False,
         results=tuple(_line_result(item) for item in objects(data, "items") if "sold" in item),
     )
 

@@ -99,6 +99,8 @@ class Hold:
     metadata: Mapping[str, str] = field(default_factory=dict)
     warn_before_seconds: int | None = None
     archived_at: datetime | None = None
+    paid_elsewhere: bool = False
+    """Whether it was committed as paid elsewhere: no payment of its page bought it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
