@@ -57,6 +57,11 @@ COMMANDS = (
         LazyCommand("resend", "Deliver an order's events again.", "cli.orders:resend_command"),
     ),
     group(
+        "payments",
+        "Find payments of which no event arrived.",
+        LazyCommand("reconcile", "Compare Stripe's payments with holds.", "cli.payments:reconcile_command"),
+    ),
+    group(
         "alerts",
         "Test the alert channels.",
         LazyCommand("test", "Send one test alert through each configured channel.", "cli.alerts:alerts_test_command"),

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,9 +35,10 @@ from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
 from inventory.holds import read_hold
+from inventory.payment_events import PaymentEvent, find_hold_of_payment, record_payment_event
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
-from payments.events import StripeEvent
+from payments.events import EventDetails, StripeEvent
 from payments.session_params import Order, session_params, with_reference
 from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
@@ -51,6 +53,11 @@ from workflows.payment_messages import (
     PaymentProcessing,
 )
 from workflows.ports import NOT_CONFIGURED
+
+_CHECK_SECONDS = 1.0
+"""How long an event that would sell a hold waits for Stripe's word that its payment was not refunded since."""
+_TAKEN_BACK = "payment.taken_back"
+"""Becomes the reason of the hold's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,11 @@ class PaymentsService:
         self._workflows = workflows
         self._settings = settings
         self._stripe = stripe
+
+    @property
+    def live_mode(self) -> bool:
+        """Whether the API key is about real money."""
+        return self._settings.stripe_live_mode is True
 
     def require_stripe(self) -> PaymentClient:
         """Return the Stripe client. Raises PaymentsNotConfiguredError without an API key."""
@@ -208,13 +220,32 @@ class PaymentsService:
             return EventResult("not_ours")
         name_hold_on_span(key)
         payment = Payment(event.intent_id, event.session_id, needs_capture=event.kind == "authorized")
+        if event.details is not None:
+            await record_payment_event(self._engine, key, _kept(event, event.details))
         match event.kind:
             case "record":
                 return EventResult("recorded", logging.WARNING)
             case "refund_failed":
                 await self._workflows.start_late_payment(await self._failed_refund(key, payment))
                 return EventResult("refund_failed", logging.ERROR)
+            case "succeeded" | "authorized" if await self._taken_back(key, event):
+                await self._signal(key, replace(event, kind="ended", type=_TAKEN_BACK), payment)
+                return EventResult("taken_back", logging.WARNING)
         return await self._signal(key, event, payment)
+
+    async def _taken_back(self, key: HoldKey, event: StripeEvent) -> bool:
+        """Return whether the payment was refunded or cancelled since the event, which tells what was true then.
+
+        Asked only for a hold that the event would sell. Where Stripe does not answer, the event counts.
+        """
+        hold = None if event.intent_id is None or self._stripe is None else await read_hold(self._engine, *key)
+        if hold is None or hold.status is not HoldStatus.ACTIVE:
+            return False
+        check = self.require_stripe().check(intent_id=event.intent_id)
+        with suppress(StripeUnavailableError, StripeRefusedError, TimeoutError):
+            state = (await run_with_timeout(_CHECK_SECONDS, check)).state
+            return state in (PaymentState.REFUNDED, PaymentState.UNPAYABLE)
+        return False
 
     async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
         hold = await read_hold(self._engine, *key)
@@ -244,8 +275,24 @@ class PaymentsService:
             return None
         if event.hold is not None:
             return event.hold
+        if event.details is not None:
+            return await find_hold_of_payment(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         hold = await find_hold(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         return None if hold is None else hold.key
+
+
+def _kept(event: StripeEvent, details: EventDetails) -> PaymentEvent:
+    return PaymentEvent(
+        event_id=event.event_id,
+        type=event.type,
+        occurred_at=event.created or datetime.now(UTC),
+        payment_intent_id=event.intent_id,
+        object_id=event.object_id,
+        amount=details.amount,
+        currency=details.currency,
+        status=details.status,
+        reason=details.reason,
+    )
 
 
 def _attach_refusal(refused: AttachRefusal, hold: Hold, payment: Payment) -> Exception:

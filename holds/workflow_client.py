@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -205,6 +206,16 @@ class WorkflowClient:
             )
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
+
+    async def has_open_late_payment(self, payment_id: str) -> bool:
+        """Return whether a case of the payment is open."""
+        try:
+            found = await self._client.get_workflow_handle(late_payment_workflow_id(payment_id)).describe()
+        except (RPCError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise classified(error) from error
+        return found.status is WorkflowExecutionStatus.RUNNING
 
     async def start(self, hold: HoldInput) -> None:
         """Start the hold's workflow without waiting for its reserve; an open run is left as it is."""

@@ -40,6 +40,8 @@ class PaymentStatus:
     url: str | None = None
     """The payment page, while the session is open."""
     metadata: Mapping[str, str] | None = None
+    charged_at: datetime | None = None
+    """When the charge was made, if it was read."""
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
@@ -84,6 +86,7 @@ def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
         intent_id=intent["id"],
         method=awaited or details.get("type") or (types[0] if len(types) == 1 else None),
         metadata=intent.get("metadata") or {},
+        charged_at=datetime.fromtimestamp(charge["created"], UTC) if isinstance(charge, Mapping) else None,
     )
 
 

@@ -1,5 +1,6 @@
 """Checkout Sessions: create, list, complete, expire (https://docs.stripe.com/api/checkout/sessions)."""
 
+from dev.simulator import intents
 from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
 from dev.simulator.errors import invalid, refused
@@ -198,6 +199,16 @@ def authenticate_shopper(account: Account, intent: Intent, *, ok: bool) -> None:
 def settle_later(account: Account, intent: Intent, *, ok: bool) -> None:
     """Settle a bank debit or a voucher, and emit the session's event."""
     settle(account, intent, ok=ok)
+    _tell_of_the_end(account, intent)
+
+
+def fund(account: Account, intent: Intent, amount: int) -> None:
+    """Let a part of a bank transfer arrive; the last part pays."""
+    if intents.fund(account, intent, amount):
+        settle_later(account, intent, ok=True)
+
+
+def _tell_of_the_end(account: Account, intent: Intent) -> None:
     session = account.store.sessions.get(intent.session or "")
     if session is not None:
         paid = payment_status(session, account.store) == "paid"

@@ -68,6 +68,8 @@ _WAYS: dict[PayMethod, tuple[str, str]] = {
     "3ds": ("{} with 3-D Secure", "4000 0000 0000 3220: the bank asks you to confirm"),
     "debit": ("{}", "the money comes later, or does not: say which on the overview"),
     "voucher": ("{}", "is paid at a counter later, or never: say which on the overview"),
+    "redirect": ("{}", "the provider's page asks you to confirm, and brings you back"),
+    "transfer": ("{}", "you send the money later, or do not: say which on the overview"),
 }
 
 

@@ -51,6 +51,10 @@ class Visit:
         """Let the money of a debit or a voucher come, or not."""
         return await self._do(f"/payment_intents/{intent or self.intent}/settle", ok=ok)
 
+    async def fund(self, amount: int) -> bool:
+        """Let a part of a bank transfer arrive."""
+        return await self._do(f"/payment_intents/{self.intent}/fund", amount=amount)
+
     async def expire(self, page: str) -> bool:
         """Expire a page, as the shop's own code does; False where it is paid."""
         return await self._do(f"/sessions/{page}/expire")
