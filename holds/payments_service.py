@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.settings import Settings
 from core.timeouts import run_with_timeout
 from domain.holds import Hold, HoldKey, HoldStatus
@@ -56,6 +57,13 @@ from workflows.ports import NOT_CONFIGURED
 
 _CHECK_SECONDS = 1.0
 """How long an event that would sell a hold waits for Stripe's word that its payment was not refunded since."""
+_NO_ANSWER = (
+    StripeUnavailableError,
+    StripeRefusedError,
+    DatabaseBusyError,
+    DatabaseUnavailableError,
+    TimeoutError,
+)
 _TAKEN_BACK = "payment.taken_back"
 """Becomes the reason of the hold's end."""
 
@@ -236,16 +244,21 @@ class PaymentsService:
     async def _taken_back(self, key: HoldKey, event: StripeEvent) -> bool:
         """Return whether the payment was refunded or cancelled since the event, which tells what was true then.
 
-        Asked only for a hold that the event would sell. Where Stripe does not answer, the event counts.
+        Asked only for a hold that the event would sell. Where database or Stripe do not answer, the event counts.
         """
-        hold = None if event.intent_id is None or self._stripe is None else await read_hold(self._engine, *key)
-        if hold is None or hold.status is not HoldStatus.ACTIVE:
+        if event.intent_id is None or self._stripe is None:
             return False
-        check = self.require_stripe().check(intent_id=event.intent_id)
-        with suppress(StripeUnavailableError, StripeRefusedError, TimeoutError):
-            state = (await run_with_timeout(_CHECK_SECONDS, check)).state
+        with suppress(*_NO_ANSWER):
+            state = await run_with_timeout(_CHECK_SECONDS, self._state_for_active(key, event.intent_id))
             return state in (PaymentState.REFUNDED, PaymentState.UNPAYABLE)
         return False
+
+    async def _state_for_active(self, key: HoldKey, intent_id: str) -> PaymentState | None:
+        """Return the payment's state at Stripe, None if the hold has ended."""
+        hold = await read_hold(self._engine, *key)
+        if hold is None or hold.status is not HoldStatus.ACTIVE:
+            return None
+        return (await self.require_stripe().check(intent_id=intent_id)).state
 
     async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
         hold = await read_hold(self._engine, *key)

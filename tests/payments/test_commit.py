@@ -12,7 +12,7 @@ from tests.paying import LINE, Shop
 from tests.payments.endings import at_expire, lose_webhooks, only, sold_once
 from tests.payments.own_payments import attached, made, own_intent, own_session, session_status
 from tests.simulated import API_KEY
-from tests.stack import SHOP
+from tests.stack import PATIENT, SHOP
 from tests.waiting import until
 from workflows import late_payment
 from workflows.hold import HoldWorkflow
@@ -197,9 +197,9 @@ async def test_the_command_says_why_it_sells_nothing_and_sells_what_was_paid_els
     hold_id, intent = await made(shop), await own_intent(shop)
     await attached(shop, hold_id, intent)
     command = ("holds", "commit", hold_id, "--shop", SHOP)
-    stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url}
+    stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url, **PATIENT}
     unpaid = await holdfast(shop.stack, *command, **stripe)
     assert (unpaid.code, unpaid.out) == (1, "")
     assert unpaid.err == "holdfast holds commit: The payment of the hold has not been made.\n"
-    sold = await holdfast(shop.stack, *command, "--paid-elsewhere", "--json")
+    sold = await holdfast(shop.stack, *command, "--paid-elsewhere", "--json", **PATIENT)
     assert (sold.code, json.loads(sold.out)["paidElsewhere"]) == (0, True)

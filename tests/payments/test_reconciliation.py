@@ -23,7 +23,7 @@ from tests.payments.endings import lose_webhooks, sold_once
 from tests.payments.own_payments import attached, made, own_intent, pay_intent
 from tests.payments.test_late_payment import by_hand, outcome, until_waits_for_person
 from tests.simulated import API_KEY, SECRET
-from tests.stack import SHOP
+from tests.stack import PATIENT, SHOP
 from tests.waiting import until
 from workflows import late_payment
 from workflows.payment_reconciliation import (
@@ -191,7 +191,7 @@ async def test_the_daily_workflow_goes_on_when_stripe_does(shop: Shop) -> None:
 
 async def test_the_command_tells_first_and_then_hands_over(shop: Shop) -> None:
     opened, intent = await paid_in_silence(shop)
-    stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url}
+    stripe = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": shop.stripe.url, **PATIENT}
     since = f"{datetime.now(UTC) - 2 * AGO:%Y-%m-%dT%H:%M:%SZ}"
     command = ("payments", "reconcile", "--since", since)
     dry = await holdfast(shop.stack, *command, "--dry-run", **stripe)
