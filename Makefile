@@ -73,7 +73,8 @@ cluster: $(READY_UP) ## Run, measure and break Holdfast on a real Temporal clust
 	@$(BIN)/python -m bench.cluster
 
 chaos: $(READY_DEV) ## Repeat the kill tests at length (CHAOS_ROUNDS, default 50)
-	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} $(BIN)/python -m pytest tests/chaos --timeout 3600 -o faulthandler_timeout=4000
+	@CHAOS_ROUNDS=$${CHAOS_ROUNDS:-50} EXAMPLES_TIMES=$${EXAMPLES_TIMES:-10} $(BIN)/python -m pytest \
+		tests/chaos tests/unit/test_payment_interleavings.py --timeout 3600 -o faulthandler_timeout=4000
 
 lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for development, the other files within it
 	@$(COMPILE) --group dev pyproject.toml -o requirements/lock.txt

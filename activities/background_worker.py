@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
@@ -15,16 +17,24 @@ from activities.audit_schedule import schedule_audit
 from activities.events import EventActivities, make_http_client
 from activities.outbox_relay import OutboxRelay
 from activities.parameter_sweep import sweep_parameters
+from activities.payments_schedule import schedule_reconciliation
+from activities.reconciliation import ReconcileActivities
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE
 from core.worker_versioning import deployment_config
 from holds.event_delivery import background_task_queue
+from holds.payment_reconciliation import PaymentReconciler
+from holds.payments_service import PaymentsService
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
+from payments.accounts import PaymentAccounts, open_accounts
 from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow
 
 _CONNECTIONS = 3
 _ACTIVITY_SLOTS = 32
@@ -45,17 +55,27 @@ async def background_worker(
     scheduled: bool = True,
 ) -> AsyncIterator[None]:
     """Run the background worker while the block runs. `task_queue` is the queue of the holds."""
+    stack = AsyncExitStack()
+    accounts = await stack.enter_async_context(open_accounts(settings))
     engine = create_engine(settings, pool_size=_CONNECTIONS)
     queue = background_task_queue(task_queue)
     http = make_http_client()
     audit = AuditActivities(engine, client, settings, telemetry, task_queue=task_queue)
     events = EventActivities(http, settings, telemetry)
     alerts = AlertActivities(engine, settings, telemetry)
+    reconciler = _reconciler(engine, client, settings, accounts, task_queue) if accounts.each else None
+    reconcile = ReconcileActivities(reconciler, telemetry)
     relay = OutboxRelay(engine, client, settings, telemetry, task_queue=queue)
     worker = Worker(
         client,
         task_queue=queue,
-        workflows=[AuditWorkflow, HoldEventsWorkflow, LowStockDigestWorkflow, LowStockAlertWorkflow],
+        workflows=[
+            AuditWorkflow,
+            HoldEventsWorkflow,
+            LowStockDigestWorkflow,
+            LowStockAlertWorkflow,
+            PaymentReconciliationWorkflow,
+        ],
         activities=[
             audit.audit_stock,
             audit.audit_workflows,
@@ -65,6 +85,8 @@ async def background_worker(
             alerts.still_low,
             alerts.read_low_items,
             alerts.mail_low_stock_digest,
+            reconcile.reconcile_payments,
+            reconcile.report_reconciliation,
         ],
         workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
         max_cached_workflows=_CACHED_WORKFLOWS,
@@ -75,7 +97,7 @@ async def background_worker(
     )
     tasks = [asyncio.create_task(relay.run()), asyncio.create_task(sweep_parameters(engine))]
     if scheduled:
-        tasks.append(asyncio.create_task(_schedule(client, queue)))
+        tasks.append(asyncio.create_task(_schedule(client, queue, payments=bool(accounts.each))))
     if settings.alert_recipients and not settings.smtp_url.get_secret_value():
         structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set but SMTP_URL is not; no mail is sent")
     try:
@@ -87,15 +109,29 @@ async def background_worker(
             with suppress(asyncio.CancelledError):
                 await task
         await http.aclose()
+        await stack.aclose()
         await engine.dispose()
 
 
-async def _schedule(client: Client, queue: str) -> None:
-    """Create the audit's schedule, retrying while Temporal cannot be reached."""
+def _reconciler(
+    engine: AsyncEngine, client: Client, settings: Settings, accounts: PaymentAccounts, task_queue: str
+) -> PaymentReconciler:
+    workflows = WorkflowClient(client, task_queue)
+    holds = HoldService(engine, workflows, settings)
+    payments = PaymentsService(engine, holds, workflows, settings, accounts)
+    return PaymentReconciler(engine, payments, workflows, accounts, progress=activity.heartbeat)
+
+
+async def _schedule(client: Client, queue: str, *, payments: bool) -> None:
+    """Create the schedules, retrying while Temporal cannot be reached. That of `payments` needs Stripe's key."""
     log = structlog.get_logger("worker")
     while True:
         try:
-            return await schedule_audit(client, queue)
+            await schedule_audit(client, queue)
+            if payments:
+                await schedule_reconciliation(client, queue)
         except RPCError as error:
-            log.warning("cannot create the audit's schedule; retrying", problem=error.message)
+            log.warning("cannot create the schedules; retrying", problem=error.message)
+        else:
+            return
         await asyncio.sleep(_RETRY_SECONDS)

@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from domain.holds import HoldKey
 from domain.payments import Payment
 from inventory.checkout_parameters import read_parameters
 from inventory.outbox import record_hold_event
+from inventory.payment_events import CLOSED_BY_PERSON, PaymentEvent, record_payment_event
 from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
@@ -151,6 +153,8 @@ class PaymentActivities(PaymentsPort):
     async def report_late_payment(self, report: LatePaymentReport) -> None:
         """Report the outcome of a late payment to operations, count it, and note an event for the shop."""
         await self._note_event(report)
+        if report.outcome == "closed_by_person":
+            await self._note_closed(report)
         self._telemetry.late_payment(
             report.outcome,
             in_order=report.outcome in _LATE_IN_ORDER,
@@ -172,6 +176,20 @@ class PaymentActivities(PaymentsPort):
                 hold_id=late.hold_id,
                 more={"outcome": report.outcome, "paymentIntentId": late.payment.payment_intent_id},
             )
+
+    async def _note_closed(self, report: LatePaymentReport) -> None:
+        """Keep that a person has settled the payment, longer than Temporal keeps the case."""
+        key = HoldKey(report.late.shop_id, report.late.hold_id)
+        info = activity.info()
+        event = PaymentEvent(
+            event_id=f"{CLOSED_BY_PERSON}:{report.late.payment.id}:{info.workflow_run_id}",
+            type=CLOSED_BY_PERSON,
+            occurred_at=datetime.now(UTC),
+            payment_intent_id=report.late.payment.payment_intent_id,
+            reason=report.detail[:500].replace("\0", "") or None,
+        )
+        with database_errors_retried():
+            await record_payment_event(self._engine, key, event, of_any_hold=True)
 
     async def _intent_of(self, stripe: PaymentClient, query: PaymentQuery) -> str:
         if query.payment.payment_intent_id is not None:

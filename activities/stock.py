@@ -157,6 +157,7 @@ class StockActivities(StockPort):
                     amount_total=request.payment.amount_total if request.payment else None,
                     currency=request.payment.currency if request.payment else None,
                     sold=request.sold,
+                    paid_elsewhere=request.paid_elsewhere,
                 )
         except psycopg.IntegrityError as error:
             self._drifted("settle", request.shop_id, request.hold_id, error)
@@ -213,7 +214,7 @@ class StockActivities(StockPort):
             )
         if claim.reacquired_before and activity.info().attempt > 1:  # by an attempt whose answer was lost
             outcome = "reacquired"
-        return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP)
+        return Claimed(outcome, keep_money=self._policy is LatePaymentPolicy.KEEP, paid_elsewhere=claim.paid_elsewhere)
 
     @contextmanager
     def _statement(self, name: str, shop_id: str, hold_id: str) -> Iterator[None]:

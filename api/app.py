@@ -45,6 +45,7 @@ from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
 from holds.approvals import ApprovalService
+from holds.committing import CommitService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.runs_here import RunsHere
@@ -87,6 +88,7 @@ def create_app(
             payments=PaymentsService(engine, holds_service, workflows, settings, accounts),
             approvals=ApprovalService(engine, settings),
             amendments=AmendService(engine, holds_service, workflows, settings),
+            commits=CommitService(holds_service, workflows, settings, accounts),
             gauges=HoldGauges(engine, workflows.open_late_payments),
             orders=OrderService(engine, temporal, settings, task_queue),
             metrics_text=MetricsText(registry),

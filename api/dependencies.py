@@ -15,6 +15,7 @@ from core.metrics import Telemetry
 from core.settings import Settings
 from holds.amending import AmendService
 from holds.approvals import ApprovalService
+from holds.committing import CommitService
 from holds.orders import OrderService
 from holds.payments_service import PaymentsService
 from holds.request_timeout import run_for_caller
@@ -36,6 +37,7 @@ class Resources:
     payments: PaymentsService
     approvals: ApprovalService
     amendments: AmendService
+    commits: CommitService
     orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
@@ -95,6 +97,10 @@ async def _amendments(request: Request) -> AmendService:
     return resources_of(request).amendments
 
 
+async def _commits(request: Request) -> CommitService:
+    return resources_of(request).commits
+
+
 async def _orders(request: Request) -> OrderService:
     return resources_of(request).orders
 
@@ -117,5 +123,6 @@ PaymentsDep = Annotated[PaymentsService, Depends(_payments)]
 ApprovalsDep = Annotated[ApprovalService, Depends(_approvals)]
 StreamsDep = Annotated[HoldStreams, Depends(_streams)]
 AmendmentsDep = Annotated[AmendService, Depends(_amendments)]
+CommitsDep = Annotated[CommitService, Depends(_commits)]
 OrdersDep = Annotated[OrderService, Depends(_orders)]
 TimeLimitDep = Annotated[TimeLimit, Depends(_time_limit)]

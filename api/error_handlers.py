@@ -42,6 +42,13 @@ def _payment_open(error: errors.PaymentOpenError) -> ApiError:
     return ApiError(Problem.payment_open, holdId=error.hold.hold_id, **_payment_ids(error.hold))
 
 
+def _not_made(error: errors.PaymentNotMadeError) -> ApiError:
+    state = {} if error.state is None else {"paymentState": error.state}
+    return ApiError(
+        Problem.payment_not_made, str(error), holdId=error.hold.hold_id, **state, **_payment_ids(error.hold)
+    )
+
+
 def _over_limit(error: errors.LimitExceededError) -> ApiError:
     limits = [LimitOut.of(limit).dump() for limit in error.limits]
     return ApiError(Problem.limit_exceeded, str(error), limits=limits, **closed_page(error.closed_session))
@@ -96,13 +103,14 @@ _ANSWERS: dict[type[Exception], Callable[[Any], ApiError]] = {
     errors.PaymentAlreadyAttachedError: _already_attached,
     errors.PaymentInProgressError: _in_progress,
     errors.PaymentOpenError: _payment_open,
+    errors.PaymentNotMadeError: _not_made,
     errors.PaymentNotPayableError: lambda _: ApiError(Problem.payment_not_payable),
     errors.PaymentOfAnotherHoldError: lambda _: ApiError(Problem.payment_of_another_hold),
     errors.UnknownPaymentError: _unknown_payment,
     errors.CheckoutRefusedError: _checkout_refused,
     UnknownFeeError: _unknown_fee,
     errors.PaymentsNotConfiguredError: _payments_not_configured,
-    errors.PaymentProviderUnavailableError: lambda _: ApiError(Problem.payment_provider_unavailable),
+    errors.PaymentProviderUnavailableError: lambda error: ApiError(Problem.payment_provider_unavailable, str(error)),
     stock.UnknownItemsError: _of_items(Problem.item_not_found, NameOut),
     stock.CountBelowHeldError: _of_items(Problem.count_below_held, BelowHeldOut),
     stock.StockBelowZeroError: _of_items(Problem.stock_below_zero, BelowZeroOut),

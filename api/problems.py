@@ -139,6 +139,14 @@ class Problem(Enum):
         "`most`, what the buyer `has`, what was `requested`, and of an item its `sku` and `variantKey`. No unit "
         "was taken. `closedCheckoutSessionId` names a page that had been closed for the change.",
     )
+    payment_not_made = ErrorKind(
+        409,
+        "The hold is to be sold, and Stripe does not call its attached payment made.",
+        'When it is paid: the payment then sells the hold by itself. With `"paidElsewhere": true` if you were paid in '
+        "another way.",
+        "`paymentState` is its state: `open`, `processing`, `unpayable`, `refunded` or `unknown`. `checkoutSessionId` "
+        "or `paymentIntentId` names it. Nothing was changed.",
+    )
     payment_not_payable = ErrorKind(
         409, "The payment can no longer be made.", "No; open another one.", "It was cancelled, expired or refunded."
     )
@@ -236,7 +244,8 @@ class Problem(Enum):
         503,
         "Stripe cannot be reached.",
         "Yes, after `retryAfter`, with the same key.",
-        "Nothing was attached or opened.",
+        "Nothing was attached or opened. Of a commit: it is not known whether the attached payment was made, and the "
+        "hold stays active.",
         retry_after_ms=_UNAVAILABLE_MS,
     )
     inventory_unavailable = ErrorKind(

@@ -178,6 +178,14 @@ class CommitIn(EndIn):
     items: Annotated[
         Lines | None, Field(description="Sell only these units of the hold, and give the others back. All if absent.")
     ] = None
+    paid_elsewhere: Annotated[
+        bool,
+        Field(
+            strict=True,
+            description="You were paid in another way: sell the hold whatever Stripe says of its attached payment, "
+            "which is closed.",
+        ),
+    ] = False
 
 
 class ExtendIn(Model):

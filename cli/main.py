@@ -41,9 +41,10 @@ COMMANDS = (
     ),
     group(
         "holds",
-        "List, show, release, extend, amend and archive holds.",
+        "List, show, commit, release, extend, amend and archive holds.",
         LazyCommand("list", "List a shop's holds, newest first.", "cli.holds:list_command"),
         LazyCommand("show", "Show one hold with its lines and its workflow.", "cli.holds:show_command"),
+        LazyCommand("commit", "Sell an active hold.", "cli.commit:commit_command"),
         LazyCommand("release", "Release one hold or --all active holds.", "cli.holds:release_command"),
         LazyCommand("extend", "Move the deadline of one hold or of --all active holds.", "cli.holds:extend_command"),
         LazyCommand("amend", "Change the items, reference or buyer of an active hold.", "cli.amend:amend_command"),
@@ -54,6 +55,11 @@ COMMANDS = (
         "Tell an order's story; deliver its events again.",
         LazyCommand("show", "Show an order's holds, payments, late payments and events.", "cli.orders:show_command"),
         LazyCommand("resend", "Deliver an order's events again.", "cli.orders:resend_command"),
+    ),
+    group(
+        "payments",
+        "Find payments of which no event arrived.",
+        LazyCommand("reconcile", "Compare Stripe's payments with holds.", "cli.payments:reconcile_command"),
     ),
     group(
         "alerts",

@@ -12,7 +12,7 @@ from rich.text import Text
 from cli.connections import Connections, require_shop_id, run
 from cli.holds import JsonOption, OneShopOption, printable
 from core.settings import TASK_QUEUE
-from holds.order_json import DeliveryOut, HoldStoryOut, OrderOut, OrderPaymentOut
+from holds.order_json import DeliveryOut, HoldStoryOut, OrderOut, OrderPaymentOut, PaymentEventOut
 from holds.orders import OrderService
 
 ReferenceArgument = Annotated[str, typer.Argument(help="The order or cart, as its holds have it.")]
@@ -56,6 +56,7 @@ def _lines(order: OrderOut) -> Iterable[str]:
         yield from _of_hold(story)
     for payment in order.payments:
         yield _of_payment(payment)
+        yield from map(_of_payment_event, payment.events)
     for case in order.late_payments:
         yield f"late payment {case.payment_id}: {case.state} {case.url}"
     for delivery in order.deliveries:
@@ -80,6 +81,12 @@ def _of_payment(payment: OrderPaymentOut) -> str:
     return (
         f"payment {named} of {payment.hold_id}: {'bought it' if payment.bought else 'did not buy it'}{attempts}{report}"
     )
+
+
+def _of_payment_event(event: PaymentEventOut) -> str:
+    money = "" if event.amount is None else f" {event.amount} {event.currency or ''}".rstrip()
+    more = "".join(f", {text}" for text in (event.status, event.reason, event.object_id) if text)
+    return f"  {_time(event.occurred_at)} {event.type}{money}{more}"
 
 
 def _of_delivery(delivery: DeliveryOut) -> str:

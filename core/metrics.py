@@ -179,6 +179,20 @@ class Telemetry:
             registry=registry,
         )
 
+        self._reconciliations = Counter(
+            "inventory_reconciliation",
+            "Completed comparisons of Stripe's payments with holds",
+            registry=registry,
+        )
+        self._unheard = Counter(
+            "inventory_unheard_payment",
+            "Payments of which no event had arrived, found by a reconciliation, by what was done with them",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in ("active", "late", "unknown_hold"):
+            self._unheard.labels(kind)
+
     def count(self, metric: str, **fields: object) -> None:
         """Count one event and log it as information. Metrics counted by shop need `shop_id`."""
         self._increase(metric, fields)
@@ -276,6 +290,16 @@ class Telemetry:
             self.audit_findings.labels(kind, str(mended).lower()).inc()
             log = self._log.warning if mended else self._log.error
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
+
+    def unheard_payment(self, kind: str, **fields: object) -> None:
+        """Count and log a payment of which no event had arrived."""
+        self._unheard.labels(kind).inc()
+        self._log.error("inventory_unheard_payment", metric="inventory_unheard_payment", kind=kind, **fields)
+
+    def reconciled(self, looked_at: int, found: int) -> None:
+        """Count and log a completed comparison of payments with holds."""
+        self._reconciliations.inc()
+        self._log.info("inventory_reconciliation", metric="inventory_reconciliation", looked_at=looked_at, found=found)
 
 
 class _LabelValues:

@@ -94,6 +94,8 @@ class Hold:
     amount_total: int | None = None
     """What its payment costs, in the currency's smallest unit; None without one."""
     currency: str | None = None
+    paid_elsewhere: bool = False
+    """Whether the shop committed it as paid elsewhere: no payment of its page bought it."""
 
     @property
     def key(self) -> HoldKey:
@@ -106,6 +108,12 @@ class Hold:
         if self.payment_intent_id is None and self.payment_session_id is None:
             return None
         return Payment(self.payment_intent_id, self.payment_session_id)
+
+    @property
+    def bought_by(self) -> Payment | None:
+        """The payment that bought the committed hold. None where a part was sold, or the shop was paid elsewhere."""
+        whole = self.status is HoldStatus.COMMITTED and self.sold is None and not self.paid_elsewhere
+        return self.payment if whole else None
 
     def sold_exactly(self, items: tuple[Line, ...] | None) -> bool:
         """Return whether the committed hold sold these units and no others; None stands for all."""
@@ -173,7 +181,7 @@ class Held:
     request_hash: str | None = None
     reference: str | None = None
     payment: Payment | None = None
-    """The payment that the row names, unless the hold was sold in part: that bought no payment."""
+    """The payment that the row names, unless the hold was sold in part or paid elsewhere: no payment bought that."""
     buyer: str | None = None
     created: bool = False
     """Whether this request made the row, and not an earlier one."""
@@ -197,7 +205,7 @@ class Held:
             lines=hold.lines,
             request_hash=hold.request_hash,
             reference=hold.reference,
-            payment=hold.payment if hold.sold is None else None,
+            payment=hold.payment if hold.sold is None and not hold.paid_elsewhere else None,
             buyer=hold.buyer,
         )
 

@@ -45,5 +45,6 @@ ClaimOutcome = Literal[
 
 `reacquired`: the stock was taken again. `recorded`: the shop had committed the hold without naming a payment.
 `already`: the hold was bought by this payment. `second_payment`: it was bought by another. `sold_in_part`:
-the shop sold some of its units, and nobody knows what part of the money is for them. `short`: the stock is gone.
-`declined`: the policy takes no stock again. `active`: the hold has not ended. `missing`: there is no such hold."""
+the shop sold some of its units, or sold it as paid elsewhere, and nobody knows what the money is for. `short`: the
+stock is gone. `declined`: the policy takes no stock again. `active`: the hold has not ended. `missing`: there is no
+such hold."""

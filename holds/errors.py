@@ -139,6 +139,24 @@ class PaymentInProgressError(HoldsError):
         self.hold = hold
 
 
+class PaymentNotMadeError(HoldsError):
+    """The hold is to be sold and Stripe does not call its attached payment made. Nothing was changed."""
+
+    def __init__(self, hold: Hold, state: str | None = None) -> None:
+        super().__init__(_NOT_MADE.get(state or "", "The payment of the hold has not been made."))
+        self.hold = hold
+        self.state = state
+        """The payment's state at Stripe; None if it was attached a moment ago."""
+
+
+_NOT_MADE = {
+    "processing": "The payment of the hold is processing: it may still fail.",
+    "unpayable": "The payment of the hold was not made, and can no longer be made.",
+    "refunded": "The payment of the hold was made and refunded.",
+    "unknown": "Stripe has no such payment as the one of the hold.",
+}
+
+
 class PaymentNotPayableError(HoldsError):
     """The payment can no longer be made."""
 
@@ -187,8 +205,8 @@ class PaymentsNotConfiguredError(HoldsError):
 class PaymentProviderUnavailableError(HoldsError):
     """Stripe did not answer."""
 
-    def __init__(self) -> None:
-        super().__init__("Stripe cannot be reached.")
+    def __init__(self, message: str = "Stripe cannot be reached.") -> None:
+        super().__init__(message)
 
 
 class StockBusyError(HoldsError):

@@ -56,6 +56,9 @@ class HoldOut(Model):
         int | None, Field(description="How long before its deadline the event `hold.expiring` is sent.")
     ] = None
     archived_at: Annotated[datetime | None, Field(description="Set if the hold was read from the archive.")] = None
+    paid_elsewhere: Annotated[
+        bool, Field(description="Whether it was committed with `paidElsewhere`: no payment of its page bought it.")
+    ] = False
     ending: Annotated[
         Literal["release"] | None, Field(description="Set while the hold is still active and its release continues.")
     ] = None
@@ -91,6 +94,7 @@ class HoldOut(Model):
             metadata=hold.metadata,
             warnBeforeSeconds=hold.warn_before_seconds,
             archivedAt=hold.archived_at,
+            paidElsewhere=hold.paid_elsewhere,
             ending=ending,
             holdToken=token if hold.status is HoldStatus.ACTIVE else None,
         )

@@ -40,6 +40,19 @@ class HoldStoryOut(Model):
         )
 
 
+class PaymentEventOut(Record):
+    """A refund, a dispute, a part of a payment, or a late payment that a person has settled."""
+
+    event_id: str
+    type: Annotated[str, Field(description="Stripe's type of the event, or `late_payment.` with an outcome.")]
+    occurred_at: datetime
+    object_id: Annotated[str | None, Field(description="Stripe's id of the refund, dispute or charge.")]
+    amount: Annotated[int | None, Field(description="In the currency's smallest unit.")]
+    currency: str | None
+    status: str | None
+    reason: str | None
+
+
 class OrderPaymentOut(Model):
     """A payment for a hold, and what Stripe's events reported of it."""
 
@@ -50,6 +63,9 @@ class OrderPaymentOut(Model):
     failed_attempts: int
     last_report: str | None
     last_report_at: datetime | None
+    events: Annotated[
+        list[PaymentEventOut], Field(description="Its refunds, disputes and parts, in order of time.")
+    ] = Field(default_factory=list)
 
     @classmethod
     def of(cls, story: PaymentStory) -> Self:
@@ -62,6 +78,7 @@ class OrderPaymentOut(Model):
             failedAttempts=story.failed_attempts,
             lastReport=story.last_report,
             lastReportAt=story.last_report_at,
+            events=[PaymentEventOut.of(event) for event in story.events],
         )
 
 

@@ -19,6 +19,7 @@ from holds.request_timeout import run_for_caller
 from holds.sent_messages import SentMessage, messages_sent
 from holds.temporal_errors import classified
 from inventory.hold_search import HoldFilter, find_holds
+from inventory.payment_events import PaymentEvent, payment_events_of
 from inventory.returns import Returned, returns_of
 from workflows.deliveries import hold_events_workflow_id
 from workflows.late_payment import LatePaymentWorkflow
@@ -76,6 +77,8 @@ class PaymentStory:
     failed_attempts: int = 0
     last_report: str | None = None
     last_report_at: datetime | None = None
+    events: list[PaymentEvent] = field(default_factory=list)
+    """Its refunds, disputes and parts, in order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class _OfHold:
 
     hold: Hold
     returned: Sequence[Returned] = ()
+    payment_events: Sequence[PaymentEvent] = ()
     messages: Sequence[SentMessage] = ()
     deliveries: Sequence[EventDelivery] = field(default_factory=list)
 
@@ -184,6 +188,7 @@ class OrderService:
         return _OfHold(
             hold,
             await returns_of(self._engine, hold.shop_id, hold.hold_id),
+            await payment_events_of(self._engine, hold.key),
             await messages_sent(self._temporal, hold.key),
             await deliveries_of(self._temporal, hold.key),
         )
@@ -227,7 +232,8 @@ def _changes(of: _OfHold) -> Iterable[Change]:
     ended_at = hold.committed_at or hold.released_at or hold.expired_at
     if ended_at is not None:
         sold = hold.status is HoldStatus.COMMITTED and hold.sold is not None
-        yield Change(ended_at, f"the hold was {hold.status}" + (" in part" if sold else ""), hold.ended_by, hold.reason)
+        how = (" in part" if sold else "") + (" as paid elsewhere" if hold.paid_elsewhere else "")
+        yield Change(ended_at, f"the hold was {hold.status}{how}", hold.ended_by, hold.reason)
     for back in of.returned:
         units = f"{back.quantity} x {back.sku} {back.variant_key}".rstrip()
         yield Change(back.at, "units were returned", back.actor, back.reason, units)
@@ -250,7 +256,7 @@ def _sent(message: SentMessage) -> Change:
 
 
 def _payments(of: _OfHold) -> list[PaymentStory]:
-    """Return the payments that the row or a message names, each once."""
+    """Return the payments that the row, a message or an event names, each once."""
     hold, stories = of.hold, list[PaymentStory]()
 
     def story_of(payment: Payment) -> PaymentStory:
@@ -259,8 +265,7 @@ def _payments(of: _OfHold) -> list[PaymentStory]:
                 intent = story.payment.payment_intent_id or payment.payment_intent_id
                 story.payment = Payment(intent, story.payment.session_id or payment.session_id)
                 return story
-        bought = hold.status is HoldStatus.COMMITTED and hold.sold is None and payment.bought(hold.payment)
-        stories.append(PaymentStory(hold.hold_id, payment, bought))
+        stories.append(PaymentStory(hold.hold_id, payment, payment.bought(hold.bought_by)))
         return stories[-1]
 
     if hold.payment is not None:
@@ -270,4 +275,7 @@ def _payments(of: _OfHold) -> list[PaymentStory]:
             story = story_of(message.payment)
             story.failed_attempts += message.name == "payment_failed"
             story.last_report, story.last_report_at = _SENT.get(message.name, message.name), message.at
+    for event in of.payment_events:
+        if event.payment_intent_id is not None:
+            story_of(Payment(event.payment_intent_id)).events.append(event)
     return stories

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.settings import Settings
 from core.timeouts import run_with_timeout
 from domain.holds import Hold, HoldKey, HoldStatus
@@ -36,11 +38,12 @@ from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import WorkflowClient
 from inventory.hold_payments import find_hold
 from inventory.holds import read_hold
+from inventory.payment_events import PaymentEvent, find_hold_of_payment, record_payment_event
 from payments.account_params import with_account
 from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
-from payments.events import StripeEvent
+from payments.events import EventDetails, StripeEvent
 from payments.session_params import Order, session_params
 from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
@@ -55,6 +58,18 @@ from workflows.payment_messages import (
     PaymentProcessing,
 )
 from workflows.ports import NOT_CONFIGURED
+
+_CHECK_SECONDS = 1.0
+"""How long an event that would sell a hold waits for Stripe's word that its payment was not refunded since."""
+_NO_ANSWER = (
+    StripeUnavailableError,
+    StripeRefusedError,
+    DatabaseBusyError,
+    DatabaseUnavailableError,
+    TimeoutError,
+)
+_TAKEN_BACK = "payment.taken_back"
+"""Becomes the reason of the hold's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,11 @@ class PaymentsService:
         self._settings = settings
         self._accounts = accounts
         self._parameters = CheckoutParameters(engine, settings)
+
+    @property
+    def live_mode(self) -> bool:
+        """Whether the API key is about real money."""
+        return self._settings.stripe_live_mode is True
 
     def require_stripe(self, shop_id: str) -> PaymentClient:
         """Return the client of the shop's Stripe account. Raises PaymentsNotConfiguredError without an API key."""
@@ -226,15 +246,47 @@ class PaymentsService:
             return EventResult("not_ours")
         if not origin.has_payments_of(key.shop_id, self._settings.shop_accounts):
             return EventResult("wrong_account", logging.ERROR)
+        return await self._deliver(key, event)
+
+    async def deliver(self, key: HoldKey, event: StripeEvent) -> EventResult:
+        """Tell the hold of what Stripe's list has and no event told. May be repeated. Raises as `receive_event`."""
+        return await run_for_caller(self._settings.request_timeout_ms, self._deliver(key, event), key)
+
+    async def _deliver(self, key: HoldKey, event: StripeEvent) -> EventResult:
         name_hold_on_span(key)
         payment = event.payment
+        if event.details is not None:
+            await record_payment_event(self._engine, key, _kept(event, event.details))
         match event.kind:
             case "record":
                 return EventResult("recorded", logging.WARNING)
             case "refund_failed":
                 await self._workflows.start_late_payment(await self._failed_refund(key, payment))
                 return EventResult("refund_failed", logging.ERROR)
+            case "succeeded" | "authorized" if await self._taken_back(key, event):
+                await self._signal(key, replace(event, kind="ended", type=_TAKEN_BACK), payment)
+                return EventResult("taken_back", logging.WARNING)
         return await self._signal(key, event, payment)
+
+    async def _taken_back(self, key: HoldKey, event: StripeEvent) -> bool:
+        """Return whether the payment was refunded or cancelled since the event, which tells what was true then.
+
+        Asked only for a hold that the event would sell. Where database or Stripe do not answer, the event counts.
+        """
+        if event.intent_id is None:
+            return False
+        with suppress(*_NO_ANSWER):
+            state = await run_with_timeout(_CHECK_SECONDS, self._state_for_active(key, event.intent_id))
+            return state in (PaymentState.REFUNDED, PaymentState.UNPAYABLE)
+        return False
+
+    async def _state_for_active(self, key: HoldKey, intent_id: str) -> PaymentState | None:
+        """Return the payment's state at Stripe, None if the hold has ended."""
+        hold = await read_hold(self._engine, *key)
+        if hold is None or hold.status is not HoldStatus.ACTIVE:
+            return None
+        client = await self._accounts.holding(key.shop_id, Payment(intent_id))
+        return None if client is None else (await client.check(intent_id=intent_id)).state
 
     async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
         hold = await read_hold(self._engine, *key)
@@ -253,8 +305,7 @@ class PaymentsService:
             return EventResult("told")
         if event.kind not in ("succeeded", "authorized"):
             return EventResult("ended_before")
-        committed = answer.hold.status is HoldStatus.COMMITTED and answer.hold.sold is None
-        if committed and payment.bought(answer.hold.payment):
+        if payment.bought(answer.hold.bought_by):
             return EventResult("known")
         await self._workflows.start_late_payment(LatePayment(*key, payment, reference=answer.hold.reference))
         return EventResult("late", logging.WARNING)
@@ -265,8 +316,24 @@ class PaymentsService:
             return None
         if event.hold is not None:
             return event.hold
+        if event.details is not None:
+            return await find_hold_of_payment(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         hold = await find_hold(self._engine, session_id=event.session_id, intent_id=event.intent_id)
         return None if hold is None else hold.key
+
+
+def _kept(event: StripeEvent, details: EventDetails) -> PaymentEvent:
+    return PaymentEvent(
+        event_id=event.event_id,
+        type=event.type,
+        occurred_at=event.created or datetime.now(UTC),
+        payment_intent_id=event.intent_id,
+        object_id=event.object_id,
+        amount=details.amount,
+        currency=details.currency,
+        status=details.status,
+        reason=details.reason,
+    )
 
 
 def _attach_refusal(refused: AttachRefusal, hold: Hold, payment: Payment) -> Exception:

@@ -77,6 +77,7 @@ class HoldMessenger:
             warn_before_seconds=hold.warn_before_seconds,
             search_by_sku=self._settings.search_by_sku,
             expires_at=hold.expires_at,
+            attached=hold.payment,
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=orphaned,
             ended_before=ended_before,

@@ -1,10 +1,11 @@
-"""Create, commit, release and extend a hold, and read holds: the use cases, each bounded by the request's time-out."""
+"""Create, release and extend a hold, and read holds: the use cases, each bounded by the request's time-out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -35,7 +36,7 @@ from holds.errors import (
     TemporalBusyError,
 )
 from holds.gone_callers import GoneCallers
-from holds.hold_reader import HoldReader, require_lines
+from holds.hold_reader import HoldReader
 from holds.model import CreateResult, HoldRequest, ReleaseResult
 from holds.replacing import make_way, replacing
 from holds.request_timeout import remaining_ms, run_for_caller
@@ -55,6 +56,8 @@ from workflows.messages import (
     Extend,
     HoldInput,
 )
+
+Message = TypeVar("Message", Commit, Cancel)
 
 _CANCEL_MARGIN_SECONDS = 1.0
 """The part of a release's time that is reserved to signal the cancel and read the hold if the end takes longer."""
@@ -155,24 +158,6 @@ class HoldService(HoldReader):
             case TooLate():
                 raise RequestTimeoutError(request.key)
 
-    async def commit(self, key: HoldKey, message: Commit) -> Hold:
-        """Commit the hold and return it.
-
-        Raises HoldNotFoundError, HoldNotActiveError (it ended otherwise, or other units were sold), NotInHoldError (it
-        has fewer units than `items`), and as `create` for time-outs.
-        """
-        return await run_for_caller(self._settings.request_timeout_ms, self._commit(key, message), key)
-
-    async def _commit(self, key: HoldKey, message: Commit) -> Hold:
-        if message.items is not None:
-            require_lines(await self.row(key), message.items)
-        hold = await self._end(key, self._workflows.commit, HoldWorkflow.record_commit, message)
-        _require_status(hold, {HoldStatus.COMMITTED})
-        if not hold.sold_exactly(message.items):
-            sold = "all of its units" if hold.sold is None else "other units"
-            raise HoldNotActiveError(key, hold.status, f"The hold is committed already: it sold {sold}.")
-        return hold
-
     async def release(self, key: HoldKey, message: Cancel) -> ReleaseResult:
         """Release the hold and return it; if its end takes longer than the request, the active hold, still ending.
 
@@ -194,25 +179,30 @@ class HoldService(HoldReader):
             hold = read
         if hold.status is HoldStatus.ACTIVE:
             return ReleaseResult(hold, ending="release")
-        return ReleaseResult(_require_status(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}))
+        return ReleaseResult(require_status(hold, {HoldStatus.RELEASED, HoldStatus.EXPIRED}))
 
     async def _release_and_wait(self, key: HoldKey, message: Cancel) -> Hold:
-        return await self._end(key, self._workflows.release, HoldWorkflow.cancel, message)
+        return await self.end(key, self._workflows.release, HoldWorkflow.cancel, message)
 
-    async def _end(
+    async def end(
         self,
         key: HoldKey,
         update: Callable[..., Awaitable[Ended]],
         signal: Callable[..., None],
-        message: Commit | Cancel,
+        message: Message,
+        *,
+        for_signal: Callable[[Message], Awaitable[Message]] | None = None,
     ) -> Hold:
-        """Send the update that ends the hold, and return the ended hold.
+        """Send the update that ends the hold, and return the ended hold. Raises UpdateRefusedError.
 
-        If the run takes no more updates, the signal with the same effect is sent, and the row tells the end.
+        If the run takes no more updates, the signal with the same effect is sent, with what `for_signal` makes of the
+        message, and the row tells the end.
         """
         try:
             return await self._end_by_update(key, partial(update, message=message))
         except TemporalBusyError:
+            if for_signal is not None:
+                message = await for_signal(message)
             await self.messenger.send(key, partial(self._workflows.signal, signal=signal, message=message))
         while True:
             hold = await self.row(key)
@@ -296,7 +286,8 @@ def _same_request(hold: Hold, request: HoldRequest) -> Hold:
     return hold
 
 
-def _require_status(hold: Hold, allowed: set[HoldStatus]) -> Hold:
+def require_status(hold: Hold, allowed: set[HoldStatus]) -> Hold:
+    """Return the hold. Raises HoldNotActiveError if it has ended otherwise."""
     if hold.status not in allowed:
         raise HoldNotActiveError(hold.key, hold.status)
     return hold

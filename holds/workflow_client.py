@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -124,7 +125,9 @@ class WorkflowClient:
     async def commit(self, to: Target, message: Commit, *, join: bool = True) -> Ended:
         """Commit the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
         request = replace(message, request_id=_new_id())
-        return await self._end(HoldWorkflow.commit, to, request, "commit" if join else request.request_id)
+        # Each kind has an id of its own: one that is refused does not refuse another that has joined it.
+        shared = "commit-elsewhere" if message.paid_elsewhere else "commit-paid" if message.payment else "commit"
+        return await self._end(HoldWorkflow.commit, to, request, shared if join else request.request_id)
 
     async def release(self, to: Target, message: Cancel, *, join: bool = True) -> Ended:
         """Release the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
@@ -204,6 +207,16 @@ class WorkflowClient:
             )
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
+
+    async def has_open_late_payment(self, payment_id: str) -> bool:
+        """Return whether a case of the payment is open."""
+        try:
+            found = await self._client.get_workflow_handle(late_payment_workflow_id(payment_id)).describe()
+        except (RPCError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise classified(error) from error
+        return found.status is WorkflowExecutionStatus.RUNNING
 
     async def start(self, hold: HoldInput) -> None:
         """Start the hold's workflow without waiting for its reserve; an open run is left as it is."""

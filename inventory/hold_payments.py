@@ -48,7 +48,8 @@ _CLAIM = """
 WITH seen AS MATERIALIZED (
   SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
 ), target AS MATERIALIZED (
-  SELECT id, "shopId", status, reason, sold, "paymentIntentId", "paymentSessionId", revision FROM "InventoryHold"
+  SELECT id, "shopId", status, reason, sold, "paidElsewhere", "paymentIntentId", "paymentSessionId", revision
+  FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
@@ -81,6 +82,7 @@ WITH seen AS MATERIALIZED (
       "updatedAt" = now()
   FROM target t
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t.sold IS NULL
+    AND NOT t."paidElsewhere"
     AND t."paymentIntentId" IS NULL AND %(intent)s::text IS NOT NULL
   RETURNING h.id
 ), moved AS (
@@ -99,11 +101,11 @@ SELECT CASE
     WHEN EXISTS (SELECT FROM recorded) THEN 'recorded'
     WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
     WHEN t.status = 'active' THEN 'active'
-    WHEN t.sold IS NOT NULL THEN 'sold_in_part'
+    WHEN t.sold IS NOT NULL OR t."paidElsewhere" THEN 'sold_in_part'
     WHEN t."paymentIntentId" = %(intent)s OR (%(intent)s::text IS NULL AND t."paymentSessionId" = %(session)s)
       THEN 'already'
     ELSE 'second_payment'
-  END AS outcome, t.reason = 'late_payment' AS reacquired_before,
+  END AS outcome, t.reason = 'late_payment' AS reacquired_before, t."paidElsewhere" AS paid_elsewhere,
   t.revision <> (SELECT revision FROM seen) AS outdated
 FROM target t
 """
@@ -116,6 +118,8 @@ class Claim:
     outcome: ClaimOutcome
     reacquired_before: bool
     """With `already`: whether an earlier claim of this payment took the stock again."""
+    paid_elsewhere: bool = False
+    """With `sold_in_part`: whether the shop sold the hold as paid elsewhere."""
 
 
 async def attach_payment(
@@ -184,4 +188,8 @@ async def claim_late_payment(
         if not rows[0]["outdated"]:
             break
     outcome: ClaimOutcome = rows[0]["outcome"]
-    return Claim(outcome, reacquired_before=outcome == "already" and bool(rows[0]["reacquired_before"]))
+    return Claim(
+        outcome,
+        reacquired_before=outcome == "already" and bool(rows[0]["reacquired_before"]),
+        paid_elsewhere=bool(rows[0]["paid_elsewhere"]),
+    )

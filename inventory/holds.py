@@ -15,7 +15,7 @@ COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
   h."browserExtensions", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy",
-  h."amountTotal", h.currency
+  h."amountTotal", h.currency, h."paidElsewhere"
 """
 
 # What was returned of a committed hold, in the form of `sold`.
@@ -73,6 +73,7 @@ def hold_from_row(row: Row) -> Hold:
         ended_by=row["endedBy"],
         amount_total=row["amountTotal"],
         currency=row["currency"],
+        paid_elsewhere=bool(row["paidElsewhere"]),
     )
 
 

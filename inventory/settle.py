@@ -56,7 +56,8 @@ WITH {wanted} seen AS MATERIALIZED (
       "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
       "amountTotal" = coalesce(%(amount)s::bigint, h."amountTotal"),
-      currency = coalesce(%(currency)s, h.currency){set_sold}
+      currency = coalesce(%(currency)s, h.currency),
+      "paidElsewhere" = %(elsewhere)s{set_sold}
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
     AND t.revision = (SELECT revision FROM seen)
@@ -112,6 +113,7 @@ async def settle(
     amount_total: int | None = None,
     currency: str | None = None,
     sold: Sequence[Line] | None = None,
+    paid_elsewhere: bool = False,
 ) -> Settlement | None:
     """End an active hold and move its stock, or return how it has ended already; None if there is no such hold.
 
@@ -129,6 +131,7 @@ async def settle(
         "session": payment_session_id,
         "amount": amount_total,
         "currency": currency,
+        "elsewhere": paid_elsewhere,
     }
     statement = _SETTLE if sold is None else _SELL_PART
     if sold is not None:

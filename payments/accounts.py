@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 
 from stripe import HTTPXClient, StripeClient
 
@@ -37,6 +38,15 @@ class PaymentAccounts:
                 return client
         return next(iter(clients), None)
 
+    @property
+    def each(self) -> Sequence[PaymentClient]:
+        """The clients of all accounts, each once."""
+        return list(dict.fromkeys([*self._default, *(each for clients in self._by_shop.values() for each in clients)]))
+
+    def has_payments_of(self, shop_id: str, client: PaymentClient) -> bool:
+        """Return whether the shop has payments in the client's account: metadata of others' can name any hold."""
+        return client in self._clients(shop_id)
+
     def _clients(self, shop_id: str) -> Sequence[PaymentClient]:
         return self._by_shop.get(shop_id, self._default)
 
@@ -49,6 +59,7 @@ async def open_accounts(settings: PaymentSettings) -> AsyncIterator[PaymentAccou
         return
     http = HTTPXClient(timeout=CALL_SECONDS)
 
+    @cache
     def client(key: str, account: str = PLATFORM) -> PaymentClient:
         return PaymentClient(
             StripeClient(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,14 @@ _LONGEST_KEY = 250
 """Stripe's limit is 255; `:2`, `:3` and so on are appended for later attempts."""
 _EXPAND = ["payment_intent.latest_charge"]
 _CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class IntentPage:
+    """PaymentIntents, newest first, and the position after which the next page begins (None: this was the last)."""
+
+    intents: tuple[PaymentStatus, ...]
+    next_after: str | None
 
 
 class _ServerError(Exception):
@@ -86,6 +95,24 @@ class PaymentClient:
             if refusal.code == "resource_missing":
                 return PaymentStatus(PaymentState.UNKNOWN, session_id=session_id, intent_id=intent_id)
             raise
+
+    async def list_intents(
+        self, *, since: datetime, until: datetime, after: str | None = None, limit: int = 100
+    ) -> IntentPage:
+        """Return a page of the PaymentIntents that were made from `since` until before `until`, newest first.
+
+        `after` is the `next_after` of the page before.
+        """
+        query: dict[str, Any] = {
+            "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
+            "limit": limit,
+            "expand": ["data.latest_charge"],
+        }
+        if after is not None:
+            query["starting_after"] = after
+        page = await _read(self._v1.payment_intents.list_async(query))  # type: ignore[arg-type]
+        found = tuple(status_of_intent(intent) for intent in page["data"])
+        return IntentPage(found, page["data"][-1]["id"] if page["has_more"] else None)
 
     async def close(
         self, key: str, *, session_id: str | None = None, intent_id: str | None = None, cancel_authorized: bool

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import stripe
@@ -37,6 +38,21 @@ EventKind = Literal["succeeded", "authorized", "processing", "failed", "ended", 
 """What an event says of a payment. `record`: it is logged and changes nothing."""
 
 
+_LONGEST_WORD = 100
+_MOST = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetails:
+    """What an event says of a refund, a dispute, or a payment that was made in part."""
+
+    amount: int | None = None
+    """In the currency's smallest unit."""
+    currency: str | None = None
+    status: str | None = None
+    reason: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StripeEvent:
     """One webhook event."""
@@ -58,6 +74,9 @@ class StripeEvent:
     currency: str | None = None
     account: str | None = None
     """The connected account whose event it is; None for the account of the endpoint itself."""
+    details: EventDetails | None = None
+    """What is kept in the order's story; None where the event only moves the hold."""
+    created: datetime | None = None
 
     @property
     def payment(self) -> Payment:
@@ -128,6 +147,8 @@ def parse_event(body: bytes) -> StripeEvent:
         amount_total=amount_total,
         currency=currency,
         account=None if account is None else stripe_id(account) or "invalid",
+        details=_details(event["type"], subject),
+        created=_time(event.get("created")),
     )
 
 
@@ -157,6 +178,7 @@ _KINDS: dict[str, EventKind] = {
     "payment_intent.processing": "processing",
     "payment_intent.payment_failed": "failed",
     "payment_intent.canceled": "ended",
+    "payment_intent.partially_funded": "record",
     "charge.refunded": "record",
     "refund.created": "record",
     "refund.updated": "record",
@@ -177,6 +199,51 @@ def _kind(event_type: str, subject: Mapping[str, Any]) -> EventKind:
         # "unpaid" may be processing, authorised or an unpaid voucher: only the PaymentIntent says which.
         return "processing" if subject.get("payment_status") == "unpaid" else "succeeded"
     return _KINDS.get(event_type, "ignored")
+
+
+def _details(event_type: str, subject: Mapping[str, Any]) -> EventDetails | None:
+    """Return what is kept of the event. The names are Stripe's, except for `refunded` and `…_in_part`."""
+    currency, amount = _word(subject.get("currency")), _amount(subject.get("amount"))
+    match event_type:
+        case "charge.refunded":
+            status = "refunded" if subject.get("refunded") is True else "refunded_in_part"
+            return EventDetails(_amount(subject.get("amount_refunded")), currency, status)
+        case "payment_intent.partially_funded":
+            return EventDetails(_funded(subject, amount), currency, "funded_in_part")
+        case "payment_intent.succeeded":
+            received = _amount(subject.get("amount_received"))
+            in_part = received is not None and amount is not None and 0 < received < amount
+            return EventDetails(received, currency, "captured_in_part") if in_part else None
+        case _ if event_type.startswith(("refund.", "charge.dispute.")):
+            reason = _word(subject.get("failure_reason")) or _word(subject.get("reason"))
+            return EventDetails(amount, currency, _word(subject.get("status")), reason)
+        case _:
+            return None
+
+
+def _funded(intent: Mapping[str, Any], amount: int | None) -> int | None:
+    """Return how much of a bank transfer has arrived."""
+    action = intent.get("next_action")
+    instructions = action.get("display_bank_transfer_instructions") if isinstance(action, dict) else None
+    left = _amount(instructions.get("amount_remaining")) if isinstance(instructions, dict) else None
+    return None if amount is None or left is None else max(0, amount - left)
+
+
+def _amount(value: object) -> int | None:
+    is_amount = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+    return value if is_amount and isinstance(value, int) else None
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_WORD else None
+
+
+def _time(value: object) -> datetime | None:
+    seconds = _amount(value)
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def hold_in_metadata(metadata: Mapping[str, Any]) -> HoldKey | None:

@@ -49,6 +49,8 @@ class PaymentStatus:
     """Whether the platform takes a fee of it; known of a PaymentIntent."""
     transferred: bool = False
     """Whether its money is transferred to a connected account; known of a PaymentIntent."""
+    charged_at: datetime | None = None
+    """When the charge was made, if it was read."""
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
@@ -100,6 +102,7 @@ def status_of_intent(intent: Mapping[str, Any]) -> PaymentStatus:
         currency=intent.get("currency"),
         application_fee=bool(intent.get("application_fee_amount")),
         transferred=bool(intent.get("transfer_data")),
+        charged_at=datetime.fromtimestamp(charge["created"], UTC) if isinstance(charge, Mapping) else None,
     )
 
 

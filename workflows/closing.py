@@ -24,6 +24,8 @@ async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_
     """
     handled: set[str] = set()
     await steps.stop_opening()
+    if state.commit is not None and state.commit.paid_elsewhere:
+        await steps.close_unneeded()
     while True:
         received = [*state.payments.values(), *state.withdrawn.values()]
         payments = [payment for payment in received if payment.id not in handled]

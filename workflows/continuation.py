@@ -28,6 +28,7 @@ def next_input(
         buyer=changes.buyer,
         replaces=None,
         expires_at=state.deadline,
+        attached=None,
         continued=Continued(
             attached=state.attached,
             closed=state.closed,

@@ -18,6 +18,7 @@ class CommitHold:
     payment: Payment | None
     sold: tuple[Line, ...] | None = None
     """The units to sell; None for all."""
+    paid_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def _sale(state: HoldState) -> CommitHold:
     payment = next(iter(state.payments.values()), None)
     if state.commit is None:
         return CommitHold("stripe", "payment", payment)
-    if state.commit.items is not None:
-        payment = None  # it came after the partial commit, and nobody knows what part of it is for the units sold
-    return CommitHold(state.commit.actor, state.commit.reason, payment, state.commit.items)
+    if not state.commit.of_payment:
+        payment = None  # it came after the commit, and nobody knows what it is for
+    return CommitHold(state.commit.actor, state.commit.reason, payment, state.commit.items, state.commit.paid_elsewhere)
 
 
 def _end_without_sale(state: HoldState, now: datetime) -> ReleaseHold | ExpireHold | None:

@@ -28,6 +28,7 @@ class EndedHold:
     warn_before_seconds: int | None = None
     amount_total: int | None = None
     currency: str | None = None
+    paid_elsewhere: bool = False
 
     @classmethod
     def of(cls, hold: Hold) -> "EndedHold":
@@ -51,6 +52,7 @@ class EndedHold:
             warn_before_seconds=hold.warn_before_seconds,
             amount_total=hold.amount_total,
             currency=hold.currency,
+            paid_elsewhere=hold.paid_elsewhere,
         )
 
     def as_hold(self, key: HoldKey, status: HoldStatus) -> Hold:
@@ -78,9 +80,12 @@ class EndedHold:
             warn_before_seconds=self.warn_before_seconds,
             amount_total=self.amount_total,
             currency=self.currency,
+            paid_elsewhere=self.paid_elsewhere,
         )
 
     @property
-    def payment(self) -> Payment:
-        """The payment that the row names: of a committed hold the one that bought it, if any did."""
+    def bought_by(self) -> Payment | None:
+        """Of a committed hold the payment that bought it. None where a part was sold, or it was paid elsewhere."""
+        if self.sold is not None or self.paid_elsewhere:
+            return None
         return Payment(self.payment_intent_id, self.payment_session_id)

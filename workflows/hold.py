@@ -8,8 +8,7 @@ from typing import assert_never
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from domain.holds import Held, HoldStatus, Line, ReserveOutcome, ReserveRequest, TooLate
-from domain.payments import Payment
+from domain.holds import Held, HoldStatus, ReserveOutcome, ReserveRequest, TooLate
 from workflows import activity_calls, ui_text
 from workflows.cancellation import CALLER_GONE, run_despite_cancellation
 from workflows.closing import finish
@@ -180,12 +179,12 @@ class HoldWorkflow(HoldMessages):
             version = self._version
             match decide(self._state, workflow.now()):
                 case CommitHold() as commit:
-                    return await self._settle("committed", commit.reason, commit.actor, commit.payment, commit.sold)
+                    return await self._sell(commit)
                 case ReleaseHold(actor, reason):
-                    return await self._settle("released", reason, actor)
+                    return await self._give_back("released", reason, actor)
                 case ExpireHold():
                     why = "orphaned" if self._hold.orphaned else "deadline"
-                    return await self._settle("expired", why, "holdfast")
+                    return await self._give_back("expired", why, "holdfast")
                 case ChangeHold(request):
                     await self._change(request)
                 case ClosePayment() | AttachPayment() | CheckPayment() as step:
@@ -304,21 +303,30 @@ class HoldWorkflow(HoldMessages):
             self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
             self._ended_elsewhere = workflow.patched(LOCAL_END)
 
-    async def _settle(
-        self,
-        to: SettledStatus,
-        reason: str,
-        actor: str,
-        payment: Payment | None = None,
-        sold: tuple[Line, ...] | None = None,
-    ) -> EndStatus:
+    async def _sell(self, sale: CommitHold) -> EndStatus:
+        request = SettleRequest(
+            self._hold.shop_id,
+            self._hold.hold_id,
+            "committed",
+            sale.reason,
+            sale.actor,
+            sale.payment,
+            sale.sold,
+            sale.paid_elsewhere,
+        )
+        return await self._settle(request)
+
+    async def _give_back(self, to: SettledStatus, reason: str, actor: str) -> EndStatus:
+        return await self._settle(SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor))
+
+    async def _settle(self, request: SettleRequest) -> EndStatus:
+        to, reason = request.to, request.reason
         self._ending = to  # from here on the decision is final
         self.show_step(f"Ending as {ui_text.end(to, reason)}.")
-        request = SettleRequest(self._hold.shop_id, self._hold.hold_id, to, reason, actor, payment, sold)
         settled = await activity_calls.settle(request, locally=self._ends_locally(to))
         self._ended_hold = settled.hold
-        if settled.status == "committed" and settled.hold is not None and settled.hold.sold is None:
-            self._bought_by = settled.hold.payment
+        if settled.status == "committed" and settled.hold is not None:
+            self._bought_by = settled.hold.bought_by
         self.show_step(f"Ended as {ui_text.end(settled.status, reason if settled.status == to else settled.status)}.")
         return settled.status
 

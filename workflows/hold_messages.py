@@ -19,6 +19,7 @@ from workflows.messages import (
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
     PAYMENT_IN_PROGRESS,
+    PAYMENT_NOT_MADE,
     Amend,
     AmendAnswer,
     Attach,
@@ -206,7 +207,22 @@ class HoldMessages(HoldSignals, RunDetails):
         self._changed()
         return await self._end(message.request_id)
 
-    commit.validator(one(Commit))
+    @commit.validator
+    def _check_commit(self, message: Commit) -> None:
+        sure = message.paid_elsewhere or message.payment is not None or self._state.paid or self._ended is not None
+        if not sure and self._attached_payment is not None:
+            raise ApplicationError(
+                f"whether {self._attached_payment.id} is made has to be read from Stripe first;"
+                ' {"paid_elsewhere": true} sells the hold without it',
+                type=PAYMENT_NOT_MADE,
+            )
+
+    @property
+    def _attached_payment(self) -> Payment | None:
+        """The payment that the hold's row names. Before it was read: the one that the run was started with."""
+        if self._reservation is None:
+            return self._state.attached or self._hold.attached
+        return self._payment_steps.in_row
 
     @workflow.update(description="Release the stock and wait for the hold's end")
     async def release(self, message: Cancel) -> Ended:

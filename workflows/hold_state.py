@@ -112,9 +112,14 @@ class HoldState:
         self.deadline = max(self.deadline, grace_ends)
 
     def record_commit(self, message: Commit) -> None:
-        """Record a commit; the first one stays. A partial one comes too late once a payment has bought all."""
-        if message.items is None or not self.payments:
+        """Record a commit; the first one stays.
+
+        One of a part, or of what was paid elsewhere, comes too late once a payment has bought all.
+        """
+        if message.of_payment or not self.payments:
             self.commit = self.commit or message
+        if message.payment is not None and self.commit is not None and self.commit.of_payment:
+            self.record_payment(message.payment)
 
     def record_cancel(self, message: Cancel) -> None:
         """Record a cancel; the first one stays.

@@ -41,6 +41,7 @@ NO_SUCH_HOLD = "The database has no such hold."
 NOTHING_TO_REFUND = "There is nothing to refund"
 REFUND_FAILED = "The refund failed and the money is back in the account: refund it in another way."
 REFUND_REFUSED = "Stripe refused the refund"
+PAID_ELSEWHERE = "The shop sold the hold as paid elsewhere: find out whether to refund this payment or the other one."
 SOLD_IN_PART = "The shop sold only some of the hold's units: find out what the money is for, and settle it by hand."
 UNKNOWN_PAYMENT = "Stripe does not know this payment."
 """Why a case needs a person."""
@@ -124,8 +125,8 @@ class LatePaymentWorkflow(RunDetails):
                     return await self._end("reacquired", "The stock was still available: the hold is committed.")
                 case "second_payment" | "short" | "declined":
                     return await self._refund(claimed)
-                case "sold_in_part" | "missing" as outcome:
-                    return await self._need_person(SOLD_IN_PART if outcome == "sold_in_part" else NO_SUCH_HOLD)
+                case "sold_in_part" | "missing":
+                    return await self._need_person(_unclear(claimed))
                 case "active":
                     if await self._hand_over(authorized=authorized):
                         return LatePaymentEnded("handed_over", "The hold is active: its workflow handles the payment.")
@@ -247,6 +248,12 @@ class LatePaymentWorkflow(RunDetails):
     def waits_for_person(self) -> bool:
         """Return whether nothing more happens until the signal `close`."""
         return self._waits_for_person
+
+
+def _unclear(claimed: Claimed) -> str:
+    if claimed.outcome == "missing":
+        return NO_SUCH_HOLD
+    return PAID_ELSEWHERE if claimed.paid_elsewhere else SOLD_IN_PART
 
 
 def _nothing_to_do(standing: PaymentCheck) -> LatePaymentEnded:

@@ -56,6 +56,8 @@ IDEMPOTENCY_CONFLICT = "idempotency_conflict"
 """Types of the errors with which the extend update is refused; the API answers with the same codes."""
 PAYMENT_IN_PROGRESS = "payment_in_progress"
 """The type of the error with which the release update is refused, if it asks for that."""
+PAYMENT_NOT_MADE = "payment_not_made"
+"""The type of the error with which the commit update is refused where it has to be known first that it is paid."""
 
 
 def hold_workflow_id(shop_id: str, hold_id: str) -> str:
@@ -108,6 +110,8 @@ class HoldInput:
     buyer: str | None = None
     replaces: str | None = None
     """The active hold with the same reference whose units this one takes over; its workflow is told that it ended."""
+    attached: Payment | None = None
+    """Of a hold to resume: the payment that its row names."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,7 @@ class SettleRequest:
     payment: Payment | None = None
     sold: tuple[Line, ...] | None = None
     """Of a commit: the units to sell, the others are given back; None for all."""
+    paid_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,15 @@ class Commit:
     request_id: str | None = None
     items: tuple[Line, ...] | None = None
     """The units to sell; the others are given back. None for all."""
+    paid_elsewhere: bool = False
+    """Whether the shop was paid in another way: the attached payment is closed."""
+    payment: NamedPayment | None = None
+    """The attached payment, if Stripe says that it is made."""
+
+    @property
+    def of_payment(self) -> bool:
+        """Whether a payment that arrives with it bought the hold: not where a part is sold or it is paid elsewhere."""
+        return self.items is None and not self.paid_elsewhere
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,8 @@ class Claimed:
 
     outcome: ClaimOutcome
     keep_money: bool = False
+    paid_elsewhere: bool = False
+    """With `sold_in_part`: whether the shop sold the hold as paid elsewhere."""
 
 
 LateOutcome = Literal[

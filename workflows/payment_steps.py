@@ -53,7 +53,6 @@ class PaymentSteps:
         self._session_expires_at: datetime | None = None
         self._opening: asyncio.Task[None] | None = None
         self._in_row: Payment | None = None
-        """The payment that the hold's row names."""
         self.checkout: CheckoutOutcome | None = None
         self.page_closed = False
         """Whether the page was closed for a change of the hold and none was opened since."""
@@ -75,6 +74,11 @@ class PaymentSteps:
     ) -> None:
         """Restore what the earlier run knew."""
         self.checkout, self._session_expires_at, self.page_closed = checkout, session_expires_at, page_closed
+
+    @property
+    def in_row(self) -> Payment | None:
+        """The payment that the hold's row names."""
+        return self._in_row
 
     def adopt(self, payment: Payment | None) -> None:
         """Record the payment that the hold's row names."""
@@ -167,6 +171,20 @@ class PaymentSteps:
             return
         if check is not None and not self._outdated(check, failures):
             await self._record(check, at_end=True)
+
+    async def close_unneeded(self) -> None:
+        """Close the payment of a hold that was paid elsewhere. One that was made becomes a late payment."""
+        payment = self._state.attached
+        if payment is None or self._state.closed:
+            return
+        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, give_back=True)
+        try:
+            check = await activity_calls.close(query, self._give_up_after(), Importance.END)
+        except ActivityError as error:
+            await self._report(payment, f"the hold was paid elsewhere, and its page is not closed: {cause_of(error)}")
+        else:
+            if check.state == "paid":
+                self._state.record_payment(check.payment)
 
     async def check(self, payment: Payment) -> None:
         """Read the payment's status from Stripe. If Stripe does not answer, closing it reads the status again."""

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from api import cursor
 from api.auth import Authority, KnownCallersRoute
-from api.dependencies import AmendmentsDep, HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.dependencies import AmendmentsDep, CommitsDep, HoldsDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.disconnects import unless_gone
 from api.errors import invalid
 from api.hold_queries import HoldsQuery
@@ -190,21 +190,31 @@ async def amend_hold(
 @router.post(
     "/{shopId}/{holdId}/commit",
     summary="Sell a hold",
-    responses=NOT_FOUND | errors(Problem.hold_not_active) | WRITE_ERRORS,
+    responses={
+        **NOT_FOUND,
+        **errors(Problem.hold_not_active, Problem.payment_not_made),
+        **WRITE_ERRORS,
+        **errors(Problem.payments_not_configured, Problem.payment_provider_unavailable, Problem.inventory_unavailable),
+    },
     openapi_extra=examples("commit"),
 )
 async def commit_hold(
-    caller: Authority, shop_id: ShopPath, hold_id: HoldPath, holds: HoldsDep, body: CommitIn | None = None
+    caller: Authority, shop_id: ShopPath, hold_id: HoldPath, commits: CommitsDep, body: CommitIn | None = None
 ) -> HoldOut:
     """End the hold as committed: its units are sold, or with `items` only those, and the others are given back.
 
     Repeated, it answers the same. The first commit decides: one that asks for other units than were sold is answered
     `hold_not_active` with the status `committed`; read the hold for what was sold. Where an event of Stripe reports
     the payment, that sells the whole hold, so commit a part only if the payment is none of Stripe's.
+
+    A hold with an attached payment is sold only if Stripe calls that payment made or authorised; otherwise the answer
+    is `payment_not_made`, and while Stripe does not answer `payment_provider_unavailable`. With `paidElsewhere` it is
+    sold all the same, and the payment is closed, so that nobody pays twice.
     """
     items = None if body is None or body.items is None else merged(body.items)
-    message = Commit(actor=caller.actor, items=items, **_reason(body))
-    return HoldOut.of(await holds.commit(HoldKey(shop_id, hold_id), message))
+    elsewhere = body is not None and body.paid_elsewhere
+    message = Commit(actor=caller.actor, items=items, paid_elsewhere=elsewhere, **_reason(body))
+    return HoldOut.of(await commits.commit(HoldKey(shop_id, hold_id), message))
 
 
 @router.post(

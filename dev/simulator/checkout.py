@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from dev.simulator import intents
 from dev.simulator.account import Account
 from dev.simulator.catalog import find_price, price_in_passing
 from dev.simulator.connect import routing
@@ -255,6 +256,16 @@ def authenticate_shopper(account: Account, intent: Intent, *, ok: bool) -> None:
 def settle_later(account: Account, intent: Intent, *, ok: bool) -> None:
     """Settle a bank debit or a voucher, and emit the session's event."""
     settle(account, intent, ok=ok)
+    _tell_of_the_end(account, intent)
+
+
+def fund(account: Account, intent: Intent, amount: int) -> None:
+    """Let a part of a bank transfer arrive; the last part pays."""
+    if intents.fund(account, intent, amount):
+        settle_later(account, intent, ok=True)
+
+
+def _tell_of_the_end(account: Account, intent: Intent) -> None:
     session = account.store.sessions.get(intent.session or "")
     if session is not None:
         paid = payment_status(session, account.store) == "paid"

@@ -43,6 +43,7 @@ def control_routes(account: Account) -> list[Route]:
             ("POST", "/payment_intents/{id}/pay", _pay_intent),
             ("POST", "/payment_intents/{id}/authenticate", _authenticate),
             ("POST", "/payment_intents/{id}/settle", _settle),
+            ("POST", "/payment_intents/{id}/fund", _fund),
             ("POST", "/payment_intents/{id}/dispute", _dispute),
             ("POST", "/refunds/{id}/settle", _settle_refund),
             ("GET", "/faults", _faults),
@@ -159,6 +160,15 @@ def _authenticate(account: Account, request: Request, body: Json) -> Json:
 def _settle(account: Account, request: Request, body: Json) -> Json:
     intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
     checkout.settle_later(account, intent, ok=body.get("ok", True))
+    return intent_summary(intent, account.store)
+
+
+def _fund(account: Account, request: Request, body: Json) -> Json:
+    intent = find(account.store.intents, request.path_params["id"], "payment_intent", "id")
+    amount = body.get("amount")
+    if not isinstance(amount, int) or isinstance(amount, bool):
+        raise invalid("amount must be a whole number.", param="amount")
+    checkout.fund(account, intent, amount)
     return intent_summary(intent, account.store)
 
 

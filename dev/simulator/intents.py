@@ -52,7 +52,7 @@ def attempt(account: Account, intent: Intent, method: PaymentMethod, base_url: s
             _authorize(account, intent)
         case "declined" | "insufficient_funds":
             _fail(account, intent, *DECLINES[how], kind="card_error")
-        case "3ds":
+        case "3ds" | "redirect":
             intent.next_action = {
                 "type": "redirect_to_url",
                 "redirect_to_url": {"url": f"{base_url}/authenticate/{intent.id}", "return_url": intent.return_url},
@@ -65,10 +65,13 @@ def attempt(account: Account, intent: Intent, method: PaymentMethod, base_url: s
         case "voucher":
             intent.next_action = _voucher(method.type, account.clock.now(), f"{base_url}/")
             _wait_for_shopper(account, intent)
+        case "transfer":
+            intent.next_action = _bank_transfer(intent, f"{base_url}/")
+            _wait_for_shopper(account, intent)
 
 
 def authenticate(account: Account, intent: Intent, *, ok: bool) -> None:
-    """Finish 3-D Secure."""
+    """Finish 3-D Secure, or the payment at the provider to which the page redirected."""
     if intent.status != "requires_action" or intent.waits_for_voucher:
         raise _unexpected("authenticate", intent)
     intent.next_action = None
@@ -80,8 +83,24 @@ def authenticate(account: Account, intent: Intent, *, ok: bool) -> None:
         _fail(account, intent, code, None, message, kind="invalid_request_error")
 
 
+def fund(account: Account, intent: Intent, amount: int) -> bool:
+    """Let a part of a bank transfer arrive. Returns whether nothing is left to pay: then it is to be settled."""
+    action = intent.next_action or {}
+    instructions = action.get("display_bank_transfer_instructions")
+    if intent.status != "requires_action" or instructions is None:
+        raise _unexpected("fund", intent)
+    if amount < 1:
+        raise refused("The amount must be at least 1.", param="amount")
+    left = instructions["amount_remaining"] - amount
+    if left <= 0:
+        return True
+    instructions["amount_remaining"] = left
+    account.emit("payment_intent.partially_funded", intent)
+    return False
+
+
 def settle(account: Account, intent: Intent, *, ok: bool) -> None:
-    """Settle a processing bank debit or an unpaid voucher: paid or failed."""
+    """Settle a processing bank debit, an unpaid voucher or a bank transfer: paid or failed."""
     if intent.status != "processing" and not intent.waits_for_voucher:
         raise _unexpected("settle", intent)
     intent.next_action = None
@@ -215,6 +234,21 @@ def _voucher(method_type: str, now: int, address: str) -> Json:
             details: Json = {"expires_at": until, "hosted_voucher_url": address, "number": "0" * 20, "pdf": None}
             return {"type": name, name: details}
     return {"type": name, name: {"expires_after": until, "hosted_voucher_url": address, "number": "0" * 14}}
+
+
+_TRANSFERS = {"eur": "eu", "gbp": "gb", "jpy": "jp", "mxn": "mx", "usd": "us"}
+
+
+def _bank_transfer(intent: Intent, address: str) -> Json:
+    kind = "display_bank_transfer_instructions"
+    instructions: Json = {
+        "amount_remaining": intent.amount,
+        "currency": intent.currency,
+        "hosted_instructions_url": address,
+        "reference": random_text(8).upper(),
+        "type": f"{_TRANSFERS[intent.currency]}_bank_transfer",
+    }
+    return {"type": kind, kind: instructions}
 
 
 def _unexpected(verb: str, intent: Intent) -> StripeError:

@@ -6,11 +6,12 @@ from typing import Literal, get_args
 from dev.simulator.currencies import smallest_step
 from dev.simulator.errors import StripeError, invalid
 
-PayMethod = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher"]
-"""How the shopper pays: by card, a declined card, a card that needs 3-D Secure, bank debit or voucher."""
+PayMethod = Literal["card", "declined", "insufficient_funds", "3ds", "debit", "voucher", "redirect", "transfer"]
+"""How the shopper pays: by card, a declined card, a card that needs 3-D Secure, bank debit, voucher, at a provider to
+which the page redirects, or by bank transfer."""
 PAY_METHODS: tuple[PayMethod, ...] = get_args(PayMethod)
 
-Way = Literal["card", "debit", "voucher"]
+Way = Literal["card", "debit", "voucher", "redirect", "transfer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Method:
     label: str
     currencies: tuple[str, ...] = ()
     """Empty: every currency."""
+    by_default: bool = True
+    """Whether a payment that names no types offers it; otherwise it has to be asked for."""
 
 
 METHODS: dict[str, Method] = {
@@ -31,6 +34,8 @@ METHODS: dict[str, Method] = {
     "boleto": Method("voucher", "Boleto", ("brl",)),
     "konbini": Method("voucher", "Konbini", ("jpy",)),
     "oxxo": Method("voucher", "OXXO", ("mxn",)),
+    "klarna": Method("redirect", "Klarna", ("eur", "gbp", "usd"), by_default=False),
+    "customer_balance": Method("transfer", "Bank transfer", ("eur", "gbp", "jpy", "mxn", "usd"), by_default=False),
 }
 
 TEST_METHODS: dict[str, tuple[str, PayMethod]] = {
@@ -55,7 +60,7 @@ DECLINES = {
 
 def way_of(how: PayMethod) -> Way:
     """Return the kind of method that this takes."""
-    return how if how in ("debit", "voucher") else "card"
+    return how if how in ("debit", "voucher", "redirect", "transfer") else "card"
 
 
 def allowed_types(requested: list[str], currency: str, *, manual: bool) -> list[str]:
@@ -64,7 +69,9 @@ def allowed_types(requested: list[str], currency: str, *, manual: bool) -> list[
         return [
             name
             for name, method in METHODS.items()
-            if currency in (method.currencies or (currency,)) and (method.way == "card" or not manual)
+            if method.by_default
+            and currency in (method.currencies or (currency,))
+            and (method.way == "card" or not manual)
         ]
     for index, name in enumerate(requested):
         if problem := _problem(name, currency, manual=manual):
@@ -78,7 +85,7 @@ def _problem(name: str, currency: str, *, manual: bool) -> str | None:
         return f"The simulator knows no payment method type {name}; it has {', '.join(METHODS)}."
     if currency not in (method.currencies or (currency,)):
         return f"The payment method type {name} does not support the currency {currency}."
-    if manual and method.way != "card":
+    if manual and method.way not in ("card", "redirect"):
         return f"The payment method type {name} does not support manual capture."
     return None
 

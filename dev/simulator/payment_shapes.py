@@ -19,6 +19,8 @@ _METHODS: dict[str, Json] = {
     "boleto": {"tax_id": "000.000.000-00"},
     "konbini": {},
     "oxxo": {},
+    "klarna": {"payment_method_category": "pay_later", "preferred_locale": "en-DE"},
+    "customer_balance": {},
 }
 
 _BILLING: Json = {

@@ -30,6 +30,7 @@ from holdfast_client import (
     LimitExceededError,
     Mode,
     NotHeld,
+    PaymentNotMadeError,
     PaymentOpenError,
     ShortItem,
     Validated,
@@ -262,8 +263,12 @@ async def test_a_hold_is_changed_and_paid_for_by_both_clients(
         await holdfast.create_hold(SHOP, [Item(corner.item, 1)], buyer="b-1")
     assert refused.value.limits == (ExceededLimit("maxPerBuyer", 1, 1, 1, corner.item, ""),)
     await corner.stack.post(hold.hold_id, "payment", {"paymentIntentId": await own_intent(corner)})
+    with pytest.raises(PaymentNotMadeError) as unpaid:
+        await holdfast.commit(SHOP, hold.hold_id)
+    assert unpaid.value.state == "open"
     with pytest.raises(PaymentOpenError):
         await holdfast.amend(SHOP, hold.hold_id, items=[Item(corner.item, 2)])
+    assert (await holdfast.commit(SHOP, hold.hold_id, paid_elsewhere=True)).paid_elsewhere
 
 
 async def test_a_part_of_a_hold_is_sold_and_the_hold_is_found(

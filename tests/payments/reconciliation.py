@@ -12,7 +12,6 @@ from temporalio.service import RPCError
 
 from core.database import fetch
 from dev.harness.stock import stock_of
-from dev.simulator.webhooks import Delivery
 from tests.payments.market import ON_HAND, Market
 from tests.payments.shoppers import OPENED_BY
 from tests.stack import SHOP
@@ -20,7 +19,7 @@ from workflows.messages import hold_workflow_id
 from workflows.payment_messages import late_payment_workflow_id
 
 _HOLDS = """
-SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session
+SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session, "paidElsewhere" AS elsewhere
 FROM "InventoryHold" WHERE "shopId" = %(shop)s
 """
 
@@ -29,15 +28,6 @@ SELECT l.sku, sum(l.quantity) AS units FROM "InventoryHoldItem" l
 JOIN "InventoryHold" h ON h."shopId" = l."shopId" AND h.id = l."holdId"
 WHERE h."shopId" = %(shop)s AND h.status = 'committed' GROUP BY l.sku
 """
-
-_MONEY_EVENTS = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "payment_intent.succeeded",
-        "payment_intent.amount_capturable_updated",
-    }
-)
 
 
 @dataclass
@@ -93,7 +83,7 @@ class Books:
         return str(named or attached)
 
     def _bought(self, payment: dict[str, Any], hold: dict[str, Any]) -> bool:
-        if hold["status"] != "committed":
+        if hold["status"] != "committed" or hold["elsewhere"]:
             return False
         return hold["intent"] == payment["payment_intent"] or (
             hold["intent"] is None and hold["session"] is not None and hold["session"] == payment["session"]
@@ -149,24 +139,6 @@ def _holdfasts(metadata: dict[str, str], hold_id: str) -> bool:
 def _late(hold: dict[str, Any]) -> set[str]:
     """Return how a hold had ended before a late payment bought it."""
     return {"released", "expired"} if hold["reason"] == "late_payment" else set()
-
-
-def unheard(market: Market, wrong: Wrong) -> list[Delivery]:
-    """Return the lost webhooks of a payment, if nothing that tells of its money ever arrived."""
-    about = [each for each in market.stripe.account.webhooks.deliveries if _is_about(each, wrong.payment)]
-    of_money = [each for each in about if each.event.type in _MONEY_EVENTS and not _unpaid(each)]
-    if not of_money or any(each.state != "dropped" for each in of_money):
-        return []
-    return [each for each in about if each.state == "dropped"]
-
-
-def _is_about(delivery: Delivery, payment: str | None) -> bool:
-    of = delivery.event.object
-    return payment is not None and payment in (of.get("id"), of.get("payment_intent"))
-
-
-def _unpaid(delivery: Delivery) -> bool:
-    return delivery.event.object.get("payment_status") == "unpaid"
 
 
 async def assert_stock_is_what_was_sold(market: Market) -> None:

@@ -1,17 +1,21 @@
 """A season of the market: shoppers come until enough checkouts are made; then all is settled and reckoned up."""
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
+from core.settings import TASK_QUEUE
 from dev.harness.invariants import assert_stock_adds_up
+from holds.event_delivery import background_task_queue
 from tests.payments.market import Market, dice
-from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story, unheard
+from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story
 from tests.payments.shoppers import visit
 from tests.payments.wishes import WISHES
 from tests.waiting import until
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
 
 _AT_THE_DOOR = 8
 _TOLD_IN_FULL = 5
@@ -47,7 +51,7 @@ async def end_the_season(market: Market, seed: int, strikes: int, say: Callable[
     faults = Counter(f"{rule['on']} {rule['effect']}" for rule in await _fired(market) for _ in range(rule["fired"]))
     await market.stripe.control("/faults", "DELETE")
     busy = await market.until_quiet(SETTLE_SECONDS)
-    resent = await _send_again_what_nobody_heard(market)
+    found_late = await _reconcile(market)
     returned = await _let_refunds_fail(market, seed)
     busy = busy or await market.until_quiet(SETTLE_SECONDS)
     found = (await Books.read(market)).reckon()
@@ -57,7 +61,7 @@ async def end_the_season(market: Market, seed: int, strikes: int, say: Callable[
         "holds": _counts(found.holds),
         "late payments": _counts(await market.late_outcomes()),
         "refunds sent back": str(len(returned)),
-        "never heard of": f"{resent} payments, until their webhooks were sent again",
+        "never heard of": f"{_counts(found_late) or 'no payments'}, until the reconciliation found them",
         "faults": _counts(faults),
         "answers": _counts(market.told.answers),
         "wrong": _counts(Counter(wrong.what for wrong in found.wrong)) or "nothing",
@@ -84,21 +88,19 @@ async def _fired(market: Market) -> list[dict[str, Any]]:
     return faults
 
 
-async def _send_again_what_nobody_heard(market: Market) -> int:
-    """Send the lost webhooks of payments of which no word ever came, as a person does from Stripe's dashboard.
+async def _reconcile(market: Market) -> Counter[str]:
+    """Compare payments with holds as the daily schedule does: it finds those whose every webhook was lost.
 
-    They came when their hold had ended, or past Holdfast: nothing would ever look at them. Of a hold's own payment
-    no webhook is needed, so whatever else is wrong stays so.
+    They came when their hold had ended, or past Holdfast: nothing else would ever look at them.
     """
-    lost: list[Wrong] = [
-        wrong for wrong in (await Books.read(market)).reckon().wrong if wrong.payment and unheard(market, wrong)
-    ]
-    for wrong in lost:
-        for delivery in unheard(market, wrong):
-            await market.stripe.control("/webhooks/resend", event=delivery.event.id)
-    if lost:
-        await market.until_quiet(SETTLE_SECONDS)
-    return len(lost)
+    report = await market.deployment.temporal.execute_workflow(
+        PaymentReconciliationWorkflow.run,
+        ReconcileRequest(),
+        id=f"payments-{uuid.uuid4().hex}",
+        task_queue=background_task_queue(TASK_QUEUE),
+    )
+    await market.until_quiet(SETTLE_SECONDS)
+    return Counter(report.found)
 
 
 async def _let_refunds_fail(market: Market, seed: int) -> list[str]:

@@ -51,6 +51,10 @@ class Visit:
         """Let the money of a debit or a voucher come, or not."""
         return await self._do(f"/payment_intents/{intent or self.intent}/settle", ok=ok)
 
+    async def fund(self, amount: int) -> bool:
+        """Let a part of a bank transfer arrive."""
+        return await self._do(f"/payment_intents/{self.intent}/fund", amount=amount)
+
     async def expire(self, page: str) -> bool:
         """Expire a page, as the shop's own code does; False where it is paid."""
         return await self._do(f"/sessions/{page}/expire")
@@ -154,10 +158,14 @@ class Visit:
         self.market.note(self.hold_id, f"signal {name} without data")
 
     async def end(self, verb: str, patience: int = _PATIENCE) -> None:
-        """Commit or release the hold in the name of the shop."""
+        """Commit or release the hold in the name of the shop; what it commits was paid elsewhere."""
         if verb == "commit":
             self.market.told.sold_by_shop.add(self.hold_id)
-        await self.call(verb, None, patience)
+        await self.call(verb, {"paidElsewhere": True} if verb == "commit" else None, patience)
+
+    async def come_to_the_success_page(self) -> None:
+        """Let the shop's success page commit the hold: it is sold only if it is paid."""
+        await self.call("commit", None, 1)
 
     async def call(self, verb: str, body: object, patience: int) -> int:
         """Ask the API about the hold; 0 where it never said what is."""

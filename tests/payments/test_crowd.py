@@ -85,7 +85,9 @@ async def test_a_commit_sells_while_more_wait_for_stripe_than_a_run_takes_update
     ]
     await until(lambda: accepted(crowded, hold_id, AT_ONCE), "the run has as many updates as it takes")
 
-    sold = await crowded.stack.post(hold_id, "commit")
+    unpaid = await crowded.stack.post(hold_id, "commit")  # a signal is not refused: the page is looked at first
+    refused(unpaid, 409, "payment_not_made")
+    sold = await crowded.stack.post(hold_id, "commit", {"paidElsewhere": True})
 
     assert (sold.status_code, sold.json()["status"]) == (200, "committed")
     for answer in await asyncio.gather(*waiting):
@@ -99,7 +101,8 @@ async def test_a_checkout_repeated_without_end_answers_its_page_and_is_sold(crow
     for _ in range(IN_ALL + 5):
         again = await crowded.ask_for_checkout(key=key)
         assert (again.status_code, again.json()["url"]) == (200, first.json()["url"])
-    assert (await crowded.stack.post(first.json()["holdId"], "commit")).status_code == 200
+    elsewhere = {"paidElsewhere": True}
+    assert (await crowded.stack.post(first.json()["holdId"], "commit", elsewhere)).status_code == 200
 
 
 async def test_a_hold_is_extended_more_often_than_a_run_takes_updates(crowded: Shop) -> None:

@@ -195,9 +195,10 @@ async def own_intent(shop: Shop, hold_id: str, **fields: Any) -> str:
 
 
 async def test_the_payment_of_a_hold_that_the_shop_sold_is_recorded(corner: Shop) -> None:
-    hold_id, page = await ended(corner, "commit")
-    await corner.pay(page)
-    intent = await corner.intent_of(page)
+    hold = await corner.stack.made((corner.item, 1))
+    hold_id, intent = hold["holdId"], await own_intent(corner, hold["holdId"], amount=1999)
+    await corner.stack.post(hold_id, "commit")
+    await corner.stripe.control(f"/payment_intents/{intent}/pay")
     assert await outcome(corner, intent) == "recorded"
     hold = await corner.stack.read(hold_id)
     assert (hold["status"], hold["reason"], hold["paymentIntentId"]) == ("committed", "committed", intent)
@@ -206,11 +207,11 @@ async def test_the_payment_of_a_hold_that_the_shop_sold_is_recorded(corner: Shop
 
 
 async def test_a_payment_for_a_hold_that_was_sold_in_part_waits_for_a_person(corner: Shop) -> None:
-    made = await corner.checkout(items=[{**LINE, "sku": corner.item, "quantity": 3}], captureMethod="manual")
+    made = await corner.stack.made((corner.item, 3))
     part = {"items": [{"sku": corner.item, "quantity": 1}]}
+    intent = await own_intent(corner, made["holdId"], capture_method="manual")
     assert (await corner.stack.post(made["holdId"], "commit", part)).status_code == 200
-    await corner.pay(made["checkoutSessionId"])
-    intent = await corner.intent_of(made["checkoutSessionId"])
+    await corner.stripe.control(f"/payment_intents/{intent}/pay")
     await until_waits_for_person(corner, intent, "sold only some of the hold's units")
     books = await corner.stripe.books(intent)
     assert (books["refunds"], books["net"]) == ([], 0)  # neither captured nor cancelled

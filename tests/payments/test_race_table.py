@@ -6,6 +6,7 @@ The same with the worker killed between the steps: `test_race_table_kills.py`.
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
+from tests.api.asking import refused
 from tests.paying import LINE, PAGES, Shop, event, named
 from tests.payments.endings import (
     ENDINGS,
@@ -115,7 +116,7 @@ async def test_a_sale_after_the_end_of_a_payment_is_made_only_if_the_hold_lives(
     else:
         await shop.pay(made["checkoutSessionId"], "declined")
     await shop.until_heard(kind, made["checkoutSessionId"])
-    answer = await shop.stack.post(made["holdId"], "commit")
+    answer = await shop.stack.post(made["holdId"], "commit", {"paidElsewhere": True})
     expired = kind == "checkout.session.expired"
     assert (answer.status_code, answer.json()["status"]) == ((409, "released") if expired else (200, "committed"))
     assert await shop.stock() == ((10, 0) if expired else (9, 0))
@@ -147,6 +148,36 @@ async def test_who_tells_of_a_payment_that_was_found_tells_nothing_new(shop: Sho
     await sold_once(shop, made)
     with pytest.raises(Exception, match="not found"):
         await shop.case_of(await shop.intent_of(made["checkoutSessionId"])).describe()
+
+
+# A commit beside the payment's webhook
+
+
+async def test_a_commit_before_the_payment_sells_nothing_and_the_payment_sells(shop: Shop) -> None:
+    made = await shop.checkout()
+    refused(await shop.stack.post(made["holdId"], "commit"), 409, "payment_not_made")
+    await shop.pay(made["checkoutSessionId"])
+    await sold_once(shop, made)
+
+
+async def test_a_commit_between_the_payment_and_its_webhook_sells_once(shop: Shop) -> None:
+    await fault(shop, "webhook", "hold", "*", times=None)
+    made = await shop.checkout()
+    await shop.pay(made["checkoutSessionId"])
+    assert (await shop.stack.post(made["holdId"], "commit")).status_code == 200
+    await shop.stripe.control("/webhooks/release")
+    await shop.until_heard("payment_intent.succeeded", made["checkoutSessionId"])
+    await sold_once(shop, made, reason="committed")
+
+
+async def test_a_commit_after_the_webhook_changes_nothing(shop: Shop) -> None:
+    made = await shop.checkout()
+    await shop.pay(made["checkoutSessionId"])
+    await sold_once(shop, made)
+    for body in (None, {"paidElsewhere": True}):
+        answer = await shop.stack.post(made["holdId"], "commit", body)
+        assert (answer.status_code, answer.json()["paidElsewhere"]) == (200, False)
+    await sold_once(shop, made)
 
 
 # Two sessions for one hold

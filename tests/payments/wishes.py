@@ -153,6 +153,30 @@ async def is_sold_by_the_shop_and_pays(v: Visit) -> None:
     await asyncio.gather(*v.dice.sample([v.pay(), v.end("commit")], 2))
 
 
+async def comes_to_the_success_page_without_paying(v: Visit) -> None:
+    await v.come_to_the_success_page()
+
+
+async def pays_and_comes_to_the_success_page(v: Visit) -> None:
+    await asyncio.gather(v.pay(), v.come_to_the_success_page())
+    await v.come_to_the_success_page()
+
+
+async def pays_at_a_provider(v: Visit) -> None:
+    if await v.pay("redirect"):
+        await v.pause()
+        await v.authenticate(ok=v.dice.random() < 0.7)
+
+
+async def pays_by_bank_transfer(v: Visit) -> None:
+    if await v.pay("transfer"):
+        await v.pause(5)
+        await v.fund(500)
+        await v.pause(10)
+        if v.dice.random() < 0.6:
+            await v.fund(1_000_000)
+
+
 async def extends_and_pays(v: Visit) -> None:
     await v.call("extend", {"ttlSeconds": 30}, 5)
     await v.pay()
@@ -275,6 +299,10 @@ WISHES = (
     Wish(is_authorised_twice, 2, fields=_MANUAL),
     Wish(is_sold_by_the_shop, 2),
     Wish(is_sold_by_the_shop_and_pays, 3, fields=_CARD),
+    Wish(comes_to_the_success_page_without_paying, 2),
+    Wish(pays_and_comes_to_the_success_page, 4, fields=_CARD),
+    Wish(pays_at_a_provider, 2, fields={"paymentMethodTypes": ["klarna"]}),
+    Wish(pays_by_bank_transfer, 2, fields={"paymentMethodTypes": ["customer_balance"]}),
     Wish(extends_and_pays, 2),
     Wish(pays_the_shops_own_intent, 3, opens_page=False),
     Wish(leaves_the_shops_own_intent, 2, opens_page=False),

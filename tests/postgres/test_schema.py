@@ -8,13 +8,15 @@ COLUMNS = {
     " updatedAt retiredAt lowStockAt name maxPerOrder maxPerBuyer",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash buyer revision sold metadata warnBeforeSeconds createdBy"
-    " endedBy browserExtensions amountTotal currency",
+    " endedBy browserExtensions amountTotal currency paidElsewhere",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",
     "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
     "InventoryHoldAmendment": "shopId holdId requestId requestHash before after closedSessionId actor createdAt",
     "InventoryHoldAmendmentItem": "id shopId holdId sku variantKey before after actor createdAt",
+    "InventoryPaymentEvent": "shopId holdId eventId type paymentIntentId objectId amount currency status reason"
+    " occurredAt createdAt",
     "InventoryHoldArchive": "shopId id createdAt status hold lines archivedAt",
     "InventoryCheckoutParameters": "id shopId holdId sealed createdAt",
 }
@@ -37,6 +39,8 @@ INDEXES = {
     'InventoryHoldItem: btree ("shopId", sku, "variantKey")',
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
+    'InventoryPaymentEvent: btree ("shopId", "holdId", "eventId")',
+    'InventoryPaymentEvent: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',
     'InventoryMovement: btree ("shopId", "holdId") WHERE (kind = \'restock\'::text)',
     'InventoryCorrection: btree ("shopId", "idempotencyKey")',

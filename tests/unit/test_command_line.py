@@ -39,8 +39,8 @@ def test_the_commands_are_those_of_the_documented_contract() -> None:
     assert {" ".join(words) for words in paths()} == {
         "migrate", "audit", "doctor", "smoke", "report", "api", "up",
         "stock show", "stock set", "stock adjust", "stock import", "stock export", "stock timeline",
-        "holds list", "holds show", "holds release", "holds extend", "holds amend", "holds archive",
-        "orders show", "orders resend",
+        "holds list", "holds show", "holds commit", "holds release", "holds extend", "holds amend", "holds archive",
+        "orders show", "orders resend", "payments reconcile",
         "alerts test",
     }  # fmt: skip
 

@@ -26,6 +26,7 @@ from workflows.low_stock import LowStockAlertWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow
 from workflows.messages import Ended, hold_workflow_id
 from workflows.payment_messages import LatePayment
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
 
 WORKFLOWS = [
     HoldWorkflow,
@@ -34,6 +35,7 @@ WORKFLOWS = [
     LowStockAlertWorkflow,
     LowStockDigestWorkflow,
     AuditWorkflow,
+    PaymentReconciliationWorkflow,
 ]
 METADATA = "__temporal_workflow_metadata"
 
@@ -70,6 +72,7 @@ async def started(stack: Stack, kind: Any) -> WorkflowHandle[Any, Any]:
         LowStockAlertWorkflow: LowItem(SHOP, "TEE", ""),
         LowStockDigestWorkflow: ShopAlerts(SHOP),
         AuditWorkflow: AuditRequest(SHOP),
+        PaymentReconciliationWorkflow: ReconcileRequest(),
     }
     hold = inputs[HoldWorkflow]
     background = kind not in (HoldWorkflow, LatePaymentWorkflow)

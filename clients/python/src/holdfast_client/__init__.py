@@ -21,6 +21,7 @@ from holdfast_client.errors import (
     LimitExceededError,
     MalformedAnswerError,
     PaymentInProgressError,
+    PaymentNotMadeError,
     PaymentOpenError,
     PaymentsUnavailableError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "NotHeld",
     "Order",
     "PaymentInProgressError",
+    "PaymentNotMadeError",
     "PaymentOpenError",
     "PaymentsUnavailableError",
     "ShortItem",

@@ -135,6 +135,7 @@ def hold(data: Json, shop_id: str, hold_id: str | None) -> Hold:
         archived_at=optional(data, "archivedAt", datetime),
         amount_total=optional(data, "amountTotal", int),
         currency=optional(data, "currency", str),
+        paid_elsewhere=optional(data, "paidElsewhere", bool) or False,
         results=tuple(_line_result(item) for item in objects(data, "items") if "sold" in item),
     )
 

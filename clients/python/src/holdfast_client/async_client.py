@@ -138,10 +138,16 @@ class AsyncInventoryAuthorityClient:
         return await self._send(calls.get_order(shop_id, reference))
 
     async def commit(
-        self, shop_id: str, hold_id: str, *, reason: str | None = None, items: Iterable[Item] | None = None
+        self,
+        shop_id: str,
+        hold_id: str,
+        *,
+        reason: str | None = None,
+        items: Iterable[Item] | None = None,
+        paid_elsewhere: bool = False,
     ) -> Hold:
         """Sell the hold's units, or with `items` only those. A hold that sold the same is returned unchanged."""
-        return await self._send(calls.commit(shop_id, hold_id, reason, items))
+        return await self._send(calls.commit(shop_id, hold_id, reason, items, paid_elsewhere=paid_elsewhere))
 
     async def release(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
         """Give the hold's units back. A released or expired hold is returned unchanged."""

@@ -231,11 +231,14 @@ def _text(name: str, value: str | int | datetime | Sequence[str]) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(value)
 
 
-def commit(shop_id: str, hold_id: str, reason: str | None, items: Iterable[Item] | None) -> Call[Hold]:
+def commit(
+    shop_id: str, hold_id: str, reason: str | None, items: Iterable[Item] | None, *, paid_elsewhere: bool
+) -> Call[Hold]:
     """Build the call that sells a hold, or some of its units."""
     sold = None if items is None else list(items)
     read = partial(answers.committed, shop_id=shop_id, hold_id=hold_id, items=sold)
-    body = _without_none(reason=reason, items=None if sold is None else [_line(item) for item in sold])
+    lines = None if sold is None else [_line(item) for item in sold]
+    body = _without_none(reason=reason, items=lines, paidElsewhere=paid_elsewhere or None)
     return Call("POST", _path(shop_id, hold_id, "/commit"), read, body, hold_id=hold_id)
 
 

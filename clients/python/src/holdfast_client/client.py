@@ -164,15 +164,22 @@ class InventoryAuthorityClient:
         return self._send(calls.get_order(shop_id, reference))
 
     def commit(
-        self, shop_id: str, hold_id: str, *, reason: str | None = None, items: Iterable[Item] | None = None
+        self,
+        shop_id: str,
+        hold_id: str,
+        *,
+        reason: str | None = None,
+        items: Iterable[Item] | None = None,
+        paid_elsewhere: bool = False,
     ) -> Hold:
         """Sell the hold's units, or with `items` only those, and give the others back.
 
         A hold that sold the same is returned unchanged. Raises HoldNotActiveError if it was released, has expired, or
-        sold other units (its status is then `committed`); InvalidRequestError if it has fewer units than `items`;
-        HoldNotFoundError.
+        sold other units (its status is then `committed`); PaymentNotMadeError if its payment is not made, unless it was
+        `paid_elsewhere`, which closes that payment; PaymentsUnavailableError if Stripe does not tell; nothing was
+        changed then. InvalidRequestError if it has fewer units than `items`; HoldNotFoundError.
         """
-        return self._send(calls.commit(shop_id, hold_id, reason, items))
+        return self._send(calls.commit(shop_id, hold_id, reason, items, paid_elsewhere=paid_elsewhere))
 
     def release(self, shop_id: str, hold_id: str, *, reason: str | None = None) -> Hold:
         """Give the hold's units back. A released or expired hold is returned unchanged.

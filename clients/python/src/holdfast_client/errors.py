@@ -14,6 +14,7 @@ InventoryAuthorityError
 │   ├── HoldNotActiveError
 │   ├── HoldExistsError
 │   ├── PaymentInProgressError
+│   ├── PaymentNotMadeError
 │   ├── HoldExtendLimitError
 │   └── IdempotencyConflictError
 ├── CheckoutRefusedError
@@ -55,7 +56,7 @@ class InventoryUnavailableError(InventoryAuthorityError):
 
 
 class PaymentsUnavailableError(InventoryUnavailableError):
-    """Holdfast cannot open a checkout session: Stripe is unreachable, not configured, or rejects Holdfast's account."""
+    """Holdfast cannot open a session or check a payment: Stripe is unreachable, not configured, or rejects its key."""
 
 
 class InventoryTimeoutError(InventoryAuthorityError):
@@ -111,6 +112,14 @@ class PaymentInProgressError(ConflictError):
     def __init__(self, message: str, existing_hold_id: str = "") -> None:
         super().__init__(message)
         self.existing_hold_id = existing_hold_id
+
+
+class PaymentNotMadeError(ConflictError):
+    """Stripe does not call the hold's payment made, so it was not sold; `state` is the payment's, such as `open`."""
+
+    def __init__(self, message: str, state: str = "") -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class PaymentOpenError(ConflictError):

@@ -83,6 +83,8 @@ def _error(  # noqa: C901, PLR0911, PLR0912 - one case for each error
             return errors.PaymentInProgressError(message, field(data, "holdId", str))
         case 409, "hold_not_active":
             return errors.HoldNotActiveError(message, field(data, "status", HoldStatus))
+        case 409, "payment_not_made":
+            return errors.PaymentNotMadeError(message, optional(data, "paymentState", str) or "")
         case 409, "payment_open":
             return errors.PaymentOpenError(message)
         case 409, "limit_exceeded":

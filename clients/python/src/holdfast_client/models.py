@@ -125,6 +125,8 @@ class Hold:
     amount_total: int | None = None
     """What the payment costs, in the currency's smallest unit. None without a payment."""
     currency: str | None = None
+    paid_elsewhere: bool = False
+    """Whether it was committed as paid elsewhere: no payment of its page bought it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

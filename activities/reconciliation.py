@@ -1,0 +1,64 @@
+"""The activities of the reconciliation: look at pages of Stripe's list, log and count what was found."""
+
+from collections import Counter
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.database_errors import database_errors_retried
+from core.metrics import Telemetry
+from holds.errors import HoldsError
+from holds.payment_reconciliation import PaymentReconciler
+from payments.errors import StripeRefusedError, StripeUnavailableError
+from workflows.payment_reconciliation import (
+    MAX_REPORTED,
+    ReconciledPart,
+    ReconcilePort,
+    ReconcileReport,
+    ReconcileWindow,
+    UnheardPayment,
+)
+
+_PAGES = 10
+"""In one attempt: few enough that a worker's death repeats little, many enough for a short history."""
+
+
+class ReconcileActivities(ReconcilePort):
+    """ReconcilePort on Stripe. Without a reconciler, because no key is set, there is nothing to look at."""
+
+    def __init__(self, reconciler: PaymentReconciler | None, telemetry: Telemetry) -> None:
+        self._reconciler = reconciler
+        self._telemetry = telemetry
+
+    @activity.defn(name="reconcile-payments")
+    async def reconcile_payments(self, window: ReconcileWindow) -> ReconciledPart:
+        """Look at up to ten pages."""
+        if self._reconciler is None:
+            return ReconciledPart(0)
+        looked_at, found, after = 0, list[UnheardPayment](), window.after
+        for _ in range(_PAGES):
+            page = await self._page(self._reconciler, ReconcileWindow(window.since, window.until, after))
+            looked_at, after = looked_at + page.looked_at, page.next_after
+            found += page.first
+            if after is None:
+                break
+        return ReconciledPart(looked_at, dict(Counter(each.kind for each in found)), found[:MAX_REPORTED], after)
+
+    async def _page(self, reconciler: PaymentReconciler, window: ReconcileWindow) -> ReconciledPart:
+        try:
+            with database_errors_retried():
+                page = await reconciler.page(window)
+        except (StripeUnavailableError, StripeRefusedError) as error:
+            raise ApplicationError(f"Stripe: {error}", type="away") from error
+        except HoldsError as error:
+            raise ApplicationError(str(error), type="unavailable") from error
+        for each in page.found:
+            self._telemetry.unheard_payment(
+                each.kind, shop_id=each.shop_id, hold_id=each.hold_id, payment_id=each.payment_intent_id
+            )
+        return ReconciledPart(page.looked_at, first=list(page.found), next_after=page.next_after)
+
+    @activity.defn(name="report-reconciliation")
+    async def report_reconciliation(self, report: ReconcileReport) -> None:
+        """Count that a reconciliation was completed."""
+        self._telemetry.reconciled(report.looked_at, sum(report.found.values()))
