@@ -37,7 +37,7 @@ from inventory.holds import read_hold
 from payments.client import PaymentClient
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.events import StripeEvent
-from payments.session_params import Order, session_params, with_reference
+from payments.session_params import Order, of_hold, session_params
 from payments.status import PaymentState, PaymentStatus
 from workflows.hold import HoldWorkflow
 from workflows.messages import Attach, Attached, Cancel, Checkout, settled_status
@@ -103,7 +103,7 @@ class PaymentsService:
         prepared = await self._holds.prepare(request)
         if isinstance(prepared, CreateResult):
             return prepared, await self._session_of(prepared.hold)
-        hold = replace(prepared, checkout=Checkout(with_reference(session_params(order), order.reference)))
+        hold = replace(prepared, checkout=Checkout(of_hold(session_params(order), order.reference)))
         answer = await self._workflows.open_checkout(hold)
         result = await self._holds.result(request, answer.reservation)
         if answer.checkout is None:
@@ -141,7 +141,7 @@ class PaymentsService:
                 str(error), code=error.code, param=error.param, callers_fault=error.callers_fault
             ) from error
 
-    async def attach(self, key: HoldKey, payment: Payment, *, replace: bool = False) -> Hold:
+    async def attach(self, key: HoldKey, payment: Payment, *, actor: str, replace: bool = False) -> Hold:
         """Attach a payment that the shop opened itself, and return the hold. `replace`: close its earlier one first.
 
         Raises HoldNotFoundError, HoldNotActiveError, PaymentAlreadyAttachedError, PaymentOfAnotherHoldError,
@@ -150,7 +150,8 @@ class PaymentsService:
         as HoldService.create for time-outs.
         """
         self.require_stripe()
-        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, Attach(payment, replace)), key)
+        message = Attach(payment, replace, actor)
+        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, message), key)
 
     async def _attach(self, key: HoldKey, message: Attach) -> Hold:
         return await self._with_payment(key, message.payment) or await self._attach_new(key, message)

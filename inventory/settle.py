@@ -28,18 +28,19 @@ class Settlement:
 
 # The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
 # While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
-# shows it; then nothing is changed, and the statement runs again.
+# shows it, which is read as of then only for a hold that was ever amended; then nothing is changed, and the statement
+# runs again.
 _STATEMENT = """
-WITH {wanted} seen AS MATERIALIZED (
-  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
-), target AS MATERIALIZED (
-  SELECT * FROM "InventoryHold"
+WITH {wanted} target AS MATERIALIZED (
+  SELECT *, status = 'active' AND (revision = 0 OR revision = (
+    SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)) AS live
+  FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n, {sold} AS sold
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id {join}
-  WHERE t.status = 'active' AND t.revision = (SELECT revision FROM seen)
+  WHERE t.live
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n, d.sold
@@ -56,9 +57,8 @@ WITH {wanted} seen AS MATERIALIZED (
       "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
       "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"){set_sold}
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
-  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
-    AND t.revision = (SELECT revision FROM seen)
-  RETURNING h.*
+  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.live
+  RETURNING h.*, true
 ), moved AS (
   UPDATE "InventoryItem" i
   SET held = l.held - l.n, quantity = l.quantity + l.n - l.sold, "updatedAt" = now()

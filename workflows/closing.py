@@ -25,7 +25,7 @@ async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_
     handled: set[str] = set()
     await steps.stop_opening()
     while True:
-        received = [*state.payments.values(), *state.withdrawn.values()]
+        received = [*state.payments.values(), *state.withdrawn.values(), *state.doubtful.values()]
         payments = [payment for payment in received if payment.id not in handled]
         for payment in payments:
             handled.add(payment.id)

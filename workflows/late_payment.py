@@ -43,8 +43,13 @@ NOTHING_TO_REFUND = "There is nothing to refund"
 REFUND_FAILED = "The refund failed and the money is back in the account: refund it in another way."
 REFUND_REFUSED = "Stripe refused the refund"
 SOLD_IN_PART = "The shop sold only some of the hold's units: find out what the money is for, and settle it by hand."
+CHANGED = (
+    "The payment was under way while its page was closed for a change of the hold: the money is for the items that the "
+    "hold had before. Offer those, or refund by hand."
+)
 UNKNOWN_PAYMENT = "Stripe does not know this payment."
 """Why a case needs a person."""
+_FOR_A_PERSON = {"sold_in_part": SOLD_IN_PART, "changed": CHANGED, "missing": NO_SUCH_HOLD}
 
 
 class _ClosedByPersonError(Exception):
@@ -98,9 +103,12 @@ class LatePaymentWorkflow(RunDetails):
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # the total is 0, so there is no PaymentIntent
         try:
-            standing = await self._unless_stopped(activity_calls.check_payment_until_known(self._query()))
+            query = replace(self._query(), find_session=True)
+            standing = await self._unless_stopped(activity_calls.check_payment_until_known(query))
         except ActivityError as error:
             return await self._need_person(f"The payment could not be checked: {cause_of(error)}")
+        if standing.payment.session_id is not None:
+            self._late = replace(self._late, payment=standing.payment)
         match standing.state:
             case "paid" | "authorized":
                 return await self._claim(authorized=standing.state == "authorized")
@@ -125,8 +133,8 @@ class LatePaymentWorkflow(RunDetails):
                     return await self._end("reacquired", "The stock was still available: the hold is committed.")
                 case "second_payment" | "short" | "declined":
                     return await self._refund(claimed)
-                case "sold_in_part" | "missing" as outcome:
-                    return await self._need_person(SOLD_IN_PART if outcome == "sold_in_part" else NO_SUCH_HOLD)
+                case "sold_in_part" | "changed" | "missing" as outcome:
+                    return await self._need_person(_FOR_A_PERSON[outcome])
                 case "active":
                     if await self._hand_over(authorized=authorized):
                         return LatePaymentEnded("handed_over", "The hold is active: its workflow handles the payment.")

@@ -15,7 +15,7 @@ from api.requests import PageIn, merged
 from api.responses import CheckoutOut
 from domain.holds import HoldKey
 from holds.idempotency import amendment_id, request_hash
-from payments.session_params import session_params, with_reference
+from payments.session_params import of_hold, session_params
 from workflows.messages import Amend, Checkout
 
 router = APIRouter(prefix="/api/inventory/holds", tags=["checkout"], route_class=KnownCallersRoute)
@@ -74,7 +74,7 @@ async def pay_for_hold(
         request_hash=request_hash("hold-checkout", shop_id, lines, None, None, more={"hold": hold_id, "page": asked}),
         actor=caller.actor,
         lines=lines,
-        checkout=Checkout(with_reference(params, reference)),
+        checkout=Checkout(of_hold(params, reference)),
     )
     opened = await amendments.open_checkout(key, change)
     if not opened.created:
