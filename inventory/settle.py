@@ -28,12 +28,11 @@ class Settlement:
 
 # The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
 # While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
-# shows it, which is read as of then only for a hold that was ever amended; then nothing is changed, and the statement
-# runs again.
+# shows it; then nothing is changed, and the statement runs again. A hold that was never amended has revision 0, so the
+# first attempt does not read what the revision was before the lock: few holds need the second.
 _STATEMENT = """
 WITH {wanted} target AS MATERIALIZED (
-  SELECT *, status = 'active' AND (revision = 0 OR revision = (
-    SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)) AS live
+  SELECT *, status = 'active' AND revision = {revision} AS live
   FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
@@ -77,16 +76,22 @@ FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELEC
 """
 
 _COLUMNS = f"{COLUMNS}, {HOLD_LINES}"
-_SETTLE = _STATEMENT.format(
-    wanted="",
-    sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
-    join="",
-    set_sold="",
-    columns=_COLUMNS,
+_REVISION_BEFORE = '(SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)'
+_SETTLE, _SETTLE_AMENDED = (
+    _STATEMENT.format(
+        wanted="",
+        revision=revision,
+        sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
+        join="",
+        set_sold="",
+        columns=_COLUMNS,
+    )
+    for revision in ("0", _REVISION_BEFORE)
 )
 # A change of the lines may have come first: then at most what the hold still has is sold.
 _SELL_PART = _STATEMENT.format(
     wanted=f"wanted AS ({DEMAND}),",
+    revision=_REVISION_BEFORE,
     sold="least(sum(l.quantity), coalesce(max(w.requested), 0))",
     join='LEFT JOIN wanted w ON w.sku = l.sku AND w."variantKey" = l."variantKey"',
     set_sold=""",
@@ -135,4 +140,5 @@ async def settle(
         hold = hold_from_row(row)
         if hold.status is not HoldStatus.ACTIVE:
             break
+        statement = _SETTLE_AMENDED if sold is None else _SELL_PART
     return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

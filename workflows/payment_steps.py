@@ -278,9 +278,11 @@ class PaymentSteps:
         if self._in_row is not None:
             await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, Payment()))
             self._in_row = None
+        if page is None and isinstance(self.checkout, CheckoutOpened):
+            page = self.checkout.session_id  # closed by an earlier attempt, which did not hear of it
         if page is not None:
             self.checkout, self.page_closed = None, True
-        state.detach(attached)
+        state.detach(attached or (None if page is None else Payment(session_id=page)))
         return None, page
 
     async def _clear(self, *, own_only: bool) -> tuple[ChangeRefusal | None, str | None]:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
@@ -33,8 +34,8 @@ async def open_page(v: Visit, quantity: int, sku: str | None = None) -> bool:
 async def exchange(v: Visit) -> Visit | None:
     """Replace the hold by another of the same order. Returns the visit that goes on, None where that failed."""
     new = replace(v, hold_id=f"{v.hold_id}-exchanged", line=dict(v.line))
-    body = {"shopId": SHOP, "holdId": new.hold_id, "ttlSeconds": LIFE_SECONDS, "reference": v.reference, **PAGES}
-    body |= {"items": [v.line], "replace": True, "captureMethod": v.capture}
+    body: dict[str, Any] = {"shopId": SHOP, "holdId": new.hold_id, "reference": v.reference, "replace": True, **PAGES}
+    body |= {"items": [v.line], "ttlSeconds": LIFE_SECONDS, "captureMethod": v.capture}
     answer = await ask(v.market, v.dice, new.hold_id, "/api/checkout/sessions", body)
     if answer is None:
         return None
