@@ -188,7 +188,8 @@ async def test_a_changed_cart_is_paid_on_a_page_with_its_own_prices_in_one_step(
     assert await corner.stock() == (7, 3)
     session = await corner.stripe.stripe.v1.checkout.sessions.retrieve_async(page)
     assert (session.amount_total, session.client_reference_id) == (3 * 1999, order)
-    assert (session.metadata or {})["inventory_reference"] == order  # as the page of a new checkout names it
+    assert session.metadata is not None
+    assert session.metadata["inventory_reference"] == order  # as the page of a new checkout names it
     await corner.pay(page)
     hold = await corner.until_status(hold_id, "committed")
     assert (hold["items"][0]["quantity"], await corner.stock()) == (3, (7, 0))
