@@ -5,6 +5,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from inventory.payment_events import CLOSED_BY_PERSON, PaymentEvent, record_paym
 from payments.accounts import PaymentAccounts
 from payments.client import PaymentClient
 from payments.errors import StripeRefusedError, StripeUnavailableError
-from payments.events import HOLD_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
+from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
 from payments.grace_periods import grace_seconds
 from payments.redaction import redacted
 from payments.status import PaymentStatus
@@ -109,6 +110,8 @@ class PaymentActivities(PaymentsPort):
         """Read a payment's status."""
         async with self._stripe("look-at-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
+            if query.find_session and found.session_id is None and found.intent_id is not None:
+                found = replace(found, session_id=await stripe.session_of(found.intent_id))
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
@@ -200,7 +203,7 @@ class PaymentActivities(PaymentsPort):
         return found.intent_id
 
     def _answer(self, found: PaymentStatus, query: PaymentQuery) -> PaymentCheck:
-        named = hold_in_metadata(found.metadata or {})
+        named, hold = hold_in_metadata(found.metadata or {}), HoldKey(query.shop_id, query.hold_id)
         return PaymentCheck(
             state=found.state.value,
             payment=Payment(
@@ -211,7 +214,8 @@ class PaymentActivities(PaymentsPort):
             ),
             grace_seconds=grace_seconds(found.method, self._graces),
             expires_at=found.expires_at,
-            of_another_hold=named not in (None, HoldKey(query.shop_id, query.hold_id)),
+            of_another_hold=named not in (None, hold),
+            is_page=named == hold and PAGE_METADATA_KEY in (found.metadata or {}),
         )
 
     @asynccontextmanager

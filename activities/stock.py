@@ -91,7 +91,7 @@ class StockActivities(StockPort):
                     shop_id=request.shop_id,
                     hold_id=request.replaces,
                     reason="replaced",
-                    actor="holdfast",
+                    actor=request.actor,
                 )
             ends_at = self._ends.place(outcome.expires_at)
             return outcome if ends_at == outcome.expires_at else replace(outcome, ends_at=ends_at)
@@ -124,6 +124,7 @@ class StockActivities(StockPort):
                 request.hold_id,
                 request.expires_at,
                 back_from=request.moves_back_from,
+                browser_extended=request.browser_extended,
             )
         if moved and request.moves_back_from is None:
             self._telemetry.count(

@@ -5,7 +5,6 @@ import json
 import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -23,13 +22,13 @@ from core.settings import TASK_QUEUE
 from domain.holds import Hold, HoldKey, HoldStatus, LineResult
 from holds.hold_json import HoldOut
 from holds.service import HoldService
+from holds.temporal_ui import holds_url, workflow_url
 from holds.workflow_client import WorkflowClient
 from inventory.audit import active_holds
 from inventory.hold_search import HoldFilter, find_holds, read_archived_hold
 from inventory.holds import read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
 
-_TEMPORAL_UI = "http://localhost:8233"
 _UNREACHABLE = "Temporal cannot be reached"
 
 ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
@@ -126,11 +125,11 @@ def extend_command(
     """Move a hold's deadline, or those of --all active holds, at most to the end of the longest life."""
     one = _one_or_all(hold_id, shop, every=every)
     if one is not None:
-        run("holds extend", _extend(one[0], one[1], Extend(seconds, key), as_json=as_json))
+        run("holds extend", _extend(one[0], one[1], Extend(seconds, key, actor=actor()), as_json=as_json))
     if key is None:
         fail("holds extend", "--all needs a --key of your choice, so that it can be interrupted and run again")
     _confirm(f"Extend all active holds of {shop or 'EVERY shop'} by {seconds} s?", yes=yes)
-    run("holds extend", _bulk(shop, Extend(seconds, key), as_json=as_json))
+    run("holds extend", _bulk(shop, Extend(seconds, key, actor=actor()), as_json=as_json))
 
 
 def _in_utc(time: datetime | None) -> datetime | None:
@@ -161,6 +160,9 @@ async def _list(shop: str, wanted: HoldFilter, limit: int, *, as_json: bool) -> 
     print_whole(table)
     if page.next_after is not None:
         print(f"and older ones; --limit shows up to 500, and filters such as --status {HoldStatus.ACTIVE} fewer.")
+    ui, namespace = connections.settings.temporal_ui_url, connections.temporal.namespace
+    for status in wanted.statuses or HoldStatus:
+        print(f"{status:<10} in the Temporal UI: {holds_url(ui, namespace, shop, status)}")
     return 0
 
 
@@ -171,7 +173,8 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
         if hold is None:
             fail("holds show", f"{shop} has no hold {hold_id}", ExitCode.NEGATIVE)
         workflow = await _workflow(connections, shop, hold_id)
-    link = _link(connections.settings.temporal_ui_url or _TEMPORAL_UI, connections.temporal.namespace, shop, hold_id)
+    ui, namespace = connections.settings.temporal_ui_url, connections.temporal.namespace
+    link = workflow_url(ui, namespace, hold_workflow_id(shop, hold_id))
     if as_json:
         print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
         return 0
@@ -238,12 +241,6 @@ async def _workflow(connections: Connections, shop: str, hold_id: str) -> str:
 
 def _service(connections: Connections) -> HoldService:
     return HoldService(connections.engine, WorkflowClient(connections.temporal, TASK_QUEUE), connections.settings)
-
-
-def _link(ui: str, namespace: str, shop: str, hold_id: str) -> str:
-    return (
-        f"{ui.rstrip('/')}/namespaces/{quote(namespace)}/workflows/{quote(hold_workflow_id(shop, hold_id), safe=':')}"
-    )
 
 
 def _one_or_all(hold_id: str | None, shop: str | None, *, every: bool) -> tuple[str, str] | None:

@@ -75,6 +75,8 @@ class Hold:
     lines: tuple[Line, ...]
     browser_extensions: int = 0
     """How often the shopper's browser may extend it."""
+    browser_extended: int = 0
+    """How often it has."""
     buyer: str | None = None
     """The shop's opaque id of who buys."""
     revision: int = 0

@@ -39,12 +39,21 @@ class Payment:
 
 
 ClaimOutcome = Literal[
-    "reacquired", "recorded", "already", "second_payment", "sold_in_part", "short", "declined", "active", "missing"
+    "reacquired",
+    "recorded",
+    "already",
+    "second_payment",
+    "sold_in_part",
+    "changed",
+    "short",
+    "declined",
+    "active",
+    "missing",
 ]
 """What a payment that came after its hold had ended could buy.
 
 `reacquired`: the stock was taken again. `recorded`: the shop had committed the hold without naming a payment.
 `already`: the hold was bought by this payment. `second_payment`: it was bought by another. `sold_in_part`:
-the shop sold some of its units, or sold it as paid elsewhere, and nobody knows what the money is for. `short`: the
-stock is gone. `declined`: the policy takes no stock again. `active`: the hold has not ended. `missing`: there is no
-such hold."""
+the shop sold some of its units, or sold it as paid elsewhere, and nobody knows what the money is for. `changed`: the
+money is for the items that the hold had before it was changed. `short`: the stock is gone. `declined`: the policy takes
+no stock again. `active`: the hold has not ended. `missing`: there is no such hold."""

@@ -11,7 +11,7 @@ from domain.holds import HoldKey
 from holds.errors import PaymentsNotConfiguredError
 from inventory.checkout_parameters import keep_parameters
 from payments.account_params import with_account
-from payments.session_params import Order, session_params, with_reference
+from payments.session_params import Order, of_hold, session_params
 from workflows.messages import Checkout
 
 _NO_SECRET = "HOLDFAST_CHECKOUT_SECRET is not set, with which the parameters in `stripe` are encrypted."  # noqa: S105
@@ -42,5 +42,5 @@ class CheckoutParameters:
         return Checkout({}, parameters_id)
 
     def _params(self, order: Order) -> dict[str, Any]:
-        params = with_reference(session_params(order), order.reference)
+        params = of_hold(session_params(order), order.reference)
         return with_account(params, self._accounts.get(order.shop_id))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import quote
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
@@ -18,6 +17,8 @@ from holds.event_delivery import EventDelivery, background_task_queue, deliverie
 from holds.request_timeout import run_for_caller
 from holds.sent_messages import SentMessage, messages_sent
 from holds.temporal_errors import classified
+from holds.temporal_ui import workflow_url
+from inventory.amend import Amendment, amendments_of
 from inventory.hold_search import HoldFilter, find_holds
 from inventory.payment_events import PaymentEvent, payment_events_of
 from inventory.returns import Returned, returns_of
@@ -27,7 +28,6 @@ from workflows.messages import hold_workflow_id
 from workflows.search_attributes import searchable
 
 _MOST_HOLDS = 50
-_TEMPORAL_UI = "http://localhost:8233"
 
 _SENT = {
     "commit": "a commit was requested",
@@ -110,6 +110,7 @@ class _OfHold:
     """What was read of one hold."""
 
     hold: Hold
+    amended: Sequence[Amendment] = ()
     returned: Sequence[Returned] = ()
     payment_events: Sequence[PaymentEvent] = ()
     messages: Sequence[SentMessage] = ()
@@ -187,6 +188,7 @@ class OrderService:
     async def _read(self, hold: Hold) -> _OfHold:
         return _OfHold(
             hold,
+            await amendments_of(self._engine, hold.shop_id, hold.hold_id) if hold.revision else (),
             await returns_of(self._engine, hold.shop_id, hold.hold_id),
             await payment_events_of(self._engine, hold.key),
             await messages_sent(self._temporal, hold.key),
@@ -220,8 +222,7 @@ class OrderService:
             return "Open. No worker tells what it waits for."
 
     def _url(self, workflow_id: str) -> str:
-        ui = (self._settings.temporal_ui_url or _TEMPORAL_UI).rstrip("/")
-        return f"{ui}/namespaces/{quote(self._temporal.namespace)}/workflows/{quote(workflow_id, safe=':')}"
+        return workflow_url(self._settings.temporal_ui_url, self._temporal.namespace, workflow_id)
 
 
 def _changes(of: _OfHold) -> Iterable[Change]:
@@ -229,6 +230,8 @@ def _changes(of: _OfHold) -> Iterable[Change]:
     yield Change(hold.created_at, "the stock was held", hold.created_by)
     for message in of.messages:
         yield _sent(message)
+    for made in of.amended:
+        yield Change(made.at, "the hold was changed", made.actor, detail=_difference(made) or None)
     ended_at = hold.committed_at or hold.released_at or hold.expired_at
     if ended_at is not None:
         sold = hold.status is HoldStatus.COMMITTED and hold.sold is not None
@@ -239,6 +242,19 @@ def _changes(of: _OfHold) -> Iterable[Change]:
         yield Change(back.at, "units were returned", back.actor, back.reason, units)
     if hold.archived_at is not None:
         yield Change(hold.archived_at, "the hold was archived")
+
+
+def _difference(made: Amendment) -> str:
+    """Return what a change of a hold changed, for people."""
+    names = {"items": "items", "reference": "reference", "buyer": "buyer", "expiresAt": "deadline"}
+    changed = (name for name in names if made.before.get(name) != made.after.get(name))
+    return "; ".join(f"{names[name]}: {_told(made.before[name])} -> {_told(made.after[name])}" for name in changed)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(f"{units} x {sku} {variant}".rstrip() for sku, variant, units in value)
+    return "none" if value is None else str(value)
 
 
 def _sent(message: SentMessage) -> Change:

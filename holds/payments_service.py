@@ -169,7 +169,7 @@ class PaymentsService:
                 str(error), code=error.code, param=error.param, callers_fault=error.callers_fault
             ) from error
 
-    async def attach(self, key: HoldKey, payment: Payment, *, replace: bool = False) -> Hold:
+    async def attach(self, key: HoldKey, payment: Payment, *, actor: str, replace: bool = False) -> Hold:
         """Attach a payment that the shop opened itself, and return the hold. `replace`: close its earlier one first.
 
         Raises HoldNotFoundError, HoldNotActiveError, PaymentAlreadyAttachedError, PaymentOfAnotherHoldError,
@@ -178,7 +178,8 @@ class PaymentsService:
         as HoldService.create for time-outs.
         """
         self.require_stripe(key.shop_id)
-        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, Attach(payment, replace)), key)
+        message = Attach(payment, replace, actor)
+        return await run_for_caller(self._settings.request_timeout_ms, self._attach(key, message), key)
 
     async def _attach(self, key: HoldKey, message: Attach) -> Hold:
         return await self._with_payment(key, message.payment) or await self._attach_new(key, message)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 from domain.holds import Hold, HoldKey, HoldStatus
@@ -49,14 +50,14 @@ async def replacing(request: HoldRequest, attempt: Callable[[], Awaitable[Answer
         await asyncio.sleep(random.uniform(*_AGAIN_SECONDS))  # noqa: S311 - not for secrets
 
 
-async def make_way(holds: Holds, workflows: WorkflowClient, replaced: HoldKey) -> str | None:
+async def make_way(holds: Holds, workflows: WorkflowClient, replaced: HoldKey, actor: str | None) -> str | None:
     """Close the payment of the hold to replace, and return its id, or None where it has ended meanwhile.
 
     Raises HoldNotActiveError (it was paid), PaymentInProgressError, PaymentProviderUnavailableError and
     PaymentsNotConfiguredError.
     """
     try:
-        answer = await holds.messenger.send(replaced, workflows.make_way)
+        answer = await holds.messenger.send(replaced, partial(workflows.make_way, actor=actor))
         if isinstance(answer, AlreadyEnded) or answer.ended is not None:
             hold = answer.hold if isinstance(answer, AlreadyEnded) else await holds.row(replaced)
             if hold.status is HoldStatus.COMMITTED:

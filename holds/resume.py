@@ -81,6 +81,8 @@ class HoldMessenger:
             close_grace_seconds=self._settings.payment_close_grace_seconds,
             orphaned=orphaned,
             ended_before=ended_before,
+            browser_extensions=hold.browser_extensions,
+            browser_extended=hold.browser_extended,
             buyer=hold.buyer,
             sold_before=sold_before,
         )

@@ -105,7 +105,8 @@ class HoldService(HoldReader):
             return CreateResult(_same_request(check.own, request), created=False)
         replaces = None
         if check.reference_hold_id is not None:
-            replaces = await make_way(self, self._workflows, HoldKey(request.shop_id, check.reference_hold_id))
+            replaced = HoldKey(request.shop_id, check.reference_hold_id)
+            replaces = await make_way(self, self._workflows, replaced, request.actor)
         return replace(self.input_for(request), replaces=replaces)
 
     async def validate(self, request: HoldRequest) -> Hold | None:

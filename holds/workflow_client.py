@@ -150,10 +150,10 @@ class WorkflowClient:
             raise TemporalBusyError("Temporal gave up the update.") from error
         return ended if ended.request_id == request.request_id else Ended(ended.status)
 
-    async def make_way(self, to: Target) -> MadeWay:
+    async def make_way(self, to: Target, actor: str | None = None) -> MadeWay:
         """Close the hold's payment, so that another hold can take over its units."""
         try:
-            return await self._update(HoldWorkflow.make_way, to, MakeWay(_new_id()))
+            return await self._update(HoldWorkflow.make_way, to, MakeWay(_new_id(), actor))
         except OlderWorkerError:  # its release knows no exchange: the hold ends first
             message = Cancel(actor="holdfast", reason="replaced", unless_in_progress=True)
             try:

@@ -1,5 +1,8 @@
 """Amends an active hold: its items, reference, buyer and deadline, all or nothing, in one statement."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.errors import UniqueViolation
@@ -176,6 +179,34 @@ def _refusal(row: Row) -> OverLimit | Shortage | ReferenceTaken | None:
     if row["short"]:
         return Shortage(tuple(ShortItem(*item) for item in row["short"]))
     return ReferenceTaken(row["other_id"]) if row["other_id"] is not None else None
+
+
+_OF_HOLD = """
+SELECT "createdAt", actor, before, after FROM "InventoryHoldAmendment"
+WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s
+UNION ALL
+SELECT (a ->> 'createdAt')::timestamptz, a ->> 'actor', a -> 'before', a -> 'after'
+FROM "InventoryHoldArchive" h CROSS JOIN LATERAL jsonb_array_elements(h.hold -> 'amendments') a
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s
+ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change that was made of a hold."""
+
+    at: datetime
+    actor: str
+    before: Mapping[str, Any]
+    """`items` as arrays of SKU, variant and units, `reference`, `buyer` and `expiresAt`."""
+    after: Mapping[str, Any]
+
+
+async def amendments_of(engine: AsyncEngine, shop_id: str, hold_id: str) -> list[Amendment]:
+    """Return the changes of a hold, archived or not, in order of time."""
+    rows = await fetch(engine, _OF_HOLD, {"shop": shop_id, "hold": hold_id})
+    return [Amendment(row["createdAt"], row["actor"], row["before"], row["after"]) for row in rows]
 
 
 _READ_AMENDMENT = """

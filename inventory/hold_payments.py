@@ -43,7 +43,8 @@ ORDER BY h.status = 'active' DESC, h."createdAt" DESC LIMIT 1
 """  # noqa: S608 - constants
 
 # The order of locks is that of settle: first the hold, then its items by key. As there, it runs again where it has read
-# the lines from before an amendment.
+# the lines from before an amendment. A page that was closed for an amendment was for other items: its payment, which
+# was in flight then, buys nothing by itself.
 _CLAIM = """
 WITH seen AS MATERIALIZED (
   SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
@@ -52,10 +53,14 @@ WITH seen AS MATERIALIZED (
   FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
+), changed AS MATERIALIZED (
+  SELECT FROM "InventoryHoldAmendment"
+  WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND "closedSessionId" = %(session)s
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
   WHERE t.status IN ('released', 'expired') AND %(take)s AND t.revision = (SELECT revision FROM seen)
+    AND NOT EXISTS (SELECT FROM changed)
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n
@@ -82,7 +87,7 @@ WITH seen AS MATERIALIZED (
       "updatedAt" = now()
   FROM target t
   WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'committed' AND t.sold IS NULL
-    AND NOT t."paidElsewhere"
+    AND NOT t."paidElsewhere" AND NOT EXISTS (SELECT FROM changed)
     AND t."paymentIntentId" IS NULL AND %(intent)s::text IS NOT NULL
   RETURNING h.id
 ), moved AS (
@@ -99,6 +104,8 @@ WITH seen AS MATERIALIZED (
 SELECT CASE
     WHEN EXISTS (SELECT FROM ended) THEN 'reacquired'
     WHEN EXISTS (SELECT FROM recorded) THEN 'recorded'
+    WHEN EXISTS (SELECT FROM changed)
+      AND (t.status IN ('released', 'expired') OR t.status = 'committed' AND t."paymentIntentId" IS NULL) THEN 'changed'
     WHEN t.status IN ('released', 'expired') THEN CASE WHEN %(take)s THEN 'short' ELSE 'declined' END
     WHEN t.status = 'active' THEN 'active'
     WHEN t.sold IS NOT NULL OR t."paidElsewhere" THEN 'sold_in_part'

@@ -14,8 +14,8 @@ from inventory.fragments import HOLD_LINES
 COLUMNS = """
   h.id, h."shopId", h.status, h."expiresAt", h."createdAt", h."updatedAt", h."committedAt", h."releasedAt",
   h."expiredAt", h.reason, h.reference, h."paymentSessionId", h."paymentIntentId", h."requestHash",
-  h."browserExtensions", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds", h."createdBy", h."endedBy",
-  h."amountTotal", h.currency, h."paidElsewhere"
+  h."browserExtensions", h."browserExtended", h.buyer, h.revision, h.sold, h.metadata, h."warnBeforeSeconds",
+  h."createdBy", h."endedBy", h."amountTotal", h.currency, h."paidElsewhere"
 """
 
 # What was returned of a committed hold, in the form of `sold`.
@@ -36,7 +36,7 @@ _MOVE_DEADLINE = """
 UPDATE "InventoryHold"
 SET "expiresAt" = CASE WHEN "expiresAt" = %(back_from)s::timestamptz THEN %(expires)s
                        ELSE greatest("expiresAt", %(expires)s) END,
-    "updatedAt" = now()
+    "browserExtended" = greatest("browserExtended", %(browser_extended)s), "updatedAt" = now()
 WHERE "shopId" = %(shop)s AND id = %(hold)s AND status = 'active'
 RETURNING id
 """
@@ -60,8 +60,9 @@ def hold_from_row(row: Row) -> Hold:
         payment_intent_id=row["paymentIntentId"],
         request_hash=row["requestHash"],
         lines=tuple(Line(sku, variant_key, quantity) for sku, variant_key, quantity in row["lines"]),
-        # Null in an archive of before the column.
+        # Null in an archive of before the columns.
         browser_extensions=row["browserExtensions"] or 0,
+        browser_extended=row["browserExtended"] or 0,
         buyer=row["buyer"],
         revision=row["revision"] or 0,
         sold=None if row["sold"] is None else lines_from_json(row["sold"]),
@@ -89,13 +90,26 @@ async def read_hold(engine: AsyncEngine, shop_id: str, hold_id: str) -> Hold | N
 
 
 async def move_deadline(
-    engine: AsyncEngine, shop_id: str, hold_id: str, expires_at: datetime, *, back_from: datetime | None = None
+    engine: AsyncEngine,
+    shop_id: str,
+    hold_id: str,
+    expires_at: datetime,
+    *,
+    back_from: datetime | None = None,
+    browser_extended: int = 0,
 ) -> bool:
     """Move the deadline of an active hold, and back only from `back_from`: a frozen worker's statement may arrive late.
 
-    Returns False if the hold has ended; nothing was written then.
+    `browser_extended`: how often the shopper's browser has extended it so far. Returns False if the hold has ended;
+    nothing was written then.
     """
-    parameters = {"shop": shop_id, "hold": hold_id, "expires": expires_at, "back_from": back_from}
+    parameters = {
+        "shop": shop_id,
+        "hold": hold_id,
+        "expires": expires_at,
+        "back_from": back_from,
+        "browser_extended": browser_extended,
+    }
     return bool(await fetch(engine, _MOVE_DEADLINE, parameters))
 
 

@@ -28,18 +28,18 @@ class Settlement:
 
 # The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
 # While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
-# shows it; then nothing is changed, and the statement runs again.
+# shows it; then nothing is changed, and the statement runs again. A hold that was never amended has revision 0, so the
+# first attempt does not read what the revision was before the lock: few holds need the second.
 _STATEMENT = """
-WITH {wanted} seen AS MATERIALIZED (
-  SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s
-), target AS MATERIALIZED (
-  SELECT * FROM "InventoryHold"
+WITH {wanted} target AS MATERIALIZED (
+  SELECT *, status = 'active' AND revision = {revision} AS live
+  FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n, {sold} AS sold
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id {join}
-  WHERE t.status = 'active' AND t.revision = (SELECT revision FROM seen)
+  WHERE t.live
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n, d.sold
@@ -59,9 +59,8 @@ WITH {wanted} seen AS MATERIALIZED (
       currency = coalesce(%(currency)s, h.currency),
       "paidElsewhere" = %(elsewhere)s{set_sold}
   FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
-  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active'
-    AND t.revision = (SELECT revision FROM seen)
-  RETURNING h.*
+  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.live
+  RETURNING h.*, true
 ), moved AS (
   UPDATE "InventoryItem" i
   SET held = l.held - l.n, quantity = l.quantity + l.n - l.sold, "updatedAt" = now()
@@ -80,16 +79,22 @@ FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELEC
 """
 
 _COLUMNS = f"{COLUMNS}, {HOLD_LINES}"
-_SETTLE = _STATEMENT.format(
-    wanted="",
-    sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
-    join="",
-    set_sold="",
-    columns=_COLUMNS,
+_REVISION_BEFORE = '(SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)'
+_SETTLE, _SETTLE_AMENDED = (
+    _STATEMENT.format(
+        wanted="",
+        revision=revision,
+        sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
+        join="",
+        set_sold="",
+        columns=_COLUMNS,
+    )
+    for revision in ("0", _REVISION_BEFORE)
 )
 # A change of the lines may have come first: then at most what the hold still has is sold.
 _SELL_PART = _STATEMENT.format(
     wanted=f"wanted AS ({DEMAND}),",
+    revision=_REVISION_BEFORE,
     sold="least(sum(l.quantity), coalesce(max(w.requested), 0))",
     join='LEFT JOIN wanted w ON w.sku = l.sku AND w."variantKey" = l."variantKey"',
     set_sold=""",
@@ -144,4 +149,5 @@ async def settle(
         hold = hold_from_row(row)
         if hold.status is not HoldStatus.ACTIVE:
             break
+        statement = _SETTLE_AMENDED if sold is None else _SELL_PART
     return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

@@ -143,10 +143,11 @@ class PaymentClient:
                 # It was closed or paid meanwhile, which the next check shows; or a session made this PaymentIntent,
                 # and Stripe closes it only by that session.
                 replayed = refusal.replayed
-                session_id = session_id or await self._session_of(found.intent_id or "")
+                session_id = session_id or await self.session_of(found.intent_id or "")
             attempts.record(replayed=replayed)
 
-    async def _session_of(self, intent_id: str) -> str | None:
+    async def session_of(self, intent_id: str) -> str | None:
+        """Return the id of the session that made the PaymentIntent, None for one that the shop made itself."""
         page = await _read(self._v1.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
         return next((session["id"] for session in page["data"]), None)
 

@@ -8,6 +8,7 @@ from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, REFERENCE_META
 
 _LONGEST_REFERENCE = 200
 """Stripe's limit for `client_reference_id`; a longer reference is left out."""
+_FIRST_PAGE = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,14 @@ def session_params(order: Order) -> dict[str, Any]:
     return params
 
 
-def with_reference(params: dict[str, Any], reference: str | None) -> dict[str, Any]:
-    """Return the parameters with the order's reference in the metadata, unless the caller has set that field.
+def of_hold(params: dict[str, Any], reference: str | None) -> dict[str, Any]:
+    """Return the parameters of a hold's page: with metadata that mark it as one, and the order's reference, if any.
 
-    It is not part of `session_params`, whose digest distinguishes the requests of earlier releases, too.
+    What the caller has set stays. They are not part of `session_params`, whose digest distinguishes the requests of
+    earlier releases, too.
     """
-    if reference is None:
-        return params
-    metadata = {REFERENCE_METADATA_KEY: reference, **params["metadata"]}
+    named = {PAGE_METADATA_KEY: _FIRST_PAGE} | ({} if reference is None else {REFERENCE_METADATA_KEY: reference})
+    metadata = named | params["metadata"]
     return params | {
         "metadata": metadata,
         "payment_intent_data": params["payment_intent_data"] | {"metadata": metadata},

@@ -27,7 +27,7 @@ async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_
     if state.commit is not None and state.commit.paid_elsewhere:
         await steps.close_unneeded()
     while True:
-        received = [*state.payments.values(), *state.withdrawn.values()]
+        received = [*state.payments.values(), *state.withdrawn.values(), *state.doubtful.values()]
         payments = [payment for payment in received if payment.id not in handled]
         for payment in payments:
             handled.add(payment.id)

@@ -17,7 +17,12 @@ def next_input(
     That is while something is under way: a payment, a cancel that waits for it, a session that is being opened.
     """
     carried = HoldState(
-        state.deadline, attached=state.attached, page=state.page, closed=state.closed, failed=state.failed
+        state.deadline,
+        attached=state.attached,
+        page=state.page,
+        closed=state.closed,
+        failed=state.failed,
+        detached=state.detached,
     )
     if steps.is_opening or state != carried:
         return None
@@ -39,6 +44,7 @@ def next_input(
             page=state.page,
             page_closed=steps.page_closed,
             pages_of_changes=changes.pages,
+            detached=tuple(state.detached),
         ),
     )
 
@@ -49,6 +55,7 @@ def restore(
     """Restore what the earlier run knew."""
     state.attached, state.page, state.closed = continued.attached, continued.page, continued.closed
     state.failed.update(continued.failed)
+    state.detached += continued.detached
     extensions.requests += [Extension(request, deadline) for request, deadline in continued.extensions]
     steps.restore(continued.checkout, continued.session_expires_at, page_closed=continued.page_closed)
     changes.restore(continued.pages_of_changes)

@@ -92,6 +92,8 @@ def _requested(state: HoldState) -> AttachPayment | ChangeHold | CheckPayment | 
         return AttachPayment(state.attach_requests[0])
     if state.changes and not state.opening:  # what is being opened has to be closed first
         return ChangeHold(state.changes[0])
+    if state.doubtful:
+        return CheckPayment(next(iter(state.doubtful.values())))
     if state.unchecked:
         return CheckPayment(next(iter(state.unchecked.values())))
     return None

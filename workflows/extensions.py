@@ -19,6 +19,8 @@ class Extensions:
     """All extensions of one hold, in the order of their arrival."""
 
     requests: list[Extension] = field(default_factory=list)
+    browser_extended: int = 0
+    """How often the shopper's browser has extended the hold in runs that are lost."""
 
     def with_key(self, key: str | None) -> Extension | None:
         """Return the extension with this idempotency key."""
@@ -26,8 +28,12 @@ class Extensions:
 
     def has_room(self, message: Extend) -> bool:
         """Return whether a request by the shopper's browser is within the number that the hold allows."""
-        made = sum(e.request.browser_limit is not None for e in self.requests)
-        return message.browser_limit is None or made < message.browser_limit
+        return message.browser_limit is None or self.by_browser < message.browser_limit
+
+    @property
+    def by_browser(self) -> int:
+        """How often the shopper's browser has extended the hold."""
+        return self.browser_extended + sum(e.request.browser_limit is not None for e in self.requests)
 
     def record(self, message: Extend) -> Extension:
         """Record a request; a repeat with the same key returns the first extension."""

@@ -294,6 +294,7 @@ class HoldWorkflow(HoldMessages):
             self._hold.hold_id,
             deadline,
             moves_back_from=earlier if earlier is not None and deadline < earlier else None,
+            browser_extended=self._extensions.by_browser,
         )
         written = await activity_calls.write_deadline(request)
         self._written_deadline = deadline

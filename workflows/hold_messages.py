@@ -36,7 +36,13 @@ from workflows.messages import (
     MakeWay,
     Snapshot,
 )
-from workflows.patches import ANSWERS_WITHOUT_CHECKOUT, CONTINUE_AS_NEW, END_KEEPS_HOLD, GRACE_ENDS_EARLY
+from workflows.patches import (
+    ANSWERS_WITHOUT_CHECKOUT,
+    CONTINUE_AS_NEW,
+    DOUBTS_EARLIER_PAGES,
+    END_KEEPS_HOLD,
+    GRACE_ENDS_EARLY,
+)
 from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
 from workflows.payment_steps import PaymentSteps
 from workflows.run_details import RunDetails
@@ -59,7 +65,7 @@ class HoldMessages(HoldSignals, RunDetails):
         self._payment_steps = PaymentSteps(hold, self._state, self._changed)
         self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
-        self._extensions = Extensions()
+        self._extensions = Extensions(browser_extended=hold.browser_extended)
         self._changes = Changes(hold, self._state, self._payment_steps, self._changed)
         if hold.continued is not None:
             restore(hold.continued, self._state, self._payment_steps, self._extensions, self._changes)
@@ -89,7 +95,10 @@ class HoldMessages(HoldSignals, RunDetails):
     @checked_signal(description="Stripe: a payment for this hold was made")
     def payment_succeeded(self, payment: NamedPayment) -> None:
         """Commit the hold, or start a late payment if the hold has ended otherwise."""
-        self._state.record_payment(payment)
+        if self._state.doubts(payment) and workflow.patched(DOUBTS_EARLIER_PAGES):
+            self._state.record_doubted(payment)
+        else:
+            self._state.record_payment(payment)
         self._changed()
 
     @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")

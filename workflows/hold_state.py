@@ -34,6 +34,10 @@ class HoldState:
     """Whether the attached payment can no longer be made."""
     unchecked: dict[str, Payment] = field(default_factory=dict)
     """Payments whose status has to be read from Stripe."""
+    detached: list[Payment] = field(default_factory=list)
+    """Payments that were closed so that the hold could change. One that was under way all the same does not buy it."""
+    doubtful: dict[str, Payment] = field(default_factory=dict)
+    """Payments that were made, maybe on a page that was closed for a change: Stripe tells their session."""
     attach_requests: list[Attach] = field(default_factory=list)
     changes: list[Amend | MakeWay] = field(default_factory=list)
     """Changes that were requested and are not made yet, in the order of their arrival."""
@@ -86,6 +90,25 @@ class HoldState:
         self.withdrawn.pop(payment.id, None)
         if payment.id not in self.payments or not payment.needs_capture:
             self.payments[payment.id] = payment
+
+    def doubts(self, payment: Payment) -> bool:
+        """Return whether the payment may be for the items from before a change."""
+        return bool(self.detached) and not payment.is_same(self.attached)
+
+    def record_doubted(self, payment: Payment) -> None:
+        """Record a payment that may be for earlier items: such a one buys nothing. Its session may have to be found."""
+        if payment.session_id is None and not any(payment.is_same(each) for each in self.detached):
+            self.doubtful[payment.id] = payment
+        else:
+            self.resolve_doubt(payment)
+
+    def resolve_doubt(self, payment: Payment) -> None:
+        """Record a payment whose session, if it has one, is known."""
+        self.doubtful.pop(payment.id, None)
+        if any(payment.is_same(each) for each in self.detached):
+            self.withdrawn[payment.id] = payment
+        else:
+            self.record_payment(payment)
 
     def record_failed_attempt(self, payment: Payment, event_id: str) -> None:
         """Record a declined attempt. The shopper can try again, so there is a payment to close."""
@@ -156,8 +179,10 @@ class HoldState:
         self.own_deadline = max(self.own_deadline, deadline)
         self.deadline = max(self.deadline, deadline)
 
-    def detach(self) -> None:
-        """Record that the hold has no payment any more: the attached one cannot be made."""
+    def detach(self, payment: Payment | None) -> None:
+        """Record that the hold has no payment any more: the one that was attached, if any, cannot be made."""
+        if payment is not None:
+            self.detached.append(payment)
         self.attached = self.page = None
         self.closed = False
 

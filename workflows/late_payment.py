@@ -43,8 +43,13 @@ REFUND_FAILED = "The refund failed and the money is back in the account: refund 
 REFUND_REFUSED = "Stripe refused the refund"
 PAID_ELSEWHERE = "The shop sold the hold as paid elsewhere: find out whether to refund this payment or the other one."
 SOLD_IN_PART = "The shop sold only some of the hold's units: find out what the money is for, and settle it by hand."
+CHANGED = (
+    "The payment was under way while its page was closed for a change of the hold: the money is for the items that the "
+    "hold had before. Offer those, or refund by hand."
+)
 UNKNOWN_PAYMENT = "Stripe does not know this payment."
 """Why a case needs a person."""
+_FOR_A_PERSON = {"sold_in_part": SOLD_IN_PART, "changed": CHANGED, "missing": NO_SUCH_HOLD}
 
 
 class _ClosedByPersonError(Exception):
@@ -98,9 +103,12 @@ class LatePaymentWorkflow(RunDetails):
         if self._late.payment.payment_intent_id is None:
             return await self._claim(authorized=False)  # the total is 0, so there is no PaymentIntent
         try:
-            standing = await self._unless_stopped(activity_calls.check_payment_until_known(self._query()))
+            query = replace(self._query(), find_session=True)
+            standing = await self._unless_stopped(activity_calls.check_payment_until_known(query))
         except ActivityError as error:
             return await self._need_person(f"The payment could not be checked: {cause_of(error)}")
+        if standing.payment.session_id is not None:
+            self._late = replace(self._late, payment=standing.payment)
         match standing.state:
             case "paid" | "authorized":
                 return await self._claim(authorized=standing.state == "authorized")
@@ -125,7 +133,7 @@ class LatePaymentWorkflow(RunDetails):
                     return await self._end("reacquired", "The stock was still available: the hold is committed.")
                 case "second_payment" | "short" | "declined":
                     return await self._refund(claimed)
-                case "sold_in_part" | "missing":
+                case "sold_in_part" | "changed" | "missing":
                     return await self._need_person(_unclear(claimed))
                 case "active":
                     if await self._hand_over(authorized=authorized):
@@ -251,9 +259,9 @@ class LatePaymentWorkflow(RunDetails):
 
 
 def _unclear(claimed: Claimed) -> str:
-    if claimed.outcome == "missing":
-        return NO_SUCH_HOLD
-    return PAID_ELSEWHERE if claimed.paid_elsewhere else SOLD_IN_PART
+    if claimed.paid_elsewhere and claimed.outcome == "sold_in_part":
+        return PAID_ELSEWHERE
+    return _FOR_A_PERSON[claimed.outcome]
 
 
 def _nothing_to_do(standing: PaymentCheck) -> LatePaymentEnded:

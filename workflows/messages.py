@@ -107,6 +107,8 @@ class HoldInput:
     """What the earlier run knew, which this one continues."""
     browser_extensions: int = 0
     """How often the shopper's browser may extend the hold; the row keeps it."""
+    browser_extended: int = 0
+    """How often it has done so in runs that are lost, by the row of a hold to resume."""
     buyer: str | None = None
     replaces: str | None = None
     """The active hold with the same reference whose units this one takes over; its workflow is told that it ended."""
@@ -140,6 +142,8 @@ class Continued:
     """Whether the page was closed for a change of the hold and none was opened since."""
     pages_of_changes: "tuple[tuple[Amend, AmendAnswer], ...]" = ()
     """The changes that opened a page. The database remembers the others."""
+    detached: tuple[Payment, ...] = ()
+    """The payments that were closed so that the hold could change."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class DeadlineRequest:
     expires_at: datetime
     moves_back_from: datetime | None = None
     """Set where the deadline moves back: only from this one, because a statement may arrive late."""
+    browser_extended: int = 0
+    """How often the shopper's browser has extended the hold so far."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,8 @@ class Extend:
     """The caller's idempotency key."""
     browser_limit: int | None = None
     """Of a request by the shopper's browser: how many of those the hold allows."""
+    actor: Storable | None = field(default=None, compare=False)
+    """Who asks; a repeat by somebody else is the same request."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +297,8 @@ class MakeWay:
     """A request to close the hold's payment, so that another hold can take over its units."""
 
     request_id: str
+    actor: Storable | None = None
+    """Who asks for the other hold."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +316,8 @@ class Attach:
     payment: NamedPayment
     replace: bool = False
     """Whether to close the hold's earlier payment first."""
+    actor: Storable | None = field(default=None, compare=False)
+    """Who asks; a repeat by somebody else is the same request."""
 
 
 @dataclass(frozen=True)

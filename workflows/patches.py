@@ -30,5 +30,8 @@ KEEPS_TIMER = "keeps-timer"
 LOCAL_END = "ends-in-a-local-activity"
 """Since then a hold without a payment to close is released or expires in a local activity."""
 
+DOUBTS_EARLIER_PAGES = "doubts-earlier-pages"
+"""Since then a payment on a page that was closed for a change of the hold does not buy it."""
+
 LATE_TAKES_NOTHING = "late-start-takes-nothing"
 """Since then a new hold whose caller has gone before its first task ends without a statement."""

@@ -105,6 +105,8 @@ class PaymentQuery:
     payment: Payment
     give_back: bool = False
     """Closing only: whether an authorised payment is cancelled too, since the hold was cancelled."""
+    find_session: bool = False
+    """Checking only: whether to find the session of a payment that is named by its PaymentIntent."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class PaymentCheck:
     expires_at: datetime | None = None
     of_another_hold: bool = False
     """Whether its metadata names another hold."""
+    is_page: bool = False
+    """Whether Holdfast opened it for this hold, by its metadata."""
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,9 @@ class PaymentSteps:
 
     async def check(self, payment: Payment) -> None:
         """Read the payment's status from Stripe. If Stripe does not answer, closing it reads the status again."""
+        if payment.id in self._state.doubtful:
+            await self._find_session(payment)
+            return
         failures = len(self._state.failed)
         with suppress(ActivityError):
             check = await self._unless_paid(
@@ -198,6 +201,17 @@ class PaymentSteps:
                     return  # it stays unchecked
                 await self._record(check)
         self._state.unchecked.pop(payment.id, None)
+
+    async def _find_session(self, payment: Payment) -> None:
+        """Find out on which page a payment was made. If Stripe does not answer, it is left until the hold has ended."""
+        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, find_session=True)
+        try:
+            check = await self._unless_paid(activity_calls.check_payment(query))
+        except ActivityError:
+            self._state.withdrawn[payment.id] = self._state.doubtful.pop(payment.id)
+            return
+        if check is not None:
+            self._state.resolve_doubt(replace(payment, session_id=check.payment.session_id))
 
     def _outdated(self, check: PaymentCheck, failures: int) -> bool:
         """Return whether a payment failed while this status was read: then it may no longer be processing."""
@@ -278,12 +292,11 @@ class PaymentSteps:
         why the payment could not be cleared, and the id of the page that was closed. If the hold was paid meanwhile,
         neither.
         """
-        state = self._state
+        state, attached = self._state, self._state.attached
         if state.in_progress:
             return "in_progress", None
-        page = self._open_page
         try:
-            refused = await self._unless_paid(self._clear(own_only=own_only))
+            refused, page = await self._unless_paid(self._clear(own_only=own_only)) or (None, None)
         except ActivityError as error:
             return "not_configured" if _type(error) == NOT_CONFIGURED else "away", None
         if refused is not None or state.paid:
@@ -291,22 +304,26 @@ class PaymentSteps:
         if self._in_row is not None:
             await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, Payment()))
             self._in_row = None
+        if page is None and isinstance(self.checkout, CheckoutOpened):
+            page = self.checkout.session_id  # closed by an earlier attempt, which did not hear of it
         if page is not None:
             self.checkout, self.page_closed = None, True
-        state.detach()
+        state.detach(attached or (None if page is None else Payment(session_id=page)))
         return None, page
 
-    async def _clear(self, *, own_only: bool) -> ChangeRefusal | None:
-        state = self._state
+    async def _clear(self, *, own_only: bool) -> tuple[ChangeRefusal | None, str | None]:
+        state, page = self._state, self._open_page
         if state.attached is None or state.closed:
-            return None
-        if self._open_page is not None or not own_only:
-            return await self._close_attached(state.attached)
-        check = await self._check_for_caller(state.attached)
-        if check.state in ("open", "processing"):
-            return "payment_open"
-        await self._record(check)
-        return None
+            return None, None
+        if page is None and own_only:
+            check = await self._check_for_caller(state.attached)
+            if check.state not in ("open", "processing"):
+                await self._record(check)
+                return None, None
+            if not check.is_page:
+                return "payment_open", None
+            page = check.payment.session_id  # opened by a run that was lost
+        return await self._close_attached(state.attached), page
 
     @property
     def _open_page(self) -> str | None:

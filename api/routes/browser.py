@@ -92,7 +92,7 @@ async def browser_extend(
         raise ExtendLimitError  # the usual case asks nothing of Temporal, however often a browser repeats it
     key = parse_key(idempotency_key)
     # The shop's keys are others: a shopper who guesses one can neither use it up nor learn what it did.
-    message = Extend(seconds, key and f"browser:{key}", browser_limit=hold.browser_extensions)
+    message = Extend(seconds, key and f"browser:{key}", browser_limit=hold.browser_extensions, actor=_ACTOR)
     return _shown(await holds.extend(hold.key, message), settings)
 
 

@@ -263,7 +263,8 @@ async def release_hold(
     openapi_extra=examples("payment"),
 )
 async def attach_payment(
-    _caller: Authority,
+    *,
+    caller: Authority,
     shop_id: ShopPath,
     hold_id: HoldPath,
     body: PaymentIn,
@@ -276,7 +277,8 @@ async def attach_payment(
     first can still be paid; with `replace` the first is closed, and the second takes its place.
     """
     payment = Payment(body.payment_intent_id, body.checkout_session_id)
-    return with_token(settings, await payments.attach(HoldKey(shop_id, hold_id), payment, replace=body.replace))
+    hold = await payments.attach(HoldKey(shop_id, hold_id), payment, actor=caller.actor, replace=body.replace)
+    return with_token(settings, hold)
 
 
 @router.post(
@@ -289,7 +291,7 @@ async def attach_payment(
 )
 async def extend_hold(
     *,
-    _caller: Authority,
+    caller: Authority,
     shop_id: ShopPath,
     hold_id: HoldPath,
     body: ExtendIn,
@@ -298,7 +300,8 @@ async def extend_hold(
     holds: HoldsDep,
 ) -> HoldOut:
     """Move the deadline by `ttlSeconds`, at most to the ceiling from the creation. An ended hold stays ended."""
-    message = Extend(ttl_seconds=parse_ttl(body.ttl_seconds, settings), key=parse_key(idempotency_key))
+    seconds = parse_ttl(body.ttl_seconds, settings)
+    message = Extend(seconds, key=parse_key(idempotency_key), actor=caller.actor)
     return with_token(settings, await holds.extend(HoldKey(shop_id, hold_id), message))
 
 

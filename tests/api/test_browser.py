@@ -144,6 +144,16 @@ async def test_the_browser_extends_as_often_as_the_shop_allowed(stack: Stack) ->
     assert (await stack.post(browser.hold_id, "extend", {"ttlSeconds": 30})).status_code == 200  # the shop still may
 
 
+async def test_a_lost_workflow_gives_the_browser_no_further_extension(stack: Stack) -> None:
+    browser = Browser(stack, await stack.made(browserExtensions=2))
+    assert (await browser.send("POST", "/extend", json={"ttlSeconds": 60})).status_code == 200
+    await stack.run_of(browser.hold_id).terminate()
+    assert (await browser.send("POST", "/extend", json={"ttlSeconds": 60})).status_code == 200
+    await stack.run_of(browser.hold_id).terminate()
+    refused(await browser.send("POST", "/extend", json={"ttlSeconds": 60}), 409, "hold_extend_limit")
+    assert (await stack.post(browser.hold_id, "extend", {"ttlSeconds": 60})).status_code == 200
+
+
 async def test_the_browser_extends_nothing_unless_the_shop_allowed_it(stack: Stack) -> None:
     browser = Browser(stack, await stack.made())
     await stack.run_of(browser.hold_id).terminate()

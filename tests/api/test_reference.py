@@ -103,9 +103,9 @@ async def test_replace_of_a_hold_that_was_sold_meanwhile_says_so(stack: Stack, m
     old = await stack.made(reference="cart")
     make_way = WorkflowClient.make_way
 
-    async def sold_first(calls: WorkflowClient, to: Target) -> MadeWay:
+    async def sold_first(calls: WorkflowClient, to: Target, actor: str | None = None) -> MadeWay:
         assert (await stack.post(old["holdId"], "commit")).status_code == 200
-        return await make_way(calls, to)
+        return await make_way(calls, to, actor)
 
     monkeypatch.setattr(WorkflowClient, "make_way", sold_first)
     body = refused(await stack.create(reference="cart", replace=True), 409, "hold_not_active")

@@ -12,15 +12,16 @@ from temporalio.service import RPCError
 
 from core.database import fetch
 from dev.harness.stock import stock_of
-from tests.payments.market import ON_HAND, Market
+from tests.payments.market import ON_HAND, PRICES, Market
 from tests.payments.shoppers import OPENED_BY
 from tests.stack import SHOP
 from workflows.messages import hold_workflow_id
 from workflows.payment_messages import late_payment_workflow_id
 
 _HOLDS = """
-SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session, "paidElsewhere" AS elsewhere
-FROM "InventoryHold" WHERE "shopId" = %(shop)s
+SELECT id, status, reason, "paymentIntentId" AS intent, "paymentSessionId" AS session, "paidElsewhere" AS elsewhere,
+       (SELECT sum(quantity) FROM "InventoryHoldItem" l WHERE l."shopId" = h."shopId" AND l."holdId" = h.id) AS units
+FROM "InventoryHold" h WHERE "shopId" = %(shop)s
 """
 
 _SOLD = """
@@ -100,6 +101,8 @@ class Books:
             wrong = wrong or (None if bought else ending)
         elif bought and not (ending == "not captured" and sold_by_shop):
             wrong = wrong or f"the hold is sold to it, and it is {ending}"
+        if bought and hold is not None and not sold_by_shop and payment["captured"]:
+            wrong = wrong or _paid_for_others(payment, hold["units"])
         return ending, wrong
 
     def _ending(self, payment: dict[str, Any]) -> tuple[str, str | None]:
@@ -126,10 +129,16 @@ class Books:
                 yield f"it is sold, to {buyers or 'nobody'}"
         elif any(session.status == "open" for session in sessions):
             yield "its stock was given back and its page is open"
-        if len(sessions) > 1:
-            yield f"it has {len(sessions)} pages"
+        if (pages := sum(session.status == "open" for session in sessions)) > 1:
+            yield f"it has {pages} open pages"
         if (told := self._market.told.ends.get(hold["id"], set())) - {hold["status"]} - _late(hold):
             yield f"its shopper was told {told}"
+
+
+def _paid_for_others(payment: dict[str, Any], units: int) -> str | None:
+    """Return what is wrong where the money was not for the units that the hold sold: a changed cart has a new page."""
+    price = PRICES[payment["currency"]]
+    return None if payment["amount"] == units * price else f"{payment['amount'] / price:g} units paid, {units} sold"
 
 
 def _holdfasts(metadata: dict[str, str], hold_id: str) -> bool:

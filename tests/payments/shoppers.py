@@ -34,6 +34,8 @@ class Visit:
     """The page to pay on; empty where the shop opens its own."""
     deadline: datetime
     capture: str = "automatic"
+    reference: str | None = None
+    """The order, which a hold that replaces this one has too."""
 
     async def pay(self, how: str = "card", *, page: str | None = None, late: str = "no") -> bool:
         """Pay on the page; False where it is closed."""
@@ -151,6 +153,11 @@ class Visit:
         """Make a payment of the shop's own the hold's."""
         return await self.call("payment", {**named, "replace": replace}, _PATIENCE) == 200
 
+    @property
+    def path(self) -> str:
+        """The hold's path in the API."""
+        return f"/api/inventory/holds/{SHOP}/{self.hold_id}"
+
     async def signal_without_data(self, name: str) -> None:
         """Send a signal without data to the hold's workflow, as a person can from the Temporal UI."""
         with suppress(RPCError):  # the hold has ended
@@ -169,7 +176,7 @@ class Visit:
 
     async def call(self, verb: str, body: object, patience: int) -> int:
         """Ask the API about the hold; 0 where it never said what is."""
-        path = f"/api/inventory/holds/{SHOP}/{self.hold_id}/{verb}"
+        path = f"{self.path}/{verb}"
         answer = await ask(self.market, self.dice, self.hold_id, path, body, patience=patience)
         if answer is None:
             return 0
@@ -206,7 +213,8 @@ async def visit(market: Market, dice: Random, wish: Wish, number: int, crowd: as
     currency = dice.choice(wish.currencies)
     amount = 0 if wish.free else PRICES[currency]
     line = {"sku": sku, "quantity": dice.randint(1, 2), "name": sku, "unitAmount": amount, "currency": currency}
-    body: dict[str, Any] = {"shopId": SHOP, "holdId": hold_id, "ttlSeconds": LIFE_SECONDS}
+    reference = f"order-{hold_id}"
+    body: dict[str, Any] = {"shopId": SHOP, "holdId": hold_id, "ttlSeconds": LIFE_SECONDS, "reference": reference}
     if wish.opens_page:
         path, body = "/api/checkout/sessions", body | {"items": [line], **PAGES, **wish.fields}
     else:
@@ -227,7 +235,7 @@ async def visit(market: Market, dice: Random, wish: Wish, number: int, crowd: as
     market.told.checkouts += 1
     deadline = datetime.fromisoformat(made["expiresAt"])
     capture = wish.fields.get("captureMethod", "automatic")
-    crowd.create_task(_follow(wish, Visit(market, dice, hold_id, line, page, deadline, capture)))
+    crowd.create_task(_follow(wish, Visit(market, dice, hold_id, line, page, deadline, capture, reference)))
 
 
 async def _follow(wish: Wish, visit: Visit) -> None:
@@ -235,12 +243,21 @@ async def _follow(wish: Wish, visit: Visit) -> None:
 
 
 async def ask(
-    market: Market, dice: Random, hold_id: str, path: str, body: object, *, patience: int = _PATIENCE
+    market: Market,
+    dice: Random,
+    hold_id: str,
+    path: str,
+    body: object,
+    *,
+    patience: int = _PATIENCE,
+    method: str = "POST",
+    key: str | None = None,
 ) -> httpx.Response | None:
     """Ask until there is an answer that says what is; None when patience ends first."""
+    headers = {} if key is None else {"Idempotency-Key": key}
     for _ in range(patience):
         try:
-            answer = await market.deployment.http.post(path, json=body)
+            answer = await market.deployment.http.request(method, path, json=body, headers=headers)
         except httpx.TransportError as error:
             market.told.answers["none"] += 1
             market.note(hold_id, f"{path}: {error!r}")

@@ -11,6 +11,8 @@ from tests.api.asking import fresh, refused
 from tests.paying import LINE, PAGES, Shop
 from tests.payments.own_payments import attach, attached, made, own_intent, own_session, session_status
 from tests.stack import SHOP
+from tests.waiting import until
+from workflows.late_payment import CHANGED, LatePaymentWorkflow
 
 OWN = pytest.mark.parametrize("own", [own_session, own_intent], ids=["session", "intent"])
 
@@ -53,6 +55,15 @@ async def test_what_leaves_the_items_as_they_are_keeps_the_page(corner: Shop) ->
     assert (answer.json()["checkoutSessionId"], answer.json()["closedCheckoutSessionId"]) == (page, None)
     await corner.pay(page)
     assert (await corner.until_status(hold_id, "committed"))["buyer"] == "b-1"
+
+
+async def test_a_page_that_a_lost_run_opened_is_closed_for_a_change(corner: Shop) -> None:
+    checkout = await corner.checkout()
+    hold_id, page = checkout["holdId"], checkout["checkoutSessionId"]
+    await corner.stack.run_of(hold_id).terminate()
+    answer = await corner.stack.amend(hold_id, (corner.item, 3))
+    assert (answer.status_code, answer.json()["closedCheckoutSessionId"]) == (200, page), answer.text
+    assert await session_status(corner, page) == "expired"
 
 
 @OWN
@@ -117,6 +128,40 @@ async def test_while_stripe_is_away_a_cart_with_a_page_is_not_changed(corner: Sh
     await corner.stripe.control("/faults", "DELETE")
     changed = await corner.stack.amend(checkout["holdId"], (corner.item, 2))
     assert changed.json()["closedCheckoutSessionId"] == checkout["checkoutSessionId"]
+
+
+@pytest.mark.parametrize("lost", ["checkout.session.completed", "payment_intent.succeeded"])
+async def test_money_for_the_old_cart_that_was_under_way_does_not_buy_the_new_one(corner: Shop, lost: str) -> None:
+    await corner.stripe.control("/faults", on="webhook", effect="drop", match=lost, times=None)
+    checkout = await corner.checkout()
+    hold_id, old = checkout["holdId"], checkout["checkoutSessionId"]
+    page = await page_of(await pay_for(corner, hold_id, 4))
+    await corner.stripe.control(f"/sessions/{old}/pay", late="complete")
+    await corner.until_heard("payment_intent.succeeded" if lost.startswith("c") else "checkout.session.completed", old)
+    assert (await corner.stack.read(hold_id))["status"] == "active"
+    await corner.pay(page)
+    assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == await corner.intent_of(page)
+    await corner.stack.run_of(hold_id).result()
+    ended = await corner.case_of(await corner.intent_of(old)).result()
+    assert (ended.outcome, (await corner.stripe.books(old))["net"]) == ("refunded", 0)
+    assert await corner.stock() == (6, 0)
+
+
+async def test_money_for_the_old_cart_of_a_hold_that_ended_waits_for_a_person(corner: Shop) -> None:
+    checkout = await corner.checkout()
+    hold_id, old = checkout["holdId"], checkout["checkoutSessionId"]
+    assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    await corner.stack.post(hold_id, "release")
+    await corner.stripe.control(f"/sessions/{old}/pay", late="complete")
+    case = corner.case_of(await corner.intent_of(old))
+
+    async def waits() -> bool:
+        return bool(await case.query(LatePaymentWorkflow.waits_for_person))
+
+    await corner.until_heard("payment_intent.succeeded", old)
+    await until(waits, "the case waits for a person")
+    assert CHANGED in await case.query(LatePaymentWorkflow.state)
+    assert await corner.stock() == (10, 0)
 
 
 # Pay for an existing hold

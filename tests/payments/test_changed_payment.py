@@ -19,6 +19,7 @@ from tests.payments.own_payments import (
     until_it_expires_at,
     until_it_waits_longer,
 )
+from tests.stack import SHOP
 
 
 async def still_held(shop: Shop, hold_id: str) -> None:
@@ -117,6 +118,17 @@ async def test_replace_closes_the_earlier_payment_and_attaches_the_new_one(corne
     await corner.pay(second)
     await corner.until_status(hold_id, "committed")
     assert await corner.stock() == (9, 0)
+
+
+async def test_the_order_tells_who_attached_a_payment(corner: Shop) -> None:
+    order, page = f"order-{corner.item}", await own_session(corner)
+    hold = await corner.stack.made((corner.item, 1), reference=order)
+    path = f"/api/inventory/holds/{SHOP}/{hold['holdId']}/payment"
+    answer = await corner.stack.http.post(path, json={"checkoutSessionId": page}, headers={"X-Actor": "till-3"})
+    assert answer.status_code == 200, answer.text
+    story = (await corner.stack.http.get(f"/api/inventory/orders/{SHOP}/{order}")).json()
+    (attached_by,) = (each for each in story["holds"][0]["changes"] if each["what"] == "a payment was attached")
+    assert (attached_by["actor"], attached_by["detail"]) == ("till-3", page)
 
 
 async def test_replace_attaches_a_first_payment(corner: Shop) -> None:

@@ -1,171 +1,28 @@
 """The races of the table, with the worker killed between their two steps: the next one tells the story to its end.
 
-One kill ends one worker in the midst of fourteen holds, each between the steps of another race; then the second step
-happens, and only then the next worker starts. A test for each looks at what came of it.
+One kill ends one worker in the midst of many holds, each between the steps of another race or of a change of its cart;
+then the second step happens, and only then the next worker starts. A test for each looks at what came of it.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
-import httpx
-import psycopg
 import pytest
 from temporalio.service import RPCError
 
 from dev.harness.invariants import assert_stock_adds_up
-from dev.harness.stock import stock_of, until_waiting
+from dev.harness.stock import until_waiting
 from dev.postgres import EmbeddedPostgres
-from dev.temporal import EmbeddedTemporal
-from tests.e2e.deployment import Deployment, deployed, kill
+from tests.e2e.deployment import kill
 from tests.paying import LINE, PAGES, event, named, signed
-from tests.servers import database_on
-from tests.simulated import API_KEY, SECRET, Simulated, simulated
+from tests.payments.scene import HANGS, SOLD, Scene, locked, running
 from tests.stack import SHOP
 from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import late_payment_workflow_id
 
-HANGS = 300
-"""Seconds for which a call is not answered: until its worker is killed."""
 ELSEWHERE = {"paidElsewhere": True}
-SOLD, GIVEN_BACK = (9, 0), (10, 0)
-
-
-@dataclass
-class Scene:
-    """The product as processes, and holds by the name of their race; each has an item of its own by the same name."""
-
-    product: Deployment
-    stripe: Simulated
-    pages: dict[str, str] = field(default_factory=dict)
-    asked: dict[str, "asyncio.Task[httpx.Response]"] = field(default_factory=dict)
-
-    async def checkout(self, *names: str) -> None:
-        """Make holds with a page to pay on, ten of the item in the house."""
-        for name in names:
-            await self.product.put(name, 10)
-            body = {"shopId": SHOP, "holdId": name, "items": [{**LINE, "sku": name}], **PAGES}
-            answer = await self.product.http.post("/api/checkout/sessions", json=body)
-            assert answer.status_code == 201, answer.text
-            self.pages[name] = answer.json()["checkoutSessionId"]
-
-    async def fault(self, name: str, on: str, effect: str, match: str, **fields: Any) -> None:
-        """Put a rule in force that concerns this hold's page only."""
-        about = self.pages[name]
-        await self.stripe.control("/faults", on=on, effect=effect, match=match, about=about, **fields)
-
-    async def hang(self, name: str, call: str, when: str = "before") -> None:
-        """Have the worker wait in vain for Stripe's answer to this call."""
-        await self.fault(name, "api", "timeout", call, when=when, seconds=HANGS, times=None)
-
-    async def tell_nobody(self, name: str) -> None:
-        await self.fault(name, "webhook", "drop", "*", times=None)
-
-    async def pay(self, name: str, **fields: Any) -> None:
-        await self.stripe.control(f"/sessions/{self.pages[name]}/pay", **fields)
-
-    async def expire(self, name: str) -> None:
-        await self.stripe.control(f"/sessions/{self.pages[name]}/expire")
-
-    def ask(self, name: str, verb: str, body: dict[str, Any] | None = None) -> None:
-        """Ask for something without waiting for the answer: the worker that should give it dies."""
-        self.asked[f"{name} {verb}"] = asyncio.create_task(self.product.post(name, verb, body))
-
-    async def heard(self, name: str, kind: str) -> None:
-        """Wait until Stripe's word has been acknowledged."""
-
-        async def is_so() -> bool:
-            sent = await self.stripe.control("/webhooks", "GET")
-            return any(d["about"] == self.pages[name] and d["type"] == kind and 200 in d["answers"] for d in sent)
-
-        await until(is_so, f"{kind} of {name} heard")
-
-    async def all_fired(self) -> bool:
-        calls = [rule for rule in await self.stripe.control("/faults", "GET") if rule["on"] == "api"]
-        return all(rule["fired"] for rule in calls)
-
-    async def second_page(self, name: str) -> str:
-        """Open another page of the shop's own for the hold, and return its id."""
-        opened = await self.stripe.stripe.v1.checkout.sessions.create_async(
-            {
-                "mode": "payment",
-                "success_url": PAGES["successUrl"],
-                "line_items": [
-                    {
-                        "quantity": 1,
-                        "price_data": {"currency": "eur", "unit_amount": 1999, "product_data": {"name": "T-shirt"}},
-                    }
-                ],
-                "metadata": named(name),
-                "payment_intent_data": {"metadata": named(name)},
-            }
-        )
-        return opened.id
-
-    async def attach_second(self, name: str) -> httpx.Response:
-        return await self.product.post(name, "payment", {"checkoutSessionId": self.pages[f"{name} 2"]})
-
-    async def books(self, name: str) -> dict[str, Any]:
-        return await self.stripe.books(self.pages[name])
-
-    async def stock(self, name: str) -> tuple[int, int]:
-        return await stock_of(self.product.engine, name)
-
-    async def until_status(self, name: str, status: str) -> dict[str, Any]:
-        async def is_so() -> bool:
-            return await self.product.status(name) == status
-
-        await until(is_so, f"{name} {status}")
-        row = await self.product.row(name)
-        assert row is not None
-        return row
-
-    async def sold_once(self, name: str, reason: str = "payment") -> None:
-        """Check that the hold was sold once, for money that was taken once."""
-        row = await self.until_status(name, "committed")
-        assert (row["reason"], row["moves"]) == (reason, 1)
-        assert row["paymentIntentId"] == (await self.books(name))["payment_intent"]
-        assert (await self.books(name))["net"] == LINE["unitAmount"]
-        assert await self.stock(name) == SOLD
-
-    async def given_back_once(self, name: str) -> None:
-        """Check that the hold was given back once, and that nobody has paid or still can."""
-        row = await self.until_status(name, "released")
-        assert row["moves"] == 0
-        assert await self.stock(name) == GIVEN_BACK
-        session = await self.stripe.stripe.v1.checkout.sessions.retrieve_async(self.pages[name])
-        assert (session.status, session.payment_status) == ("expired", "unpaid")
-
-
-@asynccontextmanager
-async def locked(database: str, *skus: str) -> AsyncIterator[None]:
-    """Hold the items' row locks: a settle that was decided is not done."""
-    async with await psycopg.AsyncConnection.connect(database) as connection:
-        await connection.execute('SELECT FROM "InventoryItem" WHERE sku = ANY(%s) FOR UPDATE', [list(skus)])
-        yield
-        await connection.rollback()
-
-
-@asynccontextmanager
-async def running(postgres: EmbeddedPostgres, template: str, folder: Any) -> AsyncIterator[Scene]:
-    """Run API and simulator, and a Temporal of the module's own, without a worker."""
-    temporal = EmbeddedTemporal(None, ui=False)
-    await asyncio.to_thread(temporal.start)
-    try:
-        async with AsyncExitStack() as stack:
-            stripe = await stack.enter_async_context(simulated())
-            changes = {"STRIPE_API_KEY": API_KEY, "STRIPE_API_BASE": stripe.url, "STRIPE_WEBHOOK_SECRET": SECRET}
-            database = stack.enter_context(database_on(postgres, template))
-            product = await stack.enter_async_context(deployed(folder, database, temporal.address, **changes))
-            hook = {"url": f"{product.http.base_url}/api/webhooks/stripe", "secrets": [SECRET]}
-            await stripe.control("/webhooks/endpoints", "PUT", endpoints=[hook])
-            yield Scene(product, stripe)
-    finally:
-        await asyncio.to_thread(temporal.stop)
 
 
 async def first_steps(scene: Scene) -> None:
@@ -208,6 +65,24 @@ async def first_steps(scene: Scene) -> None:
     for name in ("second-while-first", "second-after-first"):
         await hang(name, "checkout.sessions.retrieve")
         scene.asked[f"{name} attach"] = asyncio.create_task(scene.attach_second(name))
+    await change_carts(scene)
+
+
+async def change_carts(scene: Scene) -> None:
+    """Bring changes of the cart between the closing of the page, the change, and the opening of the new page."""
+    await scene.checkout("closed-then-changed", "closed-and-changing", "changed-then-opened", "opened-unheard")
+    await scene.checkout("closed-then-exchanged", reference="cart")
+    for name in ("closed-then-changed", "closed-then-exchanged"):
+        await scene.hang(name, "checkout.sessions.expire", "after")
+    scene.change("closed-then-changed", 3)
+    body = {"shopId": SHOP, "holdId": "exchanged", "reference": "cart", "replace": True, **PAGES}
+    items = [{**LINE, "sku": "closed-then-exchanged", "quantity": 3}]
+    scene.send("exchanged", "POST", "/api/checkout/sessions", {**body, "items": items})
+    for name, when in (("changed-then-opened", "before"), ("opened-unheard", "after")):
+        rule = {"on": "api", "effect": "timeout", "match": "checkout.sessions.create", "when": when, "seconds": HANGS}
+        await scene.stripe.control("/faults", **rule)
+        scene.change_and_pay(name, 3)
+        await until(scene.all_fired, f"the page of {name} is being opened")
 
 
 async def second_steps(scene: Scene) -> None:
@@ -239,12 +114,13 @@ async def scene(
         doomed = await scene.product.start_worker()
         await first_steps(scene)
         settling = ("answered-then-told", "paid-then-ended", "sold-then-expired", "expired-then-sold")
-        async with locked(scene.product.database, *settling):
+        async with locked(scene.product.database, *settling, "closed-and-changing"):
+            scene.change("closed-and-changing", 3)
             scene.ask("answered-then-told", "release")
             await scene.pay("paid-then-ended")
             scene.ask("sold-then-expired", "commit", ELSEWHERE)
             await scene.expire("expired-then-sold")
-            await until_waiting(scene.product.engine, len(settling))
+            await until_waiting(scene.product.engine, len(settling) + 1)
             await until(scene.all_fired, "every call is under way")
             kill(doomed)
         await second_steps(scene)
@@ -367,6 +243,41 @@ async def test_a_second_page_is_taken_once_the_first_cannot_be_paid(scene: Scene
     await scene.sold_once("second-after-first")
 
 
+# The cart changes
+
+
+@pytest.mark.parametrize("name", ["closed-then-changed", "closed-and-changing"])
+async def test_a_change_whose_page_was_closed_is_made_once(scene: Scene, name: str) -> None:
+    told = await scene.again(name)
+    assert (told["closedCheckoutSessionId"], told["checkoutSessionId"]) == (scene.pages[name], None)
+    assert (told["revision"], await scene.stock(name), await scene.open_pages(name)) == (1, (7, 3), [])
+    scene.change_and_pay(name, 3)
+    scene.pages[name] = (await scene.again(name))["checkoutSessionId"]
+    await scene.pay(name)
+    await scene.sold_once(name, units=3)
+
+
+@pytest.mark.parametrize("name", ["changed-then-opened", "opened-unheard"])
+async def test_a_changed_cart_gets_one_page(scene: Scene, name: str) -> None:
+    page = (await scene.again(name))["checkoutSessionId"]
+    row = await scene.product.row(name)
+    assert row is not None
+    assert (row["revision"], await scene.stock(name), await scene.open_pages(name)) == (1, (7, 3), [page])
+    scene.pages[name] = page
+    await scene.pay(name)
+    await scene.sold_once(name, units=3)
+
+
+async def test_an_exchange_whose_page_was_closed_takes_over_the_units(scene: Scene) -> None:
+    old = "closed-then-exchanged"
+    scene.pages[old] = (await scene.again("exchanged"))["checkoutSessionId"]
+    ended = await scene.until_status(old, "released")
+    assert (ended["reason"], await scene.stock(old), await scene.open_pages(old)) == ("replaced", (7, 3), [])
+    await scene.pay(old)
+    await scene.until_status("exchanged", "committed")
+    assert await scene.stock(old) == (7, 0)
+
+
 async def test_no_run_has_failed_no_money_is_unaccounted_for_and_the_stock_adds_up(scene: Scene) -> None:
     assert await scene.product.failed_runs() == []
     for payment in await scene.stripe.control("/payments", "GET"):
@@ -374,5 +285,5 @@ async def test_no_run_has_failed_no_money_is_unaccounted_for_and_the_stock_adds_
         row = await scene.product.row(hold_id)
         assert row is not None
         kept = row["paymentIntentId"] == payment["payment_intent"] or hold_id == "elsewhere-then-paid"  # an open case
-        assert payment["net"] == (LINE["unitAmount"] if kept else 0)
+        assert payment["net"] == (payment["amount"] if kept else 0)
     await assert_stock_adds_up(scene.product.engine)

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.payments.cart_wishes import CART_WISHES
 from tests.payments.shoppers import Visit, Wish
 
 _CARD = {"paymentMethodTypes": ["card"]}
@@ -316,4 +317,5 @@ WISHES = (
     Wish(expires_one_page_and_attaches_another, 2, opens_page=False),
     Wish(pays_the_newer_of_two_pages_that_nobody_attached, 2, opens_page=False),
     Wish(pays_while_somebody_sends_an_empty_signal, 3),
+    *CART_WISHES,
 )

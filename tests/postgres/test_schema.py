@@ -8,7 +8,7 @@ COLUMNS = {
     " updatedAt retiredAt lowStockAt name maxPerOrder maxPerBuyer",
     "InventoryHold": "id shopId status expiresAt createdAt updatedAt committedAt releasedAt expiredAt reason reference"
     " paymentSessionId paymentIntentId requestHash buyer revision sold metadata warnBeforeSeconds createdBy"
-    " endedBy browserExtensions amountTotal currency paidElsewhere",
+    " endedBy browserExtensions browserExtended amountTotal currency paidElsewhere",
     "InventoryHoldItem": "id holdId shopId sku productId variantKey variantAttributes quantity",
     "InventoryMovement": "id shopId sku variantKey kind delta onHand holdId actor reason createdAt idempotencyKey",
     "InventoryCorrection": "shopId idempotencyKey requestHash answer createdAt",

@@ -30,6 +30,9 @@ async def test_a_shops_holds_are_listed_newest_first(stack: Stack) -> None:
     assert (second["holdId"] in lines[1], first["holdId"] in lines[2]) == (True, True)
     assert "changed their mind" in lines[1]
     assert r"order-\[/red]1" in lines[2]
+    assert lines[-2].startswith(
+        "released   in the Temporal UI: http://localhost:8233/namespaces/default/workflows?query="
+    )
     assert [hold["holdId"] for hold in json.loads(active.out)["holds"]] == [first["holdId"]]
 
 

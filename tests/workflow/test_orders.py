@@ -46,6 +46,7 @@ async def test_an_order_tells_its_holds_changes_payments_and_deliveries(telling:
     order = "order/1 'ä'"
     first = await telling.made(("TEE", 1), reference=order)
     second = await telling.made(("TEE", 3), reference=order, replace=True)
+    assert (await telling.amend(second["holdId"], ("TEE", 4), buyer="b-1")).status_code == 200
     card = Payment("pi_declined")
     await telling.run_of(second["holdId"]).signal(HoldWorkflow.payment_failed, PaymentFailed(card, "evt_1"))
     await telling.post(second["holdId"], "extend", {"ttlSeconds": 60})
@@ -56,18 +57,24 @@ async def test_an_order_tells_its_holds_changes_payments_and_deliveries(telling:
     await telling.post(second["holdId"], "restock", {"reason": "unworn", "items": [{"sku": "TEE", "quantity": 1}]})
     await fetch(telling.engine, _AGE, {"hold": first["holdId"], "by": timedelta(days=9)})
     assert [moved async for moved in archive_holds(telling.engine, before=datetime.now(UTC) - timedelta(days=8))] == [1]
-    await receiver.until(4)
+    await receiver.until(5)
 
-    story = await delivered(telling, "order%2F1%20'%C3%A4'", 4)
+    story = await delivered(telling, "order%2F1%20'%C3%A4'", 5)
 
     assert [each["hold"]["holdId"] for each in story["holds"]] == [first["holdId"], second["holdId"]]
     replaced, final = story["holds"]
     assert replaced["hold"]["archivedAt"] is not None
-    assert ("the hold was released", "replaced") in {(each["what"], each["reason"]) for each in replaced["changes"]}
+    assert {(each["what"], each["actor"], each["reason"]) for each in replaced["changes"]} >= {
+        ("another hold was to take over its units", "admin", None),
+        ("the hold was released", "admin", "replaced"),
+        ("a release was requested", "holdfast", "replaced"),
+    }
     assert [(each["what"], each["actor"], each["reason"], each["detail"]) for each in final["changes"]] == [
         ("the stock was held", "admin", None, None),
+        ("a change was requested", "admin", None, None),
+        ("the hold was changed", "admin", None, "items: 3 x TEE -> 4 x TEE; buyer: none -> b-1"),
         ("an attempt to pay was reported as failed", "stripe", None, "pi_declined"),
-        ("an extension was requested", None, None, "60 s"),
+        ("an extension was requested", "admin", None, "60 s"),
         ("a commit was requested", "till-3", "picked", None),
         ("the hold was committed in part", "till-3", "picked", None),
         ("units were returned", "admin", "unworn", "1 x TEE"),
