@@ -9,6 +9,7 @@ READY_BENCH := $(VENV)/.ready-bench
 TEST_PROCESSES ?= 3
 IN_PARALLEL = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 EDGE := tests/system/edge
+MANIFESTS := tests/system/manifests
 QUICK_TESTS = tests/unit tests/replay tests/postgres tests/simulator
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 ifdef PIP_INDEX_URL # which uv does not read
@@ -43,6 +44,11 @@ test-system: $(READY_DEV) ## Run the tests that need a system package (chromium,
 		chromium npm pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter)
 	@[ $(EDGE)/node_modules/.package-lock.json -nt $(EDGE)/package-lock.json ] || \
 		npm ci --prefix $(EDGE) --ignore-scripts --no-audit --no-fund --silent
+	@[ $(MANIFESTS)/node_modules/.package-lock.json -nt $(MANIFESTS)/package-lock.json ] || \
+		npm ci --prefix $(MANIFESTS) --ignore-scripts --no-audit --no-fund --silent
+	@[ $(MANIFESTS)/.packages/.ready -nt requirements/manifests.txt ] || \
+		($(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(MANIFESTS)/.packages -r requirements/manifests.txt && \
+		touch $(MANIFESTS)/.packages/.ready)
 	@$(BIN)/python -m pytest tests/system
 
 check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents
@@ -81,9 +87,10 @@ lock: $(READY_UP) ## Resolve the dependencies again: requirements/lock.txt for d
 	@$(COMPILE) --constraint requirements/lock.txt pyproject.toml -o requirements/production.txt
 	@for group in build up bench; do $(COMPILE) --constraint requirements/lock.txt --group $$group -o requirements/$$group.txt || exit; done
 	@$(COMPILE) --group installer -o requirements/uv.txt
+	@$(COMPILE) --no-deps --group manifests -o requirements/manifests.txt
 
 clean: ## Remove what was built or installed here; the product's state in .holdfast stays
-	@rm -rf $(VENV) dist $(EDGE)/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+	@rm -rf $(VENV) dist $(EDGE)/node_modules $(MANIFESTS)/node_modules $(MANIFESTS)/.packages .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 
 # An interrupted set-up leaves .unfinished behind: the next one starts from nothing. $(1) are files of requirements/.
 define set-up

@@ -46,7 +46,7 @@ from core.process_end import end_process
 from core.process_memory import memory_limit
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
-from core.settings import TASK_QUEUE, Settings
+from core.settings import TASK_QUEUE, WORKER_DEPLOYMENT, Settings
 from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
 from core.tracing import ProcessTracing, start_tracing
 from core.worker_cache import MOST, cached_workflows
@@ -78,6 +78,7 @@ def make_worker(
     workflow_runner: WorkflowRunner | None = None,
     cached_workflows: int | None = None,
     build_id: str = "",
+    deployment: str = WORKER_DEPLOYMENT,
 ) -> Worker:
     """Create the worker of a process. Without `payments` it runs workflows and their local activities only.
 
@@ -119,7 +120,7 @@ def make_worker(
         # How long the holds of a worker that died wait before another takes them; callers wait 5 s by default.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=deployment_config(build_id),
+        deployment_config=deployment_config(build_id, deployment),
     )
 
 
@@ -147,7 +148,14 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
                 engine, telemetry, payment_accounts, settings.payment_graces, settings.checkout_secrets
             )
             await stack.enter_async_context(background_worker(client, settings, telemetry))
-            worker = make_worker(client, stock, payments, build_id=settings.worker_build_id, cached_workflows=cached)
+            worker = make_worker(
+                client,
+                stock,
+                payments,
+                cached_workflows=cached,
+                build_id=settings.worker_build_id,
+                deployment=settings.worker_deployment,
+            )
             await stack.enter_async_context(worker)
             if await _has_polled(client, earlier, stop):
                 log.info(

@@ -93,7 +93,7 @@ async def background_worker(
         max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=_ACTIVITY_SLOTS,
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
-        deployment_config=deployment_config(settings.worker_build_id),
+        deployment_config=deployment_config(settings.worker_build_id, settings.worker_deployment),
     )
     tasks = [asyncio.create_task(relay.run()), asyncio.create_task(sweep_parameters(engine))]
     if scheduled:

@@ -40,7 +40,13 @@ async def hold_worker(
     async def run() -> None:
         # A connection of its own: the SDK gives no worker to a client that connects at its first call.
         client = await connect(settings.temporal_api_key, tracer_provider=tracer_provider)
-        async with make_worker(client, stock, task_queue=task_queue, cached_workflows=_CACHED_HOLDS):
+        async with make_worker(
+            client,
+            stock,
+            task_queue=task_queue,
+            cached_workflows=_CACHED_HOLDS,
+            deployment=settings.worker_deployment,
+        ):
             with runs.on(client):
                 await asyncio.Event().wait()
 

@@ -24,6 +24,7 @@ from core.tracing_settings import TracingSettings
 MIN_TTL_SECONDS = 30
 MIN_TOKEN_LENGTH = 32
 TASK_QUEUE = "holdfast"
+WORKER_DEPLOYMENT = "holdfast"
 
 _PRISMA_PARAMETERS = frozenset({"schema", "pgbouncer", "connection_limit", "pool_timeout", "socket_timeout"})
 _PLACEHOLDER = re.compile(r"your-secure-token|generate-with|<[^>]*>|changeme", re.IGNORECASE)
@@ -134,6 +135,14 @@ class Settings(ApiSettings, BrowserSettings, PaymentSettings, AlertSettings, Lim
         alias="HOLDFAST_WORKER_BUILD_ID",
         description="Turns on routing by build: Temporal routes holds to workers of the build that was made current. "
         "Without it, any worker runs any hold.",
+    )
+    worker_deployment: Annotated[str, Allowed("255 letters, digits, `_`, `-`, `/`; a letter or digit first")] = Field(
+        default=WORKER_DEPLOYMENT,
+        max_length=255,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_/-]*$",
+        alias="HOLDFAST_WORKER_DEPLOYMENT",
+        description="The name of the worker deployment in Temporal, to which the build ids belong. Temporal's worker "
+        "controller for Kubernetes needs a name of its own ([Kubernetes](kubernetes.md#route-holds-by-build)).",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",

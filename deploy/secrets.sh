@@ -19,3 +19,4 @@ write database_url "postgresql://holdfast:$password@postgres:5432/holdfast"
 # Placeholders to replace: the credentials of ops/alertmanager/alertmanager.yml.
 write alert_mail_password put-the-password-of-the-mail-account-here
 write alert_chat_url https://put.the/webhook/of/your/chat/here
+write alert_pager_key put-the-integration-key-of-the-pager-here

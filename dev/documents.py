@@ -1,4 +1,4 @@
-"""Generates the parts of documents that repeat what the code says: `python -m dev.documents`, `--check` to compare.
+"""Generates what repeats the code, in documents and the Helm chart: `python -m dev.documents`, `--check` to compare.
 
 A generated part is between the lines `<!-- generated: NAME -->` and `<!-- end: NAME -->`; the rest is written by hand.
 """
@@ -6,7 +6,7 @@ A generated part is between the lines `<!-- generated: NAME -->` and `<!-- end: 
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from core.payment_settings import PaymentSettings
 from core.settings import Settings
 from core.tracing_settings import TracingSettings
 from core.worker_settings import WorkerSettings
+from dev import chart
 
 ROOT = Path(__file__).parents[1]
 _PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end: (?P=name) -->\n)", re.DOTALL)
@@ -54,6 +55,10 @@ DOCUMENTS: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "docs/errors.md": errors,
 }
 """The documents with generated parts, and the function that returns those parts by name."""
+
+
+FILES: Mapping[str, Callable[[], str]] = {chart.RULES: chart.rules, chart.SCHEMA: chart.values_schema}
+"""The files that are generated as a whole, after the documents, and the function that returns their text."""
 
 
 def _part_name(model: str) -> str:
@@ -97,19 +102,28 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a document is out of date")
     check = parser.parse_args(arguments).check
     out_of_date = False
-    for name, parts in DOCUMENTS.items():
-        path = root / name
-        present = path.read_text(encoding="utf-8")
-        generated = with_parts(present, parts())
+    for path, present, generated in _generated(root):
         if generated == present:
             continue
+        name = path.relative_to(root)
         if check:
             print(f"{name} is out of date; run: make docs", file=sys.stderr)
             out_of_date = True
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(generated, encoding="utf-8")
             print(f"{name} written")
     return 1 if out_of_date else 0
+
+
+def _generated(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield each path with its present and its generated text; a document is written before the next is generated."""
+    for name, parts in DOCUMENTS.items():
+        present = (root / name).read_text(encoding="utf-8")
+        yield root / name, present, with_parts(present, parts())
+    for name, text in FILES.items():
+        path = root / name
+        yield path, path.read_text(encoding="utf-8") if path.exists() else "", text()
 
 
 if __name__ == "__main__":

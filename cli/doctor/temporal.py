@@ -25,6 +25,7 @@ from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
 from core.error_messages import first_line
 from core.setting_errors import SettingsError
+from core.settings import WORKER_DEPLOYMENT
 from core.temporal import connect, connect_config
 from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
@@ -66,6 +67,7 @@ async def check_temporal(
     except (RuntimeError, RPCError) as error:
         return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
+    deployment = environment.get("HOLDFAST_WORKER_DEPLOYMENT") or WORKER_DEPLOYMENT
     wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if search_by_sku else {})
     dependent = (
         Check(AREA, "namespace", lambda: _check_namespace(client)),
@@ -73,7 +75,7 @@ async def check_temporal(
         Check(AREA, "history shards", lambda: _check_shards(client)),
         Check(AREA, TURNS, lambda: check_fairness(client)),
         Check(AREA, "audit schedule", lambda: check_audit_schedule(client)),
-        Check(AREA, "workers", lambda: check_workers(client, task_queue, build)),
+        Check(AREA, "workers", lambda: check_workers(client, task_queue, build, deployment)),
         Check(AREA, "clock", lambda: check_temporal_clock(client, now)),
     )
     encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"

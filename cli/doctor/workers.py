@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli.doctor.results import CheckResult, State, fault, not_applicable, ok
 from core.error_messages import first_line
-from core.worker_versioning import DEPLOYMENT
+from core.settings import WORKER_DEPLOYMENT
 from holds.event_delivery import background_task_queue
 
 AREA = "temporal"
@@ -25,7 +25,7 @@ _METADATA = "__temporal_workflow_metadata"
 """A query that the SDK answers for every workflow, ended ones too."""
 
 
-async def check_workers(client: Client, task_queue: str, release: str) -> list[CheckResult]:
+async def check_workers(client: Client, task_queue: str, release: str, deployment: str) -> list[CheckResult]:
     """Check the pollers of the task queue, their build, and that a worker answers a query."""
     kinds = {
         "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
@@ -39,7 +39,7 @@ async def check_workers(client: Client, task_queue: str, release: str) -> list[C
         pollers[kind] = (await client.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers
     return [
         *check_pollers(pollers["workflows"], pollers["activities"], release),
-        *check_routing(_recent(pollers["workflows"]), await _current_build(client)),
+        *check_routing(_recent(pollers["workflows"]), await _current_build(client, deployment), deployment),
         await _check_answer(client, task_queue),
     ]
 
@@ -60,7 +60,9 @@ def check_pollers(workflows: Iterable[PollerInfo], activities: Iterable[PollerIn
     return [ok(AREA, "workers", builds)]
 
 
-def check_routing(pollers: Iterable[PollerInfo], current: str) -> list[CheckResult]:
+def check_routing(
+    pollers: Iterable[PollerInfo], current: str, deployment: str = WORKER_DEPLOYMENT
+) -> list[CheckResult]:
     """Check that workers of the current build poll; no result if workflows are not routed by build.
 
     `current` is the build that new workflows are routed to, empty for workers without a build id.
@@ -76,12 +78,12 @@ def check_routing(pollers: Iterable[PollerInfo], current: str) -> list[CheckResu
     if current in polling:
         return [ok(AREA, "routing by build", f"holds are routed to {name}" + (f"; {waiting} waits" if waiting else ""))]
     to = f"--build-id {max(polling)}" if max(polling) else "--unversioned"
-    fix = f"temporal worker deployment set-current-version --deployment-name {DEPLOYMENT} {to}"
+    fix = f"temporal worker deployment set-current-version --deployment-name {deployment} {to}"
     return [fault(AREA, "routing by build", f"holds are routed to {name}, and none polls", fix)]
 
 
-async def _current_build(client: Client) -> str:
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+async def _current_build(client: Client, deployment: str) -> str:
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment)
     try:
         found = await client.workflow_service.describe_worker_deployment(request, timeout=_CALL)
     except RPCError as error:

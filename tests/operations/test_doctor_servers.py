@@ -232,6 +232,7 @@ def test_workers_whose_build_gets_no_workflows_are_a_fault(
     (line,) = check_routing(map(polling, builds), current)
     assert (line.state, command in str(line.fix)) == (state, True)
     assert check_routing([polling("")], "") == []
+    assert "--deployment-name shops/workers " in str(check_routing([polling("2")], "1", "shops/workers")[0].fix)
 
 
 async def test_a_stopped_temporal_is_one_fault(shop: Shop, own_temporal: EmbeddedTemporal) -> None:

@@ -18,7 +18,7 @@ OURS, _, BECAME = (
     (ROOT / "docs" / "deployment-checklist.md")
     .read_text()
     .removeprefix("# ")
-    .partition("## What became of its commands")
+    .partition("## Appendix: ")
 )
 
 

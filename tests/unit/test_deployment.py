@@ -20,6 +20,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 JOBS = {"temporal-schema", "temporal-namespace", "migrate"}
+TOOLS = {name for name, service in SERVICES.items() if service.get("profiles") == ["ops"]}
 NOT_PASSED_ON = {
     "HOLDFAST_API_PORT": "inside it is always the same; outside it is HOLDFAST_API_PORTS",
     "HOLDFAST_WORKER_METRICS_HOST": "always the same: the health check and Prometheus come to it",
@@ -149,8 +150,8 @@ def test_each_service_is_watched_limited_and_started_again(name: str) -> None:
     service = SERVICES[name]
     limits = service["deploy"]["resources"]["limits"]
     assert set(limits) == {"cpus", "memory"}
-    if name in JOBS:
-        assert service["restart"].startswith("on-failure")
+    if name in JOBS | TOOLS:
+        assert service["restart"].startswith("no" if name in TOOLS else "on-failure")
         assert service["healthcheck"] == {"disable": True}
     else:
         assert service["restart"] == "unless-stopped"
@@ -267,7 +268,9 @@ def test_the_example_of_settings_names_only_what_is_read() -> None:
     example = (ROOT / ".env.example").read_text()
     assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) <= read
     (profiles,) = re.findall(r"^COMPOSE_PROFILES=(.*)$", example, re.MULTILINE)
-    assert set(profiles.split(",")) == {each for service in SERVICES.values() for each in service.get("profiles", ())}
+    used = {each for name, service in SERVICES.items() if name not in TOOLS for each in service.get("profiles", ())}
+    assert set(profiles.split(",")) == used
+    assert {"psql", "temporal"} == TOOLS
 
 
 def test_prometheus_and_grafana_look_where_the_services_are() -> None:
