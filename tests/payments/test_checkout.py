@@ -116,7 +116,12 @@ async def test_the_page_names_its_hold_on_the_session_and_on_the_payment(corner:
     opened = await session(corner, made["checkoutSessionId"])
 
     order = (await corner.stack.read(made["holdId"]))["reference"]
-    assert opened["metadata"] == {"channel": "web", "inventory_reference": order, **named(made["holdId"])}
+    assert opened["metadata"] == {
+        "channel": "web",
+        "inventory_reference": order,
+        "holdfast_page": "first",
+        **named(made["holdId"]),
+    }
     assert opened["payment_intent"]["metadata"] == opened["metadata"]
     assert opened["client_reference_id"] == order
 
