@@ -26,10 +26,10 @@ BUYER = {
     "name": "Annabel Buyerson",
     "line1": "77 Elderberry Crescent",
     "city": "Nuremberg",
-    "postal_code": "90402",
+    "postal_code": "QX7 ZZ9",
     "country": "DE",
 }
-PERSONAL = [BUYER["email"], "Annabel", "Buyerson", "Elderberry", "Nuremberg", "90402", "Willow Walk", "+4991155501"]
+PERSONAL = [BUYER["email"], "Annabel", "Buyerson", "Elderberry", "Nuremberg", "QX7 ZZ9", "Willow Walk", "+4991155501"]
 SHIPPING = [
     {"shipping_rate_data": {"display_name": name, "fixed_amount": {"amount": amount, "currency": "eur"}}}
     for name, amount in (("Post", 490), ("Express", 1490))
