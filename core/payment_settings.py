@@ -66,8 +66,8 @@ class PaymentSettings(EnvironmentSettings):
     stripe_shops: Annotated[SecretStr | None, Allowed("TOML with a table for each shop")] = Field(
         default=None,
         alias="STRIPE_SHOPS",
-        description="The Stripe accounts of shops that do not use that of STRIPE_API_KEY, for API and worker; mostly a "
-        "file, `STRIPE_SHOPS_FILE`: [accounts](stripe-accounts.md).",
+        description="The Stripe accounts of shops that do not use that of STRIPE_API_KEY, for API and worker; mostly "
+        "from a file: [accounts](stripe-accounts.md).",
     )
     stripe_api_base: Annotated[str, Allowed("a URL without path")] = Field(
         default=STRIPE_API,

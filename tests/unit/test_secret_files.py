@@ -22,6 +22,8 @@ SECRETS = {
     "HOLDFAST_BROWSER_TOKEN_SECRET": "6" * 40,
     "HOLDFAST_CHECKOUT_SECRET": "7" * 40,
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "5" * 32,
+    "STRIPE_APPROVAL_SECRET": "whsec_" + "7" * 32,
+    "STRIPE_SHOPS": "# every shop uses STRIPE_API_KEY",
     "SMTP_URL": "smtp://ann:pa55word@mail",
     "STOCK_ALERT_WEBHOOK_SECRET": "A" * 43 + "=",
     "HOLD_EVENTS_WEBHOOK_SECRET": "B" * 43 + "=",
