@@ -21,6 +21,7 @@ TABLES = {
     "InventoryMovement",
     "InventoryCorrection",
     "InventoryOutbox",
+    "InventoryPaymentEvent",
     "InventoryHoldArchive",
     "InventoryCheckoutParameters",
 }

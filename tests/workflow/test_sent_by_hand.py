@@ -26,7 +26,6 @@ from workflows.low_stock import LowStockAlertWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow
 from workflows.messages import Ended, hold_workflow_id
 from workflows.payment_messages import LatePayment
-from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
 
 WORKFLOWS = [
     HoldWorkflow,
@@ -35,7 +34,6 @@ WORKFLOWS = [
     LowStockAlertWorkflow,
     LowStockDigestWorkflow,
     AuditWorkflow,
-    PaymentReconciliationWorkflow,
 ]
 METADATA = "__temporal_workflow_metadata"
 
@@ -72,7 +70,6 @@ async def started(stack: Stack, kind: Any) -> WorkflowHandle[Any, Any]:
         LowStockAlertWorkflow: LowItem(SHOP, "TEE", ""),
         LowStockDigestWorkflow: ShopAlerts(SHOP),
         AuditWorkflow: AuditRequest(SHOP),
-        PaymentReconciliationWorkflow: ReconcileRequest(),
     }
     hold = inputs[HoldWorkflow]
     background = kind not in (HoldWorkflow, LatePaymentWorkflow)
