@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- define "holdfast.secrets" -}}
 {{- $values := (index . 0).Values -}}
 {{- $component := index . 1 -}}
-{{- $apiOnly := list "INVENTORY_AUTHORITY_TOKEN" "INVENTORY_ADMIN_TOKEN" "HOLDFAST_BROWSER_TOKEN_SECRET" "STRIPE_WEBHOOK_SECRET" -}}
+{{- $apiOnly := list "STRIPE_APPROVAL_SECRET" "INVENTORY_AUTHORITY_TOKEN" "INVENTORY_ADMIN_TOKEN" "HOLDFAST_BROWSER_TOKEN_SECRET" "STRIPE_WEBHOOK_SECRET" -}}
 {{- range $setting, $key := $values.secrets.keys }}
 {{- if eq $component "migrate" }}
 {{- if eq $setting "DATABASE_URL" }}
