@@ -17,7 +17,7 @@ from payments.status import PaymentState, PaymentStatus
 from workflows.payment_messages import LatePayment
 from workflows.payment_reconciliation import ReconcileWindow, UnheardKind, UnheardPayment
 
-_SETTLED = timedelta(minutes=10)
+_LEFT_TO_EVENTS = timedelta(minutes=10)
 """A payment that was made since then is left to its event, which may still be on its way."""
 
 
@@ -46,6 +46,7 @@ class PaymentReconciler:
         *,
         progress: Callable[[], None] = lambda: None,
         page_size: int = 100,
+        left_to_events: timedelta = _LEFT_TO_EVENTS,
     ) -> None:
         self._engine = engine
         self._payments = payments
@@ -53,6 +54,7 @@ class PaymentReconciler:
         self._accounts = accounts
         self._progress = progress
         self._page_size = page_size
+        self._left_to_events = left_to_events
 
     async def page(self, window: ReconcileWindow, *, dry_run: bool = False) -> ReconciledPage:
         """Look at a page. A payment that nobody knows is delivered as its event would have been, unless `dry_run`.
@@ -68,7 +70,7 @@ class PaymentReconciler:
         page = await stripe.list_intents(
             since=window.since, until=window.until, after=after or None, limit=self._page_size
         )
-        before = datetime.now(UTC) - _SETTLED
+        before = datetime.now(UTC) - self._left_to_events
         paid = {each.intent_id: each for each in page.intents if each.intent_id and _is_made(each, before)}
         named = {intent: hold_in_metadata(each.metadata or {}) for intent, each in paid.items()}
         owners = await owners_of(self._engine, named) if named else {}

@@ -176,8 +176,6 @@ async def open_market(deployment: Deployment, stripe: Simulated) -> AsyncIterato
     """Stock the shop, point Stripe's webhooks at it, and let the weather begin."""
     endpoint = {"url": f"{deployment.http.base_url}/api/webhooks/stripe", "secrets": [SECRET]}
     await stripe.control("/webhooks/endpoints", "PUT", endpoints=[endpoint])
-    # By Stripe's clock each payment is an hour old: the reconciliation leaves a fresh one to its webhook.
-    await stripe.control("/clock", advance=-3600)
     items = [{"sku": sku, "onHand": on_hand} for sku, on_hand in ON_HAND.items()]
     answer = await deployment.http.put("/api/inventory/items", json={"shopId": SHOP, "items": items})
     assert answer.status_code == 200, answer.text

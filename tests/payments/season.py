@@ -1,21 +1,27 @@
 """A season of the market: shoppers come until enough checkouts are made; then all is settled and reckoned up."""
 
 import asyncio
-import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from core.settings import TASK_QUEUE
+from core.settings import TASK_QUEUE, Settings
 from dev.harness.invariants import assert_stock_adds_up
-from holds.event_delivery import background_task_queue
-from tests.payments.market import Market, dice
+from holds.payment_reconciliation import PaymentReconciler
+from holds.payments_service import PaymentsService
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
+from payments.client import open_client
+from tests.payments.market import Market, at, dice
 from tests.payments.reconciliation import Books, Wrong, assert_stock_is_what_was_sold, story
 from tests.payments.shoppers import visit
 from tests.payments.wishes import WISHES
+from tests.stack import environment
 from tests.waiting import until
-from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
+from workflows.payment_reconciliation import ReconcileWindow
 
 _AT_THE_DOOR = 8
 _TOLD_IN_FULL = 5
@@ -93,14 +99,26 @@ async def _reconcile(market: Market) -> Counter[str]:
 
     They came when their hold had ended, or past Holdfast: nothing else would ever look at them.
     """
-    report = await market.deployment.temporal.execute_workflow(
-        PaymentReconciliationWorkflow.run,
-        ReconcileRequest(),
-        id=f"payments-{uuid.uuid4().hex}",
-        task_queue=background_task_queue(TASK_QUEUE),
-    )
+    found: Counter[str] = Counter()
+    settings = Settings.read({**environment(market.deployment.database), **at(market.stripe)})
+    workflows = WorkflowClient(market.deployment.temporal, TASK_QUEUE)
+    holds = HoldService(market.deployment.engine, workflows, settings)
+    async with open_client(settings) as stripe:
+        assert stripe is not None
+        payments = PaymentsService(market.deployment.engine, holds, workflows, settings, stripe)
+        reconciler = PaymentReconciler(
+            market.deployment.engine, payments, workflows, stripe, left_to_events=timedelta(0)
+        )
+        now = datetime.now(UTC)
+        window = ReconcileWindow(now - timedelta(hours=12), now + timedelta(minutes=1))
+        while True:
+            page = await reconciler.page(window)
+            found.update(each.kind for each in page.found)
+            if page.next_after is None:
+                break
+            window = replace(window, after=page.next_after)
     await market.until_quiet(SETTLE_SECONDS)
-    return Counter(report.found)
+    return found
 
 
 async def _let_refunds_fail(market: Market, seed: int) -> list[str]:
