@@ -14,12 +14,7 @@ _ANSWER = re.compile(r"`[^`]+`|\]\([^)]+\)|____")
 """What an answer has: a command, a name or a page; or a blank for what only the operator knows."""
 
 SOURCE = (ROOT / "tests" / "inventory-deployment-checklist.md").read_text().partition("\n# ")[2]
-OURS, _, BECAME = (
-    (ROOT / "docs" / "deployment-checklist.md")
-    .read_text()
-    .removeprefix("# ")
-    .partition("## Appendix: ")
-)
+OURS, _, BECAME = (ROOT / "docs" / "deployment-checklist.md").read_text().removeprefix("# ").partition("## Appendix: ")
 
 
 def prose(text: str) -> list[str]:
