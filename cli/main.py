@@ -24,6 +24,7 @@ COMMANDS = (
     ),
     LazyCommand("api", "Serve the HTTP API.", "cli.serve:api_command"),
     LazyCommand("up", "Run the whole product on this machine.", "cli.up:up_command"),
+    LazyCommand("env", "Print the variables of the `holdfast up` that runs here.", "cli.env:env_command"),
     group(
         "stock",
         "Show and correct stock.",

@@ -43,6 +43,7 @@ back_up() { # database
 
 round() {
     mkdir -p "$folder/metrics" && chmod 755 "$folder" "$folder/metrics" || return 1
+    rm -f "$folder"/*.part # of a round that was stopped
     wrong=0
     for each in ${BACKUP_DATABASES:-holdfast temporal temporal_visibility}; do
         back_up "$each" || wrong=1

@@ -106,6 +106,7 @@ def test_a_worker_of_the_controller_takes_its_deployment_and_build_and_the_api_r
     got = dict(line.split("=", 1) for line in ran.stdout.splitlines())
     settings = Settings.read({"DATABASE_URL": "postgresql://localhost/holdfast", **got})
     assert (settings.worker_deployment, settings.worker_build_id) == tuple(given.values())
+    assert not {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"} & set(environment(worker))  # it sets them itself
     assert environment(api)["HOLDFAST_API_RUNS_HOLDS"] == "0"
     assert environment(api)["HOLDFAST_WORKER_DEPLOYMENT"] == settings.worker_deployment
     assert subprocess.run(

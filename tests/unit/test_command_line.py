@@ -37,7 +37,7 @@ def test_help_and_usage_errors_import_no_large_library(arguments: tuple[str, ...
 
 def test_the_commands_are_those_of_the_documented_contract() -> None:
     assert {" ".join(words) for words in paths()} == {
-        "migrate", "audit", "doctor", "smoke", "report", "api", "up",
+        "migrate", "audit", "doctor", "smoke", "report", "api", "up", "env",
         "stock show", "stock set", "stock adjust", "stock import", "stock export", "stock timeline",
         "holds list", "holds show", "holds commit", "holds release", "holds extend", "holds amend", "holds archive",
         "orders show", "orders resend", "payments reconcile",

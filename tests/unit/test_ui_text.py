@@ -1,8 +1,12 @@
 """What a person reads in the Temporal UI."""
 
+import re
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
 from domain.holds import Line, ReferenceTaken, Shortage, ShortItem
+from tests.documents import ROOT
 from workflows import ui_text
 from workflows.messages import HoldInput
 
@@ -65,3 +69,13 @@ def test_a_refusal_says_why() -> None:
 def test_an_end_gives_its_reason_once() -> None:
     assert ui_text.end("committed", "committed") == "committed"
     assert ui_text.end("expired", "deadline") == "expired: deadline"
+
+
+def test_each_link_of_the_operations_page_opens_the_query_beside_it() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| .* \| `(.*)` \| \[open\]\((.*)\) \|$", page, re.MULTILINE)
+    assert rows
+    assert [query for query, link in rows if parse_qs(urlsplit(link).query) != {"query": [query]}] == []
+    assert [
+        query for query, _ in rows if 'HoldStatus="active"' in query and 'ExecutionStatus="Running"' not in query
+    ] == []

@@ -59,6 +59,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- $_ := set $settings "HOLDFAST_API_RUNS_HOLDS" "0" }}
 {{- $_ := set $settings "HOLDFAST_WORKER_DEPLOYMENT" (printf "%s/%s-worker" $root.Release.Namespace (include "holdfast.name" $root)) }}
 {{- end }}
+{{- if and $root.Values.worker.controller.enabled (eq $component "worker") }}{{/* set by the worker controller */}}
+{{- $_ := unset $settings "TEMPORAL_ADDRESS" }}
+{{- $_ := unset $settings "TEMPORAL_NAMESPACE" }}
+{{- end }}
 {{- if eq $component "migrate" }}
 {{- if and $settings.INVENTORY_DATABASE_POOLER (ne (include "holdfast.value" $settings.INVENTORY_DATABASE_POOLER) "0") (not $root.Values.secrets.migrateDatabaseUrl) }}
 {{- fail "secrets.migrateDatabaseUrl: with INVENTORY_DATABASE_POOLER the migration needs a DATABASE_URL of its own, which leads to Postgres itself" }}
