@@ -19,6 +19,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from inventory.stock_file import COLUMNS
 from tests.examples import examples
 from tests.paying import Shop, running_shop
+from tests.simulated import SECRET
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
@@ -89,7 +90,7 @@ def fuzz(operation: Operation, mode: GenerationMode, url: str, holds: list[str])
 @pytest.fixture
 async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
     """The product with Stripe's stand-in."""
-    async with running_shop(database, temporal) as running:
+    async with running_shop(database, temporal, STRIPE_APPROVAL_SECRET=SECRET) as running:
         yield running
 
 
