@@ -116,7 +116,10 @@ class AmendService:
         answer = await self._send(key, change)
         assert answer.checkout is not None  # noqa: S101 - it was asked for
         session = require_opened(answer.checkout, key.hold_id)
-        return AnotherCheckout(await self._holds.row(key), session, created=answer.call_id == change.call_id)
+        hold = await self._holds.row(key)
+        if session.session_id != hold.payment_session_id:  # a repeat, and its page was closed since
+            session = replace(session, url=None, client_secret=None)
+        return AnotherCheckout(hold, session, created=answer.call_id == change.call_id)
 
     async def _send(self, key: HoldKey, change: Amend) -> AmendAnswer:
         """Return the answer to a change that was made. Raises why it was not."""

@@ -31,6 +31,10 @@ class EventDelivery:
     """When the receiver acknowledged it."""
     failure: str | None = None
     """Why the last attempt that failed did."""
+    run_id: str | None = None
+    """The run that received it last."""
+    in_open_run: bool = False
+    """Whether that run goes on: it takes an event once."""
 
 
 def background_task_queue(task_queue: str) -> str:
@@ -65,8 +69,10 @@ async def deliveries_of(client: Client, key: HoldKey) -> list[EventDelivery]:
         handle = client.get_workflow_handle(run.id, run_id=run.run_id)
         posts = dict[int, EventDelivery]()
         async for event in handle.fetch_history_events():
-            await _note(client, key, event, found, posts)
+            await _note(client, key, run.run_id, event, found, posts)
         if run.status is WorkflowExecutionStatus.RUNNING:
+            for each in found.values():
+                each.in_open_run = each.run_id == run.run_id
             for pending in (await handle.describe()).raw_description.pending_activities:
                 for posted in posts.values():
                     if pending.activity_type.name == POST_EVENT and posted.state == "waiting":
@@ -78,6 +84,7 @@ async def deliveries_of(client: Client, key: HoldKey) -> list[EventDelivery]:
 async def _note(
     client: Client,
     key: HoldKey,
+    run_id: str,
     event: HistoryEvent,
     found: dict[str, EventDelivery],
     posts: dict[int, EventDelivery],
@@ -87,12 +94,14 @@ async def _note(
         case "workflow_execution_signaled_event_attributes":
             payloads = event.workflow_execution_signaled_event_attributes.input.payloads
             for received in await client.data_converter.decode(payloads, [Event]):
-                found.setdefault(received.id, EventDelivery(key.hold_id, received))
+                delivery = found.setdefault(received.id, EventDelivery(key.hold_id, received))
+                if delivery.run_id != run_id:  # the first time, or it is delivered again
+                    delivery.run_id, delivery.state = run_id, "waiting"
         case "activity_task_scheduled_event_attributes":
             scheduled = event.activity_task_scheduled_event_attributes
             if scheduled.activity_type.name == POST_EVENT:
-                (delivery,) = await client.data_converter.decode(scheduled.input.payloads, [Delivery])
-                posts[event.event_id] = found.setdefault(delivery.event.id, EventDelivery(key.hold_id, delivery.event))
+                (posted,) = await client.data_converter.decode(scheduled.input.payloads, [Delivery])
+                posts[event.event_id] = found.setdefault(posted.event.id, EventDelivery(key.hold_id, posted.event))
         case _:
             _note_end(event, posts)
 
@@ -117,5 +126,9 @@ def _note_end(event: HistoryEvent, posts: dict[int, EventDelivery]) -> None:
 
 
 def to_resend(deliveries: Iterable[EventDelivery]) -> list[Event]:
-    """Return the events whose delivery has ended, in their order; the others are on their way."""
-    return [each.event for each in deliveries if each.state in ("delivered", "given_up")]
+    """Return the events whose delivery has ended, in their order; the others are on their way.
+
+    Those of a run that still delivers others wait too: it would take them for repeats.
+    """
+    ended = (each for each in deliveries if each.state in ("delivered", "given_up"))
+    return [each.event for each in ended if not each.in_open_run]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from core.settings import Settings
@@ -28,6 +28,8 @@ from workflows.messages import hold_workflow_id
 from workflows.search_attributes import searchable
 
 _MOST_HOLDS = 50
+"""Of one page of holds, and of late payments."""
+_READS_AT_ONCE = 3
 
 _SENT = {
     "commit": "a commit was requested",
@@ -137,7 +139,8 @@ class OrderService:
     async def _story(self, shop_id: str, reference: str) -> OrderStory:
         holds = await self._holds(shop_id, reference)
         try:
-            found = await asyncio.gather(*map(self._read, holds))
+            a_few = asyncio.Semaphore(_READS_AT_ONCE)  # others need connections to Postgres, too
+            found = await asyncio.gather(*(self._read(hold, a_few) for hold in holds))
             late = await self._late_payments(shop_id, reference)
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
@@ -174,26 +177,30 @@ class OrderService:
         return sent
 
     async def _holds(self, shop_id: str, reference: str) -> list[Hold]:
-        pages = [
-            await find_holds(
-                self._engine, shop_id, HoldFilter(reference=reference, archived=archived), limit=_MOST_HOLDS
-            )
-            for archived in (False, True)
-        ]
-        holds = sorted((hold for page in pages for hold in page.holds), key=lambda hold: hold.created_at)
+        holds = list[Hold]()
+        for archived in (False, True):
+            after = None
+            while True:
+                wanted = HoldFilter(reference=reference, archived=archived)
+                page = await find_holds(self._engine, shop_id, wanted, limit=_MOST_HOLDS, after=after)
+                holds += page.holds
+                if (after := page.next_after) is None:
+                    break
+        holds.sort(key=lambda hold: hold.created_at)
         if not holds:
             raise OrderNotFoundError(shop_id, reference)
         return holds
 
-    async def _read(self, hold: Hold) -> _OfHold:
-        return _OfHold(
-            hold,
-            await amendments_of(self._engine, hold.shop_id, hold.hold_id) if hold.revision else (),
-            await returns_of(self._engine, hold.shop_id, hold.hold_id),
-            await payment_events_of(self._engine, hold.key),
-            await messages_sent(self._temporal, hold.key),
-            await deliveries_of(self._temporal, hold.key),
-        )
+    async def _read(self, hold: Hold, a_few: asyncio.Semaphore) -> _OfHold:
+        async with a_few:
+            return _OfHold(
+                hold,
+                await amendments_of(self._engine, hold.shop_id, hold.hold_id) if hold.revision else (),
+                await returns_of(self._engine, hold.shop_id, hold.hold_id),
+                await payment_events_of(self._engine, hold.key),
+                await messages_sent(self._temporal, hold.key),
+                await deliveries_of(self._temporal, hold.key),
+            )
 
     async def _late_payments(self, shop_id: str, reference: str) -> list[LateCase]:
         text = searchable(reference).replace("\\", "\\\\").replace("'", "\\'")
@@ -218,7 +225,7 @@ class OrderService:
         try:
             async with asyncio.timeout(1):
                 return await handle.query(LatePaymentWorkflow.state)
-        except (TimeoutError, RPCError):  # no worker answers
+        except (TimeoutError, RPCError, WorkflowQueryFailedError):  # no worker answers
             return "Open. No worker tells what it waits for."
 
     def _url(self, workflow_id: str) -> str:
@@ -265,8 +272,8 @@ def _sent(message: SentMessage) -> Change:
     return Change(
         message.at,
         _SENT.get(message.name, message.name),
-        message.data.get("actor") or ("stripe" if by_stripe else None),
-        message.data.get("reason"),
+        message.text("actor") or ("stripe" if by_stripe else None),
+        message.text("reason"),
         ", ".join(details) or None,
     )
 

@@ -30,8 +30,16 @@ class SentMessage:
     def payment(self) -> Payment | None:
         """The payment that it names; a signal of a paid payment is one."""
         named = self.data.get("payment") or self.data
-        ids = Payment(named.get("payment_intent_id"), named.get("session_id"))
-        return None if ids == Payment() else ids
+        if not isinstance(named, dict):  # sent by hand
+            return None
+        ids = [named.get(name) for name in ("payment_intent_id", "session_id")]
+        payment = Payment(*(each if isinstance(each, str) else None for each in ids))
+        return None if payment == Payment() else payment
+
+    def text(self, name: str) -> str | None:
+        """Return a field of the data if it is a text: a message that was sent by hand may have anything."""
+        value = self.data.get(name)
+        return value if isinstance(value, str) else None
 
 
 async def messages_sent(client: Client, key: HoldKey) -> list[SentMessage]:

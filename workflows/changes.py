@@ -29,6 +29,8 @@ class Changes:
         """The ids of the requests whose page is being opened."""
         self.lines, self.reference, self.buyer = hold.lines, hold.reference, hold.buyer
         self.made_way: dict[str, MadeWay] = {}
+        self._closed: str | None = None
+        """The page that was closed for a change which was not made then: the next answer names it."""
 
     def adopt(self, held: Held) -> None:
         """Use what the hold's row has."""
@@ -85,6 +87,7 @@ class Changes:
                 return None
             if self._ends:
                 return None  # its end is the answer
+            closed = self._closed = closed or self._closed
         answer = AmendAnswer(closed_session=closed, call_id=request.call_id)
         if differs or request.checkout is None:
             outcome = await activity_calls.amend(self._statement(request, created_at, closed))
@@ -95,6 +98,7 @@ class Changes:
                     self._state.record_cancel(Cancel(actor="holdfast", reason="ended_elsewhere"))
                 return None
             self.lines, self.reference, self.buyer = outcome.lines, outcome.reference, outcome.buyer
+        self._closed = None
         if request.checkout is None:
             self._answer(request, answer, made=True)
         else:
