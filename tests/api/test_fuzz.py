@@ -22,7 +22,7 @@ from tests.paying import Shop, running_shop
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
-EXAMPLES = examples(5)
+EXAMPLES = examples(3)
 """Cases of each operation and kind."""
 
 CHECKS = [
