@@ -125,24 +125,28 @@ class EmbeddedPostgres(EmbeddedServer):
         """
         if not (self._data / "postmaster.pid").exists():
             return
-        left = []
-        for process in psutil.process_iter():
-            try:
-                if process.name() == "postgres" and process.cwd() == os.path.realpath(self._data):
-                    process.send_signal(number)
-                    left.append(process)
-            except psutil.Error:
-                continue
+        left = self._processes()
+        # A server that runs ends its own. If its checkpointer had the signal first, the server would take that for a
+        # crash and the next one would have to recover.
+        servers = [process for process in left if process.pid == self._recorded_pid() and number == signal.SIGINT]
+        _send(servers or left, number)
         if not wait_until_gone(left):
-            for process in left:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            _send(left, signal.SIGKILL)
             wait_until_gone(left)
         with suppress(psutil.Error):
             # Without an init process nobody reaps it, and Postgres takes a zombie for a running server.
             recorded = self._recorded_pid()
             if recorded is not None and psutil.Process(recorded).status() == psutil.STATUS_ZOMBIE:
                 (self._data / "postmaster.pid").unlink()
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return every Postgres process on this folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.name() == "postgres" and process.cwd() == os.path.realpath(self._data):
+                    found.append(process)
+        return found
 
     def _make_cluster(self, binaries: Path) -> None:
         if self._data.is_dir() and any(self._data.iterdir()):
@@ -209,3 +213,9 @@ def _complaint(printed: str) -> str:
 
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
+
+def _send(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

@@ -27,6 +27,7 @@ PROGRAMS = (
     "cli.serve",
     "cli.smoke.command",
     "cli.stock",
+    "dev.up",
     "worker",
 )
 """What the programs import sooner or later."""

@@ -43,6 +43,18 @@ class Shop:
         await self.stack.put(10, item)
         return replace(self, item=item)
 
+    async def renew(self) -> None:
+        """Make it as good as new for the next test, Stripe's stand-in too."""
+        await self.stripe.control("/reset")
+        await self.stack.renew()
+        await self.open()
+
+    async def open(self) -> None:
+        """Have Stripe's webhooks come, and put ten of the item on the shelf."""
+        endpoint = {"url": f"{self.stack.url}/api/webhooks/stripe", "secrets": [SECRET]}
+        await self.stripe.control("/webhooks/endpoints", "PUT", endpoints=[endpoint])
+        await self.stack.put(10)
+
     async def ask_for_checkout(self, *, key: str | None = None, **fields: Any) -> httpx.Response:
         """Ask for a hold with a page to pay on; one unit unless `items` says otherwise."""
         headers = {"Idempotency-Key": key} if key is not None else {}
@@ -161,7 +173,6 @@ async def running_shop(
         payments["HOLDFAST_CHECKOUT_SECRET"] = "c" * 40
         settings: dict[str, Any] = {**payments, **changes}
         async with running_stack(database, temporal, with_worker=with_worker, **settings) as stack:
-            endpoint = {"url": f"{stack.url}/api/webhooks/stripe", "secrets": [SECRET]}
-            await sim.control("/webhooks/endpoints", "PUT", endpoints=[endpoint])
-            await stack.put(10)
-            yield Shop(stack, sim)
+            shop = Shop(stack, sim)
+            await shop.open()
+            yield shop

@@ -100,6 +100,11 @@ class Mailbox:
         """Its SMTP_URL."""
         return f"smtp://127.0.0.1:{self.port}"
 
+    def forget(self) -> None:
+        """Be as new for the next test."""
+        self.mails.clear()
+        self.answer, self.attempts = "250 OK", 0
+
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
         self.attempts += 1
         if self.answer.startswith("250"):

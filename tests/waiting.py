@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 
 LIMIT_SECONDS = 120.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+"""Seconds between two looks. The pause grows by a quarter: what takes long is not asked for a hundred times."""
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = LIMIT_SECONDS) -> None:
     """Wait until the condition, which may be a coroutine function, is true. Fails with `what` after the seconds."""
     deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
     while True:
         value = condition()
         if inspect.isawaitable(value):
@@ -18,4 +21,5 @@ async def until(condition: Callable[[], object], what: str, seconds: float = LIM
         if value:
             return
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.25, _LONGEST_PAUSE)

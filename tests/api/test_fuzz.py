@@ -23,7 +23,7 @@ from tests.simulated import SECRET
 from tests.stack import ADMIN_TOKEN, AUTHORITY_TOKEN, SHOP
 
 SEED = 20261122
-EXAMPLES = examples(5)
+EXAMPLES = examples(3)
 """Cases of each operation and kind."""
 
 CHECKS = [

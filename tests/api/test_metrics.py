@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -24,7 +23,8 @@ from core.metrics import SHOP_LIMIT, Telemetry
 from dev.ports import free_port
 from domain.payments import Payment
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
-from tests.stack import SHOP, Stack, environment, running_stack
+from tests.forks import ForkedChild
+from tests.stack import NO_TLS, SHOP, Stack, environment, running_stack
 from tests.waiting import until
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
@@ -123,7 +123,7 @@ async def test_the_series_of_a_shop_are_few_and_those_of_all_shops_are_bounded(
 ) -> None:
     monkeypatch.setattr(metrics_text, "_SHARE", 0)
     monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
-    for number in range(12):
+    for number in range(4):
         shop = f"shop-{number}"
         items = {"shopId": shop, "items": [{"sku": "TEE", "onHand": 9}]}
         assert (await stack.http.put(ITEMS, json=items)).status_code == 200
@@ -139,7 +139,7 @@ async def test_the_series_of_a_shop_are_few_and_those_of_all_shops_are_bounded(
 
     api = (await stack.http.get("/metrics")).text
     worker, crowded = (generate_latest(each).decode() for each in (stack.worker_metrics, registry))
-    of_each = {shop: series(api, shop) + series(worker, shop) for shop in (f"shop-{n}" for n in range(12))}
+    of_each = {shop: series(api, shop) + series(worker, shop) for shop in (f"shop-{n}" for n in range(4))}
     assert set(of_each.values()) == {2 + 1 + 3}, of_each  # gauges; insufficient; created, committed, released
     assert crowded.count("inventory_shop_holds_total{") == SHOP_LIMIT + 1  # and `other`
 
@@ -230,33 +230,29 @@ async def test_metrics_are_served_without_the_database_and_then_active_holds_are
 
 
 @asynccontextmanager
-async def program(*arguments: str, ready: str, **changes: str) -> AsyncIterator[None]:
+async def program(folder: Path, module: str, *arguments: str, ready: str, **changes: str) -> AsyncIterator[None]:
     """Run a program of ours until it answers, and end it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *arguments, env={**os.environ, **changes}, stdout=asyncio.subprocess.DEVNULL
-    )
+    child = ForkedChild(module, module, arguments, log=folder / f"{module}.log", env={**os.environ, **changes})
+    child.start()
     try:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=NO_TLS) as http:
 
             async def answers() -> bool:
-                assert process.returncode is None, arguments
+                assert child.alive, child.output()
                 try:
                     return bool((await http.get(ready)).status_code == 200)
                 except httpx.TransportError:
                     return False
 
-            await until(answers, "the API answers")
+            await until(answers, f"{module} answers")
         yield
     finally:
-        children = psutil.Process(process.pid).children(recursive=True) if process.returncode is None else []
-        process.terminate()
-        await process.wait()
-        psutil.wait_procs(children, timeout=10)
+        await asyncio.to_thread(child.stop)
 
 
 async def scraped(url: str) -> dict[str, float]:
     """Return the sum of each sample over its labels; of workflows, only those of holds: an audit may run meanwhile."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=NO_TLS) as http:
         text = (await http.get(url)).text
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
@@ -276,16 +272,20 @@ async def healthy(metrics: int) -> bool:
     return await process.wait() == 0
 
 
-async def test_a_worker_that_does_not_reach_temporal_is_not_healthy_though_its_metrics_answer(database: str) -> None:
+async def test_a_worker_that_does_not_reach_temporal_is_not_healthy_though_its_metrics_answer(
+    database: str, tmp_path: Path
+) -> None:
     metrics = free_port()
     variables = environment(database, TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}")
     working = ("worker", "--metrics-port", str(metrics))
-    async with program(*working, ready=f"http://127.0.0.1:{metrics}/metrics", **variables):
+    async with program(tmp_path, *working, ready=f"http://127.0.0.1:{metrics}/metrics", **variables):
         assert not await healthy(metrics)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_metrics_cover_every_process_of_api_and_worker(database: str, temporal: Client, processes: int) -> None:
+async def test_metrics_cover_every_process_of_api_and_worker(
+    database: str, temporal: Client, tmp_path: Path, processes: int
+) -> None:
     api, metrics = free_port(), free_port()
     url, worker_metrics = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{metrics}/metrics"
     address = temporal.service_client.config.target_host
@@ -293,8 +293,8 @@ async def test_metrics_cover_every_process_of_api_and_worker(database: str, temp
     serving = ("cli.main", "api", "--port", str(api), "--workers", str(processes))
     working = ("worker", "--processes", str(processes), "--metrics-port", str(metrics))
     async with (
-        program(*serving, ready=f"{url}/readyz", **variables),
-        program(*working, ready=worker_metrics, **variables),
+        program(tmp_path, *serving, ready=f"{url}/readyz", **variables),
+        program(tmp_path, *working, ready=worker_metrics, **variables),
     ):
         async with client(url) as http:
             await http.put(ITEMS, json={"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 9}]})

@@ -18,6 +18,7 @@ import pytest
 
 from cli.installation import installation
 from dev.postgres import postgres_binaries
+from tests.commands import run_holdfast
 from tests.e2e.up import Up, until, with_default_interrupt
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the pages are told with curl")
@@ -40,16 +41,9 @@ BLOCKS = sorted(
 
 
 def holdfast(up: Up, *arguments: str) -> tuple[int, str]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env=up.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert "Traceback" not in ran.stderr, ran.stderr
-    return ran.returncode, ran.stdout + ran.stderr
+    ran = run_holdfast(arguments, up.environment)
+    assert "Traceback" not in ran.err, ran.err
+    return ran.code, ran.out + ran.err
 
 
 def as_json(up: Up, *arguments: str) -> tuple[int, dict[str, Any]]:

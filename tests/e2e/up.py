@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 from dev.ports import free_port
+from tests.commands import Ran, run_holdfast
 from tests.stack import NO_TLS, PATIENT
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
@@ -73,18 +74,18 @@ class Up:
 
     def refused(self, *arguments: str) -> str:
         """Run it where it cannot, and return the one line that it says."""
-        ran = subprocess.run(
-            [self.python, "-m", "cli.main", "up", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=_READY_SECONDS,
-            check=False,
-        )
-        assert ran.returncode == 1, ran.stdout + ran.stderr
-        assert "Traceback" not in ran.stdout + ran.stderr
-        first, *trail = ran.stderr.splitlines()
-        assert all(line.startswith("  | ") for line in trail), ran.stderr
+        if self.python == sys.executable:
+            ran = run_holdfast(("up", *arguments), self.environment)
+        else:
+            command = [self.python, "-m", "cli.main", "up", *arguments]
+            done = subprocess.run(
+                command, env=self.environment, capture_output=True, text=True, timeout=_READY_SECONDS, check=False
+            )
+            ran = Ran(done.returncode, done.stdout, done.stderr)
+        assert ran.code == 1, ran.out + ran.err
+        assert "Traceback" not in ran.out + ran.err
+        first, *trail = ran.err.splitlines()
+        assert all(line.startswith("  | ") for line in trail), ran.err
         return first
 
     def output(self) -> str:

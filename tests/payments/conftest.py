@@ -1,4 +1,4 @@
-"""A shop for each test, or one for a module whose tests leave nothing behind but their own holds."""
+"""A shop for a module: emptied for a test, or with an item of the test's own."""
 
 from collections.abc import AsyncIterator
 
@@ -10,19 +10,19 @@ from tests.paying import Shop, running_shop
 from tests.servers import database_on
 
 
-@pytest.fixture
-async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
-    """The product with a worker, and the Stripe simulator."""
-    async with running_shop(database, temporal) as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
 async def sandbox(postgres: EmbeddedPostgres, migrated_template: str, temporal: Client) -> AsyncIterator[Shop]:
     """One shop for a whole module."""
     with database_on(postgres, migrated_template) as database:
         async with running_shop(database, temporal) as running:
             yield running
+
+
+@pytest.fixture
+async def shop(sandbox: Shop) -> Shop:
+    """The product with a worker, and the Stripe simulator, both empty but for ten of one item."""
+    await sandbox.renew()
+    return sandbox
 
 
 @pytest.fixture

@@ -25,8 +25,11 @@ from workflows.payment_reconciliation import ReconcileWindow
 
 _AT_THE_DOOR = 8
 _TOLD_IN_FULL = 5
-SETTLE_SECONDS = 100.0
-"""Deadlines and graces (30 to 70 s), a minute until a killed worker's call is missed, pauses between attempts, room."""
+SETTLE_SECONDS = 200.0
+"""Deadlines and graces (30 to 70 s), a minute until a killed worker's call is missed, pauses between attempts.
+
+That is 100 s, and as long again for a busy machine.
+"""
 
 
 async def go_shopping(market: Market, seed: int, checkouts: int, saboteur: Coroutine[Any, Any, int]) -> int:

@@ -19,11 +19,17 @@ HOLD = {"inventory_reservation_id": "h1", "shop_id": "shop-1"}
 LINE = PaidLine(2, name="Tee", unit_amount=1250, currency="eur")
 
 
-@pytest.fixture
-async def sim() -> AsyncIterator[Simulated]:
-    """A simulator that sends no webhooks."""
+@pytest.fixture(scope="module")
+async def _simulator() -> AsyncIterator[Simulated]:
     async with simulated() as running:
         yield running
+
+
+@pytest.fixture
+async def sim(_simulator: Simulated) -> Simulated:
+    """A simulator that sends no webhooks, empty."""
+    _simulator.account.reset()
+    return _simulator
 
 
 @pytest.fixture

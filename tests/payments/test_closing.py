@@ -1,11 +1,13 @@
 """What a hold does while its payment is being closed, and when Stripe says nothing for long."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from dev.postgres import EmbeddedPostgres
 from payments.grace_periods import GRACE_SECONDS_BY_METHOD
 from tests.paying import Shop, running_shop
 from tests.payments.endings import (
@@ -22,6 +24,7 @@ from tests.payments.endings import (
 )
 from tests.payments.own_payments import attached, own_session, session_status
 from tests.payments.own_payments import made as own_hold
+from tests.servers import address_of, database_on
 from tests.waiting import until
 from workflows.hold import HoldWorkflow
 from workflows.messages import Cancel
@@ -116,19 +119,32 @@ async def test_a_cancel_waits_for_a_debit_under_way(shop: Shop, comes: bool) -> 
 # Days in which Stripe says nothing
 
 
+@pytest.fixture(scope="module")
+async def _skipping(
+    postgres: EmbeddedPostgres, migrated_template: str, _time_skipping: WorkflowEnvironment
+) -> AsyncIterator[Shop]:
+    with database_on(postgres, migrated_template) as database:
+        async with AsyncExitStack() as stack:
+            with pytest.MonkeyPatch.context() as patch:  # for as long as it starts
+                patch.setenv("TEMPORAL_ADDRESS", address_of(_time_skipping))
+                running = running_shop(
+                    database,
+                    _time_skipping.client,
+                    INVENTORY_HOLD_MAX_TTL_SECONDS="1200",
+                    PAYMENT_CLOSE_GRACE_SECONDS="0",
+                )
+                shop = await stack.enter_async_context(running)
+            yield shop
+
+
 @pytest.fixture
-async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIterator[Skipping]:
+async def skipping(_skipping: Shop, time_skipping: WorkflowEnvironment) -> Skipping:
     """A shop on a Temporal server that skips time; Stripe, Postgres and the shopper keep the real one.
 
     A page there lives 35 minutes, and its stock waits for Stripe's word five minutes longer, however short the grace.
     """
-    async with running_shop(
-        database,
-        time_skipping.client,
-        INVENTORY_HOLD_MAX_TTL_SECONDS="1200",
-        PAYMENT_CLOSE_GRACE_SECONDS="0",
-    ) as shop:
-        yield shop, time_skipping
+    await _skipping.renew()
+    return _skipping, time_skipping
 
 
 async def test_at_the_deadline_stock_stays_held_until_stripe_has_closed_the_page(skipping: Skipping) -> None:

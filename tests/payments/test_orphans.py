@@ -1,5 +1,7 @@
 """A hold with a payment whose workflow was lost: the audit's new run closes the payment before stock goes back."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from temporalio.client import Client
 
@@ -16,6 +18,13 @@ from tests.workflow.test_audit import audited
 from workflows.messages import Ended
 
 _OVERDUE = 'UPDATE "InventoryHold" SET "expiresAt" = now() - interval \'1 minute\' WHERE id = %(hold)s'
+
+
+@pytest.fixture
+async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
+    """A shop for each test: an audit looks at all workflows of its task queue."""
+    async with running_shop(database, temporal) as running:
+        yield running
 
 
 @pytest.mark.parametrize("paid", [False, True], ids=["unpaid", "paid"])

@@ -1,7 +1,7 @@
 """Checkouts at random, while Stripe fails, its webhooks go astray and workers die: all the money adds up.
 
 The seed is printed: `RANDOM_SEED` with it plays the same wishes, weather and kills again, as far as chance is ours.
-`RANDOM_CHECKOUTS` says how many checkouts (60); a longer one, in which every part is killed, is `make chaos`.
+`RANDOM_CHECKOUTS` says how many checkouts (32); a longer one, in which every part is killed, is `make chaos`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.servers import database_on
 from tests.simulated import simulated
 
 SEED = int(os.environ.get("RANDOM_SEED") or time.time_ns() % 1_000_000)
-CHECKOUTS = int(os.environ.get("RANDOM_CHECKOUTS", "60"))
+CHECKOUTS = int(os.environ.get("RANDOM_CHECKOUTS", "32"))
 KILLS = 3
 
 pytestmark = pytest.mark.timeout(900)

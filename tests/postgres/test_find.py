@@ -30,6 +30,7 @@ _ARCHIVE = """
 INSERT INTO "InventoryHoldArchive" ("shopId", id, "createdAt", status, hold, lines)
 SELECT h."shopId", h.id, h."createdAt", h.status, to_jsonb(h), jsonb_build_array(to_jsonb(l))
 FROM "InventoryHold" h JOIN "InventoryHoldItem" l ON l."holdId" = h.id AND l."shopId" = h."shopId"
+ORDER BY h."createdAt"
 """
 _SOON = datetime.now(UTC) - timedelta(minutes=_MANY - 50)
 _FILTERS: list[tuple[dict[str, Any], str, str]] = [

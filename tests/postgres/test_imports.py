@@ -232,7 +232,11 @@ wares = st.dictionaries(
 shop_numbers = itertools.count()
 
 
-@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(wares)
 async def test_what_is_exported_imports_back_unchanged(engine: AsyncEngine, wares: dict[Any, Any]) -> None:
     shop = f"export-{next(shop_numbers)}"

@@ -5,7 +5,7 @@ import itertools
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.adaptive_limit import AdaptiveLimit
@@ -21,6 +21,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(limit=st.integers(1, 4), steps=STEPS)
 def test_a_gate_never_exceeds_its_limit_nor_leaves_room_while_a_call_waits(
     limit: int, steps: list[tuple[str, str, float]]

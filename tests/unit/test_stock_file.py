@@ -4,7 +4,7 @@ import io
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory import stock_file
@@ -180,6 +180,7 @@ def test_a_file_with_too_many_rows_is_reported_at_the_first_of_them(monkeypatch:
     assert place("\n".join([HEADER, *[row()] * 5])) == (5, None)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300))
 def test_any_bytes_give_rows_or_printable_problems(content: bytes) -> None:
     for start in (b"", HEADER.encode() + b"\n", HEADER.encode() + b"\ns,"):

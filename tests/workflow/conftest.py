@@ -1,7 +1,7 @@
 """A product whose Temporal server can skip hours, and one with a receiver of events."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from dev.postgres import EmbeddedPostgres
 from tests.receivers import SECRET, Receiver, receiving
-from tests.servers import database_on
+from tests.servers import address_of, database_on
 from tests.stack import Stack, running_stack
 
 
@@ -45,12 +45,24 @@ class SkippingStack:
         return description.status == WorkflowExecutionStatus.RUNNING
 
 
+@pytest.fixture(scope="module")
+async def _shared_skipping_stack(
+    postgres: EmbeddedPostgres, migrated_template: str, _time_skipping: WorkflowEnvironment
+) -> AsyncIterator[Stack]:
+    with database_on(postgres, migrated_template) as database:
+        async with AsyncExitStack() as entered:
+            with pytest.MonkeyPatch.context() as patch:  # for as long as it starts
+                patch.setenv("TEMPORAL_ADDRESS", address_of(_time_skipping))
+                stack = await entered.enter_async_context(running_stack(database, _time_skipping.client))
+            yield stack
+
+
 @pytest.fixture
-async def skipping(database: str, time_skipping: WorkflowEnvironment) -> AsyncIterator[SkippingStack]:
-    """The product on a Temporal server that skips time."""
-    async with running_stack(database, time_skipping.client) as stack:
-        await stack.put(10)
-        yield SkippingStack(stack, time_skipping)
+async def skipping(_shared_skipping_stack: Stack, time_skipping: WorkflowEnvironment) -> SkippingStack:
+    """The product on a Temporal server that skips time; the tests of a module share it."""
+    await _shared_skipping_stack.renew()
+    await _shared_skipping_stack.put(10)
+    return SkippingStack(_shared_skipping_stack, time_skipping)
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from temporalio.testing import WorkflowEnvironment
 from core.database import fetch
 from core.signals import start_signal
 from dev.harness.stock import end
+from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus
 from holds.event_delivery import background_task_queue
 from tests.receivers import SECRET, Mailbox, Receiver, mailbox, receiving
-from tests.servers import own_time_skipping_temporal
+from tests.servers import database_on, own_time_skipping_temporal
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
 from workflows.deliveries import Fall, LowItem
@@ -45,6 +46,15 @@ class Alerting:
         return self.stack.temporal.get_workflow_handle_for(
             LowStockDigestWorkflow.run, low_stock_digest_workflow_id(SHOP)
         )
+
+    async def renew(self) -> None:
+        """Make it as good as new for the next test: the shop's workflow, of either product, has ended."""
+        with suppress(RPCError):  # it has ended by itself, or there was none
+            await self.run.terminate()
+        await self.stack.renew()
+        self.box.forget()
+        self.receiver.forget()
+        await self.put(10)
 
     async def pass_time(self, seconds: float) -> None:
         assert self.environment is not None
@@ -112,30 +122,41 @@ async def own_temporal(*flags: str) -> AsyncIterator[WorkflowEnvironment]:
 
 
 @pytest.fixture(scope="module")
-async def _environment() -> AsyncIterator[WorkflowEnvironment]:
+async def environment() -> AsyncIterator[WorkflowEnvironment]:
     async with own_temporal() as environment:
         yield environment
 
 
-@pytest.fixture
-async def environment(_environment: WorkflowEnvironment) -> AsyncIterator[WorkflowEnvironment]:
-    """The module's server, on which the shop's workflow of an earlier test has ended."""
-    yield _environment
-    with suppress(RPCError):  # it has ended by itself, or there was none
-        await _environment.client.get_workflow_handle(low_stock_digest_workflow_id(SHOP)).terminate()
+@pytest.fixture(scope="module")
+async def _alerting(
+    postgres: EmbeddedPostgres, migrated_template: str, environment: WorkflowEnvironment
+) -> AsyncIterator[Alerting]:
+    with database_on(postgres, migrated_template) as database:
+        async with alerting_on(database, environment.client, environment) as product:
+            yield product
+
+
+@pytest.fixture(scope="module")
+async def _collecting(
+    postgres: EmbeddedPostgres, migrated_template: str, environment: WorkflowEnvironment
+) -> AsyncIterator[Alerting]:
+    with database_on(postgres, migrated_template) as database:
+        async with alerting_on(database, environment.client, environment, window=WINDOW) as product:
+            yield product
 
 
 @pytest.fixture
-async def alerting(database: str, environment: WorkflowEnvironment) -> AsyncIterator[Alerting]:
-    async with alerting_on(database, environment.client, environment) as product:
-        yield product
+async def alerting(_alerting: Alerting) -> Alerting:
+    """The product as new, which the tests of the module share."""
+    await _alerting.renew()
+    return _alerting
 
 
 @pytest.fixture
-async def collecting(database: str, environment: WorkflowEnvironment) -> AsyncIterator[Alerting]:
-    """The product that collects alerts for ten minutes."""
-    async with alerting_on(database, environment.client, environment, window=WINDOW) as product:
-        yield product
+async def collecting(_collecting: Alerting) -> Alerting:
+    """The same of the product that collects alerts for ten minutes."""
+    await _collecting.renew()
+    return _collecting
 
 
 async def test_many_items_that_fall_within_the_window_are_one_mail_one_post_and_one_workflow(
@@ -379,7 +400,7 @@ async def test_many_falls_in_a_day_do_not_end_the_quiet_period(database: str) ->
 
 async def test_a_release_is_no_fall_and_re_arms_the_item(alerting: Alerting) -> None:
     hold = await alerting.stack.made(("TEE", 5))
-    await alerting.noticed(1)
+    await alerting.box.until(1)
     await end(alerting.stack.engine, hold["holdId"], HoldStatus.RELEASED)
 
     rows = await fetch(alerting.stack.engine, 'SELECT "lowStockAt" FROM "InventoryItem"', {})
