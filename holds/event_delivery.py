@@ -69,7 +69,7 @@ async def deliveries_of(client: Client, key: HoldKey) -> list[EventDelivery]:
         handle = client.get_workflow_handle(run.id, run_id=run.run_id)
         posts = dict[int, EventDelivery]()
         async for event in handle.fetch_history_events():
-            await _note(client, key, run.run_id, event, found, posts)
+            await _note(client, (key.hold_id, run.run_id), event, found, posts)
         if run.status is WorkflowExecutionStatus.RUNNING:
             for each in found.values():
                 each.in_open_run = each.run_id == run.run_id
@@ -83,25 +83,28 @@ async def deliveries_of(client: Client, key: HoldKey) -> list[EventDelivery]:
 
 async def _note(
     client: Client,
-    key: HoldKey,
-    run_id: str,
+    of_run: tuple[str, str],
     event: HistoryEvent,
     found: dict[str, EventDelivery],
     posts: dict[int, EventDelivery],
 ) -> None:
-    """Note what an event of the history tells: an event was received, or posted, or its post has ended."""
+    """Note what an event of the history tells: an event was received, or posted, or its post has ended.
+
+    `of_run`: the hold's id and the run's.
+    """
+    hold_id, run_id = of_run
     match event.WhichOneof("attributes"):
         case "workflow_execution_signaled_event_attributes":
             payloads = event.workflow_execution_signaled_event_attributes.input.payloads
             for received in await client.data_converter.decode(payloads, [Event]):
-                delivery = found.setdefault(received.id, EventDelivery(key.hold_id, received))
+                delivery = found.setdefault(received.id, EventDelivery(hold_id, received))
                 if delivery.run_id != run_id:  # the first time, or it is delivered again
                     delivery.run_id, delivery.state = run_id, "waiting"
         case "activity_task_scheduled_event_attributes":
             scheduled = event.activity_task_scheduled_event_attributes
             if scheduled.activity_type.name == POST_EVENT:
                 (posted,) = await client.data_converter.decode(scheduled.input.payloads, [Delivery])
-                posts[event.event_id] = found.setdefault(posted.event.id, EventDelivery(key.hold_id, posted.event))
+                posts[event.event_id] = found.setdefault(posted.event.id, EventDelivery(hold_id, posted.event))
         case _:
             _note_end(event, posts)
 

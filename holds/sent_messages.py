@@ -32,9 +32,9 @@ class SentMessage:
         named = self.data.get("payment") or self.data
         if not isinstance(named, dict):  # sent by hand
             return None
-        ids = [named.get(name) for name in ("payment_intent_id", "session_id")]
-        payment = Payment(*(each if isinstance(each, str) else None for each in ids))
-        return None if payment == Payment() else payment
+        intent, session = (named.get(name) for name in ("payment_intent_id", "session_id"))
+        ids = Payment(intent if isinstance(intent, str) else None, session if isinstance(session, str) else None)
+        return None if ids == Payment() else ids
 
     def text(self, name: str) -> str | None:
         """Return a field of the data if it is a text: a message that was sent by hand may have anything."""

@@ -205,6 +205,8 @@ async def test_a_repeat_gets_the_same_page_and_another_request_another(corner: S
     second = await page_of(await pay_for(corner, hold_id, 2))
     assert second != first.json()["checkoutSessionId"]
     assert await session_status(corner, first.json()["checkoutSessionId"]) == "expired"
+    closed = (await pay_for(corner, hold_id, 2, key)).json()
+    assert (closed["checkoutSessionId"], closed["url"]) == (first.json()["checkoutSessionId"], None)
     await corner.pay(second)
     await corner.until_status(hold_id, "committed")
 

@@ -132,6 +132,15 @@ async def test_a_late_payment_leads_back_to_its_order(telling: Stack) -> None:
     assert case["paymentId"] in ("pi_first", f"pi_{hold['holdId']}")
 
 
+async def test_what_somebody_sent_by_hand_does_not_keep_an_order_from_being_told(telling: Stack) -> None:
+    hold = await telling.made(("TEE", 1), reference="by-hand")
+    run = telling.run_of(hold["holdId"])
+    for name, data in (("payment_succeeded", {"payment": "pi_1"}), ("cancelled", {"actor": 5, "reason": ["x"]})):
+        await run.signal(name, data)
+    (told,) = (await story_of(telling, "by-hand"))["holds"]
+    assert {each["what"] for each in told["changes"]} >= {"the stock was held", "cancelled"}
+
+
 async def test_an_unknown_order_is_no_order(telling: Stack) -> None:
     for answer in (
         await telling.http.get(f"{ORDERS}/{SHOP}/nobody"),
