@@ -31,9 +31,9 @@ _CART: tuple[dict[str, Any], ...] = (
 )
 _SHIRT: dict[str, Any] = {
     "sku": "TEE",
-    "variantKey": "size:S",
+    "variantKey": "size:M",
     "quantity": 1,
-    "name": "T-shirt, size S",
+    "name": "T-shirt, size M",
     "description": "Organic cotton",
     "unitAmount": 2500,
     "currency": "eur",

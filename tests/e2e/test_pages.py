@@ -137,7 +137,13 @@ def test_the_examples_of_the_page_about_stock_do_what_they_say(up: Up, tmp_path:
     script = script.replace("http://127.0.0.1:8000", up.stack["apiUrl"]).replace(".holdfast", str(up.home))
     script = script.replace("$PWD/.venv/bin", str(Path(sys.executable).parent))
     ran = subprocess.run(
-        ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-euc", script],
+        cwd=tmp_path,
+        env={**os.environ, "HOLDFAST_HOME": str(up.home)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     assert '"error"' not in ran.stdout

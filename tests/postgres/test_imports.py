@@ -235,7 +235,7 @@ shop_numbers = itertools.count()
 @settings(
     max_examples=examples(20),
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(wares)
 async def test_what_is_exported_imports_back_unchanged(engine: AsyncEngine, wares: dict[Any, Any]) -> None:
