@@ -86,6 +86,8 @@ class ApprovalService:
 
     def _is_of_another_shop(self, account_id: str | None, shop_id: str) -> bool:
         """Return whether the account is another shop's. An account of no shop may be the platform's own."""
+        if account_id is None:
+            return False
         accounts = self._settings.shop_accounts
         shops = {
             each for each, account in accounts.items() if account_id in (account.account, *account.former_accounts)

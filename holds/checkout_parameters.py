@@ -1,6 +1,7 @@
 """Keeps the parameters of a Checkout Session out of the workflow's history where they may have personal data."""
 
-import uuid
+import hashlib
+import json
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,7 +38,9 @@ class CheckoutParameters:
         if not order.is_private or self._sealer is None:
             self.require(order)
             return Checkout(params)
-        parameters_id = uuid.uuid4().hex
+        # A repeat keeps nothing again.
+        content = json.dumps([*key, order.page, params], sort_keys=True, default=str)
+        parameters_id = hashlib.sha256(content.encode()).hexdigest()[:32]
         await keep_parameters(self._engine, parameters_id, *key, self._sealer.seal(params))
         return Checkout({}, parameters_id)
 

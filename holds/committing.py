@@ -51,7 +51,7 @@ class CommitService:
     async def _commit(self, key: HoldKey, message: Commit) -> Hold:
         if message.items is not None:
             require_lines(await self._holds.row(key), message.items)
-        hold = await self._sell(key, message)
+        hold = await self._sell(key, replace(message, asks=True))
         require_status(hold, {HoldStatus.COMMITTED})
         if not hold.sold_exactly(message.items):
             sold = "all of its units" if hold.sold is None else "other units"
@@ -102,7 +102,13 @@ class CommitService:
         authorized = found.state is PaymentState.AUTHORIZED
         if not authorized and found.state is not PaymentState.PAID:
             raise PaymentNotMadeError(hold, found.state.value)
-        return Payment(found.intent_id or payment.payment_intent_id, found.session_id or payment.session_id, authorized)
+        return Payment(
+            found.intent_id or payment.payment_intent_id,
+            found.session_id or payment.session_id,
+            needs_capture=authorized,
+            amount_total=found.amount_total,
+            currency=found.currency,
+        )
 
     async def _check(self, shop_id: str, payment: Payment) -> PaymentStatus:
         client = await self._accounts.holding(shop_id, payment)

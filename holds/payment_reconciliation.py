@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.holds import HoldKey
@@ -12,6 +13,7 @@ from holds.payments_service import PaymentsService
 from holds.workflow_client import WorkflowClient
 from inventory.payment_owners import Owner, Ownership, owners_of
 from payments.accounts import PaymentAccounts
+from payments.errors import StripeRefusedError
 from payments.events import StripeEvent, hold_in_metadata
 from payments.status import PaymentState, PaymentStatus
 from workflows.payment_messages import LatePayment
@@ -67,9 +69,18 @@ class PaymentReconciler:
         if int(number) >= len(clients):
             return ReconciledPage(0, (), None)
         stripe = clients[int(number)]
-        page = await stripe.list_intents(
-            since=window.since, until=window.until, after=after or None, limit=self._page_size
-        )
+        try:
+            page = await stripe.list_intents(
+                since=window.since, until=window.until, after=after or None, limit=self._page_size
+            )
+        except StripeRefusedError as error:
+            if len(clients) == 1:
+                raise
+            # An account that has left the platform, or an account of another configuration, must not hide the others.
+            structlog.get_logger("holdfast").error(
+                "the payments of a Stripe account cannot be read", account=int(number), problem=str(error)
+            )
+            return ReconciledPage(0, (), self._next(int(number), None))
         before = datetime.now(UTC) - self._left_to_events
         paid = {each.intent_id: each for each in page.intents if each.intent_id and _is_made(each, before)}
         named = {intent: hold_in_metadata(each.metadata or {}) for intent, each in paid.items()}
@@ -94,16 +105,18 @@ class PaymentReconciler:
         """Return what was found about a payment, and hand it over; None where it has its hold or its case."""
         if owner.key is None or owner.ownership not in _KINDS:
             return None
-        if await self._workflows.has_open_late_payment(intent):
+        if await self._workflows.has_late_payment(intent):
             return None
         if dry_run:
             return _KINDS[owner.ownership]
         if owner.ownership == "missing":
             return await self._open_case(owner.key, intent)
         authorized = status.state is PaymentState.AUTHORIZED
-        return await self._deliver(owner.key, intent, authorized=authorized)
+        return await self._deliver(owner.key, intent, status, authorized=authorized)
 
-    async def _deliver(self, key: HoldKey, intent: str, *, authorized: bool) -> UnheardKind | None:
+    async def _deliver(
+        self, key: HoldKey, intent: str, status: PaymentStatus, *, authorized: bool
+    ) -> UnheardKind | None:
         event = StripeEvent(
             event_id=f"reconciled:{intent}",
             type="payment_intent.succeeded",
@@ -112,6 +125,8 @@ class PaymentReconciler:
             intent_id=intent,
             object_id=intent,
             livemode=self._payments.live_mode,
+            amount_total=status.amount_total,
+            currency=status.currency,
         )
         match (await self._payments.deliver(key, event)).result:
             case "told":

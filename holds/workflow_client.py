@@ -208,10 +208,13 @@ class WorkflowClient:
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
 
-    async def has_open_late_payment(self, payment_id: str) -> bool:
-        """Return whether a case of the payment is open."""
+    async def has_late_payment(self, payment_id: str) -> bool:
+        """Return whether a case of the payment is open, or was closed by a person, as far as Temporal knows."""
+        handle = self._client.get_workflow_handle_for(LatePaymentWorkflow.run, late_payment_workflow_id(payment_id))
         try:
-            found = await self._client.get_workflow_handle(late_payment_workflow_id(payment_id)).describe()
+            found = await handle.describe()
+            if found.status is WorkflowExecutionStatus.COMPLETED:
+                return (await handle.result()).outcome == "closed_by_person"
         except (RPCError, RuntimeError) as error:
             if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
                 return False

@@ -4,6 +4,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from core.shop_accounts import Charges, ShopAccount
+from payments.currencies import smallest_step
 from payments.errors import UnknownFeeError
 
 
@@ -33,4 +34,5 @@ def _fee(lines: list[dict[str, Any]], account: ShopAccount) -> int | None:
         if "price_data" not in line:
             raise UnknownFeeError(place)
         total += line["price_data"]["unit_amount"] * line["quantity"]
-    return int((total * account.application_fee_percent / 100).quantize(Decimal(1), ROUND_HALF_UP))
+    step = smallest_step(str(lines[0]["price_data"]["currency"])) if lines else 1
+    return int((total * account.application_fee_percent / 100 / step).quantize(Decimal(1), ROUND_HALF_UP)) * step

@@ -79,7 +79,7 @@ async def open_accounts(settings: PaymentSettings) -> AsyncIterator[PaymentAccou
 
     try:
         yield PaymentAccounts(
-            [] if platform_key is None else [client(platform_key)],
+            [] if platform_key is None else [client(platform_key, PLATFORM)],
             {shop_id: clients(account) for shop_id, account in settings.shop_accounts.items()},
         )
     finally:

@@ -219,7 +219,7 @@ class HoldMessages(HoldSignals, RunDetails):
     @commit.validator
     def _check_commit(self, message: Commit) -> None:
         sure = message.paid_elsewhere or message.payment is not None or self._state.paid or self._ended is not None
-        if not sure and self._attached_payment is not None:
+        if message.asks and not sure and self._attached_payment is not None:
             raise ApplicationError(
                 f"whether {self._attached_payment.id} is made has to be read from Stripe first;"
                 ' {"paid_elsewhere": true} sells the hold without it',

@@ -229,6 +229,8 @@ class Commit:
     """Whether the shop was paid in another way: the attached payment is closed."""
     payment: NamedPayment | None = None
     """The attached payment, if Stripe says that it is made."""
+    asks: bool = False
+    """Whether the sender asks Stripe if this is refused because of the attached payment; earlier releases do not."""
 
     @property
     def of_payment(self) -> bool:

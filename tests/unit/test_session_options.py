@@ -140,5 +140,6 @@ def test_what_stripe_says_is_repeated_without_the_values() -> None:
         "payment_intent_data": {"shipping": {"name": "Ann", "address": {"city": "Bonn"}}},
     }
     assert redacted("Invalid email: ANN@", given) == "Invalid email: […]"
+    assert redacted("Invalid email: annaschmidt", {"customer_email": "annaschmidt"}) == "Invalid email: […]"
     assert redacted("No such customer: cus_1", given) == "No such customer: cus_1"
     assert redacted("Ann does not live in Bonn", given) == "[…] does not live in […]"
