@@ -25,11 +25,12 @@ from activities.stock import StockActivities
 from api.admission import Admission
 from api.app import create_app
 from core.api_settings import ApiSettings
-from core.database import create_engine, fetch
+from core.database import DatabaseBusyError, create_engine, fetch
 from core.metrics import Telemetry
 from core.settings import Settings
 from payments.accounts import open_accounts
 from tests.servers import EMPTY
+from tests.waiting import until
 from worker import make_worker
 from workflows.hold import HoldWorkflow
 from workflows.messages import Ended, hold_workflow_id
@@ -82,10 +83,17 @@ class Stack:
 
         Workflows of earlier tests may still run: they find no row of theirs.
         """
-        await fetch(self.engine, EMPTY, {})
+        await until(self._emptied, "the tables are empty")
         resources = self.app.state.resources
         self.app.state.resources = replace(resources, admission=Admission(self.settings, resources.telemetry))
         self._earlier = self._series()
+
+    async def _emptied(self) -> bool:
+        try:
+            await fetch(self.engine, EMPTY, {})
+        except DatabaseBusyError:  # a background task that reads two tables can be in the way
+            return False
+        return True
 
     async def put(self, on_hand: int, sku: str = "TEE", variant: str = "") -> None:
         """Set an item's count."""
