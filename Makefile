@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 READY_UP := $(VENV)/.ready-up
 READY_DEV := $(VENV)/.ready-dev
 READY_BENCH := $(VENV)/.ready-bench
-# Most tests wait for servers, timers and killed processes: three at once keep two cores busy.
-TEST_PROCESSES ?= 3
+# Most tests wait for servers, timers and killed processes: four at once keep two cores busy.
+TEST_PROCESSES ?= 4
 IN_PARALLEL = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 EDGE := tests/system/edge
 MANIFESTS := tests/system/manifests
