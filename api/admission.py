@@ -165,17 +165,15 @@ class Admission:
             if ticket.entered is None:
                 self._gates[importance].line.give_up(ticket)
             else:
-                self._leave(importance, ticket, None)
+                self._make_room(importance, ticket)
             raise
         if ticket.entered is None:
             self._gates[importance].line.give_up(ticket)
             raise self._refusal(importance, ticket.shop, "waited")
 
-    def _leave(self, importance: Importance, ticket: Ticket, passage: Passage | None) -> None:
+    def _leave(self, importance: Importance, ticket: Ticket, passage: Passage) -> None:
         line, now = self._gates[importance].line, time.monotonic()
-        if passage is None:
-            pass  # the caller had left before the request began
-        elif passage.timed_out:
+        if passage.timed_out:
             line.limit.timed_out()
         elif passage.did_its_work and ticket.entered is not None:
             paid = self._gates[Importance.PAID].line.limit
@@ -183,7 +181,10 @@ class Admission:
             line.limit.answered(passage.route, now - ticket.entered, full=line.is_full, now=now, yields=yields)
             if importance is not Importance.LIST:  # the list of a shop that does not exist is empty
                 self._telemetry.shop_seen(ticket.shop)
-        line.leave(ticket, now)
+        self._make_room(importance, ticket)
+
+    def _make_room(self, importance: Importance, ticket: Ticket) -> None:
+        self._gates[importance].line.leave(ticket, time.monotonic())
         self._show(importance)
 
     def _refusal(self, importance: Importance, shop_id: str, reason: str) -> ApiError:

@@ -79,6 +79,19 @@ def examples(name: str) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": {"example": _BODIES[name]}}}}
 
 
+def signed_by_stripe(example: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of an operation whose body Stripe signs; the route reads it itself."""
+    signature = {
+        "name": "Stripe-Signature",
+        "in": "header",
+        "required": True,
+        "schema": _TEXT,
+        "description": "`t=…,v1=…`: HMAC-SHA256 over the raw body, not older than 300 s.",
+    }
+    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return {"parameters": [signature], "requestBody": {"required": True, "content": content}}
+
+
 def stock_file() -> dict[str, Any]:
     """Return the part of an operation that shows a stock file as its body."""
     lines = (",".join((*COLUMNS, NAME)), "demo,TEE,size:M,tee,100,10,T-shirt", "demo,MUG,,,40,,")

@@ -107,7 +107,6 @@ class AmendService:
 
         Raises as `amend`, and CheckoutRefusedError: then the hold goes on without a page.
         """
-        self._parameters.require(order)
         return await run_for_caller(self._settings.request_timeout_ms, self._open_checkout(key, change, order), key)
 
     async def _open_checkout(self, key: HoldKey, change: Amend, order: Order) -> AnotherCheckout:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,24 +25,18 @@ class CheckoutParameters:
         self._accounts = settings.shop_accounts
         self._sealer = Sealer(settings.checkout_secrets) if settings.checkout_secrets else None
 
-    def require(self, order: Order) -> None:
-        """Raise PaymentsNotConfiguredError if the order's parameters cannot be kept, and UnknownFeeError."""
-        if order.is_private and self._sealer is None:
-            raise PaymentsNotConfiguredError(_NO_SECRET)
-        self._params(order)
-
     async def checkout(self, key: HoldKey, order: Order) -> Checkout:
-        """Return the message. Private parameters are kept in the database, encrypted, and the message has their id."""
-        params = self._params(order)
-        if not order.is_private or self._sealer is None:
-            self.require(order)
+        """Return the message. Private parameters are kept in the database, encrypted, and the message has their id.
+
+        Raises PaymentsNotConfiguredError if they cannot be kept, and UnknownFeeError.
+        """
+        params = with_account(of_hold(session_params(order), order.reference), self._accounts.get(order.shop_id))
+        if not order.is_private:
             return Checkout(params)
+        if self._sealer is None:
+            raise PaymentsNotConfiguredError(_NO_SECRET)
         # A repeat keeps nothing again.
         content = json.dumps([*key, order.page, params], sort_keys=True, default=str)
         parameters_id = hashlib.sha256(content.encode()).hexdigest()[:32]
         await keep_parameters(self._engine, parameters_id, *key, self._sealer.seal(params))
         return Checkout({}, parameters_id)
-
-    def _params(self, order: Order) -> dict[str, Any]:
-        params = of_hold(session_params(order), order.reference)
-        return with_account(params, self._accounts.get(order.shop_id))

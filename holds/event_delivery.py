@@ -31,10 +31,8 @@ class EventDelivery:
     """When the receiver acknowledged it."""
     failure: str | None = None
     """Why the last attempt that failed did."""
-    run_id: str | None = None
-    """The run that received it last."""
     in_open_run: bool = False
-    """Whether that run goes on: it takes an event once."""
+    """Whether the run that received it last goes on: it takes an event once."""
 
 
 def background_task_queue(task_queue: str) -> str:
@@ -67,44 +65,39 @@ async def deliveries_of(client: Client, key: HoldKey) -> list[EventDelivery]:
     found = dict[str, EventDelivery]()
     for run in await runs_of(client, hold_events_workflow_id(*key)):
         handle = client.get_workflow_handle(run.id, run_id=run.run_id)
-        posts = dict[int, EventDelivery]()
+        of_run, posts = dict[str, EventDelivery](), dict[int, EventDelivery]()
         async for event in handle.fetch_history_events():
-            await _note(client, (key.hold_id, run.run_id), event, found, posts)
+            await _note(client, key, event, of_run, posts)
         if run.status is WorkflowExecutionStatus.RUNNING:
-            for each in found.values():
-                each.in_open_run = each.run_id == run.run_id
+            for each in of_run.values():
+                each.in_open_run = True
             for pending in (await handle.describe()).raw_description.pending_activities:
                 for posted in posts.values():
                     if pending.activity_type.name == POST_EVENT and posted.state == "waiting":
                         posted.state, posted.attempts = "retrying", pending.attempt
                         posted.failure = pending.last_failure.message or None
+        found |= of_run  # a later run delivered them again
     return list(found.values())
 
 
 async def _note(
     client: Client,
-    of_run: tuple[str, str],
+    key: HoldKey,
     event: HistoryEvent,
     found: dict[str, EventDelivery],
     posts: dict[int, EventDelivery],
 ) -> None:
-    """Note what an event of the history tells: an event was received, or posted, or its post has ended.
-
-    `of_run`: the hold's id and the run's.
-    """
-    hold_id, run_id = of_run
+    """Note what an event of the history tells: an event was received, or posted, or its post has ended."""
     match event.WhichOneof("attributes"):
         case "workflow_execution_signaled_event_attributes":
             payloads = event.workflow_execution_signaled_event_attributes.input.payloads
             for received in await client.data_converter.decode(payloads, [Event]):
-                delivery = found.setdefault(received.id, EventDelivery(hold_id, received))
-                if delivery.run_id != run_id:  # the first time, or it is delivered again
-                    delivery.run_id, delivery.state = run_id, "waiting"
+                found.setdefault(received.id, EventDelivery(key.hold_id, received))
         case "activity_task_scheduled_event_attributes":
             scheduled = event.activity_task_scheduled_event_attributes
             if scheduled.activity_type.name == POST_EVENT:
                 (posted,) = await client.data_converter.decode(scheduled.input.payloads, [Delivery])
-                posts[event.event_id] = found.setdefault(posted.event.id, EventDelivery(hold_id, posted.event))
+                posts[event.event_id] = found.setdefault(posted.event.id, EventDelivery(key.hold_id, posted.event))
         case _:
             _note_end(event, posts)
 

@@ -117,7 +117,6 @@ class PaymentsService:
         PaymentsNotConfiguredError, UnknownFeeError.
         """
         self.require_stripe(request.shop_id)
-        self._parameters.require(order)
         work = self._open_checkout(request, order)
         return await self._holds.gone_callers.run(self._settings.request_timeout_ms, work, request)
 

@@ -32,11 +32,9 @@ _ID = re.compile(r"[\x21-\x7e]{1,255}")
 """The ids that are accepted: Postgres stores no NUL, and Temporal limits the length of workflow ids."""
 
 _CURRENCY = re.compile(r"[a-z]{3}")
-_MOST = 2**63
 
 EventKind = Literal["succeeded", "authorized", "processing", "failed", "ended", "record", "refund_failed", "ignored"]
 """What an event says of a payment. `record`: it is logged and changes nothing."""
-
 
 _LONGEST_WORD = 100
 _MOST = 2**53
@@ -154,11 +152,10 @@ def parse_event(body: bytes) -> StripeEvent:
 
 def _cost(event_type: str, subject: Mapping[str, Any]) -> tuple[int | None, str | None]:
     """Return the amount and the currency of a session or PaymentIntent; None for both if one of them is missing."""
-    amount = subject.get("amount" if event_type.startswith("payment_intent.") else "amount_total")
-    currency = subject.get("currency")
-    if not isinstance(amount, int) or not 0 <= amount < _MOST or not isinstance(currency, str):
-        return None, None
-    return (amount, currency) if _CURRENCY.fullmatch(currency) else (None, None)
+    amount = _amount(subject.get("amount" if event_type.startswith("payment_intent.") else "amount_total"))
+    currency = _word(subject.get("currency"))
+    known = amount is not None and currency is not None and _CURRENCY.fullmatch(currency)
+    return (amount, currency) if known else (None, None)
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON

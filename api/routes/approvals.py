@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from api.dependencies import ApprovalsDep, SettingsDep, TelemetryDep
 from api.errors import ApiError
-from api.openapi import errors
+from api.openapi import errors, signed_by_stripe
 from api.problems import Problem
 from holds.errors import RequestTimeoutError, UnavailableError
 from payments.approvals import ORDER_APPROVAL, parse_approval
@@ -62,21 +62,7 @@ _REQUEST = {
         Problem.approval_not_configured,
         Problem.inventory_unavailable,
     ),
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "Stripe-Signature",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": "`t=…,v1=…`: HMAC-SHA256 over the raw body, not older than 300 s.",
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}, "example": _REQUEST}},
-        },
-    },
+    openapi_extra=signed_by_stripe(_REQUEST),
 )
 async def approve_payment(
     request: Request, settings: SettingsDep, telemetry: TelemetryDep, approvals: ApprovalsDep

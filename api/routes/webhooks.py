@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request
 from api.admission import Importance
 from api.dependencies import AdmissionDep, PaymentsDep, SettingsDep, TelemetryDep
 from api.errors import ApiError
-from api.openapi import errors
+from api.openapi import errors, signed_by_stripe
 from api.problems import Problem
 from api.responses import ReceivedOut
 from core.database import DatabaseBusyError
@@ -42,21 +42,7 @@ _EVENT = {
         Problem.webhook_not_configured,
         Problem.inventory_unavailable,
     ),
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "Stripe-Signature",
-                "in": "header",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": "`t=…,v1=…`: HMAC-SHA256 over the raw body, not older than 300 s.",
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}, "example": _EVENT}},
-        },
-    },
+    openapi_extra=signed_by_stripe(_EVENT),
 )
 async def receive_stripe_event(
     request: Request, settings: SettingsDep, telemetry: TelemetryDep, payments: PaymentsDep, admission: AdmissionDep

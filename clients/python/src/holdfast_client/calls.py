@@ -29,6 +29,7 @@ from holdfast_client.models import (
     Mode,
     NotHeld,
     Order,
+    Priced,
     Validated,
 )
 from holdfast_client.settings import Settings
@@ -352,7 +353,7 @@ def _priced_line(item: CheckoutItem) -> Json:
     return {**_line(item), **_price(item)}
 
 
-def _price(line: CheckoutItem | ExtraLine) -> Json:
+def _price(line: Priced) -> Json:
     return _without_none(
         name=line.name,
         unitAmount=line.unit_amount,

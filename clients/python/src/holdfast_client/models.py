@@ -45,10 +45,12 @@ class LineResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraLine:
-    """Something to pay for that is not held: shipping, a fee, gift wrap. Its price is given as a CheckoutItem's."""
+class Priced:
+    """The price of one unit: a Stripe price id in `price`, or `name`, `unit_amount` and `currency`.
 
-    quantity: int = 1
+    `unit_amount` is in the currency's smallest unit, for example cents.
+    """
+
     name: str | None = None
     unit_amount: int | None = None
     currency: str | None = None
@@ -62,25 +64,19 @@ class ExtraLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckoutItem:
-    """An item and its price: a Stripe price id in `price`, or `name`, `unit_amount` and `currency`.
+class ExtraLine(Priced):
+    """Something to pay for that is not held: shipping, a fee, gift wrap."""
 
-    `unit_amount` is in the currency's smallest unit, for example cents.
-    """
+    quantity: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutItem(Priced):
+    """An item that is held and paid for."""
 
     sku: str
     quantity: int
     variant_key: str = ""
-    name: str | None = None
-    unit_amount: int | None = None
-    currency: str | None = None
-    price: str | None = None
-    description: str | None = None
-    images: Sequence[str] | None = None
-    tax_code: str | None = None
-    tax_behavior: Literal["exclusive", "inclusive", "unspecified"] | None = None
-    product_data: Mapping[str, Any] | None = None
-    """Further `product_data`, by Stripe's names."""
 
 
 @dataclass(frozen=True, slots=True)
