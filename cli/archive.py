@@ -43,7 +43,7 @@ def archive_command(
 async def _archive(before: datetime, shop: str | None, *, as_json: bool) -> int:
     console, total = Console(stderr=True, highlight=False), 0
     async with Connections("holds archive") as connections:
-        with console.status("Archiving ...") as status:
+        with console.status("Archiving ...", spinner="line") as status:
             async for moved in archive_holds(connections.engine, before=before, shop_id=shop):
                 total += moved
                 status.update(f"Archiving ... {total} holds so far; Ctrl-C is safe")

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from cli.lazy import LazyCommand, group
 from core.process_end import end_process
+from core.text_output import allow_every_character
 
 _NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
 """Takes `-2` as an argument."""
@@ -78,6 +79,7 @@ class _Root(TyperGroup):
 class _App(typer.Typer):
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ANN401 - those of the base
         """Run the command and end the process with its exit code."""
+        allow_every_character()
         code: object = 0
         try:
             super().__call__(*args, **kwargs)

@@ -166,8 +166,8 @@ def import_file(
         run(lambda engine: import_stock(engine, rows, report, actor=actor(), dry_run=dry_run, update_only=update_only))
         report.seek(0)
         if as_json:
-            for line in (*report, converted.last_line()):
-                sys.stdout.write(line.decode())
+            for line in filter(None, (*report, converted.last_line())):
+                print(line.decode().rstrip() if line.isascii() else json.dumps(json.loads(line)))
         else:
             print_whole(report_table(map(json.loads, report), converted.notes, dry_run=dry_run))
 
@@ -210,7 +210,7 @@ def timeline(
     if found is None:
         fail(f"the shop {shop} has no item {name_of(sku, variant)}")
     if as_json:
-        print(TimelineOut.of(found).model_dump_json())
+        print(TimelineOut.of(found).model_dump_json(ensure_ascii=True))
     else:
         print_whole(timeline_table(found))
 

@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from core.text_output import allow_every_character
+
 
 def configure_logging(log_format: str, *, level: int = logging.INFO, traced: bool = False) -> None:
     """Write all log records of the process to standard output: JSON lines or text, by HOLDFAST_LOG_FORMAT.
@@ -15,6 +17,7 @@ def configure_logging(log_format: str, *, level: int = logging.INFO, traced: boo
     Our records are written directly; those of libraries (uvicorn, temporalio, sqlalchemy) go through the standard
     library and have the same format. With `traced`, records have `trace_id` and `span_id`.
     """
+    allow_every_character()
     as_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
