@@ -1,6 +1,7 @@
 """A payment for a hold that it did not buy: the stock again, or the money back; never silent, never twice."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
+from dev.temporal import temporal_binary
 from domain.payments import Payment
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
 from tests.servers import own_time_skipping_temporal
@@ -19,8 +21,9 @@ from tests.stack import SHOP
 from tests.waiting import until
 from workflows import late_payment
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.payment_messages import CloseCase, LatePayment, late_payment_workflow_id
+from workflows.payment_messages import CloseCase, LatePayment, LatePaymentEnded, late_payment_workflow_id
 
+CLOSE = """temporal workflow signal --workflow-id "late-payment:$PAYMENT" --name close --input '{"actor": "your name", "note": "what was done"}'"""  # noqa: E501 - the line of docs/runbooks/payments.md
 MOVEMENT = 'SELECT kind, delta, actor, reason FROM "InventoryMovement" WHERE "holdId" = %(hold)s'
 
 Skipping = tuple[Shop, WorkflowEnvironment]
@@ -84,6 +87,17 @@ async def until_reported(shop: Shop) -> None:
 async def by_hand(shop: Shop, intent: str) -> str:
     await shop.case_of(intent).signal(LatePaymentWorkflow.close, CloseCase("mara", "settled by phone"))
     return await outcome(shop, intent)
+
+
+async def by_the_command_of_the_page(shop: Shop, intent: str) -> None:
+    variables = {
+        **os.environ,
+        "PATH": f"{temporal_binary().parent}{os.pathsep}{os.environ['PATH']}",
+        "TEMPORAL_ADDRESS": shop.stack.temporal.service_client.config.target_host,
+        "PAYMENT": intent,
+    }
+    process = await asyncio.create_subprocess_exec("sh", "-c", CLOSE, env=variables)
+    assert await process.wait() == 0
 
 
 def counted(shop: Shop, how: str | None = None) -> float:
@@ -310,7 +324,8 @@ async def test_a_payment_that_stripe_does_not_know_waits_for_a_person(corner: Sh
     assert (await corner.send(event("payment_intent.succeeded", told))).status_code == 200
     await until_waits_for_person(corner, intent, late_payment.UNKNOWN_PAYMENT)
     assert (await corner.stack.read(hold_id))["status"] == "released"
-    assert await by_hand(corner, intent) == "closed_by_person"
+    await by_the_command_of_the_page(corner, intent)
+    assert await corner.case_of(intent).result() == LatePaymentEnded("closed_by_person", "your name: what was done")
 
 
 async def test_a_case_cancelled_in_temporal_is_left_to_a_person(shop: Shop) -> None:
