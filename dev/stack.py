@@ -12,12 +12,12 @@ import psycopg
 from core.settings import Settings
 from dev.interrupt import Interrupt
 from dev.ports import Ports
-from dev.postgres import EmbeddedPostgres
+from dev.postgres import EmbeddedPostgres, postgres_binaries
 from dev.processes import START_SECONDS, Child, EmbeddedError, stop_recorded
 from dev.service_process import Program, ServiceProcess
 from dev.state_dir import StateDir
 from dev.stripe_account import StripeAccount
-from dev.temporal import EmbeddedTemporal
+from dev.temporal import EmbeddedTemporal, temporal_binary
 
 STOP_SECONDS = 25.0
 """More than the worker and the API allow themselves to finish what they have begun."""
@@ -170,6 +170,7 @@ class Stack:
             "adminToken": self.request_tokens["admin"],
             "stripeWebhookSecret": self.payments.webhook_secret,
             "pids": {**pids, "simulator": pids.get("simulator")},
+            "programFolders": [str(temporal_binary().parent), str(postgres_binaries())],
         }
 
     def serve(self) -> None:

@@ -41,6 +41,7 @@ def test_the_first_start_publishes_what_runs(up: Up) -> None:
         "adminToken",
         "stripeWebhookSecret",
         "pids",
+        "programFolders",
     ]
     assert set(stack["pids"]) == set(MEMBERS)
     assert stack["apiUrl"] == f"http://127.0.0.1:{up.environment['HOLDFAST_API_PORT']}"
@@ -51,6 +52,8 @@ def test_the_first_start_publishes_what_runs(up: Up) -> None:
     assert httpx.get(f"{stack['apiUrl']}/docs", trust_env=False).is_success
     assert httpx.get(stack["simulatorUrl"], trust_env=False).is_success
     assert all(psutil.pid_exists(stack["pids"][name]) for name in MEMBERS)
+    programs = {file.name for folder in stack["programFolders"] for file in Path(folder).iterdir()}
+    assert {"holdfast", "temporal", "psql", "pg_dump"} <= programs
 
 
 def test_the_first_hold_is_paid_and_its_stock_shown(up: Up) -> None:

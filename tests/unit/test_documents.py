@@ -1,14 +1,11 @@
-"""What documents claim about the code: links, paths, settings, metrics, alerts, routes and commands exist."""
+"""What documents claim about the code: links, paths, settings, metrics, alerts and routes exist."""
 
 import inspect
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 from temporalio.bridge import temporal_sdk_bridge
@@ -16,7 +13,6 @@ from temporalio.bridge import temporal_sdk_bridge
 from api.app import create_app
 from api.gauges import HoldGauges
 from api.problems import Problem
-from cli.main import app
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
@@ -99,24 +95,6 @@ def test_the_modules_that_a_page_runs_exist(text: str) -> None:
     named = set(re.findall(r"python -m ([a-z_.]+)", text)) - {"pytest"}
     paths = [ROOT / name.replace(".", "/") for name in named]
     assert not [path for path in paths if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists())]
-
-
-@every_page
-def test_the_commands_that_a_page_names_exist_with_their_options(text: str) -> None:
-    lines = re.findall(r"`(?:\.venv/bin/)?(holdfast [a-z][^`]*)`|^ *(holdfast [a-z].*)$", text, re.MULTILINE)
-    unknown = []
-    for line in ("".join(pair) for pair in lines):
-        command: Any = typer.main.get_command(app)
-        words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)[1:]
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
-        parameters = command.make_context(command.name, [], resilient_parsing=True).command.params
-        options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
-        options |= {"--help"}
-        unfinished = words and hasattr(command, "commands")
-        if unfinished or not {word for word in words if word.startswith("--")} <= options:
-            unknown.append(line)
-    assert not unknown
 
 
 @pytest.fixture(scope="module")
