@@ -39,9 +39,9 @@ test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside 
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
 test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, npm, pgbouncer, prometheus: installs Debian's if missing)
-	@PATH="$$PATH:/usr/sbin" which chromium npm pgbouncer promtool amtool prometheus-alertmanager prometheus-node-exporter >/dev/null || \
+	@PATH="$$PATH:/usr/sbin" which chromium npm pgbouncer promtool amtool prometheus-alertmanager prometheus-node-exporter prometheus-postgres-exporter >/dev/null || \
 		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium npm pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter)
+		chromium npm pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter prometheus-postgres-exporter)
 	@[ $(EDGE)/node_modules/.package-lock.json -nt $(EDGE)/package-lock.json ] || \
 		npm ci --prefix $(EDGE) --ignore-scripts --no-audit --no-fund --silent
 	@[ $(MANIFESTS)/node_modules/.package-lock.json -nt $(MANIFESTS)/package-lock.json ] || \

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from core.release import commit, version
+
 _SKU_LIMIT = 1000
 _REFUSALS_LOGGED_SECONDS = 10.0
 SHOP_LIMIT = 100
@@ -89,6 +91,13 @@ class Telemetry:
         )
         for outcome in ("needs_person", "closed_by_person"):
             self._late_payments.labels(outcome)
+        Gauge(
+            "inventory_build_info",
+            "1, labelled with the release that the process runs",
+            ["version", "commit"],
+            registry=registry,
+            multiprocess_mode="max",
+        ).labels(version(), commit() or "").set(1)
         self.bypass = Gauge(
             "inventory_bypass",
             "1 if SKIP_INVENTORY_VALIDATION is set",

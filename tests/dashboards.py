@@ -33,6 +33,13 @@ QUERIES = [
     for target in panel["targets"]
 ]
 
+ANNOTATIONS = {
+    f"{name}: {annotation['name']}": annotation["target"]["expr"]
+    for name, board in DASHBOARDS.items()
+    for annotation in board["annotations"]["list"]
+}
+"""What is drawn across the panels."""
+
 VARIABLES: dict[str, str] = {
     f"{name}: {variable['name']}": variable["query"]["query"]
     for name, board in DASHBOARDS.items()

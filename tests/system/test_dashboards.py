@@ -1,6 +1,7 @@
 """Every query of every dashboard finds data, in a real Prometheus that scrapes a stack at work."""
 
 import math
+import os
 import re
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ import yaml  # type: ignore[import-untyped]
 from activities.audit_schedule import AUDIT_SCHEDULE
 from dev.ports import free_port
 from dev.temporal import temporal_binary
-from tests.dashboards import QUERIES, VARIABLES, Query
+from tests.dashboards import ANNOTATIONS, QUERIES, VARIABLES, Query
 from tests.e2e.up import Up, until
 from tests.system.observed import RULES, Observed, observing
 
@@ -41,7 +42,21 @@ def database_host() -> Iterator[str]:
     """Yield the address of a node_exporter, which the database's host has."""
     address = f"127.0.0.1:{free_port()}"
     command = ["prometheus-node-exporter", f"--web.listen-address={address}", "--collector.disable-defaults"]
-    exporter = subprocess.Popen([*command, "--collector.cpu"], stderr=subprocess.DEVNULL)
+    exporter = subprocess.Popen([*command, "--collector.cpu", "--collector.filesystem"], stderr=subprocess.DEVNULL)
+    try:
+        yield address
+    finally:
+        exporter.terminate()
+        exporter.wait(20)
+
+
+@contextmanager
+def database_exporter(url: str) -> Iterator[str]:
+    """Yield the address of a postgres_exporter of the database."""
+    address = f"127.0.0.1:{free_port()}"
+    environment = {**os.environ, "DATA_SOURCE_NAME": f"{url}?sslmode=disable"}
+    command = ["prometheus-postgres-exporter", f"--web.listen-address={address}"]
+    exporter = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
         yield address
     finally:
@@ -80,7 +95,10 @@ def observed() -> Iterator[Observed]:
         up = Up(folder / "home").start()
         try:
             left = up.ask("POST", HOLDS, {**MUG, "ttlSeconds": 30})["holdId"]
-            with observing(up, folder, {"database-host": host}) as prometheus:
+            with (
+                database_exporter(up.stack["databaseUrl"]) as database,
+                observing(up, folder, {"database-host": host, "postgres": database}) as prometheus,
+            ):
                 audit_with_a_finding(up)
                 while up.status(left) == "active":
                     round_of_shopping(up)
@@ -114,13 +132,21 @@ def metrics_in(expression: str) -> set[str]:
 def test_every_metric_that_is_asked_for_exists(observed: Observed) -> None:
     """A query that gives 0 where there is nothing, and a rule, would hide a name that is wrong."""
     rules = yaml.safe_load(RULES.read_text())["groups"]
-    expressions = [rule["expr"] for group in rules for rule in group["rules"]] + [query.expression for query in QUERIES]
+    expressions = [rule["expr"] for group in rules for rule in group["rules"]]
+    expressions += [*(query.expression for query in QUERIES), *ANNOTATIONS.values()]
     unseen = set().union(*map(metrics_in, expressions)) - set(observed.values('{__name__!=""}', "__name__"))
     (library,) = Path(temporalio.bridge.__path__[0]).glob("temporal_sdk_bridge*.so")
     names = library.read_bytes()
     backup = (Path(__file__).parents[2] / "deploy" / "backup" / "backup.sh").read_text()
     assert {name for name in unseen - UNSEEN if name not in backup} == set()
     assert not [name for name in UNSEEN if name[len("temporal_") : -len("_total")].encode() not in names]
+
+
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
+def test_an_annotation_marks_what_is_new(observed: Observed, annotation: str) -> None:
+    """The release appeared when the stack started."""
+    start = ANNOTATIONS[annotation].replace("offset 5m", "offset 1d")
+    until(lambda: numbers(observed.query(start)), 120, lambda: start)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
