@@ -6,7 +6,7 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 setting() { # name, default
-    value=$([ ! -r "$root/.env" ] || sed -n "s/^$1=//p" "$root/.env" | tail -n 1)
+    value=$([ ! -r "$root/.env" ] || sed -n "s/^$1=//p" "$root/.env" | tail -n 1 | tr -d "\"'")
     printf '%s' "${value:-$2}"
 }
 

@@ -50,7 +50,7 @@ def test_on_the_host_of_compose_the_runbooks_commands_run_in_its_containers(tmp_
     for folder in (root / "deploy", root / "secrets", operator, programs):
         folder.mkdir(parents=True)
     (root / "deploy" / "env.sh").write_text((ROOT / "deploy" / "env.sh").read_text())
-    (root / ".env").write_text("HOLDFAST_API_ADDRESS=0.0.0.0\nHOLDFAST_API_PORTS=8100-8101\n")
+    (root / ".env").write_text('HOLDFAST_API_ADDRESS=0.0.0.0\nHOLDFAST_API_PORTS="8100-8101"\n')
     secrets = {
         "database_url": "postgresql://holdfast:s3cret@postgres/holdfast",
         "authority_token": "new,old",
