@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from core.release import commit, version
+from core.release import commit, release
 
 _SKU_LIMIT = 1000
 _REFUSALS_LOGGED_SECONDS = 10.0
@@ -97,7 +97,7 @@ class Telemetry:
             ["version", "commit"],
             registry=registry,
             multiprocess_mode="max",
-        ).labels(version(), commit() or "").set(1)
+        ).labels(release(), commit() or "").set(1)
         self.bypass = Gauge(
             "inventory_bypass",
             "1 if SKIP_INVENTORY_VALIDATION is set",
