@@ -7,7 +7,7 @@ COPY requirements/build.txt requirements/production.txt requirements/
 RUN install="/opt/build/bin/python -m pip --no-cache-dir --disable-pip-version-check" \
     && $install install --no-deps --require-hashes -r requirements/build.txt \
     && $install --python /opt/holdfast install --no-deps --require-hashes --only-binary :all: -r requirements/production.txt
-COPY LICENSE README.md pyproject.toml worker.py ./
+COPY LICENSE README.md pyproject.toml hatch_build.py worker.py ./
 COPY activities/ activities/
 COPY api/ api/
 COPY cli/ cli/
@@ -18,7 +18,9 @@ COPY inventory/ inventory/
 COPY migrations/ migrations/
 COPY payments/ payments/
 COPY workflows/ workflows/
-RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \
+# Last: a new commit repeats nothing that is above.
+ARG HOLDFAST_COMMIT
+RUN HOLDFAST_COMMIT="$HOLDFAST_COMMIT" /opt/build/bin/python -m hatchling build -t wheel -d /dist \
     && /opt/build/bin/python -m pip --python /opt/holdfast install --no-deps --no-index --no-cache-dir /dist/holdfast-*.whl
 
 FROM python:3.13.9-slim-bookworm

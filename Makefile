@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes 
 ifdef PIP_INDEX_URL # which uv does not read
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
-SOURCES := activities api bench cli clients core dev domain holds inventory migrations payments tests workflows worker.py
+SOURCES := activities api bench cli clients core dev domain hatch_build.py holds inventory migrations payments tests workflows worker.py
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-quick test-slow-machine test-system check format docs build migrate bench cluster chaos lock clean

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from importlib.metadata import version
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
@@ -232,8 +231,7 @@ def _serve_metrics(
 ) -> None:
     """Serve /metrics and /readyz. Raises SettingsError if this machine has no such address, or its port is taken."""
     try:
-        readiness = WorkerReadiness(polling, version("holdfast"))
-        serve_metrics(options.metrics_port, options.metrics_host, registry, readiness)
+        serve_metrics(options.metrics_port, options.metrics_host, registry, WorkerReadiness(polling))
     except OSError as error:
         where = f"{options.metrics_host}:{options.metrics_port}"
         problem = f"metrics cannot be served on {where}: {error.strerror or error}"

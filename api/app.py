@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -41,6 +40,7 @@ from core.database import create_engine
 from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
+from core.release import release
 from core.settings import TASK_QUEUE, Mode, Settings
 from core.temporal import connect
 from core.tracing import start_tracing
@@ -128,7 +128,7 @@ def create_app(
     app = FastAPIOffline(  # /docs without a request to another host
         redoc_url=None,  # ReDoc loads a logo from its maker's host
         title="Holdfast",
-        version=version("holdfast"),
+        version=release(),
         description=DESCRIPTION,
         lifespan=lifespan,
         dependencies=[Depends(refuse_repeated)],

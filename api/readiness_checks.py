@@ -44,7 +44,7 @@ Reason = Literal[
 Parts = Mapping[Part, "Found"]
 """What a look found; a part that is left out cannot be known, because another one failed."""
 
-_CALL = timedelta(seconds=1)
+_CALL = timedelta(seconds=2)
 _ATTRIBUTES_SECONDS = 30.0
 """How long search attributes that were all found are not looked at again: they hardly ever change."""
 

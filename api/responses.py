@@ -154,6 +154,7 @@ class HealthOut(Model):
     mode: str
     bypassed: bool
     version: str
+    commit: Annotated[str | None, Field(description="The commit it was built from; null if that is unknown.")]
     failing: Annotated[Part | None, Field(description="The part that failed; of several the cause.")]
     checks: dict[str, CheckOut]
     parts: Annotated[

@@ -1,13 +1,14 @@
 """The `holdfast` command: all its commands, and where each is."""
 
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from cli.lazy import LazyCommand, group
 from core.process_end import end_process
+from core.release import commit, release
 from core.text_output import allow_every_character
 
 _NEGATIVE_NUMBERS = {"ignore_unknown_options": True}
@@ -94,8 +95,19 @@ class _App(typer.Typer):
 app = _App(rich_markup_mode=None, cls=_Root, no_args_is_help=True)
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes the option so
+    if wanted:
+        print(f"holdfast {release()} (commit {commit() or 'unknown'})")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    *,
+    version: Annotated[  # printed by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and commit.")
+    ] = False,
+) -> None:
     """Inventory holds for checkouts."""
 
 

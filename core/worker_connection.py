@@ -2,12 +2,12 @@
 
 import asyncio
 from contextlib import suppress
-from importlib.metadata import version
 
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from core.polling import OwnPolls, last_polls
+from core.release import commit, release
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import connect, runtime_with_metrics
 from core.tracing import ProcessTracing
@@ -49,7 +49,8 @@ async def watch_polls(client: Client, earlier: list[int], own: OwnPolling, *, ca
                     Polling.POLLS,
                     task_queue=TASK_QUEUE,
                     namespace=client.namespace,
-                    version=version("holdfast"),
+                    version=release(),
+                    commit=commit(),
                     cached_holds=cached_holds,
                 )
             elif polled:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.error_messages import first_line
+from core.release import commit, release
 
 _FIX_PAGE = "docs/runbooks/readiness.md"
 
@@ -51,9 +52,8 @@ def polling_after(error: RuntimeError | RPCError) -> Polling:
 class WorkerReadiness(Collector):
     """The readiness of a worker: all its processes poll."""
 
-    def __init__(self, polling: MutableSequence[int], version: str) -> None:
+    def __init__(self, polling: MutableSequence[int]) -> None:
         self._polling = polling
-        self._version = version
 
     @property
     def ready(self) -> bool:
@@ -77,7 +77,8 @@ class WorkerReadiness(Collector):
             "fix": None if failed is None else failed.fix,
             "processes": len(states),
             "polling": states.count(Polling.POLLS),
-            "version": self._version,
+            "version": release(),
+            "commit": commit(),
         }
         return json.dumps(answer).encode()
 

@@ -1,10 +1,9 @@
 """The build id of a worker, and whether Temporal routes workflows by it. No workflow imports this."""
 
-from importlib.metadata import version
-
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import WorkerDeploymentConfig
 
+from core.release import release
 from core.settings import WORKER_DEPLOYMENT
 
 
@@ -15,7 +14,7 @@ def deployment_config(build_id: str, deployment: str = WORKER_DEPLOYMENT) -> Wor
     (docs/decisions/0017-routing-by-build-is-a-setting.md).
     """
     return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(deployment_name=deployment, build_id=build_id or version("holdfast")),
+        version=WorkerDeploymentVersion(deployment_name=deployment, build_id=build_id or release()),
         use_worker_versioning=bool(build_id),
         default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE if build_id else VersioningBehavior.UNSPECIFIED,
     )

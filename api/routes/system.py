@@ -1,6 +1,5 @@
 """Health, liveness, readiness and metrics, for operations and load balancers, and `/`. None needs a token."""
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +10,7 @@ from api.dependencies import resources_of
 from api.readiness import Look, fix_of
 from api.readiness_checks import Part
 from api.responses import AliveOut, HealthOut
+from core.release import commit, release
 
 router = APIRouter(tags=["system"])
 
@@ -32,7 +32,8 @@ async def _health(request: Request) -> HealthOut:
             "status": "unavailable" if not look.ready else "degraded" if degraded else "ok",
             "mode": settings.mode,
             "bypassed": settings.bypass,
-            "version": version("holdfast"),
+            "version": release(),
+            "commit": commit(),
             "failing": look.failing,
             "checks": {name: _check(look, parts) for name, parts in _CHECKS.items()},
             "parts": {part: _part(look, part) for part in look.parts},

@@ -77,11 +77,12 @@ class Deployment:
         self, *, database: str = "", processes: int = 1, module: str = "worker", **changes: str
     ) -> Child:
         """Start a worker and return when all its processes poll. It reaches Postgres at `database`."""
-        arguments = ("--processes", str(processes), "--metrics-port", str(free_port()))
+        port = free_port()
+        arguments = ("--processes", str(processes), "--metrics-port", str(port))
         changes["DATABASE_URL"] = database or self.database
         worker = self._child(f"worker-{len(self._started)}", module, *arguments, **changes)
         worker.start()
-        await self._until_ready(worker, lambda: worker.output().count("worker polls") == processes)
+        await self._until_ready(worker, lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         return worker
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """The command line as a whole: which commands there are, and that its help starts light."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from cli.main import COMMANDS, app
+from core.release import commit, release
 
 HEAVY = {
     "aiosmtplib", "alembic", "fastapi", "httpx", "opentelemetry", "psycopg", "rich", "sqlalchemy", "stripe",
@@ -33,6 +35,12 @@ def test_help_and_usage_errors_import_no_large_library(arguments: tuple[str, ...
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if line.startswith("import time:")}
     assert "typer.main" in imported, ran.stderr
     assert {name.partition(".")[0] for name in imported} & HEAVY == set()
+
+
+def test_the_version_is_printed_with_the_commit_that_is_checked_out() -> None:
+    ran = CliRunner().invoke(app, ["--version"])
+    assert (ran.exit_code, ran.stdout) == (0, f"holdfast {release()} (commit {commit() or 'unknown'})\n")
+    assert re.fullmatch(r"[0-9a-f]{40}", commit() or "0" * 40)  # unknown where the sources are no checkout
 
 
 def test_the_commands_are_those_of_the_documented_contract() -> None:

@@ -1,5 +1,6 @@
 """The image and docker-compose.yml against the repository: what they name is there, and only the API is open."""
 
+import os
 import re
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def pinned(lock: str) -> dict[str, tuple[str, ...]]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "HOLDFAST_COMMIT": "c0ffee"})
     (built,) = folder.glob("holdfast-*.whl")
     return built
 
@@ -128,11 +129,28 @@ def test_the_image_has_no_code_of_development(wheel: Path) -> None:
     assert development.isdisjoint(source.strip("/") for line in copied for source in line.split())
 
 
-def test_an_installed_wheel_says_in_one_line_that_up_runs_from_a_checkout(wheel: Path, tmp_path: Path) -> None:
+def run_installed(wheel: Path, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `holdfast` as the wheel has it."""
     elsewhere = "path for path in sys.path if not os.path.isfile(os.path.join(path, 'dev', 'up.py'))"
     installed = f"sys.path[:] = [{str(wheel)!r}, *({elsewhere})]"
-    code = f"import os, sys; {installed}; from cli.main import app; app(['up'])"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = f"import os, sys; {installed}; from cli.main import app; app({list(arguments)})"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_an_installed_wheel_says_its_version_and_the_commit_it_was_built_from(wheel: Path, tmp_path: Path) -> None:
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert run_installed(wheel, tmp_path, "--version").stdout == f"holdfast {release} (commit c0ffee)\n"
+
+
+def test_the_version_is_that_of_the_newest_release_in_the_changelog() -> None:
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[(\d.*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == release
+    assert headings == sorted(headings, key=lambda each: [int(part) for part in each.split(".")], reverse=True)
+
+
+def test_an_installed_wheel_says_in_one_line_that_up_runs_from_a_checkout(wheel: Path, tmp_path: Path) -> None:
+    ran = run_installed(wheel, tmp_path, "up")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert len(ran.stderr.splitlines()) == 1
     assert "make up" in ran.stderr

@@ -120,7 +120,7 @@ def metrics() -> set[str]:
         return 0
 
     gauges = HoldGauges(engine, none_open)
-    return {family.name for source in (registry, gauges, WorkerReadiness([], "")) for family in source.collect()}
+    return {family.name for source in (registry, gauges, WorkerReadiness([])) for family in source.collect()}
 
 
 @every_page

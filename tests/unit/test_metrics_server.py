@@ -33,7 +33,7 @@ def test_silent_connections_to_the_workers_metrics_are_closed_and_the_others_ser
 def test_a_worker_is_ready_once_each_of_its_processes_polls() -> None:
     polling: list[int] = [Polling.STARTING, Polling.STARTING]
     registry = CollectorRegistry()
-    server = metrics_server.serve_metrics(0, "127.0.0.1", registry, WorkerReadiness(polling, "1.2.3"))
+    server = metrics_server.serve_metrics(0, "127.0.0.1", registry, WorkerReadiness(polling))
     url = f"http://127.0.0.1:{server.server_port}"
 
     def said() -> tuple[int, str | None, bool]:
