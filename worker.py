@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
-from importlib.metadata import version
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
@@ -36,17 +35,19 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
-from core.error_messages import first_line
 from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
+from core.outage_log import OutageLog
 from core.polling import last_polls
 from core.process_end import end_process
 from core.process_memory import memory_limit
+from core.release import version
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, WORKER_DEPLOYMENT, Settings
+from core.start_line import start_fields
 from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
 from core.tracing import ProcessTracing, start_tracing
 from core.worker_cache import MOST, cached_workflows
@@ -162,7 +163,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
                     "worker polls",
                     task_queue=TASK_QUEUE,
                     namespace=client.namespace,
-                    version=version("holdfast"),
+                    version=version(),
                     cached_holds=cached,
                 )
             await stop.wait()
@@ -192,13 +193,16 @@ async def _connect_with_retries(
     Also returns the `last_polls` before this worker's own.
     """
     runtime = runtime_with_metrics(sdk_metrics_port)
-    log = structlog.get_logger("worker")
+    outage = OutageLog("worker", fails="cannot connect to Temporal; retrying", works="connected to Temporal")
     while not stop.is_set():
         try:
             client = await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
-            return client, await last_polls(client, TASK_QUEUE)
+            polls = await last_polls(client, TASK_QUEUE)
         except (RuntimeError, RPCError) as error:
-            log.warning("cannot connect to Temporal; retrying in 2 s", problem=first_line(error))
+            outage.failed(error)
+        else:
+            outage.worked()
+            return client, polls
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=2)
     return None
@@ -298,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cached = options.cached_holds
         if cached is None:
             cached = cached_workflows(memory_limit(), options.processes)
+        limits = {"processes": options.processes, "cached_holds": cached}
+        structlog.get_logger("worker").info("worker starts", **start_fields(settings) | limits)
         if options.processes > 1:
             _supervise(settings, options, cached)
             return 0

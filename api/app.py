@@ -41,6 +41,7 @@ from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.settings import TASK_QUEUE, Mode, Settings
+from core.start_line import start_fields
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
@@ -96,6 +97,7 @@ def create_app(
             admission=Admission(settings, telemetry),
         )
         log = structlog.get_logger("api")
+        log.info("API starts", **start_fields(settings), connections=limits.connections)
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":

@@ -1,5 +1,6 @@
 """Makes what Temporal's library logs lines of our own log: its core, in Rust, would write colored text."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -54,12 +55,17 @@ class _FewRetries(logging.Filter):
 
 
 def _expected_without_traceback(record: logging.LogRecord) -> bool:
-    """Take the traceback from the record of an attempt that an activity ended on purpose, such as in an outage.
+    """Take the traceback from the record of an attempt that was ended on purpose, such as in an outage.
 
-    What failed, and of which hold, the activity has logged itself.
+    What failed, and of which hold, the activity has logged itself, unless its time was over.
     """
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, ApplicationError) and error.type is not None:
-        record.exc_info = None
-        vars(record)["fields"] = {"error_type": error.type}
+    match record.exc_info[1] if record.exc_info else None:
+        case ApplicationError(type=str() as kind):
+            pass
+        case asyncio.CancelledError():
+            kind = "cancelled"
+        case _:
+            return True
+    record.exc_info = None
+    vars(record)["fields"] = {"error_type": kind}
     return True
