@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
+from importlib.metadata import version
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn
@@ -35,15 +36,14 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
+from core.error_messages import first_line
 from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
-from core.outage_log import OutageLog
 from core.polling import last_polls
 from core.process_end import end_process
 from core.process_memory import memory_limit
-from core.release import version
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, WORKER_DEPLOYMENT, Settings
@@ -163,7 +163,7 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
                     "worker polls",
                     task_queue=TASK_QUEUE,
                     namespace=client.namespace,
-                    version=version(),
+                    version=version("holdfast"),
                     cached_holds=cached,
                 )
             await stop.wait()
@@ -193,16 +193,13 @@ async def _connect_with_retries(
     Also returns the `last_polls` before this worker's own.
     """
     runtime = runtime_with_metrics(sdk_metrics_port)
-    outage = OutageLog("worker", fails="cannot connect to Temporal; retrying", works="connected to Temporal")
+    log = structlog.get_logger("worker")
     while not stop.is_set():
         try:
             client = await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
-            polls = await last_polls(client, TASK_QUEUE)
+            return client, await last_polls(client, TASK_QUEUE)
         except (RuntimeError, RPCError) as error:
-            outage.failed(error)
-        else:
-            outage.worked()
-            return client, polls
+            log.warning("cannot connect to Temporal; retrying in 2 s", problem=first_line(error))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), timeout=2)
     return None

@@ -20,7 +20,7 @@ from api.hold_worker import hold_worker
 from api.http_protocol import ConnectionLimits
 from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
-from api.openapi import DESCRIPTION
+from api.openapi import DESCRIPTION, describe_request_ids
 from api.parameters import refuse_repeated
 from api.routes import (
     adjustments,
@@ -148,6 +148,8 @@ def create_app(
         system,
     ):
         app.include_router(routes.router)
+    describe = app.openapi
+    app.openapi = lambda: app.openapi_schema or describe_request_ids(describe())  # type: ignore[method-assign]
     install_error_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(BrowserCors, settings=settings)

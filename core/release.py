@@ -1,17 +1,17 @@
-"""Which release a process runs."""
+"""Which release a process runs: its version, and the commit from which it was built."""
 
 import os
-from importlib.metadata import version as _version_of
-
-COMMIT_VARIABLE = "HOLDFAST_COMMIT"
-"""Set by the image, from the build argument of the same name."""
+from functools import cache
+from importlib.metadata import version
 
 
-def version() -> str:
-    """Return the version of the package."""
-    return _version_of("holdfast")
+@cache
+def release() -> str:
+    """Return the version."""
+    return version("holdfast")
 
 
+@cache
 def commit() -> str | None:
-    """Return the id of the commit that the image was built from, None elsewhere."""
-    return os.environ.get(COMMIT_VARIABLE) or None
+    """Return the commit's id, which the image has in HOLDFAST_COMMIT; None if unknown."""
+    return os.environ.get("HOLDFAST_COMMIT") or None

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
-from core.release import commit, version
+from core.release import commit, release
 from core.settings import Settings
 from core.temporal import connect_config
 
@@ -14,7 +14,7 @@ def start_fields(settings: Settings) -> dict[str, Any]:
     """Return the fields of a process's first line."""
     temporal = connect_config(settings.temporal_api_key)
     return {
-        "version": version(),
+        "version": release(),
         "commit": commit(),
         "mode": settings.mode.value,
         "bypassed": settings.bypass,

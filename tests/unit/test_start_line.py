@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.outage_log import OutageLog
+from core.release import commit, release
 from core.settings import Settings
 from core.start_line import start_fields
 
@@ -22,10 +23,10 @@ SECRETS = {
 
 
 def test_the_first_line_names_release_mode_targets_and_limits_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOLDFAST_COMMIT", "1dedf8d")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example.com:7233")
     said = start_fields(Settings.read(SECRETS))
-    assert (said["commit"], said["mode"], said["bypassed"]) == ("1dedf8d", "reserve_ttl", False)
+    assert (said["version"], said["commit"]) == (release(), commit())
+    assert (said["mode"], said["bypassed"]) == ("reserve_ttl", False)
     assert said["targets"] == {
         "postgres": "db-1:5433,db-2/shop",
         "temporal": "temporal.example.com:7233",
