@@ -221,7 +221,11 @@ def _run_process(settings: Settings, sdk_metrics_port: int, cached: int) -> NoRe
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely(FOR_WORKFLOWS)
-    uvloop.run(run_worker(settings, sdk_metrics_port, cached))
+    try:
+        uvloop.run(run_worker(settings, sdk_metrics_port, cached))
+    except Exception:  # noqa: BLE001 - `multiprocessing` would print its traceback beside the log
+        structlog.get_logger("worker").exception("the worker ends with an error")
+        end_process(1)
     end_process(0)
 
 
