@@ -43,6 +43,7 @@ from core.process_memory import memory_limit
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, WORKER_DEPLOYMENT, Settings
+from core.start_line import start_fields
 from core.temporal import SHUTDOWN_GRACE, connect_config
 from core.tracing import start_tracing
 from core.worker_cache import MOST, cached_workflows
@@ -179,7 +180,11 @@ def _run_process(
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely(FOR_WORKFLOWS)
-    uvloop.run(run_worker(settings, sdk_metrics_port, cached, OwnPolling(polling, index)))
+    try:
+        uvloop.run(run_worker(settings, sdk_metrics_port, cached, OwnPolling(polling, index)))
+    except Exception:  # noqa: BLE001 - `multiprocessing` would print its traceback beside the log
+        structlog.get_logger("worker").exception("the worker ends with an error")
+        end_process(1)
     end_process(0)
 
 
@@ -263,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cached = options.cached_holds
         if cached is None:
             cached = cached_workflows(memory_limit(), options.processes)
+        limits = {"processes": options.processes, "cached_holds": cached}
+        structlog.get_logger("worker").info("worker starts", **start_fields(settings) | limits)
         if options.processes > 1:
             _supervise(settings, options, cached)
             return 0

@@ -21,6 +21,7 @@ from activities.payments_schedule import schedule_reconciliation
 from activities.reconciliation import ReconcileActivities
 from core.database import create_engine
 from core.metrics import Telemetry
+from core.outage_log import OutageLog
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE
 from core.worker_versioning import deployment_config
@@ -124,14 +125,15 @@ def _reconciler(
 
 async def _schedule(client: Client, queue: str, *, payments: bool) -> None:
     """Create the schedules, retrying while Temporal cannot be reached. That of `payments` needs Stripe's key."""
-    log = structlog.get_logger("worker")
+    outage = OutageLog("worker", fails="cannot create the schedules; retrying", works="the schedules are created")
     while True:
         try:
             await schedule_audit(client, queue)
             if payments:
                 await schedule_reconciliation(client, queue)
         except RPCError as error:
-            log.warning("cannot create the schedules; retrying", problem=error.message)
+            outage.failed(error)
         else:
+            outage.worked()
             return
         await asyncio.sleep(_RETRY_SECONDS)

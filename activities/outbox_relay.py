@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from core.error_messages import first_line
 from core.metrics import Telemetry
+from core.outage_log import OutageLog
 from core.settings import Settings
 from core.signals import start_signal
 from domain.holds import HoldKey, HoldStatus, LineResult, line_results
@@ -33,6 +32,8 @@ _RETRY_SECONDS = 5.0
 _BATCH_SECONDS = 20.0
 """Entries that Temporal has not accepted by then are in the next batch, possibly of another process."""
 _CONCURRENT_CALLS = 8
+_OUTAGES = (DatabaseBusyError, DatabaseUnavailableError, RPCError, RuntimeError, TimeoutError)
+"""Postgres or Temporal cannot do its part; anything else is a defect of ours."""
 
 Group = tuple[str, str | None]
 """A shop and a hold; without a hold, all items of the shop."""
@@ -60,18 +61,19 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """Pass on entries until cancelled; failures are logged and retried."""
-        log = structlog.get_logger("relay")
+        outage = OutageLog(
+            "relay", fails="cannot pass on events and alerts; retrying", works="events and alerts are passed on again"
+        )
         while True:
             pause = POLL_SECONDS
             try:
                 if await self.relay_batch() == BATCH:
                     pause = 0
-            except (DatabaseBusyError, DatabaseUnavailableError, RPCError, RuntimeError, TimeoutError) as error:
-                log.warning("cannot pass on events and alerts; retrying", problem=first_line(error))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, it is tried again
+                outage.failed(error, defect=not isinstance(error, _OUTAGES))
                 pause = _RETRY_SECONDS
-            except Exception:
-                log.exception("the outbox relay failed; retrying")
-                pause = _RETRY_SECONDS
+            else:
+                outage.worked()
             await asyncio.sleep(pause)
 
     async def relay_batch(self) -> int:

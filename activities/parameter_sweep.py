@@ -2,11 +2,10 @@
 
 import asyncio
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
-from core.error_messages import first_line
+from core.outage_log import OutageLog
 from inventory.checkout_parameters import delete_parameters_of_ended_holds
 
 INTERVAL_SECONDS = 30.0
@@ -15,12 +14,16 @@ INTERVAL_SECONDS = 30.0
 
 async def sweep_parameters(engine: AsyncEngine) -> None:
     """Delete them until cancelled; failures are logged and retried. Runs in every worker: a second one finds none."""
-    log = structlog.get_logger("worker")
+    outage = OutageLog(
+        "worker",
+        fails="cannot delete the parameters of ended checkouts; retrying",
+        works="the parameters of ended checkouts are deleted again",
+    )
     while True:
         try:
             await delete_parameters_of_ended_holds(engine)
-        except (DatabaseBusyError, DatabaseUnavailableError) as error:
-            log.warning("cannot delete the parameters of ended checkouts; retrying", problem=first_line(error))
-        except Exception:
-            log.exception("deleting the parameters of ended checkouts failed; retrying")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is tried again
+            outage.failed(error, defect=not isinstance(error, (DatabaseBusyError, DatabaseUnavailableError)))
+        else:
+            outage.worked()
         await asyncio.sleep(INTERVAL_SECONDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -42,7 +43,13 @@ from workflows.payment_messages import (
 from workflows.ports import NOT_CONFIGURED, PAYMENT_REFUSED, PaymentsPort
 
 _HEARTBEAT_SECONDS = 3.0
-_LATE_IN_ORDER = frozenset({"recorded", "closed_by_person"})
+_LATE_LEVELS = {
+    "recorded": logging.INFO,
+    "closed_by_person": logging.INFO,
+    "reacquired": logging.WARNING,
+    "refunded": logging.WARNING,
+}
+"""Of the outcomes that need nobody: what was done is as the policy says. Any other is an error, for a person."""
 
 
 class PaymentActivities(PaymentsPort):
@@ -160,7 +167,7 @@ class PaymentActivities(PaymentsPort):
             await self._note_closed(report)
         self._telemetry.late_payment(
             report.outcome,
-            in_order=report.outcome in _LATE_IN_ORDER,
+            level=_LATE_LEVELS.get(report.outcome, logging.ERROR),
             shop_id=report.late.shop_id,
             hold_id=report.late.hold_id,
             payment_id=report.late.payment.id,

@@ -19,7 +19,7 @@ from api.hold_worker import hold_worker
 from api.http_protocol import ConnectionLimits
 from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
-from api.openapi import DESCRIPTION
+from api.openapi import DESCRIPTION, describe_request_ids
 from api.parameters import refuse_repeated
 from api.readiness import Readiness
 from api.routes import (
@@ -42,6 +42,7 @@ from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.release import release
 from core.settings import TASK_QUEUE, Mode, Settings
+from core.start_line import start_fields
 from core.temporal import connect
 from core.tracing import start_tracing
 from holds.amending import AmendService
@@ -99,6 +100,7 @@ def create_app(
             admission=Admission(settings, telemetry),
         )
         log = structlog.get_logger("api")
+        log.info("API starts", **start_fields(settings), connections=limits.connections)
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":
@@ -150,6 +152,8 @@ def create_app(
         system,
     ):
         app.include_router(routes.router)
+    describe = app.openapi
+    app.openapi = lambda: app.openapi_schema or describe_request_ids(describe())  # type: ignore[method-assign]
     install_error_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(BrowserCors, settings=settings)

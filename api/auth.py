@@ -18,6 +18,7 @@ from api.errors import ApiError
 from api.headers import text_of
 from api.json_body import JsonRequest
 from api.problems import Problem
+from core.request_context import note_hold
 from holds.errors import RequestTimeoutError
 
 _BEARER = HTTPBearer(auto_error=False, description="The authority token, or where it says so the admin token.")
@@ -86,6 +87,7 @@ class KnownCallersRoute(APIRoute):
 async def _shop_of(request: JsonRequest) -> str:
     """Return the shop that a request is about, before it is validated: an empty text if it names none."""
     named = request.path_params.get("shopId") or request.query_params.get("shopId")
+    note_hold(named)
     if named is None and request.method == "POST":
         with suppress(ApiError, ValueError, RecursionError):  # answered when the body is validated
             body = await request.json()

@@ -33,8 +33,8 @@ class BrowserCors:
                 self._app,
                 allow_origins=origins,
                 allow_methods=("GET", "POST"),
-                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
-                expose_headers=("Retry-After",),
+                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"),
+                expose_headers=("Retry-After", "X-Request-ID"),
                 max_age=_REMEMBERED_SECONDS,
             )
         return self._by_origins[origins]

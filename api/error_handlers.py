@@ -10,6 +10,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from api.access_log import REQUEST_ID
 from api.dependencies import resources_of
 from api.errors import ApiError, closed_page, insufficient, invalid
 from api.problems import Problem
@@ -18,6 +19,7 @@ from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, Name
 from api.validation_messages import UNREADABLE, field_problems, not_json
 from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.json_model import Record
+from core.request_context import current_request
 from domain.holds import Hold, HoldKey
 from holds import errors
 from holds.hold_json import HoldOut
@@ -197,9 +199,16 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        telemetry = resources_of(request).telemetry
-        telemetry.fail("inventory_hold_error", problem=repr(error), path=request.url.path)
-        return ApiError(Problem.internal_error).response()
+        resources_of(request).telemetry.fail("inventory_hold_error", problem=repr(error), status=500)
+        return _named(ApiError(Problem.internal_error).response())
+
+
+def _named(response: JSONResponse) -> JSONResponse:
+    """Return the answer with the request's id: it is sent from outside of the middleware that adds it to all others."""
+    request = current_request.get()
+    if request is not None:
+        response.headers[REQUEST_ID] = request.request_id
+    return response
 
 
 def _http_answer(request: Request, error: HTTPException) -> Response:
@@ -229,9 +238,10 @@ def _record(request: Request, error: Exception, answer: ApiError) -> None:
     telemetry = resources_of(request).telemetry
     if answer.problem.value.status >= 500:  # noqa: PLR2004
         detail = f"{answer.message} {answer.__cause__ or ''}".strip()
-        telemetry.fail("inventory_hold_error", problem=answer.problem.name, detail=detail, path=request.url.path)
+        status = answer.problem.value.status
+        telemetry.fail("inventory_hold_error", problem=answer.problem.name, detail=detail, status=status)
     elif isinstance(error, (DatabaseBusyError, errors.TemporalBusyError)):  # the worker counts its own StockBusyError
-        telemetry.warn("inventory_hold_busy", path=request.url.path, detail=str(error))
+        telemetry.warn("inventory_hold_busy", status=answer.problem.value.status, detail=str(error))
     elif isinstance(error, errors.LimitExceededError):
         telemetry.count("inventory_hold_over_limit", shop_id=error.shop_id)
     elif isinstance(error, errors.InsufficientStockError):

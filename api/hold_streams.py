@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime
 
 import structlog
@@ -88,7 +89,7 @@ class HoldStreams:
         if self._closing:
             stream.close()
         elif self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = asyncio.create_task(self._read(), context=Context())  # the work of no one request
         return stream
 
     def forget(self, stream: HoldStream) -> None:

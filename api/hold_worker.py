@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-import structlog
 from temporalio.service import RPCError
 
 from activities.stock import StockActivities
-from core.error_messages import first_line
+from core.outage_log import OutageLog
 from core.settings import Settings
 from core.temporal import connect
 from holds.runs_here import RunsHere
@@ -36,6 +35,7 @@ async def hold_worker(
 
     At the end it finishes the tasks that it has begun.
     """
+    outage = OutageLog("api", fails="no holds run in this process; retrying", works="holds run in this process")
 
     async def run() -> None:
         # A connection of its own: the SDK gives no worker to a client that connects at its first call.
@@ -48,6 +48,7 @@ async def hold_worker(
             deployment=settings.worker_deployment,
         ):
             with runs.on(client):
+                outage.worked()
                 await asyncio.Event().wait()
 
     stopped = asyncio.Event()
@@ -57,9 +58,7 @@ async def hold_worker(
             try:
                 await run()
             except (RuntimeError, RPCError) as error:
-                structlog.get_logger("api").warning(
-                    "no holds run in this process; retrying in 2 s", problem=first_line(error)
-                )
+                outage.failed(error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), _RETRY_SECONDS)
 

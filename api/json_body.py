@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api.errors import ApiError, invalid
 from api.problems import Problem
+from core.request_context import note_hold
 
 _LONGEST_NAME = 120
 
@@ -18,6 +19,8 @@ class JsonRequest(Request):
         """Return the body's value. Raises ApiError or ValueError, both of which FastAPI makes the cause of a 400."""
         if not hasattr(self, "_json"):  # as in the base class: the door reads the shop, and the route the rest
             self._json = self._decoded(await self.body())
+            if isinstance(self._json, dict):
+                note_hold(self._json.get("shopId"), self._json.get("holdId"))
         return self._json
 
     @staticmethod

@@ -1,19 +1,22 @@
-"""ASGI middleware: limits the size of a body, and measures the time of each request."""
+"""ASGI middleware: limits the size of a body; names, measures and logs each request."""
 
 import time
 
+from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access_log import REQUEST_ID, AccessLog
 from api.errors import ApiError
 from api.problems import Problem
 from core.metrics import Telemetry
+from core.request_context import RequestContext, current_request
 
 MAX_BODY_BYTES = 256 * 1024
 IMPORT_PATH = "/api/inventory/import"
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
 """Enough for 100,000 rows of 670 bytes; the file is kept on disk, not in memory."""
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_REQUEST_ID = REQUEST_ID.lower().encode()
 
 
 def is_stream(scope: Scope) -> bool:
@@ -52,17 +55,22 @@ class BodyLimit:
 
 
 class Timing:
-    """Measures each request into the histogram, by its route's template."""
+    """Gives each request its id, measures it into the histogram by its route's template, and logs it."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._log = AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and measure it."""
+        """Pass the request on, and measure and log it once it is answered. Each answer names the request's id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request = RequestContext(scope, next((value for name, value in scope["headers"] if name == _REQUEST_ID), None))
+        # Not reset: what handles an error outside of this middleware, and the server, log in the same task.
+        current_request.set(request)
+        trace.get_current_span().set_attribute("holdfast.request_id", request.request_id)
         started = time.perf_counter()
         ended: float | None = None
         status = 500
@@ -71,6 +79,7 @@ class Timing:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request.request_id.encode())]
                 if is_stream(scope):  # which lasts as long as the browser stays
                     ended = time.perf_counter()
             await send(message)
@@ -78,7 +87,6 @@ class Timing:
         try:
             await self._app(scope, receive, observe_status)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", "unknown")
-            method = scope["method"] if scope["method"] in _METHODS else "other"  # callers cannot create series
-            self._telemetry.requests.labels(path, method, str(status)).observe((ended or time.perf_counter()) - started)
+            seconds = (ended or time.perf_counter()) - started
+            self._telemetry.requests.labels(request.route, request.method, str(status)).observe(seconds)
+            self._log.write(request, status, seconds)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from api.access_log import REQUEST_ID
 from api.errors import ApiError
 from api.problems import Problem
 from api.responses import ErrorOut
@@ -11,6 +12,7 @@ from inventory.stock_file import COLUMNS, NAME
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape
 `{error, code?, message, ...}`; docs/errors.md lists them with their cause and whether to repeat the request.
+Every answer names its request in the header `X-Request-ID`; give it to whoever runs Holdfast.
 """
 
 _TEXT = {"type": "string"}
@@ -72,6 +74,32 @@ _BODIES: dict[str, dict[str, Any]] = {
     },
     "restock": {"items": [{"sku": "TEE", "variantKey": "size:M", "quantity": 1}], "reason": "returned, unworn"},
 }
+
+
+_REQUEST_ID = {
+    "parameters": {
+        "name": REQUEST_ID,
+        "in": "header",
+        "required": False,
+        "schema": _TEXT,  # without the pattern: another id is replaced, not refused
+        "description": "The id by which answer and log name this request: 1 to 128 letters, digits and `._:=/+-`. "
+        "Without one, or with any other, the request gets an id.",
+    },
+    "headers": {"description": "The id of the request.", "required": True, "schema": _TEXT},
+}
+
+
+def describe_request_ids(document: dict[str, Any]) -> dict[str, Any]:
+    """Add the request's id to each operation of an OpenAPI document and to its answers. Returns the document."""
+    for section, described in _REQUEST_ID.items():
+        document["components"][section] = {"RequestId": described}
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        # Copies: what a route adds to its operation is shared by all documents that are made in this process.
+        given, named = ({"$ref": f"#/components/{section}/RequestId"} for section in _REQUEST_ID)
+        operation["parameters"] = [*operation.get("parameters", ()), given]
+        for response in operation["responses"].values():
+            response["headers"] = {**response.get("headers", {}), REQUEST_ID: named}
+    return document
 
 
 def examples(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvicorn
 
+from core.logging import configure_logging
 from core.setting_errors import SettingsError, check_all
 from core.settings import Settings
 from core.temporal import SHUTDOWN_GRACE, connect_config
@@ -34,6 +35,7 @@ def serve(host: str, port: int | None, workers: int) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    configure_logging(settings.log_format)  # for the process that starts several, and until the application is made
     with ExitStack() as stack:
         if workers > 1:  # read by prometheus_client when a serving process imports it
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-metrics-"))

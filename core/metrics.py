@@ -223,11 +223,10 @@ class Telemetry:
         counter = self._counters[metric]
         (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()
 
-    def late_payment(self, outcome: str, *, in_order: bool, **fields: object) -> None:
-        """Count the outcome of a late payment and log it: as an error unless it is `in_order`."""
+    def late_payment(self, outcome: str, *, level: int, **fields: object) -> None:
+        """Count the outcome of a late payment and log it at this level."""
         self._late_payments.labels(outcome).inc()
-        log = self._log.info if in_order else self._log.error
-        log("inventory_late_payment", metric="inventory_late_payment", outcome=outcome, **fields)
+        self._log.log(level, "inventory_late_payment", metric="inventory_late_payment", outcome=outcome, **fields)
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
         """Count and log a Stripe event. Unknown types share one series, because callers can invent them."""

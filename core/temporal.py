@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from temporalio.service import GrpcCompression, TLSConfig
 
 from core.data_converter import data_converter
 from core.environment_settings import set_variables
+from core.sdk_logs import join_sdk_logs
 from core.setting_errors import SettingProblem, SettingsError
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ async def connect(
         **connect_config(api_key, environment),
         data_converter=data_converter,
         lazy=lazy,
-        runtime=runtime,
+        runtime=runtime or _plain_runtime(),
         interceptors=interceptors,
         retry_config=_RETRY,
         # A hold's messages are about 1 KiB: compressing them costs clients and server more CPU than sending them.
@@ -133,15 +135,22 @@ async def connect(
     )
 
 
+@cache
+def _plain_runtime() -> Runtime:
+    """Return the runtime of the SDK that all connections of a process share unless another is given."""
+    return Runtime(telemetry=TelemetryConfig(logging=join_sdk_logs()))
+
+
 def runtime_with_metrics(port: int) -> Runtime:
     """Return a runtime of the SDK that serves its metrics on 127.0.0.1 at the port."""
     return Runtime(
         telemetry=TelemetryConfig(
+            logging=join_sdk_logs(),
             metrics=PrometheusConfig(
                 bind_address=f"127.0.0.1:{port}",
                 counters_total_suffix=True,
                 durations_as_seconds=True,
                 histogram_bucket_overrides=dict.fromkeys(_HISTOGRAMS, _LATENCY_SECONDS),
-            )
+            ),
         )
     )

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from opentelemetry import trace
 
 from core.database import DatabaseUnavailableError
+from core.request_context import note_hold
 from core.timeouts import run_with_timeout
 from domain.holds import HoldKey
 from holds.errors import RequestTimeoutError, UnavailableError
@@ -28,7 +29,8 @@ async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], k
     """Return the result of `work`.
 
     Raises RequestTimeoutError after the time, and UnavailableError if Postgres or Temporal cannot be reached. Both
-    name the hold: the caller asks for it later, since what became of it is unknown. The trace's span names it too.
+    name the hold: the caller asks for it later, since what became of it is unknown. The trace's span and the lines of
+    the log name it too.
     """
     if key is not None:
         name_hold_on_span(key)
@@ -44,5 +46,6 @@ async def run_for_caller(milliseconds: int, work: Coroutine[Any, Any, Answer], k
 
 
 def name_hold_on_span(key: HoldKey) -> None:
-    """Set the hold's ids on the current trace span; without tracing this does nothing."""
+    """Set the hold's ids on the current trace span, without tracing on none, and on the request's log lines."""
+    note_hold(*key)
     trace.get_current_span().set_attributes({"holdfast.shop_id": key.shop_id, "holdfast.hold_id": key.hold_id})

@@ -1,5 +1,6 @@
 """The options of every start of a HoldWorkflow."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
+from core.request_context import current_request
 from workflows import ui_text
 from workflows.messages import HOLD_EXPIRES_AT, HOLD_REFERENCE, HOLD_STATUS, SHOP_ID, SKU, HoldInput, hold_workflow_id
 from workflows.priorities import of_shop
@@ -27,6 +29,17 @@ class StartOptions(TypedDict):
     static_summary: str
     static_details: str
     priority: Priority
+    memo: Mapping[str, str] | None
+
+
+def request_memo() -> Mapping[str, str] | None:
+    """Return the memo that names the request which starts a workflow, None where it is not a request that does.
+
+    Of at most 128 printable characters (`core.request_context`). No workflow reads it: it is for people who come from
+    a log line, or look for one.
+    """
+    request = current_request.get()
+    return None if request is None else {"requestId": request.request_id}
 
 
 def start_options(hold: HoldInput) -> StartOptions:
@@ -49,4 +62,5 @@ def start_options(hold: HoldInput) -> StartOptions:
         static_summary=ui_text.summary(hold),
         static_details=ui_text.details(hold),
         priority=of_shop(hold.shop_id),
+        memo=request_memo(),
     )

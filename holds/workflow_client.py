@@ -29,7 +29,7 @@ from core.signals import StartSignal, start_signal
 from domain.holds import HoldKey, ReserveOutcome
 from holds.errors import NamespaceMissingError, OlderWorkerError, TemporalBusyError, TemporalUnavailableError
 from holds.runs_here import RunsHere
-from holds.start_options import start_options
+from holds.start_options import request_memo, start_options
 from holds.temporal_errors import (
     NoRunningWorkflowError,
     NotReadyError,
@@ -203,6 +203,7 @@ class WorkflowClient:
                 static_summary=ui_text.late_payment(late),
                 priority=of_shop(late.shop_id, Importance.END),
                 static_details=ui_text.late_payment_details(late),
+                memo=request_memo(),
                 **signal,
             )
         except (RPCError, RuntimeError) as error:

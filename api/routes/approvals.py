@@ -85,7 +85,7 @@ async def approve_payment(
         telemetry.checkout_approval("malformed", in_order=False, problem=str(error))
         raise ApiError(Problem.invalid_event, f"Not a request of Stripe's: {error}.") from error
     if not asked.asks_for_approval:
-        telemetry.checkout_approval("ignored", in_order=True, request_id=asked.request_id, type=asked.type)
+        telemetry.checkout_approval("ignored", in_order=True, stripe_request_id=asked.request_id, type=asked.type)
         return ApprovalOut()
     try:
         decided = await approvals.decide(asked)
@@ -95,7 +95,7 @@ async def approve_payment(
     telemetry.checkout_approval(
         decided.result,
         in_order=decided.hold is not None,
-        request_id=asked.request_id,
+        stripe_request_id=asked.request_id,
         shop_id=known.shop_id if known else None,
         hold_id=known.hold_id if known else None,
         payment_id=asked.intent_id or asked.session_id,

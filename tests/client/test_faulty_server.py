@@ -18,6 +18,7 @@ from holdfast_client import (
     Hold,
     HoldExistsError,
     HoldNotActiveError,
+    HoldNotFoundError,
     InventoryAuthorityError,
     InventoryBusyError,
     InventoryTimeoutError,
@@ -79,6 +80,7 @@ async def test_a_call_to_a_slow_server_ends_with_the_timeout(
     [request] = server.requests
     assert late.value.hold_id == request.body["holdId"]
     assert late.value.idempotency_key == request.headers["idempotency-key"]
+    assert late.value.request_id == request.headers["x-request-id"]
 
 
 @pytest.fixture
@@ -147,7 +149,8 @@ async def test_a_temporary_failure_is_repeated_with_the_same_key_and_hold(
     hold = await create(client)
     assert len(server.requests) == 3
     assert {json.dumps(request.body) for request in server.requests} == {json.dumps(server.requests[0].body)}
-    assert len({request.headers["idempotency-key"] for request in server.requests}) == 1
+    for name in ("idempotency-key", "x-request-id"):
+        assert len({request.headers[name] for request in server.requests}) == 1
     assert hold.hold_id == server.requests[0].body["holdId"]
 
 
@@ -339,6 +342,13 @@ MALFORMED: dict[str, Reaction] = {
     "no hold in a mode with holds": respond(200, {"holdId": None, "mode": "reserve_ttl", "bypassed": False}),
     "a bypass as a string": respond(200, {"holdId": None, "mode": "reserve_ttl", "bypassed": "true"}),
 }
+
+
+async def test_an_error_has_the_request_id_that_the_answer_names(client: Client, server: FaultyServer) -> None:
+    server.react(respond(404, error_json("hold_not_found"), X_Request_ID="edge-1"))
+    with pytest.raises(HoldNotFoundError) as named:
+        await client.get_hold(SHOP, HOLD_ID)
+    assert named.value.request_id == "edge-1"
 
 
 @pytest.mark.parametrize("reaction", MALFORMED.values(), ids=MALFORMED.keys())

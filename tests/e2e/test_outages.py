@@ -1,6 +1,7 @@
 """Postgres, Temporal, the API or every worker away for a while and back: no hold is lost, none ends twice."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from dev.postgres import EmbeddedPostgres
+from dev.processes import Child
 from domain.payments import Payment
 from tests.e2e.deployment import Deployment, freeze, kill
 from tests.e2e.house import House, house_in
@@ -103,6 +105,49 @@ async def test_without_postgres_the_refusal_names_the_hold_to_ask_for_again(hous
     refused = await house.deployment.create("p-new", "TEE")
     await asyncio.to_thread(house.postgres.start)
     assert (refused.status_code, refused.json().get("holdId")) == (503, "p-new")
+
+
+async def test_every_line_of_an_outage_is_json_tells_of_which_hold_and_has_no_traceback(house: House) -> None:
+    deployment = house.deployment
+    await deployment.put("BOX", 10)
+    await deployment.made("o-kept", "BOX")
+    house.postgres.stop()
+    refused = await deployment.http.post(
+        "/api/inventory/holds",
+        json={"shopId": SHOP, "holdId": "o-new", "items": [{"sku": "BOX", "quantity": 1}]},
+        headers={"X-Request-ID": "night-1"},
+    )
+    assert refused.status_code == 503
+    released = asyncio.create_task(deployment.post("o-kept", "release"))
+    await until(lambda: says(house.worker, "cannot pass on events and alerts"), "the relay says that it cannot go on")
+    await asyncio.to_thread(house.postgres.start)
+    await released
+    assert await deployment.end_of("o-kept") == "released"
+    house.temporal.stop(0)
+    assert (await deployment.create("o-later", "BOX")).status_code == 503
+    await until(lambda: says(house.worker, "temporalio.core"), "the library says that it repeats its polls")
+    await asyncio.to_thread(house.temporal.start)
+    assert (await deployment.made("o-later", "BOX"))["status"] == "active"
+
+    lines = [json.loads(line) for child in (deployment.api, house.worker) for line in whole_lines(child)]
+    assert [line["exception"] for line in lines if "exception" in line] == []
+    assert [line["event"] for line in lines if "\x1b" in line["event"]] == []
+    errors = [line for line in lines if line["level"] == "error"]
+    assert all({"shop_id", "hold_id", "problem"} <= line.keys() for line in errors)
+    [error] = [line for line in errors if line.get("request_id") == "night-1"]
+    said = {"method": "POST", "route": "/api/inventory/holds", "status": 503, "shop_id": SHOP, "hold_id": "o-new"}
+    assert said.items() <= error.items()
+
+
+async def says(child: Child, text: str) -> bool:
+    return text in child.output()
+
+
+def whole_lines(child: Child) -> list[str]:
+    """Return the lines of what the child printed last; the first of 64 KiB can be cut off."""
+    printed = child.output()
+    lines = printed.splitlines()
+    return lines if printed.startswith("{") else lines[1:]
 
 
 async def test_holds_outlive_a_killed_temporal_and_their_timers_fire(house: House) -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
@@ -139,9 +140,12 @@ async def test_money_for_stock_that_is_gone_goes_back(shop: Shop) -> None:
     hold_id, page = await ended(shop)
     await sell_out(shop)
 
-    intent = await pay_late(shop, page)
+    with capture_logs() as lines:
+        intent = await pay_late(shop, page)
+        assert await outcome(shop, intent) == "refunded"
 
-    assert await outcome(shop, intent) == "refunded"
+    [line] = [line for line in lines if line.get("outcome") == "refunded"]
+    assert (line["log_level"], line["hold_id"], line["payment_id"]) == ("warning", hold_id, intent)
     assert (await shop.stack.read(hold_id))["status"] == "released"
     assert await shop.stack.stock_of() == (0, 10)
     assert await refunds(shop, intent) == (1, 0)

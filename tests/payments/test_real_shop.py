@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from core.database import fetch
+from core.request_context import add_request
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from holds.event_delivery import background_task_queue
@@ -114,7 +115,7 @@ async def test_a_shirt_is_shipped_and_nothing_readable_is_kept_of_who_bought_it(
     await shop.stripe.stripe.v1.promotion_codes.create_async(promotion)
     shirt = {**LINE, "sku": shop.item, "description": "Organic cotton", "images": ["https://shop.example/tee.png"]}
     shirt |= {"taxCode": "txcd_30011000", "taxBehavior": "exclusive", "productData": {"unit_label": "shirt"}}
-    with capture_logs() as lines:
+    with capture_logs(processors=[add_request]) as lines:
         made = await shop.checkout(items=[shirt], extraLines=[GIFT], stripe=SHIPS)
         assert (made["amountTotal"], made["currency"], made["clientSecret"]) == (1999 + 300 + 490, "eur", None)
         assert await shop.stock() == (9, 1)
@@ -195,7 +196,7 @@ async def test_another_page_of_a_hold_has_its_own_extra_lines_and_parameters(sho
 
 async def test_what_stripe_refuses_of_a_buyer_is_said_without_the_buyer(shop: Shop) -> None:
     hold_id = fresh("h")
-    with capture_logs() as lines:
+    with capture_logs(processors=[add_request]) as lines:
         options = {"shipping_options": [{"shipping_rate": BUYER["name"]}], "customer_email": BUYER["email"]}
         told = refused(await shop.ask_for_checkout(holdId=hold_id, stripe=options), 422, "checkout_refused")
         assert (told["param"], told["message"]) == (

@@ -1,18 +1,25 @@
 """Counters and log lines: JSON for machines, text for people, labels that nobody can fill the memory with."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
+import temporalio.activity
 from prometheus_client import CollectorRegistry, generate_latest
+from temporalio.exceptions import ApplicationError
 
 from core.logging import configure_logging
 from core.metrics import COUNTERS, SHOP_LIMIT, Telemetry
+from core.sdk_logs import join_sdk_logs
 
 PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
 
@@ -30,6 +37,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Configure the logging and return what is written; afterwards it is as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook
 
     def configure(log_format: str, stream: io.StringIO | None = None) -> io.StringIO:
         written = stream or io.StringIO()
@@ -39,6 +47,8 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
 
     yield configure
     root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook = hooks
     structlog.reset_defaults()
 
 
@@ -160,6 +170,67 @@ def test_an_exception_is_one_line_with_its_trace(logged: Configure, logger: str)
     assert line["event"] == "it failed"
     assert "ValueError: invalid literal" in line["exception"]
     assert "Traceback" in line["exception"]
+
+
+def test_what_ends_a_thread_or_the_process_and_a_warning_are_lines_too(logged: Configure) -> None:
+    output = logged("json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning("old\nway", DeprecationWarning, "x.py", 1)
+    thread = threading.Thread(target=int, args=["no number"], name="counter")
+    thread.start()
+    thread.join()
+    try:
+        int("no number")
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    warning, in_thread, last = lines(output)
+    assert (warning["logger"], warning["level"]) == ("py.warnings", "warning")
+    assert "DeprecationWarning: old\nway" in warning["event"]
+    assert (in_thread["thread"], in_thread["level"], last["level"]) == ("counter", "error", "critical")
+    assert all("ValueError: invalid literal" in line["exception"] for line in (in_thread, last))
+
+
+def test_an_attempt_that_an_activity_ended_on_purpose_has_no_traceback(logged: Configure) -> None:
+    output = logged("json")
+    join_sdk_logs()
+    work = {"workflow_id": "hold:demo:h_1", "workflow_run_id": "r", "activity_type": "settle", "attempt": 2}
+    unavailable = ApplicationError("cannot reach Postgres", type="unavailable")
+    for error in (unavailable, asyncio.CancelledError(), KeyError("row"), ApplicationError("of a library")):
+        try:
+            raise error
+        except (ApplicationError, asyncio.CancelledError, KeyError):
+            extra = {"temporal_activity": work}
+            temporalio.activity.logger.warning("Completing activity as failed", exc_info=True, extra=extra)
+    *expected, defect, library = lines(output)
+    assert [(line["error_type"], "exception" in line) for line in expected] == [
+        ("unavailable", False),
+        ("cancelled", False),
+    ]
+    assert "KeyError" in defect["exception"]
+    assert "ApplicationError" in library["exception"]
+    known = {"workflow_id": "hold:demo:h_1", "run_id": "r", "activity": "settle", "attempt": 2}
+    assert all(known.items() <= line.items() for line in (*expected, defect, library))
+
+
+def test_the_repeated_calls_of_temporals_library_are_logged_once_a_minute(
+    logged: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = logged("json")
+    monkeypatch.setattr(logging.getLogger("temporalio.core"), "filters", [])
+    core = join_sdk_logs().forwarding
+    assert core is not None
+
+    def says(target: str, message: str) -> Any:
+        return SimpleNamespace(target=target, message=message, level=logging.WARNING, fields={"n": 1}, time=0.0)
+
+    core._on_logs([says("temporalio_client::retry", f"retried {n} times") for n in range(50)])
+    core._on_logs([says("temporalio_sdk_core::worker", "history") for _ in range(2)])
+    found = [(line["logger"], line["target"], line["event"]) for line in lines(output)]
+    assert found == [
+        ("temporalio.core", "temporalio_client::retry", "retried 0 times {'n': 1}"),
+        *[("temporalio.core", "temporalio_sdk_core::worker", "history {'n': 1}")] * 2,
+    ]
 
 
 def test_what_a_caller_named_cannot_forge_a_line(logged: Configure) -> None:

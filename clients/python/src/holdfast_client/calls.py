@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
@@ -58,6 +58,8 @@ class Call(Generic[Answer]):
     repeat: bool = True
     known_answer: Answer | None = None
     """The answer of a call that sends no request."""
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Of all attempts of the call, for the log of Holdfast."""
 
     def content(self) -> bytes | None:
         """Return the request's body. Raises InvalidRequestError if an argument is not valid in JSON."""
@@ -68,24 +70,30 @@ class Call(Generic[Answer]):
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers of this request, beside those of every request."""
-        headers = [] if self.body is None else [(b"Content-Type", b"application/json")]
+        headers = [(b"X-Request-ID", self.request_id.encode())]
+        if self.body is not None:
+            headers.append((b"Content-Type", b"application/json"))
         if self.idempotency_key is not None:
             headers.append((b"Idempotency-Key", self.idempotency_key.encode()))
         return headers
 
     def outcome(self, status: int, headers: Mapping[str, str], body: bytes | bytearray) -> Answer | Failure:
         """Return the answer, or why there is none."""
-        if status not in self.success:
-            return error_answer(status, headers, body)
-        try:
-            return self.read(parse(body))
-        except InventoryAuthorityError as error:
-            return Failure(error)
+        if status in self.success:
+            try:
+                return self.read(parse(body))
+            except InventoryAuthorityError as error:
+                failure = Failure(error)
+        else:
+            failure = error_answer(status, headers, body)
+        failure.error.request_id = headers.get("X-Request-ID")  # a proxy may have replaced the id
+        return failure
 
     def error(self, failure: Failure) -> InventoryAuthorityError:
         """Return the error to raise, with the ids that the caller needs to repeat the call."""
         failure.error.hold_id = self.hold_id or failure.error.hold_id
         failure.error.idempotency_key = self.idempotency_key
+        failure.error.request_id = failure.error.request_id or self.request_id
         return failure.error
 
 
@@ -335,9 +343,9 @@ def _key(given: str | None) -> str:
 
 def _path(shop_id: str, hold_id: str, action: str = "") -> str:
     """Return the path of a hold. Raises InvalidRequestError for an id that would lead to another path."""
-    for field, name in (("shopId", shop_id), ("holdId", hold_id)):
+    for named, name in (("shopId", shop_id), ("holdId", hold_id)):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise _invalid(field, "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit")
+            raise _invalid(named, "must be 1 to 128 letters, digits, '.', '_' or '-', the first a letter or a digit")
     return f"/api/inventory/holds/{shop_id}/{hold_id}{action}"
 
 

@@ -28,11 +28,13 @@ class InventoryAuthorityError(Exception):
     """The call failed: do not sell.
 
     `hold_id` and `idempotency_key` are those of the request, generated if none were given. A repeat with the same
-    values finds the hold if the request was carried out after all.
+    values finds the hold if the request was carried out after all. `request_id` is what the log lines of Holdfast name
+    this call by.
     """
 
     hold_id: str | None = None
     idempotency_key: str | None = None
+    request_id: str | None = None
 
 
 class ConfigurationError(InventoryAuthorityError):
