@@ -98,7 +98,8 @@ class Readiness(Collector):
     async def _keep_looking(self) -> None:
         while True:
             await self.read()
-            await asyncio.sleep(_REFRESH_SECONDS)
+            in_doubt = self._postgres.in_doubt or self._temporal.in_doubt
+            await asyncio.sleep(_KEPT_SECONDS if in_doubt else _REFRESH_SECONDS)
 
     def _log_changes(self, look: Look) -> None:
         for part, found in look.parts.items():
@@ -151,15 +152,33 @@ def _needed(settings: Settings) -> tuple[Part, ...]:
 
 
 class _OneAtATime:
-    """A look that is limited in time and never runs twice at once: where a server hangs, looks do not pile up."""
+    """A look that is limited in time and never runs twice at once: where a server hangs, looks do not pile up.
+
+    A server that answered before is called unreachable by the second look in a row: on a busy machine one is late.
+    """
 
     def __init__(self, look: Callable[[], Awaitable[Parts]], hangs: Parts) -> None:
         self._look = look
         self._hangs = hangs
         self._task: asyncio.Task[Parts] | None = None
+        self._last: Parts | None = None
+        self.in_doubt = False
+        """Whether the last look alone did not reach the server."""
 
     async def __call__(self) -> Parts:
-        """Look, or wait for the look before, which was given up and has not ended; both at most _LOOK_SECONDS."""
+        """Return what is found within _LOOK_SECONDS."""
+        found = await self._found()
+        unreachable = any(part.reason == "unreachable" for part in found.values())
+        if self._last is not None and unreachable and not self.in_doubt:
+            self.in_doubt = True
+            return self._last
+        # Once it is said, it stays said until the server answers.
+        self.in_doubt = False
+        self._last = None if unreachable else found
+        return found
+
+    async def _found(self) -> Parts:
+        """Look, or wait for the look before, which was given up and has not ended."""
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._look())
         done, _ = await asyncio.wait({self._task}, timeout=_LOOK_SECONDS)
