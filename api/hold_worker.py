@@ -36,8 +36,10 @@ async def hold_worker(
 
     At the end it finishes the tasks that it has begun.
     """
+    told: str | None = None
 
     async def run() -> None:
+        nonlocal told
         # A connection of its own: the SDK gives no worker to a client that connects at its first call.
         client = await connect(settings.temporal_api_key, tracer_provider=tracer_provider)
         async with make_worker(
@@ -47,19 +49,21 @@ async def hold_worker(
             cached_workflows=_CACHED_HOLDS,
             deployment=settings.worker_deployment,
         ):
+            told = None
             with runs.on(client):
                 await asyncio.Event().wait()
 
     stopped = asyncio.Event()
 
     async def keep_running() -> None:
+        nonlocal told
         while not stopped.is_set():
             try:
                 await run()
             except (RuntimeError, RPCError) as error:
-                structlog.get_logger("api").warning(
-                    "no holds run in this process; retrying in 2 s", problem=first_line(error)
-                )
+                if told != (problem := first_line(error)):  # one line for each outage
+                    structlog.get_logger("api").warning("no holds run in this process; retrying", problem=problem)
+                told = problem
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), _RETRY_SECONDS)
 

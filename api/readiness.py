@@ -154,7 +154,8 @@ def _needed(settings: Settings) -> tuple[Part, ...]:
 class _OneAtATime:
     """A look that is limited in time and never runs twice at once: where a server hangs, looks do not pile up.
 
-    A server that answered before is called unreachable by the second look in a row: on a busy machine one is late.
+    A server that answered before is called unreachable or locked by the second look in a row: on a busy machine one
+    is late, and a migration locks a table for a moment.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Parts]], hangs: Parts) -> None:
@@ -163,18 +164,18 @@ class _OneAtATime:
         self._task: asyncio.Task[Parts] | None = None
         self._last: Parts | None = None
         self.in_doubt = False
-        """Whether the last look alone did not reach the server."""
+        """Whether the last look was the first that was late."""
 
     async def __call__(self) -> Parts:
         """Return what is found within _LOOK_SECONDS."""
         found = await self._found()
-        unreachable = any(part.reason == "unreachable" for part in found.values())
-        if self._last is not None and unreachable and not self.in_doubt:
+        late = any(part.reason in ("unreachable", "locked") for part in found.values())
+        if self._last is not None and late and not self.in_doubt:
             self.in_doubt = True
             return self._last
         # Once it is said, it stays said until the server answers.
         self.in_doubt = False
-        self._last = None if unreachable else found
+        self._last = None if late else found
         return found
 
     async def _found(self) -> Parts:
@@ -182,9 +183,12 @@ class _OneAtATime:
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._look())
         done, _ = await asyncio.wait({self._task}, timeout=_LOOK_SECONDS)
-        if done and not self._task.cancelled():
-            return self._task.result()
-        self._task.cancel()
+        if not done:
+            self._task.cancel()
+        elif not self._task.cancelled():
+            if (defect := self._task.exception()) is None:
+                return self._task.result()
+            structlog.get_logger("api").error("a readiness check is defective", exc_info=defect)
         return self._hangs
 
     async def close(self) -> None:
