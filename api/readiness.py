@@ -98,7 +98,8 @@ class Readiness(Collector):
     async def _keep_looking(self) -> None:
         while True:
             await self.read()
-            await asyncio.sleep(_REFRESH_SECONDS)
+            in_doubt = self._postgres.in_doubt or self._temporal.in_doubt
+            await asyncio.sleep(_KEPT_SECONDS if in_doubt else _REFRESH_SECONDS)
 
     def _log_changes(self, look: Look) -> None:
         for part, found in look.parts.items():
@@ -151,21 +152,43 @@ def _needed(settings: Settings) -> tuple[Part, ...]:
 
 
 class _OneAtATime:
-    """A look that is limited in time and never runs twice at once: where a server hangs, looks do not pile up."""
+    """A look that is limited in time and never runs twice at once: where a server hangs, looks do not pile up.
+
+    A server that answered before is called unreachable or locked by the second look in a row: on a busy machine one
+    is late, and a migration locks a table for a moment.
+    """
 
     def __init__(self, look: Callable[[], Awaitable[Parts]], hangs: Parts) -> None:
         self._look = look
         self._hangs = hangs
         self._task: asyncio.Task[Parts] | None = None
+        self._last: Parts | None = None
+        self.in_doubt = False
+        """Whether the last look was the first that was late."""
 
     async def __call__(self) -> Parts:
-        """Look, or wait for the look before, which was given up and has not ended; both at most _LOOK_SECONDS."""
+        """Return what is found within _LOOK_SECONDS."""
+        found = await self._found()
+        late = any(part.reason in ("unreachable", "locked") for part in found.values())
+        if self._last is not None and late and not self.in_doubt:
+            self.in_doubt = True
+            return self._last
+        # Once it is said, it stays said until the server answers.
+        self.in_doubt = False
+        self._last = None if late else found
+        return found
+
+    async def _found(self) -> Parts:
+        """Look, or wait for the look before, which was given up and has not ended."""
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._look())
         done, _ = await asyncio.wait({self._task}, timeout=_LOOK_SECONDS)
-        if done and not self._task.cancelled():
-            return self._task.result()
-        self._task.cancel()
+        if not done:
+            self._task.cancel()
+        elif not self._task.cancelled():
+            if (defect := self._task.exception()) is None:
+                return self._task.result()
+            structlog.get_logger("api").error("a readiness check is defective", exc_info=defect)
         return self._hangs
 
     async def close(self) -> None:

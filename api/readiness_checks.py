@@ -23,7 +23,7 @@ from core.database import (
 from core.database_session import is_read_only
 from core.error_messages import first_line
 from core.polling import Freshness, last_poll_of_workers
-from core.search_attributes import wrong_search_attributes
+from core.search_attributes import search_attributes_of
 from core.settings import Settings
 from migrations.released import released_revisions
 from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
@@ -103,7 +103,7 @@ class PostgresChecks:
         if isinstance(error, PoolerUnknownError):
             return _failed("pooler_unknown", str(error))
         if isinstance(error, DatabaseBusyError):
-            return _failed("locked", 'Another session has locked the whole table "InventoryItem".')
+            return _failed("locked", 'Postgres grants no lock of the table "InventoryItem" within a second.')
         if isinstance(error, psycopg.Error):
             return _failed("refused", f"Postgres refuses: {first_line(error)}")
         if await is_read_only(self._settings):
@@ -182,11 +182,11 @@ class TemporalChecks:
         if time.monotonic() < self._attributes_until:
             return OK
         try:
-            wrong = await wrong_search_attributes(self._client, self._wanted, _CALL)
+            has = await search_attributes_of(self._client, self._wanted, _CALL)
         except RPCError:  # Temporal's list of workflows is away; holds go on without it
             return UNKNOWN
-        if wrong:
-            problems = ", ".join(f"{name} is {f'a {kind}' if kind else 'missing'}" for name, kind in wrong.items())
+        if wrong := [name for name, kind in self._wanted.items() if has.get(name) != kind]:
+            problems = ", ".join(f"{name} is a {has[name]}" if name in has else f"{name} is missing" for name in wrong)
             detail = f"{problems} in the namespace {self._client.namespace}: holds cannot be created."
             return _failed("search_attributes_missing", detail)
         self._attributes_until = time.monotonic() + _ATTRIBUTES_SECONDS

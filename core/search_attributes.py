@@ -12,12 +12,11 @@ _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 """Temporal Cloud's answers to calls that only its own operators may make."""
 
 
-async def wrong_search_attributes(
-    client: Client, wanted: Mapping[str, str], within: timedelta
-) -> Mapping[str, str | None]:
-    """Return which of the wanted attributes, types by name, are missing (None) or of another type (its name).
+async def search_attributes_of(client: Client, wanted: Mapping[str, str], within: timedelta) -> Mapping[str, str]:
+    """Return the search attributes of the client's namespace, types by name.
 
-    Where the namespace's attributes may not be listed, a query tells, which knows names only. Raises RPCError.
+    Where they may not be listed, queries tell which of the wanted ones are there; their type is taken to be right.
+    Raises RPCError.
     """
     try:
         listed = await client.operator_service.list_search_attributes(
@@ -26,18 +25,17 @@ async def wrong_search_attributes(
     except RPCError as error:
         if error.status not in _NOT_ALLOWED:
             raise
-        return await _missing_by_query(client, wanted, within)
-    found = {name: _type_name(IndexedValueType.Name(kind)) for name, kind in listed.custom_attributes.items()}
-    return {name: found.get(name) for name, kind in wanted.items() if found.get(name) != kind}
+        return await _found_by_query(client, wanted, within)
+    return {name: _type_name(IndexedValueType.Name(kind)) for name, kind in listed.custom_attributes.items()}
 
 
-async def _missing_by_query(client: Client, wanted: Mapping[str, str], within: timedelta) -> dict[str, None]:
+async def _found_by_query(client: Client, wanted: Mapping[str, str], within: timedelta) -> Mapping[str, str]:
     conditions = {
         name: f"{name} = {'2026-01-01T00:00:00Z' if kind == 'Datetime' else 'x'!r}" for name, kind in wanted.items()
     }
     if await _is_known(client, " AND ".join(conditions.values()), within):
-        return {}
-    return {name: None for name, condition in conditions.items() if not await _is_known(client, condition, within)}
+        return wanted
+    return {name: kind for name, kind in wanted.items() if await _is_known(client, conditions[name], within)}
 
 
 async def _is_known(client: Client, query: str, within: timedelta) -> bool:

@@ -11,7 +11,7 @@ from core.release import commit, release
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import connect, runtime_with_metrics
 from core.tracing import ProcessTracing
-from core.worker_readiness import OwnPolling, Polling
+from core.worker_readiness import OwnPolling, Polling, polling_after
 
 _STARTING_SECONDS = 0.1
 _POLLING_SECONDS = 5.0
@@ -40,11 +40,11 @@ async def connect_with_retries(
 async def watch_polls(client: Client, earlier: list[int], own: OwnPolling, *, cached_holds: int) -> None:
     """Keep `own` up to date until it is cancelled. `earlier` are the `last_polls` before the worker's own."""
     polls = OwnPolls(client, TASK_QUEUE, earlier)
-    polled = False
+    polled = in_doubt = False
     while True:
         try:
             if await polls.are_recent():
-                polled = True
+                polled, in_doubt = True, False
                 own.is_now(
                     Polling.POLLS,
                     task_queue=TASK_QUEUE,
@@ -56,5 +56,8 @@ async def watch_polls(client: Client, earlier: list[int], own: OwnPolling, *, ca
             elif polled:
                 own.is_now(Polling.SILENT)
         except RPCError as error:  # the worker itself repeats its polls
-            own.failed(error)
+            late = polling_after(error) is Polling.UNREACHABLE and polled and not in_doubt
+            in_doubt = late  # on a busy machine one answer is late: the second in a row is an outage
+            if not late:
+                own.failed(error)
         await asyncio.sleep(_POLLING_SECONDS if polled else _STARTING_SECONDS)

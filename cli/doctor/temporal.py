@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from pydantic import SecretStr
-from temporalio.api.enums.v1 import IndexedValueType, NamespaceState
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.enums.v1 import NamespaceState
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
     GetClusterInfoRequest,
@@ -24,6 +23,7 @@ from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
 from core.error_messages import first_line
+from core.search_attributes import search_attributes_of
 from core.setting_errors import SettingsError
 from core.settings import WORKER_DEPLOYMENT
 from core.temporal import connect, connect_config
@@ -124,16 +124,7 @@ def check_retention(namespace: str, retention: timedelta) -> CheckResult:
 
 
 async def _check_attributes(client: Client, wanted: Mapping[str, str]) -> list[CheckResult]:
-    try:
-        listed = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace), timeout=CALL
-        )
-    except RPCError as error:
-        if error.status not in _NOT_ALLOWED:
-            raise
-        return [await _attributes_by_query(client, wanted)]
-    found = {name: IndexedValueType.Name(kind) for name, kind in listed.custom_attributes.items()}
-    return [check_attributes(client.namespace, {name: _type_name(kind) for name, kind in found.items()}, wanted)]
+    return [check_attributes(client.namespace, await search_attributes_of(client, wanted, CALL), wanted)]
 
 
 def check_attributes(
@@ -150,19 +141,6 @@ def check_attributes(
     )
     fix = f"remove the ones of another type; then: {create}" if set(wrong) & set(found) else create
     return fault(AREA, "search attributes", f"{problems}: holds cannot be created", fix)
-
-
-async def _attributes_by_query(client: Client, wanted: Mapping[str, str]) -> CheckResult:
-    found = dict(wanted)
-    for name, kind in wanted.items():
-        value = "'2026-01-01T00:00:00Z'" if kind == "Datetime" else "'x'"
-        try:
-            await client.count_workflows(f"{name} = {value}", rpc_timeout=CALL)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-                raise
-            del found[name]
-    return check_attributes(client.namespace, found, wanted)
 
 
 async def _check_shards(client: Client) -> list[CheckResult]:
@@ -186,7 +164,3 @@ def check_shards(cluster: GetClusterInfoResponse) -> CheckResult:
         fix = f"set up a cluster with {SHARDS} and move to it while no hold is active: the number is fixed"
         return fault(AREA, "history shards", f"{shards}: limits how many holds can be changed concurrently", fix)
     return ok(AREA, "history shards", str(shards))
-
-
-def _type_name(kind: str) -> str:
-    return kind.removeprefix("INDEXED_VALUE_TYPE_").title().replace("_", "")

@@ -1,13 +1,20 @@
 """Health, liveness and readiness."""
 
+import asyncio
 import socket
 
 import httpx
 import psycopg
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from structlog.testing import capture_logs
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
 
+from cli.migrate import migrate
+from migrations.released import released_revisions
 from tests.api.asking import HEALTH, neighbour
-from tests.stack import Stack
+from tests.stack import Stack, running_stack
 from tests.waiting import until
 
 
@@ -75,7 +82,7 @@ async def test_a_locked_table_does_not_make_it_unavailable(stack: Stack) -> None
     url = stack.settings.database_url.get_secret_value()
     async with await psycopg.AsyncConnection.connect(url) as connection:
         await connection.execute('SELECT FROM "InventoryItem" FOR UPDATE')
-        assert (await stack.http.get(HEALTH)).json()["status"] == "ok"
+        assert (await stack.http.get(HEALTH)).status_code == 200
 
 
 async def test_a_read_only_database_is_said_and_over_when_it_is_over(own_stack: Stack) -> None:
@@ -104,6 +111,9 @@ async def test_a_namespace_that_is_missing_is_said(stack: Stack, monkeypatch: py
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
         temporal = answer.json()["checks"]["temporal"]
+        parts = await parts_of(http)
+    hidden = {name: parts[name] for name in ("temporal", "namespace", "search_attributes", "workers")}
+    assert list(hidden.values()) == ["ok", "namespace_missing", "unknown", "unknown"]
     assert (temporal["reason"], temporal["detail"]) == ("namespace_missing", "Temporal has no namespace nowhere.")
 
 
@@ -112,3 +122,81 @@ async def test_head_answers_as_get_does_without_a_body(shared: Stack, path: str)
     got, head = await shared.http.get(path), await shared.http.head(path)
     assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
     assert head.content == b""
+
+
+async def test_each_change_of_a_part_is_one_line_and_the_gauge_follows_although_nobody_asks(
+    stack: Stack, empty_database: str
+) -> None:
+    with capture_logs() as logs:
+        async with neighbour(stack, DATABASE_URL=empty_database) as http:
+
+            async def migrations() -> str | None:
+                return (await gauges_of(http)).get("migrations")  # a scrape looks at nothing
+
+            async def failed() -> bool:
+                return await migrations() == "0.0"
+
+            async def ready() -> bool:
+                return await migrations() == "1.0"
+
+            await until(failed, "the gauge is 0")
+            assert "postgres_write" not in await gauges_of(http)  # hidden by the missing tables
+            await asyncio.to_thread(migrate, empty_database)
+            await until(ready, "the gauge is 1")
+    lines = [(log["event"], log.get("reason")) for log in logs if log.get("part") == "migrations"]
+    assert lines == [("a part is not ready", "not_migrated"), ("a part is ready again", None)]
+
+
+async def test_a_schema_of_the_release_before_keeps_this_one_out_and_a_later_one_does_not(own_stack: Stack) -> None:
+    url = own_stack.settings.database_url.get_secret_value()
+    head = max(released_revisions())
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection, neighbour(own_stack) as http:
+
+        async def answers(status: int, revision: str) -> None:
+            await connection.execute("UPDATE alembic_version SET version_num = %s", [revision])
+
+            async def does() -> bool:
+                return (await http.get("/readyz")).status_code == status
+
+            await until(does, f"{status} at {revision}")
+
+        await answers(503, "0001")
+        body = (await http.get(HEALTH)).json()
+        assert (body["failing"], body["parts"]["migrations"]["fix"]) == (
+            "migrations",
+            "docs/runbooks/readiness.md#migrations",
+        )
+        assert f"at 0001, not at {head}; run: holdfast migrate" in body["parts"]["migrations"]["detail"]
+        await answers(200, "9999")
+        await connection.execute("UPDATE alembic_version SET version_num = %s", [head])
+
+
+async def test_without_a_worker_it_answers_and_says_so(database: str, temporal: Client) -> None:
+    async with running_stack(database, temporal, with_worker=False) as stack:
+        answer = await stack.http.get("/readyz")
+        body = answer.json()
+        assert (answer.status_code, body["status"], body["failing"]) == (200, "degraded", "workers")
+        assert body["parts"]["workers"]["reason"] == "none_polls"
+        async with stack.worker():
+
+            async def polls() -> bool:
+                return (await parts_of(stack.http))["workers"] == "ok"
+
+            await until(polls, "its worker is known")
+
+
+async def test_a_namespace_without_the_search_attributes_is_not_ready(
+    stack: Stack, temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = RegisterNamespaceRequest(namespace="bare", workflow_execution_retention_period=Duration(seconds=86_400))
+    await temporal.workflow_service.register_namespace(request)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "bare")
+    async with neighbour(stack) as http:
+
+        async def known() -> bool:
+            return (await parts_of(http))["namespace"] == "ok"
+
+        await until(known, "the server knows the namespace")
+        answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["failing"]) == (503, "search_attributes")
+    assert "HoldReference is missing" in answer.json()["parts"]["search_attributes"]["detail"]

@@ -37,6 +37,10 @@ async def health(deployment: Deployment) -> int:
     return (await deployment.http.get("/api/inventory/health")).status_code
 
 
+async def unavailable(deployment: Deployment) -> bool:
+    return await health(deployment) == 503
+
+
 async def healthy(deployment: Deployment) -> bool:
     return await health(deployment) == 200
 
@@ -74,7 +78,7 @@ async def test_holds_outlive_postgres(
     refused = await deployment.create(fresh, sku)
     assert refused.status_code in ((503, 504) if take_away is hang else (503,))
     assert await valid(deployment, sku) in ((503, 504) if take_away is hang else (503,))
-    assert await health(deployment) == 503
+    await until(lambda: unavailable(deployment), "the API says that it is unavailable")
     await deployment.run_of(paid).signal(HoldWorkflow.payment_succeeded, Payment(payment_intent_id="pi_1"))
     unknown = await asyncio.gather(
         deployment.post(sold, "commit"),
@@ -163,7 +167,7 @@ async def test_holds_outlive_a_killed_temporal_and_their_timers_fire(house: Hous
     assert (refused.status_code, refused.json()["error"]) == (503, "inventory_unavailable")
     assert (await deployment.post("m-sold", "commit")).status_code in (503, 504)
     assert (await deployment.http.get(f"/api/inventory/holds/{SHOP}/m-sold")).json()["status"] == "active"
-    assert await health(deployment) == 503
+    await until(lambda: unavailable(deployment), "the API says that it is unavailable")
     await deployment.passed_deadline("m-lapsed-meanwhile")
     assert await deployment.status("m-lapsed-meanwhile") == "active"
     await asyncio.to_thread(house.temporal.start)

@@ -1,15 +1,20 @@
 """Two releases of the worker with holds in flight: side by side, forward, and back."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
+import httpx
 from temporalio.api.enums.v1 import EventType
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.harness.stock import stock_of
 from dev.processes import Child
+from tests.api.asking import insist
 from tests.e2e.deployment import Deployment
+from tests.rollout.earlier_release import EarlierRelease, unpack_earlier_release
 from tests.rollout.operator import Operator
+from tests.stack import SHOP
 from tests.waiting import until
 
 NEXT = "tests.rollout.next_release"
@@ -68,6 +73,58 @@ async def test_a_rolling_deploy_and_back_with_holds_in_flight(product: Deploymen
     assert await product.end_of("late") == "committed"
     assert (await product.answered("late-kept", "release"))["status"] == "released"
     await retired(following)
+    await assert_stock_adds_up(product.engine)
+    assert await product.failed_runs() == []
+
+
+async def are_ready(*apis: httpx.AsyncClient) -> None:
+    """Wait until readiness has nothing to say against any of the APIs."""
+
+    async def ready() -> bool:
+        answers = [await http.get("/readyz") for http in apis]
+        return all(answer.status_code == 200 and answer.json()["status"] == "ok" for answer in answers)
+
+    await until(ready, "each API is ready")
+
+
+async def test_the_release_before_and_this_one_serve_side_by_side_both_ways(
+    product: Deployment, tmp_path: Path
+) -> None:
+    earlier = EarlierRelease(unpack_earlier_release(tmp_path / "earlier"), product, tmp_path)
+
+    async def held(http: httpx.AsyncClient, *hold_ids: str) -> None:
+        for hold_id in hold_ids:
+            await product.put(hold_id, 10)
+            body = {"shopId": SHOP, "holdId": hold_id, "items": [{"sku": hold_id, "quantity": 1}]}
+            answer = await insist(partial(http.post, "/api/inventory/holds", json=body))
+            assert answer.status_code in (200, 201), answer.text
+
+    async def ended(http: httpx.AsyncClient, hold_id: str, verb: str) -> str:
+        answer = await insist(partial(http.post, f"/api/inventory/holds/{SHOP}/{hold_id}/{verb}"))
+        return str(answer.json()["status"])
+
+    async with earlier.api() as before:  # on this release's schema
+        async with earlier.worker():
+            await held(before, "o-sold", "o-back", "o-kept")
+            await are_ready(product.http)  # this release's API, which any worker serves
+            worker = await product.start_worker()
+            await are_ready(before, product.http)
+        await held(before, "o-late")
+        assert await ended(product.http, "o-sold", "commit") == "committed"
+        assert await ended(before, "o-back", "release") == "released"
+    assert await ended(product.http, "o-late", "commit") == "committed"
+    await held(product.http, "n-sold", "n-back")
+
+    async with earlier.api() as before:  # back, as the page says: the API first, the worker when no hold is active
+        await are_ready(before)
+        assert await ended(before, "n-sold", "commit") == "committed"
+        for hold_id in ("n-back", "o-kept"):
+            assert await ended(before, hold_id, "release") == "released"
+        async with earlier.worker():
+            await retired(worker)
+            await held(before, "o-again")
+            await are_ready(before, product.http)
+            assert await ended(before, "o-again", "commit") == "committed"
     await assert_stock_adds_up(product.engine)
     assert await product.failed_runs() == []
 
