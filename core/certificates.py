@@ -104,9 +104,10 @@ def endpoints(settings: Settings, environment: Mapping[str, str] | None = None) 
 
 def _postgres(settings: Settings) -> Iterator[Endpoint]:
     given = conninfo_to_dict(settings.database_url.get_secret_value())
-    if given.get("sslmode") == "disable":
+    named = given.get("host") or given.get("hostaddr")
+    if named is None or given.get("sslmode") == "disable":
         return
-    hosts, ports = str(given.get("host") or "localhost").split(","), str(given.get("port") or "5432").split(",")
+    hosts, ports = str(named).split(","), str(given.get("port") or "5432").split(",")
     for number, host in enumerate(hosts):
         if not host.startswith(("/", "@")):  # a socket of this machine
             port = ports[number] if len(ports) == len(hosts) else ports[0]

@@ -203,7 +203,7 @@ def test_the_alerts_are_those_of_the_repository_with_links_to_the_runbooks() -> 
         for each in rendered(*COMPLETE)
         if each["kind"] == "ServiceMonitor"
     }
-    assert jobs == {"holdfast-api", "holdfast-worker"}
+    assert jobs == {"holdfast-api", "holdfast-worker", "holdfast-smoke"}
 
 
 def test_every_setting_arrives_in_the_containers_as_it_was_written() -> None:
