@@ -42,7 +42,7 @@ OF_OTHERS = {
     "pg_stat_database_numbackends",
     "pg_up",
 }
-"""Of postgres_exporter and `holdfast smoke --every`, which do not run here, of TLS, and of disks that a container lacks."""
+"""Of postgres_exporter and `holdfast smoke --every`, which do not run here, of TLS, and of disks."""
 MUG = {"shopId": "demo", "items": [{"sku": "MUG", "quantity": 1}]}
 TOO_MANY = {"shopId": "demo", "items": [{"sku": "POSTER", "quantity": 2}]}
 HOLDS = "/inventory/holds"
