@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,17 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
-from cli.smoke.client import SHOP, TIMEOUT_SECONDS, ApiAccess, SmokeClient
+from cli.smoke.client import TIMEOUT_SECONDS, ApiAccess, SmokeClient
+from cli.smoke.periodic import PeriodicSmoke
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult, Step
+from core.metrics import COUNTERS
+from domain.smoke import SMOKE_SHOP
+from inventory.gauges import active_holds
+from inventory.moments import read_moments
 from tests.api.asking import neighbour
 from tests.commands import run_holdfast
 from tests.paying import Shop
@@ -50,8 +57,8 @@ async def smoke(
 
 async def leftovers(stack: Stack) -> list[dict[str, Any]]:
     """Return the reserved shop's active holds and items with stock."""
-    holds = await stack.http.get("/api/inventory/holds", params={"shopId": SHOP, "status": "active"})
-    items = await stack.http.get("/api/inventory/items", params={"shopId": SHOP})
+    holds = await stack.http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP, "status": "active"})
+    items = await stack.http.get("/api/inventory/items", params={"shopId": SMOKE_SHOP})
     return [*holds.json()["holds"], *(item for item in items.json()["items"] if item["onHand"])]
 
 
@@ -73,6 +80,7 @@ async def without_worker(database: str, temporal: Client) -> AsyncIterator[Stack
 
 async def test_one_hold_is_paid_one_released_and_one_refused(shop: Shop) -> None:
     before = {hold["holdId"] for hold in await smoke_holds(shop)}
+    business = await told_of_business(shop)
     result = await smoke(access(shop.stack.url))
     assert failed(result) == []
     assert names(result) == [
@@ -94,11 +102,21 @@ async def test_one_hold_is_paid_one_released_and_one_refused(shop: Shop) -> None
     made = [hold["status"] for hold in await smoke_holds(shop) if hold["holdId"] not in before]
     assert sorted(made) == ["committed", "released"]
     assert await leftovers(shop.stack) == []
+    assert await told_of_business(shop) == business
+
+
+async def told_of_business(shop: Shop) -> dict[str, float]:
+    """Return the figures that tell how business goes, and when Stripe last sent an event."""
+    names = [f"{name}_total" for name in COUNTERS]
+    names += ["inventory_shop_holds_total", "checkout_rejected_stock_total", "checkout_inventory_validation_total"]
+    names += ["inventory_stripe_event_total", "inventory_hold_commit_age_seconds_count"]
+    figures = {name: shop.stack.sampled(name) for name in names}
+    return {**figures, **await read_moments(shop.stack.engine), **await active_holds(shop.stack.engine, 100)}
 
 
 async def smoke_holds(shop: Shop) -> list[dict[str, Any]]:
     """Return all holds that smoke tests have made."""
-    listed = await shop.stack.http.get("/api/inventory/holds", params={"shopId": SHOP, "limit": 500})
+    listed = await shop.stack.http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP, "limit": 500})
     holds: list[dict[str, Any]] = listed.json()["holds"]
     return holds
 
@@ -147,7 +165,7 @@ async def test_another_server_fails_the_first_step(shop: Shop) -> None:
 async def test_without_a_worker_the_first_hold_fails_and_no_stock_is_left(without_worker: Stack) -> None:
     result = await smoke(access(without_worker.url), timeout_seconds=1)
     assert failed(result)[0].name == "hold"
-    items = (await without_worker.http.get("/api/inventory/items", params={"shopId": SHOP})).json()["items"]
+    items = (await without_worker.http.get("/api/inventory/items", params={"shopId": SMOKE_SHOP})).json()["items"]
     assert [item["onHand"] for item in items] == [0]
 
 
@@ -218,3 +236,31 @@ async def test_the_command_prints_json_and_exits_with_1_when_a_step_fails(shop: 
     assert result["ok"] is False
     assert result["steps"][0].keys() == {"name", "ok", "milliseconds", "found"}
     assert [(step["name"], step["ok"]) for step in result["steps"]][:2] == [("health", True), ("set stock", False)]
+
+
+async def test_a_periodic_smoke_tells_how_often_it_failed_in_a_row(shop: Shop) -> None:
+    right = access(shop.stack.url)
+    figures = []
+    for access_used in (right, replace(right, admin_token="x" * 40)):
+        registry = CollectorRegistry()
+        smoke_test = PeriodicSmoke(access_used, 60, registry, with_expiry=False)
+        for _ in range(2):
+            await asyncio.to_thread(smoke_test.run_once)
+            figures.append(registry.get_sample_value("holdfast_smoke_failures"))
+    assert figures == [0, 0, 1, 2]
+
+
+async def test_a_periodic_smoke_runs_until_it_is_told_to_stop(shop: Shop) -> None:
+    variables = {
+        **os.environ,
+        **environment("postgresql://127.0.0.1:1/none"),
+        "INVENTORY_AUTHORITY_URL": shop.stack.url,
+    }
+    command = [sys.executable, "-m", "cli.main", "smoke", "--every", "3600", "--metrics-port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**variables, "HOLDFAST_LOG_FORMAT": "json"}, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    logged = json.loads(await process.stdout.readline())
+    process.terminate()
+    assert (logged["event"], await process.wait()) == ("smoke test passed", 0)

@@ -40,9 +40,10 @@ class Observed:
         return values
 
     def alerts(self) -> dict[str, str]:
-        """Return what is pending or firing, by the alert's name."""
+        """Return what is pending or firing, by the alert's name, without the watchdog, which always fires."""
         told = self._http.get("/alerts").json()["data"]["alerts"]
-        return {alert["labels"]["alertname"]: alert["state"] for alert in told}
+        states = {alert["labels"]["alertname"]: alert["state"] for alert in told}
+        return {name: state for name, state in states.items() if name != "HoldfastWatchdog"}
 
     def ready(self) -> bool:
         """Say whether each target has been scraped."""

@@ -142,7 +142,7 @@ def test_each_secret_is_a_file_that_is_there_and_only_the_api_has_the_tokens(val
         given = {variable: value for variable, value in environment(pod).items() if variable.endswith("_FILE")}
         assert set(given.values()) == files, name
         assert {variable.removesuffix("_FILE") for variable in given} <= set(Settings.secrets()), name
-        assert name in ("api", "smoke") or not TOKENS & set(given), name
+        assert name in ("api", "smoke", "periodic-smoke") or not TOKENS & set(given), name
         assert name != "migrate" or set(given) == {"DATABASE_URL_FILE"}, name
 
 
@@ -203,7 +203,7 @@ def test_the_alerts_are_those_of_the_repository_with_links_to_the_runbooks() -> 
         for each in rendered(*COMPLETE)
         if each["kind"] == "ServiceMonitor"
     }
-    assert jobs == {"holdfast-api", "holdfast-worker"}
+    assert jobs == {"holdfast-api", "holdfast-worker", "holdfast-smoke"}
 
 
 def test_every_setting_arrives_in_the_containers_as_it_was_written() -> None:
