@@ -9,6 +9,7 @@ from typing import Any
 import stripe
 from stripe import StripeClient
 
+from core.shop_accounts import PLATFORM
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.status import PaymentState, PaymentStatus, status_of_intent, status_of_session
 
@@ -44,8 +45,10 @@ class PaymentClient:
     Every method raises StripeUnavailableError while Stripe gives no final answer, and StripeRefusedError.
     """
 
-    def __init__(self, client: StripeClient) -> None:
+    def __init__(self, client: StripeClient, place: str = PLATFORM) -> None:
         self._v1 = client.v1
+        self.place = place
+        """Its account, as ShopAccount names it: `acct_…`, PLATFORM or OWN_KEY."""
 
     async def open_session(self, params: dict[str, Any], key: str, *, begun_at: datetime | None) -> PaymentStatus:
         """Create a Checkout Session, or return the one that was created with the same key.

@@ -124,6 +124,9 @@ class Checkout:
     """Stripe's parameters as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
     parameters_id: str | None = None
     """Of the encrypted parameters in the database, where they may have personal data; `params` is then empty."""
+    account: str | None = None
+    """The Stripe account in which the API wants it opened (`ShopAccount.present`): a worker that does not know it for
+    the shop refuses."""
 
 
 @dataclass(frozen=True)
