@@ -203,6 +203,7 @@ class PaymentActivities(PaymentsPort):
             type=CLOSED_BY_PERSON,
             occurred_at=datetime.now(UTC),
             payment_intent_id=report.late.payment.payment_intent_id,
+            object_id=report.late.payment.session_id,
             reason=report.detail[:500].replace("\0", "") or None,
         )
         with database_errors_retried():

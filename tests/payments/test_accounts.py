@@ -15,6 +15,7 @@ from cli.doctor.results import State
 from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
+from holds.event_delivery import background_task_queue
 from payments.accounts import open_accounts
 from tests.operations.diagnosis import diagnose_shop, result_of
 from tests.paying import LINE, PAGES, Shop, event, named, running_shop, signed
@@ -22,6 +23,7 @@ from tests.servers import database_on
 from tests.simulated import API_KEY, SECRET
 from tests.stack import environment
 from tests.waiting import until
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileReport, ReconcileRequest
 
 CONNECT_SECRET, PARIS_SECRET = "whsec_connect", "whsec_paris_1234567890"
 PARIS_KEY = "sk_test_paris"
@@ -345,3 +347,37 @@ async def test_an_event_costs_one_question_to_stripe_however_many_accounts_the_s
     await market.until_status("berlin", made["holdId"], "committed")
     assert [call.operation for call in market.shop.stripe.account.calls] == ["payment_intents.retrieve"]
     await market.shop.stripe.control("/webhooks/release")
+
+
+async def reconcile(market: Market) -> ReconcileReport:
+    """Compare the payments of all accounts with holds, as every day."""
+    return await market.shop.stack.temporal.execute_workflow(
+        PaymentReconciliationWorkflow.run,
+        ReconcileRequest(),
+        id=f"payments-{market.shop.item}",
+        task_queue=background_task_queue(market.shop.stack.task_queue),
+    )
+
+
+async def test_the_reconciliation_reports_wrong_and_refused_accounts(market: Market) -> None:
+    counted = market.shop.stack.counted
+    await market.shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await market.shop.stripe.control("/clock", advance=-3600)  # what was just paid is left to its event
+    try:
+        hold_id = await market.hold("vienna")
+        session_id = await shops_own_session(market, hold_id, "vienna", account=BERLIN)
+        await market.shop.pay(session_id)
+        wrong, complete = (
+            counted("inventory_unheard_payment", kind="wrong_account"),
+            counted("inventory_reconciliation"),
+        )
+        assert (await reconcile(market)).found == {"wrong_account": 1}
+        assert counted("inventory_unheard_payment", kind="wrong_account") == wrong + 1
+        assert counted("inventory_reconciliation") == complete + 1
+        refusal = {"on": "api", "effect": "error", "match": "payment_intents.list", "status": 403, "times": 1}
+        await market.shop.stripe.control("/faults", **refusal)
+        assert (await reconcile(market)).unread == 1
+        assert counted("inventory_reconciliation") == complete + 1
+    finally:
+        await market.shop.stripe.control("/clock", reset=True)
+    assert (await market.read("vienna", hold_id))["status"] == "active"
