@@ -58,7 +58,12 @@ class HoldMessages(HoldSignals, RunDetails):
         carried = hold.expires_at if hold.continued is not None else None
         self._state = HoldState(deadline=carried or self._created_at + timedelta(seconds=hold.ttl_seconds))
         if hold.ended_before == "committed":
-            self._state.commit = Commit(actor="audit", reason="restored", items=hold.sold_before)
+            self._state.commit = Commit(
+                actor="audit",
+                reason="restored",
+                items=hold.sold_before,
+                paid_elsewhere=hold.paid_elsewhere_before,
+            )
         elif hold.ended_before == "released":
             self._state.record_cancel(Cancel(actor="audit", reason="restored"))
         self._version = 0

@@ -93,6 +93,8 @@ class HoldInput:
     An expired hold expires again by itself, since its row's deadline has passed."""
     sold_before: tuple[Line, ...] | None = None
     """With `ended_before`: what that run sold of the hold, if it was not all."""
+    paid_elsewhere_before: bool = False
+    """With `ended_before`: whether it was sold as paid elsewhere."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
     actor: str | None = None
@@ -196,6 +198,8 @@ class Ended:
     """Of the request that the update was sent with; every caller who joined it gets this answer too."""
     sold: tuple[Line, ...] | None = None
     """In the result of a run whose hold was sold in part: what was sold."""
+    paid_elsewhere: bool = False
+    """In the result of a run: whether the hold was sold as paid elsewhere."""
 
 
 @dataclass(frozen=True)
