@@ -126,6 +126,8 @@ class PaymentActivities(PaymentsPort):
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
             if query.find_session and found.session_id is None and found.intent_id is not None:
                 found = replace(found, session_id=await stripe.session_of(found.intent_id))
+            if query.find_session and found.session_id is not None:
+                found = replace(found, recovered_from=await stripe.origin_of(found.session_id))
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
@@ -226,6 +228,7 @@ class PaymentActivities(PaymentsPort):
                 found.session_id or query.payment.session_id,
                 amount_total=found.amount_total,
                 currency=found.currency,
+                recovered_from=found.recovered_from,
             ),
             grace_seconds=grace_seconds(found.method, self._graces),
             expires_at=found.expires_at,

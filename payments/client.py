@@ -20,6 +20,7 @@ _NEW_FAILURES = 3
 _LONGEST_KEY = 250
 """Stripe's limit is 255; `:2`, `:3` and so on are appended for later attempts."""
 _EXPAND = ["payment_intent.latest_charge"]
+_MOST_RECOVERIES = 10
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -155,6 +156,16 @@ class PaymentClient:
         """Return the id of the session that made the PaymentIntent, None for one that the shop made itself."""
         page = await _read(self._v1.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
         return next((session["id"] for session in page["data"]), None)
+
+    async def origin_of(self, session_id: str) -> str | None:
+        """Return the id of the first page of which the session is a recovered copy; None if it is no copy."""
+        origin = None
+        for _ in range(_MOST_RECOVERIES):
+            found = await self.check(session_id=origin or session_id)
+            if found.recovered_from is None:
+                break
+            origin = found.recovered_from
+        return origin
 
     async def capture(self, intent_id: str, key: str) -> PaymentStatus:
         """Capture an authorised payment. One that is captured already is left as it is."""

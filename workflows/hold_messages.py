@@ -44,7 +44,7 @@ from workflows.patches import (
     GRACE_ENDS_EARLY,
 )
 from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
-from workflows.payment_steps import PaymentSteps
+from workflows.payment_steps import PaymentSteps, unless_replayed
 from workflows.run_details import RunDetails
 
 
@@ -101,7 +101,7 @@ class HoldMessages(HoldSignals, RunDetails):
     def payment_succeeded(self, payment: NamedPayment) -> None:
         """Commit the hold, or start a late payment if the hold has ended otherwise."""
         if self._state.doubts(payment) and workflow.patched(DOUBTS_EARLIER_PAGES):
-            self._state.record_doubted(payment)
+            self._state.record_doubted(unless_replayed(payment))
         else:
             self._state.record_payment(payment)
         self._changed()

@@ -15,7 +15,7 @@ from workflows import activity_calls
 from workflows.activity_calls import cause_of
 from workflows.hold_state import HoldState
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, Checkout, HoldInput
-from workflows.patches import ATTACHES_ANEW, GRACE_ENDS_EARLY
+from workflows.patches import ATTACHES_ANEW, DOUBTS_RECOVERED_PAGES, GRACE_ENDS_EARLY
 from workflows.payment_messages import (
     AttachRefusal,
     ChangeRefusal,
@@ -223,7 +223,8 @@ class PaymentSteps:
             self._state.withdrawn[payment.id] = self._state.doubtful.pop(payment.id)
             return
         if check is not None:
-            self._state.resolve_doubt(replace(payment, session_id=check.payment.session_id))
+            found = replace(payment, session_id=check.payment.session_id, recovered_from=check.payment.recovered_from)
+            self._state.resolve_doubt(unless_replayed(found))
 
     def _outdated(self, check: PaymentCheck, failures: int) -> bool:
         """Return whether a payment failed while this status was read: then it may no longer be processing."""
@@ -414,6 +415,13 @@ class PaymentSteps:
 
     async def _report(self, payment: Payment, problem: str) -> None:
         await activity_calls.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
+
+
+def unless_replayed(payment: Payment) -> Payment:
+    """Return the payment; in a run that an earlier release went on with, without what that did not look at."""
+    if payment.recovered_from is None or workflow.patched(DOUBTS_RECOVERED_PAGES):
+        return payment
+    return replace(payment, recovered_from=None)
 
 
 def _refusal(check: PaymentCheck) -> AttachRefusal | None:
