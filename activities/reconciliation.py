@@ -43,7 +43,7 @@ class ReconcileActivities(ReconcilePort):
             if after is None:
                 break
         shown = [each for each in found if each.kind != "wrong_account"]
-        kinds = Counter(each.kind for each in found)
+        kinds = Counter[str](each.kind for each in found)
         return ReconciledPart(looked_at, dict(kinds), shown[:MAX_REPORTED], after, unread)
 
     async def _page(self, reconciler: PaymentReconciler, window: ReconcileWindow) -> ReconciledPage:

@@ -40,11 +40,10 @@ def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | N
 
 def _named(body: PageIn) -> Iterator[tuple[str, CheckoutLineIn | ExtraLineIn]]:
     """Yield each line with the name of its field."""
-    sides: tuple[tuple[str, Sequence[CheckoutLineIn | ExtraLineIn]], ...]
-    sides = (("items", body.items), ("extraLines", body.extra_lines))
-    for name, lines in sides:
-        for place, line in enumerate(lines):
-            yield f"{name}[{place}]", line
+    for place, item in enumerate(body.items):
+        yield f"items[{place}]", item
+    for place, extra in enumerate(body.extra_lines):
+        yield f"extraLines[{place}]", extra
 
 
 def _paid_line(field: str, line: CheckoutLineIn | ExtraLineIn) -> PaidLine:

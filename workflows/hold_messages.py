@@ -217,6 +217,9 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Commit the hold and wait for its end")
     async def commit(self, message: Commit) -> Ended:
         """Commit the hold. Returns how it ended, which may differ."""
+        return await self._commit(message)
+
+    async def _commit(self, message: Commit) -> Ended:
         self._state.record_commit(message)
         self._changed()
         return await self._end(message.request_id)
@@ -224,7 +227,7 @@ class HoldMessages(HoldSignals, RunDetails):
     @workflow.update(description="Commit a hold that was paid elsewhere and wait for its end")
     async def commit_paid_elsewhere(self, message: Commit) -> Ended:
         """Commit as `commit` does. A name of its own: an earlier release refuses it, and would overlook the field."""
-        return await self.commit(message)
+        return await self._commit(message)
 
     commit_paid_elsewhere.validator(one(Commit))
 
