@@ -148,6 +148,7 @@ class PaymentReconciler:
             session_id=payment.session_id,
             intent_id=payment.payment_intent_id,
             object_id=payment.id,
+            recovered_from=payment.recovered_from,
             livemode=self._payments.live_mode,
             amount_total=status.amount_total,
             currency=status.currency,
@@ -168,7 +169,7 @@ class PaymentReconciler:
 
 
 def _payment(status: PaymentStatus) -> Payment:
-    return Payment(status.intent_id, status.session_id)
+    return Payment(status.intent_id, status.session_id, recovered_from=status.recovered_from)
 
 
 def _is_named_by_intent(status: PaymentStatus) -> bool:
