@@ -27,7 +27,7 @@ from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE
 from core.worker_versioning import deployment_config
 from holds.event_delivery import background_task_queue
-from holds.payment_reconciliation import PaymentReconciler
+from holds.payment_reconciliation import PaymentReconciler, lookback
 from holds.payments_service import PaymentsService
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
@@ -100,7 +100,7 @@ async def background_worker(
     tasks = [asyncio.create_task(relay.run()), asyncio.create_task(sweep_parameters(engine))]
     if scheduled:
         tasks.append(asyncio.create_task(CertificateWatch(settings, telemetry).run()))
-        tasks.append(asyncio.create_task(_schedule(client, queue, payments=bool(accounts.each))))
+        tasks.append(asyncio.create_task(_schedule(client, queue, settings, payments=bool(accounts.each))))
     if settings.alert_recipients and not settings.smtp_url.get_secret_value():
         structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set but SMTP_URL is not; no mail is sent")
     try:
@@ -125,14 +125,14 @@ def _reconciler(
     return PaymentReconciler(engine, payments, workflows, accounts, progress=activity.heartbeat)
 
 
-async def _schedule(client: Client, queue: str, *, payments: bool) -> None:
+async def _schedule(client: Client, queue: str, settings: Settings, *, payments: bool) -> None:
     """Create the schedules, retrying while Temporal cannot be reached. That of `payments` needs Stripe's key."""
     outage = OutageLog("worker", fails="cannot create the schedules; retrying", works="the schedules are created")
     while True:
         try:
             await schedule_audit(client, queue)
             if payments:
-                await schedule_reconciliation(client, queue)
+                await schedule_reconciliation(client, queue, lookback(settings.payment_graces))
         except RPCError as error:
             outage.failed(error)
         else:

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,9 @@ _LATE_LEVELS = {
     "refunded": logging.WARNING,
 }
 """Of the outcomes that need nobody: what was done is as the policy says. Any other is an error, for a person."""
+_OTHER_ACCOUNT = (
+    "By the worker's STRIPE_SHOPS, shop {} has no payments in the Stripe account {}: give API and workers the same."
+)
 
 
 class PaymentActivities(PaymentsPort):
@@ -75,6 +78,8 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="open-checkout")
     async def open_checkout(self, request: OpenCheckout) -> CheckoutOutcome:
         """Open the hold's Checkout Session, or return the one it has."""
+        if self._is_foreign(request.shop_id, request.account):
+            return CheckoutRefused(_OTHER_ACCOUNT.format(request.shop_id, request.account), code=NOT_CONFIGURED)
         params = await self._params(request)
         if isinstance(params, CheckoutRefused):
             return params
@@ -83,7 +88,9 @@ class PaymentActivities(PaymentsPort):
         if request.attempt is not None:
             key += ":" + hashlib.sha256(request.attempt.encode()).hexdigest()
         hide = params if request.parameters_id is not None else None
-        async with self._stripe("open-checkout", request.shop_id, request.hold_id, hide=hide) as stripe:
+        async with self._stripe(
+            "open-checkout", request.shop_id, request.hold_id, account=request.account, hide=hide
+        ) as stripe:
             try:
                 opened = await stripe.open_session(params, key, begun_at=request.begun_at)
             except StripeRefusedError as refusal:
@@ -97,7 +104,14 @@ class PaymentActivities(PaymentsPort):
                 )
                 return CheckoutRefused(problem, refusal.code, refusal.param, refusal.callers_fault)
         assert opened.session_id is not None  # noqa: S101 - narrows the type
-        return CheckoutOpened(opened.session_id, opened.url, opened.client_secret, opened.amount_total, opened.currency)
+        return CheckoutOpened(
+            opened.session_id,
+            opened.url,
+            opened.client_secret,
+            opened.amount_total,
+            opened.currency,
+            account=stripe.place,
+        )
 
     async def _params(self, request: OpenCheckout) -> dict[str, Any] | CheckoutRefused:
         """Return the session's parameters, decrypted if they are in the database."""
@@ -118,17 +132,19 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="look-at-payment")
     async def check_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Read a payment's status."""
-        async with self._stripe("look-at-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
+        async with self._stripe_of("look-at-payment", query) as stripe:
             found = await stripe.check(session_id=query.payment.session_id, intent_id=query.payment.payment_intent_id)
             if query.find_session and found.session_id is None and found.intent_id is not None:
                 found = replace(found, session_id=await stripe.session_of(found.intent_id))
+            if query.find_session and found.session_id is not None:
+                found = replace(found, recovered_from=await stripe.origin_of(found.session_id))
         return self._answer(found, query)
 
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Close a payment, so that it can no longer be made."""
         begun = time.monotonic()
-        async with self._stripe("close-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
+        async with self._stripe_of("close-payment", query) as stripe:
             found = await stripe.close(
                 query.payment.id,
                 session_id=query.payment.session_id,
@@ -143,7 +159,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="capture-payment")
     async def capture_payment(self, query: PaymentQuery) -> None:
         """Capture an authorised payment."""
-        async with self._stripe("capture-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
+        async with self._stripe_of("capture-payment", query) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.capture(intent_id, f"capture:{intent_id}")
 
@@ -151,7 +167,7 @@ class PaymentActivities(PaymentsPort):
     async def refund_or_cancel(self, query: PaymentQuery) -> None:
         """Refund a payment, or cancel an authorised one."""
         metadata = {HOLD_METADATA_KEY: query.hold_id, SHOP_METADATA_KEY: query.shop_id}
-        async with self._stripe("give-money-back", query.shop_id, query.hold_id, payment=query.payment) as stripe:
+        async with self._stripe_of("give-money-back", query) as stripe:
             intent_id = await self._intent_of(stripe, query)
             await stripe.refund_or_cancel(intent_id, f"refund:{query.hold_id}:{intent_id}", metadata)
 
@@ -203,6 +219,7 @@ class PaymentActivities(PaymentsPort):
             type=CLOSED_BY_PERSON,
             occurred_at=datetime.now(UTC),
             payment_intent_id=report.late.payment.payment_intent_id,
+            object_id=report.late.payment.session_id,
             reason=report.detail[:500].replace("\0", "") or None,
         )
         with database_errors_retried():
@@ -225,12 +242,21 @@ class PaymentActivities(PaymentsPort):
                 found.session_id or query.payment.session_id,
                 amount_total=found.amount_total,
                 currency=found.currency,
+                recovered_from=found.recovered_from,
             ),
             grace_seconds=grace_seconds(found.method, self._graces),
             expires_at=found.expires_at,
             of_another_hold=named not in (None, hold),
             is_page=named == hold and PAGE_METADATA_KEY in (found.metadata or {}),
         )
+
+    def _is_foreign(self, shop_id: str, account: str | None) -> bool:
+        """Return whether the shop has payments, but none in this account, by this worker's configuration."""
+        known = self._accounts.of_shop(shop_id) is not None
+        return known and account is not None and self._accounts.at(shop_id, account) is None
+
+    def _stripe_of(self, what: str, query: PaymentQuery) -> AbstractAsyncContextManager[PaymentClient]:
+        return self._stripe(what, query.shop_id, query.hold_id, payment=query.payment, account=query.account)
 
     @asynccontextmanager
     async def _stripe(
@@ -240,9 +266,10 @@ class PaymentActivities(PaymentsPort):
         hold_id: str,
         *,
         payment: Payment | None = None,
+        account: str | None = None,
         hide: dict[str, Any] | None = None,
     ) -> AsyncIterator[PaymentClient]:
-        """Yield the client of the shop's account, of an existing payment that of the account which has it.
+        """Yield the client of the account; without one, of the shop's, or of that which has the existing payment.
 
         An error becomes an ApplicationError whose type decides about another attempt. The values of the parameters in
         `hide` are in no message, and then the error has no cause, which would have them in the history.
@@ -250,6 +277,14 @@ class PaymentActivities(PaymentsPort):
         client = self._accounts.of_shop(shop_id)
         if client is None:
             raise ApplicationError("STRIPE_API_KEY is not set for the worker", type=NOT_CONFIGURED)
+        if self._is_foreign(shop_id, account):
+            problem = _OTHER_ACCOUNT.format(shop_id, account)
+            self._telemetry.fail(
+                "inventory_hold_error", shop_id=shop_id, hold_id=hold_id, activity=what, problem=problem
+            )
+            raise ApplicationError(problem, type="account")  # retried, as a key that Stripe refuses
+        if account is not None:
+            client, payment = self._accounts.at(shop_id, account) or client, None
         heartbeat = asyncio.create_task(_heartbeat())
         try:
             with self._telemetry.activities.labels(what).time():

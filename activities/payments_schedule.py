@@ -13,7 +13,7 @@ from temporalio.client import (
 )
 
 from activities.schedules import ensure_schedule
-from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
+from workflows.payment_reconciliation import WINDOW, PaymentReconciliationWorkflow, ReconcileRequest
 
 PAYMENTS_SCHEDULE = "holdfast-payments"
 _EVERY = timedelta(days=1)
@@ -21,15 +21,17 @@ _AT = timedelta(hours=3, minutes=20)
 """Of the day in UTC, away from the full hour."""
 
 
-async def schedule_reconciliation(client: Client, task_queue: str) -> None:
+async def schedule_reconciliation(client: Client, task_queue: str, lookback: timedelta = WINDOW) -> None:
     """Create the schedule, which compares payments with holds once a day. Every worker with a Stripe key calls this.
+
+    `lookback`: of payments that were begun since so long.
 
     An existing schedule becomes this release's, whatever differs; a paused one stays paused. Raises RPCError.
     """
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             PaymentReconciliationWorkflow.run,
-            ReconcileRequest(),
+            ReconcileRequest(lookback_seconds=int(lookback.total_seconds())),
             id="payments",
             task_queue=task_queue,
             execution_timeout=_EVERY,

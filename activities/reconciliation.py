@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
 from holds.errors import HoldsError
-from holds.payment_reconciliation import PaymentReconciler
+from holds.payment_reconciliation import PaymentReconciler, ReconciledPage
 from payments.errors import StripeRefusedError, StripeUnavailableError
 from workflows.payment_reconciliation import (
     MAX_REPORTED,
@@ -35,16 +35,18 @@ class ReconcileActivities(ReconcilePort):
         """Look at up to ten pages."""
         if self._reconciler is None:
             return ReconciledPart(0)
-        looked_at, found, after = 0, list[UnheardPayment](), window.after
+        looked_at, unread, found, after = 0, 0, list[UnheardPayment](), window.after
         for _ in range(_PAGES):
             page = await self._page(self._reconciler, ReconcileWindow(window.since, window.until, after))
-            looked_at, after = looked_at + page.looked_at, page.next_after
-            found += page.first
+            looked_at, unread, after = looked_at + page.looked_at, unread + page.unread, page.next_after
+            found += page.found
             if after is None:
                 break
-        return ReconciledPart(looked_at, dict(Counter(each.kind for each in found)), found[:MAX_REPORTED], after)
+        shown = [each for each in found if each.kind != "wrong_account"]
+        kinds = Counter[str](each.kind for each in found)
+        return ReconciledPart(looked_at, dict(kinds), shown[:MAX_REPORTED], after, unread)
 
-    async def _page(self, reconciler: PaymentReconciler, window: ReconcileWindow) -> ReconciledPart:
+    async def _page(self, reconciler: PaymentReconciler, window: ReconcileWindow) -> ReconciledPage:
         try:
             with database_errors_retried():
                 page = await reconciler.page(window)
@@ -56,9 +58,9 @@ class ReconcileActivities(ReconcilePort):
             self._telemetry.unheard_payment(
                 each.kind, shop_id=each.shop_id, hold_id=each.hold_id, payment_id=each.payment_intent_id
             )
-        return ReconciledPart(page.looked_at, first=list(page.found), next_after=page.next_after)
+        return page
 
     @activity.defn(name="report-reconciliation")
     async def report_reconciliation(self, report: ReconcileReport) -> None:
-        """Count that a reconciliation was completed."""
-        self._telemetry.reconciled(report.looked_at, sum(report.found.values()))
+        """Count that a reconciliation was completed, unless Stripe refused to list the payments of an account."""
+        self._telemetry.reconciled(report.looked_at, sum(report.found.values()), report.unread)

@@ -202,6 +202,7 @@ class StockActivities(StockPort):
                 intent_id=late.payment.payment_intent_id,
                 amount_total=late.payment.amount_total,
                 currency=late.payment.currency,
+                recovered_from=late.payment.recovered_from,
                 take=self._policy is LatePaymentPolicy.REACQUIRE_OR_REFUND,
             )
         outcome = claim.outcome

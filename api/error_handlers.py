@@ -69,7 +69,7 @@ def _checkout_refused(error: errors.CheckoutRefusedError) -> ApiError:
 
 def _unknown_fee(error: UnknownFeeError) -> ApiError:
     allowed = "must be name, unitAmount and currency instead: the shop's application fee is a percentage"
-    return invalid(f"items[{error.place}].price", allowed)
+    return invalid(f"{error.place}.price", allowed)
 
 
 def _payments_not_configured(error: errors.PaymentsNotConfiguredError) -> ApiError:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api.checkout_requests import CheckoutLineIn, ExtraLineIn, PageIn, PricedIn
+from api.checkout_requests import CheckoutLineIn, ExtraLineIn, PageIn
 from api.errors import invalid
 from api.requests import MAX_LINES
 from api.stripe_options import check_names, check_values, checked_options, option_currencies
@@ -14,8 +14,7 @@ from payments.session_params import Order, PaidLine
 
 def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | None, page: str | None = None) -> Order:
     """Return what a Checkout Session is created for. Raises the 422."""
-    lines: list[CheckoutLineIn | ExtraLineIn] = [*body.items, *body.extra_lines]
-    if len(lines) > MAX_LINES:
+    if len(body.items) + len(body.extra_lines) > MAX_LINES:
         raise invalid("extraLines", f"must be at most {MAX_LINES} lines together with items")
     for field, line in _named(body):
         check_values(f"{field}.productData", line.product_data)
@@ -26,7 +25,7 @@ def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | N
     return Order(
         shop_id=shop_id,
         hold_id=hold_id,
-        lines=[_paid_line(line) for line in lines],
+        lines=[_paid_line(field, line) for field, line in _named(body)],
         success_url=body.success_url,
         cancel_url=body.cancel_url,
         reference=reference,
@@ -39,14 +38,15 @@ def order_of(body: PageIn, shop_id: str, hold_id: str | None, reference: str | N
     )
 
 
-def _named(body: PageIn) -> Iterator[tuple[str, PricedIn]]:
+def _named(body: PageIn) -> Iterator[tuple[str, CheckoutLineIn | ExtraLineIn]]:
     """Yield each line with the name of its field."""
-    for name, lines in (("items", body.items), ("extraLines", body.extra_lines)):
-        for place, line in enumerate(lines):
-            yield f"{name}[{place}]", line
+    for place, item in enumerate(body.items):
+        yield f"items[{place}]", item
+    for place, extra in enumerate(body.extra_lines):
+        yield f"extraLines[{place}]", extra
 
 
-def _paid_line(line: CheckoutLineIn | ExtraLineIn) -> PaidLine:
+def _paid_line(field: str, line: CheckoutLineIn | ExtraLineIn) -> PaidLine:
     own = {"description": line.description, "images": line.images, "tax_code": line.tax_code}
     return PaidLine(
         quantity=line.quantity,
@@ -55,6 +55,7 @@ def _paid_line(line: CheckoutLineIn | ExtraLineIn) -> PaidLine:
         unit_amount=line.unit_amount,
         currency=line.currency,
         tax_behavior=line.tax_behavior,
+        place=field,
         product={**line.product_data, **{name: value for name, value in own.items() if value is not None}},
     )
 

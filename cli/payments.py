@@ -11,7 +11,7 @@ from cli.connections import Connections, fail, run
 from cli.holds import JsonOption
 from core.settings import TASK_QUEUE
 from holds.errors import PaymentProviderUnavailableError, PaymentsNotConfiguredError
-from holds.payment_reconciliation import PaymentReconciler
+from holds.payment_reconciliation import PaymentReconciler, lookback
 from holds.payments_service import PaymentsService
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
@@ -25,15 +25,24 @@ _SENTENCES = {
     "active": "is paid and its hold was still active",
     "late": "is paid and its hold had ended",
     "unknown_hold": "is paid and names a hold that the shop does not have",
+    "wrong_account": "is paid in a Stripe account that is not the shop's",
 }
-_DONE = {"active": "the hold was told", "late": "a case was opened", "unknown_hold": "a case was opened"}
+_DONE = {
+    "active": "the hold was told",
+    "late": "a case was opened",
+    "unknown_hold": "a case was opened",
+    "wrong_account": "nothing was done; compare STRIPE_SHOPS",
+}
 
 
 def reconcile_command(
     *,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_TIMES, help="Payments begun at this time (UTC) or later. Default: 30 days ago."),
+        typer.Option(
+            formats=_TIMES,
+            help="Payments begun at this time (UTC) or later. Default: 30 days ago, or by PAYMENT_GRACE_SECONDS.",
+        ),
     ] = None,
     until: Annotated[
         datetime | None, typer.Option(formats=_TIMES, help="Payments begun before this time (UTC). Default: now.")
@@ -43,50 +52,56 @@ def reconcile_command(
 ) -> None:
     """Compare Stripe's payments with holds, and hand over those of which no event arrived, as their event would have.
 
-    Exit code: 0 if each payment has its hold or a case, also if it has it only now; 1 with --dry-run if one has not;
-    2 if the command could not be run, or Stripe did not answer.
+    Exit code: 0 if each payment has its hold or a case, also if it has it only now; 1 with --dry-run if one has not,
+    and if one is in another shop's account; 2 if the command could not be run, or Stripe did not answer for an account.
     """
     now = datetime.now(UTC)
-    window = ReconcileWindow(_utc(since) or now - WINDOW, _utc(until) or now)
-    if window.since >= window.until:
+    begin, end = _utc(since), _utc(until) or now
+    if (begin or now - WINDOW) >= end:
         fail(_COMMAND, "--since must be before --until, and not in the future")
-    run(_COMMAND, _reconcile(window, dry_run=dry_run, as_json=as_json))
+    run(_COMMAND, _reconcile(begin, end, dry_run=dry_run, as_json=as_json))
 
 
 def _utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.replace(tzinfo=UTC)
 
 
-async def _reconcile(window: ReconcileWindow, *, dry_run: bool, as_json: bool) -> int:
+async def _reconcile(since: datetime | None, until: datetime, *, dry_run: bool, as_json: bool) -> int:
     async with Connections(_COMMAND) as connections, open_accounts(connections.settings) as accounts:
         if not accounts.each:
             raise PaymentsNotConfiguredError
-        looked_at, found = await _all_pages(_reconciler(connections, accounts), window, dry_run=dry_run)
+        begin = since or until - lookback(connections.settings.payment_graces)
+        window = ReconcileWindow(begin, until)
+        looked_at, found, unread = await _all_pages(_reconciler(connections, accounts), window, dry_run=dry_run)
     if as_json:
-        print(json.dumps({"lookedAt": looked_at, "dryRun": dry_run, "found": [_as_json(each) for each in found]}))
+        print(
+            json.dumps(
+                {"lookedAt": looked_at, "dryRun": dry_run, "unreadAccounts": unread, "found": [*map(_as_json, found)]}
+            )
+        )
     else:
         for each in found:
             outcome = "" if dry_run else f": {_DONE[each.kind]}"
             print(f"{each.payment_intent_id} of {each.shop_id} {each.hold_id} {_SENTENCES[each.kind]}{outcome}.")
-        print(
-            f"{looked_at} PaymentIntents: {f'{len(found)} unheard of' if found else 'each payment is accounted for'}."
-        )
-    return 1 if dry_run and found else 0
+        print(f"{looked_at} payments: {f'{len(found)} unheard of' if found else 'each payment is accounted for'}.")
+    if unread:
+        fail(_COMMAND, f"Stripe refused to list the payments of {unread} accounts; `holdfast doctor` names them")
+    return 1 if found and (dry_run or any(each.kind == "wrong_account" for each in found)) else 0
 
 
 async def _all_pages(
     reconciler: PaymentReconciler, window: ReconcileWindow, *, dry_run: bool
-) -> tuple[int, list[UnheardPayment]]:
-    looked_at, found = 0, list[UnheardPayment]()
+) -> tuple[int, list[UnheardPayment], int]:
+    looked_at, found, unread = 0, list[UnheardPayment](), 0
     while True:
         try:
             page = await reconciler.page(window, dry_run=dry_run)
         except (StripeUnavailableError, StripeRefusedError) as error:
             raise PaymentProviderUnavailableError(f"Stripe: {error}") from error
-        looked_at += page.looked_at
+        looked_at, unread = looked_at + page.looked_at, unread + page.unread
         found += page.found
         if page.next_after is None:
-            return looked_at, found
+            return looked_at, found, unread
         window = replace(window, after=page.next_after)
 
 

@@ -203,7 +203,7 @@ class Telemetry:
             ["kind"],
             registry=registry,
         )
-        for kind in ("active", "late", "unknown_hold"):
+        for kind in ("active", "late", "unknown_hold", "wrong_account"):
             self._unheard.labels(kind)
 
     def count(self, metric: str, **fields: object) -> None:
@@ -325,8 +325,11 @@ class Telemetry:
         self._unheard.labels(kind).inc()
         self._log.error("inventory_unheard_payment", metric="inventory_unheard_payment", kind=kind, **fields)
 
-    def reconciled(self, looked_at: int, found: int) -> None:
-        """Count and log a completed comparison of payments with holds."""
+    def reconciled(self, looked_at: int, found: int, unread: int = 0) -> None:
+        """Count and log a comparison of payments with holds; one that could not read each account is not complete."""
+        if unread:
+            self._log.error("reconciliation incomplete", looked_at=looked_at, found=found, unread_accounts=unread)
+            return
         self._reconciliations.inc()
         self._log.info("inventory_reconciliation", metric="inventory_reconciliation", looked_at=looked_at, found=found)
 

@@ -24,6 +24,8 @@ from domain.names import is_name
 
 PLATFORM = "platform"
 """The account of STRIPE_API_KEY itself, among the accounts of a shop."""
+OWN_KEY = "key_file"
+"""The account of a shop that has a key of its own, which does not tell the account's id."""
 AccountId = Annotated[str, StringConstraints(pattern=r"^acct_\w{1,200}$")]
 _KEY = r"(sk|rk)_(test|live)_\w+"
 _SECRET = r"whsec_[\x21-\x7e]+"  # noqa: S105 - a pattern
@@ -93,6 +95,11 @@ class ShopAccount(BaseModel):
     def acts_as(self) -> str:
         """The account in which its payments are made, on the platform's key."""
         return self.account if self.account is not None and self.charges is Charges.DIRECT else PLATFORM
+
+    @property
+    def present(self) -> str:
+        """The account in which its new payments are made: `acct_…`, PLATFORM or OWN_KEY."""
+        return self.acts_as if self.key_file is None else OWN_KEY
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ class Payment:
     amount_total: int | None = field(default=None, compare=False)
     """What it costs, in the currency's smallest unit, as far as it is known here."""
     currency: str | None = field(default=None, compare=False)
+    recovered_from: str | None = field(default=None, compare=False)
+    """The expired session of which its session is a copy, with the same lines and prices (Stripe's recovery)."""
 
     @property
     def id(self) -> str:

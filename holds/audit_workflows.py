@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from core.error_messages import first_line
 from core.settings import Settings
-from domain.holds import Hold, HoldKey, HoldStatus, Line
+from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
 from holds.errors import HoldsError
 from holds.resume import HoldMessenger
@@ -23,7 +23,7 @@ from inventory import audit
 from inventory.audit import in_batches
 from inventory.holds import read_hold
 from workflows.hold import HoldWorkflow
-from workflows.messages import HOLD_STATUS, Cancel, Commit, SettledStatus, hold_workflow_id
+from workflows.messages import HOLD_STATUS, Cancel, Commit, Ended, SettledStatus, hold_workflow_id
 from workflows.payment_messages import PaymentProcessing
 
 _CONCURRENT_CALLS = 16
@@ -122,8 +122,8 @@ class WorkflowAuditor:
             if row is None or row.status is not HoldStatus.ACTIVE:
                 return None
             ended_before = _settled_as(last)
-            sold = await self._sold_by(last) if last is not None and ended_before == "committed" else None
-            resumed = self._messenger.resume_input(row, orphaned=True, ended_before=ended_before, sold_before=sold)
+            sale = await self._result_of(last) if last is not None and ended_before == "committed" else None
+            resumed = self._messenger.resume_input(row, orphaned=True, ended_before=ended_before, sale=sale)
             await self._workflows.start(resumed)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
             return MissingWorkflow(hold, Repair(first_line(error)), ended_before)
@@ -137,10 +137,9 @@ class WorkflowAuditor:
                 return None
             raise
 
-    async def _sold_by(self, last: WorkflowExecutionDescription) -> tuple[Line, ...] | None:
-        """Return what the completed run sold of its hold; None for all."""
+    async def _result_of(self, last: WorkflowExecutionDescription) -> Ended:
         run = self._temporal.get_workflow_handle_for(HoldWorkflow.run, last.id, run_id=last.run_id)
-        return (await run.result(follow_runs=False)).sold
+        return await run.result(follow_runs=False)
 
     async def _orphaned(
         self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.sealing import Sealer
 from core.settings import Settings
+from core.shop_accounts import PLATFORM
 from domain.holds import HoldKey
 from holds.errors import PaymentsNotConfiguredError
 from inventory.checkout_parameters import keep_parameters
@@ -30,13 +31,15 @@ class CheckoutParameters:
 
         Raises PaymentsNotConfiguredError if they cannot be kept, and UnknownFeeError.
         """
-        params = with_account(of_hold(session_params(order), order.reference), self._accounts.get(order.shop_id))
+        account = self._accounts.get(order.shop_id)
+        place = PLATFORM if account is None else account.present
+        params = with_account(of_hold(session_params(order), order.reference), account, order.lines)
         if not order.is_private:
-            return Checkout(params)
+            return Checkout(params, account=place)
         if self._sealer is None:
             raise PaymentsNotConfiguredError(_NO_SECRET)
         # A repeat keeps nothing again.
         content = json.dumps([*key, order.page, params], sort_keys=True, default=str)
         parameters_id = hashlib.sha256(content.encode()).hexdigest()[:32]
         await keep_parameters(self._engine, parameters_id, *key, self._sealer.seal(params))
-        return Checkout({}, parameters_id)
+        return Checkout({}, parameters_id, place)

@@ -111,10 +111,10 @@ class CommitService:
         )
 
     async def _check(self, shop_id: str, payment: Payment) -> PaymentStatus:
-        client = await self._accounts.holding(shop_id, payment)
-        if client is None:
+        found = await self._accounts.check(shop_id, payment)
+        if found is None:
             raise PaymentsNotConfiguredError("STRIPE_API_KEY is not set: the attached payment cannot be checked.")
-        return await client.check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
+        return found
 
 
 def _require_kind(refusal: UpdateRefusedError) -> None:

@@ -56,9 +56,14 @@ class LostSales:
             first = await anext(handle.fetch_history_events(page_size=1))
             payloads = first.workflow_execution_started_event_attributes.input.payloads
             [recorded] = await self._temporal.data_converter.decode(payloads, [HoldInput])
-            sold = (await handle.result(follow_runs=False)).sold
+            sold = await handle.result(follow_runs=False)
             hold: HoldInput = replace(
-                recorded, checkout=None, expires_at=None, ended_before="committed", sold_before=sold
+                recorded,
+                checkout=None,
+                expires_at=None,
+                ended_before="committed",
+                sold_before=sold.sold,
+                paid_elsewhere_before=sold.paid_elsewhere,
             )
             await self._workflows.start(hold)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next sale is tried

@@ -1,6 +1,6 @@
 """Finds payments of which no event arrived: compares Stripe's list with holds, and hands over what nobody knows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,17 +11,21 @@ from domain.holds import HoldKey
 from domain.payments import Payment
 from holds.payments_service import PaymentsService
 from holds.workflow_client import WorkflowClient
-from inventory.payment_owners import Owner, Ownership, owners_of
+from inventory.payment_owners import Ownership, owners_of
 from payments.accounts import PaymentAccounts
+from payments.client import PaymentClient
 from payments.errors import StripeRefusedError
 from payments.events import StripeEvent, hold_in_metadata
 from payments.status import PaymentState, PaymentStatus
 from workflows.payment_messages import LatePayment
-from workflows.payment_reconciliation import ReconcileWindow, UnheardKind, UnheardPayment
+from workflows.payment_reconciliation import WINDOW, ReconcileWindow, UnheardKind, UnheardPayment
 
 _LEFT_TO_EVENTS = timedelta(minutes=10)
 """A payment that was made since then is left to its event, which may still be on its way."""
-
+_AFTER_GRACE = timedelta(days=7)
+_SESSIONS = "sessions"
+"""The position before the first page of an account's sessions, which come after its PaymentIntents."""
+_OF_SESSION = "cs_"
 
 _KINDS: dict[Ownership, UnheardKind] = {"active": "active", "late": "late", "missing": "unknown_hold"}
 
@@ -34,6 +38,13 @@ class ReconciledPage:
     found: Sequence[UnheardPayment]
     next_after: str | None
     """The position after which the next page begins; None: this was the last."""
+    unread: int = 0
+    """1 if Stripe refused to list the payments of this account, which is then left out."""
+
+
+def lookback(graces: Mapping[str, int]) -> timedelta:
+    """Return how old a payment may be that is looked at, by creation: older than the longest configured grace."""
+    return max([WINDOW, *(timedelta(seconds=seconds) + _AFTER_GRACE for seconds in graces.values())])
 
 
 class PaymentReconciler:
@@ -69,61 +80,75 @@ class PaymentReconciler:
         if int(number) >= len(clients):
             return ReconciledPage(0, (), None)
         stripe = clients[int(number)]
+        of_sessions = after.startswith((_SESSIONS, _OF_SESSION))
+        listed = stripe.list_completed_sessions if of_sessions else stripe.list_intents
         try:
-            page = await stripe.list_intents(
-                since=window.since, until=window.until, after=after or None, limit=self._page_size
+            page = await listed(
+                since=window.since,
+                until=window.until,
+                after=None if after in ("", _SESSIONS) else after,
+                limit=self._page_size,
             )
         except StripeRefusedError as error:
             if len(clients) == 1:
                 raise
             # An account that has left the platform, or an account of another configuration, must not hide the others.
             structlog.get_logger("holdfast").error(
-                "the payments of a Stripe account cannot be read", account=int(number), problem=str(error)
+                "the payments of a Stripe account cannot be read", account=stripe.place, problem=str(error)
             )
-            return ReconciledPage(0, (), self._next(int(number), None))
-        before = datetime.now(UTC) - self._left_to_events
-        paid = {each.intent_id: each for each in page.intents if each.intent_id and _is_made(each, before)}
-        named = {intent: hold_in_metadata(each.metadata or {}) for intent, each in paid.items()}
-        owners = await owners_of(self._engine, named) if named else {}
-        found = list[UnheardPayment]()
-        for intent, owner in owners.items():
-            self._progress()
-            if owner.key is not None and not self._accounts.has_payments_of(owner.key.shop_id, stripe):
-                continue
-            kind = await self._unheard(intent, owner, paid[intent], dry_run=dry_run)
-            if kind is not None and owner.key is not None:
-                found.append(UnheardPayment(kind, intent, *owner.key))
-        return ReconciledPage(len(page.intents), found, self._next(int(number), page.next_after))
+            return ReconciledPage(0, (), self._next_account(int(number)), unread=1)
+        found = await self._look_at(page.payments, stripe, dry_run=dry_run)
+        if page.next_after is None:
+            position = self._next_account(int(number)) if of_sessions else f"{number}:{_SESSIONS}"
+        else:
+            position = f"{number}:{page.next_after}"
+        return ReconciledPage(len(page.payments), found, position)
 
-    def _next(self, number: int, after: str | None) -> str | None:
-        """Return the position of the next page: the account's number and Stripe's position in its list."""
-        if after is not None:
-            return f"{number}:{after}"
+    def _next_account(self, number: int) -> str | None:
         return f"{number + 1}:" if number + 1 < len(self._accounts.each) else None
 
-    async def _unheard(self, intent: str, owner: Owner, status: PaymentStatus, *, dry_run: bool) -> UnheardKind | None:
-        """Return what was found about a payment, and hand it over; None where it has its hold or its case."""
-        if owner.key is None or owner.ownership not in _KINDS:
-            return None
-        if await self._workflows.has_late_payment(intent):
+    async def _look_at(
+        self, payments: Sequence[PaymentStatus], stripe: PaymentClient, *, dry_run: bool
+    ) -> Sequence[UnheardPayment]:
+        before = datetime.now(UTC) - self._left_to_events
+        made = {_payment(each): each for each in payments if _is_made(each, before) and not _is_named_by_intent(each)}
+        named = {payment: hold_in_metadata(status.metadata or {}) for payment, status in made.items()}
+        owners = await owners_of(self._engine, named) if named else {}
+        found = list[UnheardPayment]()
+        for payment, status in made.items():
+            self._progress()
+            owner = owners[payment.id]
+            if owner.key is None or owner.ownership not in _KINDS:
+                continue
+            kind: UnheardKind | None = "wrong_account"
+            if self._accounts.has_payments_of(owner.key.shop_id, stripe):
+                kind = await self._unheard(payment, owner.ownership, owner.key, status, dry_run=dry_run)
+            if kind is not None:
+                found.append(UnheardPayment(kind, payment.id, *owner.key))
+        return found
+
+    async def _unheard(
+        self, payment: Payment, ownership: Ownership, key: HoldKey, status: PaymentStatus, *, dry_run: bool
+    ) -> UnheardKind | None:
+        """Return what was found about a payment, and hand it over; None where it has its case."""
+        if await self._workflows.has_late_payment(payment.id):
             return None
         if dry_run:
-            return _KINDS[owner.ownership]
-        if owner.ownership == "missing":
-            return await self._open_case(owner.key, intent)
-        authorized = status.state is PaymentState.AUTHORIZED
-        return await self._deliver(owner.key, intent, status, authorized=authorized)
+            return _KINDS[ownership]
+        if ownership == "missing":
+            return await self._open_case(key, payment)
+        return await self._deliver(key, payment, status)
 
-    async def _deliver(
-        self, key: HoldKey, intent: str, status: PaymentStatus, *, authorized: bool
-    ) -> UnheardKind | None:
+    async def _deliver(self, key: HoldKey, payment: Payment, status: PaymentStatus) -> UnheardKind | None:
         event = StripeEvent(
-            event_id=f"reconciled:{intent}",
+            event_id=f"reconciled:{payment.id}",
             type="payment_intent.succeeded",
-            kind="authorized" if authorized else "succeeded",
+            kind="authorized" if status.state is PaymentState.AUTHORIZED else "succeeded",
             hold=key,
-            intent_id=intent,
-            object_id=intent,
+            session_id=payment.session_id,
+            intent_id=payment.payment_intent_id,
+            object_id=payment.id,
+            recovered_from=payment.recovered_from,
             livemode=self._payments.live_mode,
             amount_total=status.amount_total,
             currency=status.currency,
@@ -134,13 +159,22 @@ class PaymentReconciler:
             case "late":
                 return "late"
             case "unknown_hold":  # it was archived meanwhile
-                return await self._open_case(key, intent)
+                return await self._open_case(key, payment)
             case _:
                 return None  # its hold was sold to it meanwhile, or it was refunded
 
-    async def _open_case(self, key: HoldKey, intent: str) -> UnheardKind:
-        await self._workflows.start_late_payment(LatePayment(*key, Payment(intent)))
+    async def _open_case(self, key: HoldKey, payment: Payment) -> UnheardKind:
+        await self._workflows.start_late_payment(LatePayment(*key, payment))
         return "unknown_hold"
+
+
+def _payment(status: PaymentStatus) -> Payment:
+    return Payment(status.intent_id, status.session_id, recovered_from=status.recovered_from)
+
+
+def _is_named_by_intent(status: PaymentStatus) -> bool:
+    """Return whether it is a session whose PaymentIntent names the hold, by which it is found."""
+    return hold_in_metadata(status.intent_metadata or {}) is not None
 
 
 def _is_made(status: PaymentStatus, before: datetime) -> bool:

@@ -155,7 +155,8 @@ class PaymentsService:
         Raises CheckoutRefusedError, IdempotencyConflictError, PaymentProviderUnavailableError,
         PaymentsNotConfiguredError and UnknownFeeError.
         """
-        params = with_account(session_params(order), self._settings.shop_accounts.get(order.shop_id))
+        account = self._settings.shop_accounts.get(order.shop_id)
+        params = with_account(session_params(order), account, order.lines)
         work = self.require_stripe(order.shop_id).open_session(params, idempotency_key, begun_at=None)
         try:
             return await run_for_caller(self._settings.request_timeout_ms, work)
@@ -200,14 +201,10 @@ class PaymentsService:
 
     async def _state_of(self, shop_id: str, payment: Payment) -> PaymentState | None:
         """Return the payment's state at Stripe, None if Stripe does not answer in half of the request's time."""
-
-        async def check() -> PaymentState:
-            client = await self._accounts.holding(shop_id, payment) or self.require_stripe(shop_id)
-            found = await client.check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
-            return found.state
-
+        check = self._accounts.check(shop_id, payment)
         with suppress(StripeUnavailableError, StripeRefusedError, TimeoutError):
-            return await run_with_timeout(self._settings.request_timeout_ms / 2000, check())
+            found = await run_with_timeout(self._settings.request_timeout_ms / 2000, check)
+            return None if found is None else found.state
         return None
 
     async def _attach_new(self, key: HoldKey, message: Attach) -> Hold:
@@ -285,8 +282,8 @@ class PaymentsService:
         hold = await read_hold(self._engine, *key)
         if hold is None or hold.status is not HoldStatus.ACTIVE:
             return None
-        client = await self._accounts.holding(key.shop_id, Payment(intent_id))
-        return None if client is None else (await client.check(intent_id=intent_id)).state
+        found = await self._accounts.check(key.shop_id, Payment(intent_id))
+        return None if found is None else found.state
 
     async def _failed_refund(self, key: HoldKey, payment: Payment) -> LatePayment:
         hold = await read_hold(self._engine, *key)

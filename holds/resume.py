@@ -8,12 +8,12 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
-from domain.holds import Hold, HoldKey, HoldStatus, Line
+from domain.holds import Hold, HoldKey, HoldStatus
 from holds.errors import HoldNotFoundError, UnavailableError
 from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import Target
 from inventory.holds import read_hold
-from workflows.messages import HoldInput, SettledStatus
+from workflows.messages import Ended, HoldInput, SettledStatus
 
 Answer = TypeVar("Answer")
 
@@ -58,12 +58,12 @@ class HoldMessenger:
         *,
         orphaned: bool = False,
         ended_before: SettledStatus | None = None,
-        sold_before: tuple[Line, ...] | None = None,
+        sale: Ended | None = None,
     ) -> HoldInput:
         """Return the input of a new run for an active hold whose workflow is missing. The run adopts the hold's row.
 
         `orphaned`: the audit found it; it then expires with that reason. `ended_before`: how its last run ended it,
-        where a restored database does not know that, and `sold_before` what that sold, if it was not all.
+        where a restored database does not know that, and `sale` the result of that run, if it sold the hold.
         """
         return HoldInput(
             shop_id=hold.shop_id,
@@ -84,5 +84,6 @@ class HoldMessenger:
             browser_extensions=hold.browser_extensions,
             browser_extended=hold.browser_extended,
             buyer=hold.buyer,
-            sold_before=sold_before,
+            sold_before=None if sale is None else sale.sold,
+            paid_elsewhere_before=sale is not None and sale.paid_elsewhere,
         )

@@ -123,11 +123,15 @@ class WorkflowClient:
         return await self._update(HoldWorkflow.attach, to, message)
 
     async def commit(self, to: Target, message: Commit, *, join: bool = True) -> Ended:
-        """Commit the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""
+        """Commit the hold and wait for its end. The answer of a joined update is without the hold: see `_end`.
+
+        Raises OlderWorkerError if the worker does not know what it is to be told.
+        """
         request = replace(message, request_id=_new_id())
         # Each kind has an id of its own: one that is refused does not refuse another that has joined it.
         shared = "commit-elsewhere" if message.paid_elsewhere else "commit-paid" if message.payment else "commit"
-        return await self._end(HoldWorkflow.commit, to, request, shared if join else request.request_id)
+        update = HoldWorkflow.commit_paid_elsewhere if message.paid_elsewhere else HoldWorkflow.commit
+        return await self._end(update, to, request, shared if join else request.request_id)
 
     async def release(self, to: Target, message: Cancel, *, join: bool = True) -> Ended:
         """Release the hold and wait for its end. The answer of a joined update is without the hold: see `_end`."""

@@ -55,7 +55,7 @@ WITH seen AS MATERIALIZED (
   FOR NO KEY UPDATE
 ), changed AS MATERIALIZED (
   SELECT FROM "InventoryHoldAmendment"
-  WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND "closedSessionId" = %(session)s
+  WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND "closedSessionId" IN (%(session)s, %(origin)s)
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n
   FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id
@@ -173,9 +173,11 @@ async def claim_late_payment(
     take: bool,
     amount_total: int | None = None,
     currency: str | None = None,
+    recovered_from: str | None = None,
 ) -> Claim:
     """Return what a payment can buy that came after its hold had ended; with `take`, take the stock again if possible.
 
+    `recovered_from`: the page of which its session is a copy, with the same items.
     All of the hold's lines or none, in one statement: the hold is then committed, with the reason `late_payment`.
     May be repeated. Raises DatabaseBusyError (nothing changed) and DatabaseUnavailableError (unknown: ask again).
     """
@@ -185,6 +187,7 @@ async def claim_late_payment(
         "session": session_id,
         "intent": intent_id,
         "take": take,
+        "origin": recovered_from,
         "amount": amount_total,
         "currency": currency,
     }

@@ -7,10 +7,10 @@ from functools import cache
 from stripe import HTTPXClient, StripeClient
 
 from core.payment_settings import PaymentSettings
-from core.shop_accounts import PLATFORM, ShopAccount
+from core.shop_accounts import OWN_KEY, PLATFORM, ShopAccount
 from domain.payments import Payment
 from payments.client import CALL_SECONDS, PaymentClient
-from payments.status import PaymentState
+from payments.status import PaymentState, PaymentStatus
 
 
 class PaymentAccounts:
@@ -25,6 +25,22 @@ class PaymentAccounts:
     def of_shop(self, shop_id: str) -> PaymentClient | None:
         """Return the client for new payments of the shop; None without a key."""
         return next(iter(self._clients(shop_id)), None)
+
+    def at(self, shop_id: str, place: str) -> PaymentClient | None:
+        """Return the client of this account, None if the shop has no payments there by this configuration."""
+        return next((client for client in self._clients(shop_id) if client.place == place), None)
+
+    async def check(self, shop_id: str, payment: Payment) -> PaymentStatus | None:
+        """Return the status of the shop's payment, from the account that has it; None without a key.
+
+        Raises as PaymentClient.check.
+        """
+        found = None
+        for client in self._clients(shop_id):
+            found = await client.check(session_id=payment.session_id, intent_id=payment.payment_intent_id)
+            if found.state is not PaymentState.UNKNOWN:
+                break
+        return found
 
     async def holding(self, shop_id: str, payment: Payment) -> PaymentClient | None:
         """Return the client of the account that has this payment of the shop: the present account or a former one.
@@ -60,21 +76,22 @@ async def open_accounts(settings: PaymentSettings) -> AsyncIterator[PaymentAccou
     http = HTTPXClient(timeout=CALL_SECONDS)
 
     @cache
-    def client(key: str, account: str = PLATFORM) -> PaymentClient:
+    def client(key: str, place: str) -> PaymentClient:
         return PaymentClient(
             StripeClient(
                 key,
-                stripe_account=None if account == PLATFORM else account,
+                stripe_account=None if place in (PLATFORM, OWN_KEY) else place,
                 base_addresses={"api": settings.stripe_api_base},
                 http_client=http,
                 max_network_retries=0,
-            )
+            ),
+            place,
         )
 
     platform_key = settings.stripe_api_key.get_secret_value() if settings.stripe_api_key else None
 
     def clients(account: ShopAccount) -> list[PaymentClient]:
-        own = [] if account.key_file is None else [client(account.key_file.get_secret_value())]
+        own = [] if account.key_file is None else [client(account.key_file.get_secret_value(), OWN_KEY)]
         return own + [client(platform_key, place) for place in account.places if platform_key is not None]
 
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import stripe
 from stripe import StripeClient
 
+from core.shop_accounts import PLATFORM
 from payments.errors import IDEMPOTENCY_ERROR, StripeRefusedError, StripeUnavailableError
 from payments.status import PaymentState, PaymentStatus, status_of_intent, status_of_session
 
@@ -19,14 +20,15 @@ _NEW_FAILURES = 3
 _LONGEST_KEY = 250
 """Stripe's limit is 255; `:2`, `:3` and so on are appended for later attempts."""
 _EXPAND = ["payment_intent.latest_charge"]
+_MOST_RECOVERIES = 10
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class IntentPage:
-    """PaymentIntents, newest first, and the position after which the next page begins (None: this was the last)."""
+class PaymentPage:
+    """Payments, newest first, and the position after which the next page begins (None: this was the last)."""
 
-    intents: tuple[PaymentStatus, ...]
+    payments: tuple[PaymentStatus, ...]
     next_after: str | None
 
 
@@ -44,8 +46,10 @@ class PaymentClient:
     Every method raises StripeUnavailableError while Stripe gives no final answer, and StripeRefusedError.
     """
 
-    def __init__(self, client: StripeClient) -> None:
+    def __init__(self, client: StripeClient, place: str = PLATFORM) -> None:
         self._v1 = client.v1
+        self.place = place
+        """Its account, as ShopAccount names it: `acct_…`, PLATFORM or OWN_KEY."""
 
     async def open_session(self, params: dict[str, Any], key: str, *, begun_at: datetime | None) -> PaymentStatus:
         """Create a Checkout Session, or return the one that was created with the same key.
@@ -98,21 +102,23 @@ class PaymentClient:
 
     async def list_intents(
         self, *, since: datetime, until: datetime, after: str | None = None, limit: int = 100
-    ) -> IntentPage:
+    ) -> PaymentPage:
         """Return a page of the PaymentIntents that were made from `since` until before `until`, newest first.
 
         `after` is the `next_after` of the page before.
         """
-        query: dict[str, Any] = {
-            "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
-            "limit": limit,
-            "expand": ["data.latest_charge"],
-        }
-        if after is not None:
-            query["starting_after"] = after
+        query = _page_query(since, until, after, limit) | {"expand": ["data.latest_charge"]}
         page = await _read(self._v1.payment_intents.list_async(query))  # type: ignore[arg-type]
-        found = tuple(status_of_intent(intent) for intent in page["data"])
-        return IntentPage(found, page["data"][-1]["id"] if page["has_more"] else None)
+        return _payment_page(page, status_of_intent)
+
+    async def list_completed_sessions(
+        self, *, since: datetime, until: datetime, after: str | None = None, limit: int = 100
+    ) -> PaymentPage:
+        """Return a page of the Checkout Sessions of that time which shoppers completed, as `list_intents` does."""
+        expand = ["data.payment_intent.latest_charge"]
+        query = _page_query(since, until, after, limit) | {"status": "complete", "expand": expand}
+        page = await _read(self._v1.checkout.sessions.list_async(query))  # type: ignore[arg-type]
+        return _payment_page(page, status_of_session)
 
     async def close(
         self, key: str, *, session_id: str | None = None, intent_id: str | None = None, cancel_authorized: bool
@@ -152,6 +158,16 @@ class PaymentClient:
         """Return the id of the session that made the PaymentIntent, None for one that the shop made itself."""
         page = await _read(self._v1.checkout.sessions.list_async({"payment_intent": intent_id, "limit": 1}))
         return next((session["id"] for session in page["data"]), None)
+
+    async def origin_of(self, session_id: str) -> str | None:
+        """Return the id of the first page of which the session is a recovered copy; None if it is no copy."""
+        origin = None
+        for _ in range(_MOST_RECOVERIES):
+            found = await self.check(session_id=origin or session_id)
+            if found.recovered_from is None:
+                break
+            origin = found.recovered_from
+        return origin
 
     async def capture(self, intent_id: str, key: str) -> PaymentStatus:
         """Capture an authorised payment. One that is captured already is left as it is."""
@@ -253,6 +269,18 @@ class _Attempts:
             self._new_failures += 1
         if replayed or not self._reuse_key:
             self._number += 1
+
+
+def _page_query(since: datetime, until: datetime, after: str | None, limit: int) -> dict[str, Any]:
+    query: dict[str, Any] = {
+        "created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())},
+        "limit": limit,
+    }
+    return query if after is None else query | {"starting_after": after}
+
+
+def _payment_page(page: dict[str, Any], read: Callable[[dict[str, Any]], PaymentStatus]) -> PaymentPage:
+    return PaymentPage(tuple(map(read, page["data"])), page["data"][-1]["id"] if page["has_more"] else None)
 
 
 async def _read(call: Coroutine[Any, Any, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class InvalidEventError(PaymentsError):
 class UnknownFeeError(PaymentsError):
     """The shop's application fee is a percentage, and this line has only the id of its price."""
 
-    def __init__(self, place: int) -> None:
-        super().__init__(f"the fee cannot be computed: line {place} has no amount")
+    def __init__(self, place: str) -> None:
+        super().__init__(f"the fee cannot be computed: {place} has no amount")
         self.place = place
+        """Of the line, for example `extraLines[0]`."""

@@ -74,6 +74,8 @@ class StripeEvent:
     currency: str | None = None
     account: str | None = None
     """The connected account whose event it is; None for the account of the endpoint itself."""
+    recovered_from: str | None = None
+    """Of a session that is a copy of an expired one: that one's id."""
     details: EventDetails | None = None
     """What is kept in the order's story; None where the event only moves the hold."""
     created: datetime | None = None
@@ -87,6 +89,7 @@ class StripeEvent:
             needs_capture=self.kind == "authorized",
             amount_total=self.amount_total,
             currency=self.currency,
+            recovered_from=self.recovered_from,
         )
 
 
@@ -149,6 +152,9 @@ def parse_event(body: bytes) -> StripeEvent:
         amount_total=amount_total,
         currency=currency,
         account=None if account is None else stripe_id(account) or "invalid",
+        recovered_from=stripe_id(subject.get("recovered_from"))
+        if subject.get("object") == "checkout.session"
+        else None,
         details=_details(event["type"], subject),
         created=_time(event.get("created")),
     )

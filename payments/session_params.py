@@ -21,6 +21,8 @@ class PaidLine:
     unit_amount: int | None = None
     currency: str | None = None
     tax_behavior: str | None = None
+    place: str = ""
+    """Where the request has it, for example `items[0]`."""
     product: Mapping[str, Any] = field(default_factory=dict)
     """Further `product_data`, by Stripe's names."""
 

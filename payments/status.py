@@ -40,6 +40,10 @@ class PaymentStatus:
     url: str | None = None
     """The payment page, while the session is open."""
     metadata: Mapping[str, str] | None = None
+    intent_metadata: Mapping[str, str] | None = None
+    """Of a session's PaymentIntent, if it was read."""
+    recovered_from: str | None = None
+    """Of a session that Stripe made of an expired one for its shopper: that one's id."""
     client_secret: str | None = None
     """Of an open session that is not paid on a page of Stripe's."""
     amount_total: int | None = None
@@ -67,6 +71,9 @@ def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:
         expires_at=datetime.fromtimestamp(session["expires_at"], UTC) if session.get("expires_at") else None,
         url=session.get("url"),
         metadata=session.get("metadata") or {},
+        intent_metadata=status.metadata if status else None,
+        charged_at=status.charged_at if status else None,
+        recovered_from=session.get("recovered_from"),
         client_secret=session.get("client_secret"),
         amount_total=session.get("amount_total"),
         currency=session.get("currency"),

@@ -100,7 +100,8 @@ class HoldWorkflow(HoldMessages):
         self._ended = ended
         workflow.upsert_search_attributes([HOLD_STATUS.value_set(ended)])
         await finish(self._hold, self._state, self._payment_steps, self._bought_by)
-        return Ended(ended, sold=self._ended_hold.sold if self._ended_hold is not None else None)
+        row = self._ended_hold
+        return Ended(ended) if row is None else Ended(ended, sold=row.sold, paid_elsewhere=row.paid_elsewhere)
 
     async def _reserve(self) -> ReserveOutcome:
         request = ReserveRequest(

@@ -103,9 +103,9 @@ class HoldState:
             self.resolve_doubt(payment)
 
     def resolve_doubt(self, payment: Payment) -> None:
-        """Record a payment whose session, if it has one, is known."""
+        """Record a payment whose session, if it has one, is known. A copy of an expired page is for earlier items."""
         self.doubtful.pop(payment.id, None)
-        if any(payment.is_same(each) for each in self.detached):
+        if payment.recovered_from is not None or any(payment.is_same(each) for each in self.detached):
             self.withdrawn[payment.id] = payment
         else:
             self.record_payment(payment)

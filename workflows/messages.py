@@ -93,6 +93,8 @@ class HoldInput:
     An expired hold expires again by itself, since its row's deadline has passed."""
     sold_before: tuple[Line, ...] | None = None
     """With `ended_before`: what that run sold of the hold, if it was not all."""
+    paid_elsewhere_before: bool = False
+    """With `ended_before`: whether it was sold as paid elsewhere."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
     actor: str | None = None
@@ -124,6 +126,9 @@ class Checkout:
     """Stripe's parameters as they will be sent; the workflow adds `expires_at`, which Stripe compares too."""
     parameters_id: str | None = None
     """Of the encrypted parameters in the database, where they may have personal data; `params` is then empty."""
+    account: str | None = None
+    """The Stripe account in which the API wants it opened (`ShopAccount.present`): a worker that does not know it for
+    the shop refuses."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,8 @@ class Ended:
     """Of the request that the update was sent with; every caller who joined it gets this answer too."""
     sold: tuple[Line, ...] | None = None
     """In the result of a run whose hold was sold in part: what was sold."""
+    paid_elsewhere: bool = False
+    """In the result of a run: whether the hold was sold as paid elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -33,5 +33,8 @@ LOCAL_END = "ends-in-a-local-activity"
 DOUBTS_EARLIER_PAGES = "doubts-earlier-pages"
 """Since then a payment on a page that was closed for a change of the hold does not buy it."""
 
+DOUBTS_RECOVERED_PAGES = "doubts-recovered-pages"
+"""Since then a payment on a copy of an expired page does not buy a hold whose cart was changed."""
+
 LATE_TAKES_NOTHING = "late-start-takes-nothing"
 """Since then a new hold whose caller has gone before its first task ends without a statement."""

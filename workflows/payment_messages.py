@@ -63,6 +63,8 @@ class OpenCheckout:
     """Distinguishes a later page of the hold from the first one."""
     parameters_id: str | None = None
     """As in Checkout."""
+    account: str | None = None
+    """As in Checkout."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class CheckoutOpened:
     amount_total: int | None = None
     currency: str | None = None
     kind: Literal["opened"] = "opened"
+    account: str | None = None
+    """Where it was opened, as in Checkout."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ class PaymentQuery:
     """Closing only: whether an authorised payment is cancelled too, since the hold was cancelled."""
     find_session: bool = False
     """Checking only: whether to find the session of a payment that is named by its PaymentIntent."""
+    account: str | None = None
+    """The account that has it, as in Checkout, where that is known: a worker that does not know the account for the
+    shop does not ask another one, which would have no such payment."""
 
 
 @dataclass(frozen=True)

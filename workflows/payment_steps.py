@@ -15,7 +15,7 @@ from workflows import activity_calls
 from workflows.activity_calls import cause_of
 from workflows.hold_state import HoldState
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, Checkout, HoldInput
-from workflows.patches import ATTACHES_ANEW, GRACE_ENDS_EARLY
+from workflows.patches import ATTACHES_ANEW, DOUBTS_RECOVERED_PAGES, GRACE_ENDS_EARLY
 from workflows.payment_messages import (
     AttachRefusal,
     ChangeRefusal,
@@ -120,6 +120,20 @@ class PaymentSteps:
             begun_at=begun_at,
             attempt=attempt,
             parameters_id=checkout.parameters_id,
+            account=checkout.account,
+        )
+
+    def _query(self, payment: Payment, *, give_back: bool = False, find_session: bool = False) -> PaymentQuery:
+        page, account = self.checkout, None
+        if isinstance(page, CheckoutOpened) and page.session_id == payment.session_id:
+            account = page.account
+        return PaymentQuery(
+            self._hold.shop_id,
+            self._hold.hold_id,
+            payment,
+            give_back=give_back,
+            find_session=find_session,
+            account=account,
         )
 
     async def _open_first(self, request: OpenCheckout) -> None:
@@ -158,7 +172,7 @@ class PaymentSteps:
         if self._state.attached is None or self._state.paid:
             return
         payment = self._state.attached
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, cancelled)
+        query = self._query(payment, give_back=cancelled)
         failures = len(self._state.failed)
         try:
             importance = Importance.END if cancelled else Importance.EXPIRY
@@ -177,7 +191,7 @@ class PaymentSteps:
         payment = self._state.attached
         if payment is None or self._state.closed:
             return
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, give_back=True)
+        query = self._query(payment, give_back=True)
         try:
             check = await activity_calls.close(query, self._give_up_after(), Importance.END)
         except ActivityError as error:
@@ -193,9 +207,7 @@ class PaymentSteps:
             return
         failures = len(self._state.failed)
         with suppress(ActivityError):
-            check = await self._unless_paid(
-                activity_calls.check_payment(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
-            )
+            check = await self._unless_paid(activity_calls.check_payment(self._query(payment)))
             if check is not None:
                 if self._outdated(check, failures):
                     return  # it stays unchecked
@@ -204,14 +216,15 @@ class PaymentSteps:
 
     async def _find_session(self, payment: Payment) -> None:
         """Find out on which page a payment was made. If Stripe does not answer, it is left until the hold has ended."""
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment, find_session=True)
+        query = self._query(payment, find_session=True)
         try:
             check = await self._unless_paid(activity_calls.check_payment(query))
         except ActivityError:
             self._state.withdrawn[payment.id] = self._state.doubtful.pop(payment.id)
             return
         if check is not None:
-            self._state.resolve_doubt(replace(payment, session_id=check.payment.session_id))
+            found = replace(payment, session_id=check.payment.session_id, recovered_from=check.payment.recovered_from)
+            self._state.resolve_doubt(unless_replayed(found))
 
     def _outdated(self, check: PaymentCheck, failures: int) -> bool:
         """Return whether a payment failed while this status was read: then it may no longer be processing."""
@@ -276,7 +289,7 @@ class PaymentSteps:
         """Close the attached payment while the hold goes on. Returns why that is not possible."""
         state = self._state
         page, state.page = state.page, None  # its end, which Stripe reports too, must not release the hold
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
+        query = self._query(payment)
         closed = await activity_calls.close(query, self._time_for_one_of_two_calls, Importance.CHECKOUT)
         if closed.state == "processing":
             state.page = page
@@ -334,7 +347,7 @@ class PaymentSteps:
         return page.session_id if attached.session_id == page.session_id else None
 
     async def _check_for_caller(self, payment: Payment) -> PaymentCheck:
-        query = PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment)
+        query = self._query(payment)
         return await activity_calls.check_payment(query, self._time_for_one_of_two_calls)
 
     @property
@@ -345,7 +358,7 @@ class PaymentSteps:
     async def capture(self, payment: Payment) -> None:
         """Capture the payment that bought the hold. If Stripe refuses, the hold stays committed, with an alert."""
         try:
-            await activity_calls.capture(PaymentQuery(self._hold.shop_id, self._hold.hold_id, payment))
+            await activity_calls.capture(self._query(payment))
         except ActivityError as error:
             await self._report(
                 payment,
@@ -402,6 +415,13 @@ class PaymentSteps:
 
     async def _report(self, payment: Payment, problem: str) -> None:
         await activity_calls.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
+
+
+def unless_replayed(payment: Payment) -> Payment:
+    """Return the payment; in a run that an earlier release went on with, without what that did not look at."""
+    if payment.recovered_from is None or workflow.patched(DOUBTS_RECOVERED_PAGES):
+        return payment
+    return replace(payment, recovered_from=None)
 
 
 def _refusal(check: PaymentCheck) -> AttachRefusal | None:

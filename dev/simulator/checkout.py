@@ -1,6 +1,6 @@
 """Checkout Sessions: create, list, complete, expire (https://docs.stripe.com/api/checkout/sessions)."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from dev.simulator import intents
 from dev.simulator.account import Account
@@ -161,6 +161,30 @@ def expire(account: Account, session: Session) -> None:
         if intent.status in ("requires_payment_method", "requires_confirmation", "requires_action"):
             cancel(account, intent, "expired", by_api=False)
     account.emit("checkout.session.expired", session)
+
+
+def recover(account: Account, session: Session) -> Session:
+    """Open a copy of an expired session, as its shopper does by the link that `after_expiration.recovery` makes."""
+    if session.status != "expired":
+        raise refused(f"Only an expired session is recovered; this one is {session.status}.")
+    copy_id = new_session_id()
+    copied = replace(
+        session,
+        id=copy_id,
+        created=account.clock.now(),
+        expires_at=account.clock.now() + LONGEST_SECONDS,
+        page=session.page.replace(session.id, copy_id),
+        status="open",
+        payment_intent=None,
+        client_secret=None if session.client_secret is None else new_client_secret(copy_id),
+        shopper=None,
+        customer_details=None,
+        recovered_from=session.id,
+    )
+    account.store.sessions[copied.id] = copied
+    account.check_at(copied.expires_at, copied.id)
+    account.changes += 1
+    return copied
 
 
 def confirm(account: Account, session: Session, how: PayMethod) -> None:

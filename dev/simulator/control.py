@@ -40,6 +40,7 @@ def control_routes(account: Account) -> list[Route]:
             ("POST", "/sessions/{id}/pay", _pay_session),
             ("POST", "/sessions/{id}/enter", _enter),
             ("POST", "/sessions/{id}/expire", _expire_session),
+            ("POST", "/sessions/{id}/recover", _recover_session),
             ("POST", "/payment_intents/{id}/pay", _pay_intent),
             ("POST", "/payment_intents/{id}/authenticate", _authenticate),
             ("POST", "/payment_intents/{id}/settle", _settle),
@@ -143,6 +144,11 @@ def _expire_session(account: Account, request: Request, _body: Json) -> Json:
     session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
     checkout.expire(account, session)
     return session_summary(session, account.store)
+
+
+def _recover_session(account: Account, request: Request, _body: Json) -> Json:
+    session = find(account.store.sessions, request.path_params["id"], "checkout.session", "id")
+    return session_summary(checkout.recover(account, session), account.store)
 
 
 def _pay_intent(account: Account, request: Request, body: Json) -> Json:

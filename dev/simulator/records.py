@@ -167,6 +167,8 @@ class Session:
     customer: str | None = None
     makes_customer: bool = False
     invoice: str | None = None
+    recovered_from: str | None = None
+    """The expired session of which it is a copy."""
     shopper: Json | None = None
     amount_subtotal: int | None = None
     """None in the state of an earlier version: then it is the total."""

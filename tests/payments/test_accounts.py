@@ -1,5 +1,6 @@
 """Shops with Stripe accounts of their own: connected ones, and ones with a key; each payment stays in its account."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ import pytest
 from temporalio.client import Client
 
 from cli.doctor.results import State
+from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
+from holds.event_delivery import background_task_queue
+from payments.accounts import open_accounts
 from tests.operations.diagnosis import diagnose_shop, result_of
 from tests.paying import LINE, PAGES, Shop, event, named, running_shop, signed
 from tests.servers import database_on
 from tests.simulated import API_KEY, SECRET
+from tests.stack import environment
 from tests.waiting import until
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileReport, ReconcileRequest
 
 CONNECT_SECRET, PARIS_SECRET = "whsec_connect", "whsec_paris_1234567890"
 PARIS_KEY = "sk_test_paris"
@@ -273,6 +279,10 @@ async def test_a_percentage_needs_lines_with_amounts(market: Market) -> None:
     body = {"shopId": "berlin", "items": [{"sku": market.shop.item, "quantity": 1, "price": "price_1"}], **PAGES}
     answer = await market.shop.stack.http.post("/api/checkout/sessions", json=body)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "items[0].price")
+    body = {"shopId": "berlin", "items": [{**LINE, "sku": market.shop.item}], **PAGES}
+    extra = {"extraLines": [{"quantity": 1, "price": "price_1"}]}
+    answer = await market.shop.stack.http.post("/api/checkout/sessions", json=body | extra)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "extraLines[0].price")
 
 
 async def test_an_order_of_another_shops_account_is_not_approved(market: Market) -> None:
@@ -296,3 +306,78 @@ async def test_the_doctor_checks_each_account(market: Market, tmp_path: Path) ->
     assert result_of(lines, "stripe", "account acct_vienna").state is State.OK
     assert result_of(lines, "stripe", "account acct_gone").state is State.FAULT
     assert result_of(lines, "stripe", "key of shop paris").state is State.FAULT
+
+
+async def test_a_worker_of_another_configuration_opens_and_closes_no_page_in_another_account(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = market.shop.stack
+    made = await market.open("berlin")
+    market.shop.stripe.account.calls.clear()
+    without = environment("postgresql://nobody-asks", STRIPE_API_KEY=API_KEY, STRIPE_API_BASE=market.shop.stripe.url)
+    async with open_accounts(Settings.read(without)) as others:
+        monkeypatch.setattr(stack.payments, "_accounts", others)
+        body = {"shopId": "berlin", "items": [{**LINE, "sku": market.shop.item}], **PAGES}
+        answer = await stack.http.post("/api/checkout/sessions", json=body)
+        assert (answer.status_code, answer.json()["error"]) == (503, "payments_not_configured")
+        assert "shop berlin has no payments in the Stripe account acct_berlin" in answer.json()["message"]
+        assert (await market.read("berlin", answer.json()["holdId"]))["status"] == "released"
+        before = stack.counted("inventory_hold_error")
+        released = asyncio.create_task(market.end("berlin", made["holdId"]))
+
+        async def tried() -> bool:
+            return stack.counted("inventory_hold_error") > before
+
+        await until(tried, "the worker tries to close the page")
+        assert not market.shop.stripe.account.calls
+        assert (await market.read("berlin", made["holdId"]))["status"] == "active"
+        monkeypatch.undo()
+        await released
+    assert (await market.session(made["checkoutSessionId"]))["status"] == "expired"
+
+
+async def test_an_event_costs_one_question_to_stripe_however_many_accounts_the_shop_had(market: Market) -> None:
+    await market.shop.stripe.control("/faults", on="webhook", effect="hold", match="*", times=None)
+    made = await market.open("berlin")
+    await market.shop.pay(made["checkoutSessionId"])
+    intent = {"id": await market.shop.intent_of(made["checkoutSessionId"]), "object": "payment_intent"}
+    market.shop.stripe.account.calls.clear()
+    body = event("payment_intent.succeeded", intent | {"metadata": named(made["holdId"], "berlin")}, account=BERLIN)
+    assert await market.tell(body, CONNECT_SECRET) == "told"
+    await market.until_status("berlin", made["holdId"], "committed")
+    assert [call.operation for call in market.shop.stripe.account.calls] == ["payment_intents.retrieve"]
+    await market.shop.stripe.control("/webhooks/release")
+
+
+async def reconcile(market: Market) -> ReconcileReport:
+    """Compare the payments of all accounts with holds, as every day."""
+    return await market.shop.stack.temporal.execute_workflow(
+        PaymentReconciliationWorkflow.run,
+        ReconcileRequest(),
+        id=f"payments-{market.shop.item}",
+        task_queue=background_task_queue(market.shop.stack.task_queue),
+    )
+
+
+async def test_the_reconciliation_reports_wrong_and_refused_accounts(market: Market) -> None:
+    counted = market.shop.stack.counted
+    await market.shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await market.shop.stripe.control("/clock", advance=-3600)  # what was just paid is left to its event
+    try:
+        hold_id = await market.hold("vienna")
+        session_id = await shops_own_session(market, hold_id, "vienna", account=BERLIN)
+        await market.shop.pay(session_id)
+        wrong, complete = (
+            counted("inventory_unheard_payment", kind="wrong_account"),
+            counted("inventory_reconciliation"),
+        )
+        assert (await reconcile(market)).found == {"wrong_account": 1}
+        assert counted("inventory_unheard_payment", kind="wrong_account") == wrong + 1
+        assert counted("inventory_reconciliation") == complete + 1
+        refusal = {"on": "api", "effect": "error", "match": "payment_intents.list", "status": 403, "times": 1}
+        await market.shop.stripe.control("/faults", **refusal)
+        assert (await reconcile(market)).unread == 1
+        assert counted("inventory_reconciliation") == complete + 1
+    finally:
+        await market.shop.stripe.control("/clock", reset=True)
+    assert (await market.read("vienna", hold_id))["status"] == "active"

@@ -1,12 +1,14 @@
 """A shop that ships: address, shipping rates, tax, promotion code and invoice, on Stripe's page and on its own."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
 
 from core.database import fetch
 from core.request_context import add_request
@@ -21,6 +23,8 @@ from tests.servers import database_on
 from tests.simulated import API_KEY
 from tests.stack import SHOP
 from tests.waiting import until
+from workflows.messages import Checkout
+from workflows.payment_messages import CheckoutRefused, OpenCheckout
 
 BUYER = {
     "email": "ann.buyer@mail.example",
@@ -223,6 +227,13 @@ async def test_without_the_secret_or_with_another_nothing_is_held_for_such_a_che
         return await shop.stock() == (10, 0)
 
     await until(given_back, "the stock is given back")
+
+
+async def test_a_worker_of_an_earlier_release_opens_no_page_without_these_parameters(shop: Shop) -> None:
+    now = datetime.now(UTC)
+    as_it_reads = OpenCheckout(SHOP, "h-1", Checkout({}, "of-parameters").params, now + timedelta(hours=1), now)
+    opened = await ActivityEnvironment().run(shop.stack.payments.open_checkout, as_it_reads)
+    assert isinstance(opened, CheckoutRefused)
 
 
 async def test_after_all_of_this_the_stock_adds_up(ships: Shop) -> None:

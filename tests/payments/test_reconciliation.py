@@ -7,21 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleActionStartWorkflow
 
 from activities.payments_schedule import PAYMENTS_SCHEDULE, schedule_reconciliation
 from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from holds.event_delivery import background_task_queue
-from holds.payment_reconciliation import PaymentReconciler
+from holds.payment_reconciliation import PaymentReconciler, lookback
 from holds.payments_service import PaymentsService
 from holds.service import HoldService
 from holds.workflow_client import WorkflowClient
 from payments.accounts import open_accounts
 from tests.commands import holdfast
-from tests.paying import Shop, named
+from tests.paying import LINE, Shop, named
 from tests.payments.endings import lose_webhooks, sold_once
-from tests.payments.own_payments import attached, made, own_intent, pay_intent
+from tests.payments.own_payments import attached, made, own_intent, own_session, pay_intent
 from tests.payments.test_late_payment import by_hand, outcome, until_waits_for_person
 from tests.simulated import API_KEY, SECRET
 from tests.stack import PATIENT, SHOP
@@ -130,6 +130,30 @@ async def test_a_payment_that_the_shop_attached_without_metadata_is_found(shop: 
     assert (await shop.until_status(hold_id, "committed"))["paymentIntentId"] == intent
 
 
+@pytest.mark.parametrize("found", ["active", "late"])
+async def test_a_payment_on_a_session_that_the_shop_attached_without_metadata_is_found(shop: Shop, found: str) -> None:
+    await lose_webhooks(shop)
+    hold_id, session_id = await made(shop), await own_session(shop)
+    await attached(shop, hold_id, session_id)
+    if found == "late":
+        await shop.stack.post(hold_id, "release")
+    await shop.pay(session_id, late="complete" if found == "late" else "no")
+    intent = await shop.intent_of(session_id)
+    assert await reconciled(shop) == [(found, intent)]
+    assert (await shop.until_status(hold_id, "committed"))["paymentIntentId"] == intent
+    assert await reconciled(shop) == []
+
+
+async def test_a_free_order_that_was_completed_after_its_hold_had_ended_is_found(shop: Shop) -> None:
+    await lose_webhooks(shop)
+    opened = await shop.checkout(items=[{**LINE, "sku": shop.item, "unitAmount": 0}])
+    await shop.stack.post(opened["holdId"], "release")
+    await shop.pay(opened["checkoutSessionId"], late="complete")
+    assert await reconciled(shop) == [("late", opened["checkoutSessionId"])]
+    await shop.until_status(opened["holdId"], "committed")
+    assert await reconciled(shop) == []
+
+
 async def test_a_payment_for_a_hold_that_the_shop_does_not_have_asks_a_person_once(shop: Shop) -> None:
     await lose_webhooks(shop)
     intent = await own_intent(shop, named("h-unknown"))
@@ -209,13 +233,19 @@ async def test_the_command_tells_first_and_then_hands_over(shop: Shop) -> None:
 
 
 async def test_the_schedule_runs_once_a_day_and_is_this_releases(temporal: Client) -> None:
-    await schedule_reconciliation(temporal, "nobody-polls")
+    grace = {"boleto": 50 * 86_400}
+    assert lookback({}) == timedelta(days=30)
+    await schedule_reconciliation(temporal, "nobody-polls", lookback(grace))
     handle = temporal.get_schedule_handle(PAYMENTS_SCHEDULE)
     try:
         await handle.pause()
         described = await handle.describe()
         assert [each.every for each in described.schedule.spec.intervals] == [timedelta(days=1)]
-        await schedule_reconciliation(temporal, "nobody-polls")
+        action = described.schedule.action
+        assert isinstance(action, ScheduleActionStartWorkflow)
+        (request,) = await temporal.data_converter.decode(list(action.args), [ReconcileRequest])
+        assert request.lookback_seconds == 57 * 86_400
+        await schedule_reconciliation(temporal, "nobody-polls", lookback(grace))
         assert (await handle.describe()).info.last_updated_at == described.info.last_updated_at
     finally:
         await handle.delete()

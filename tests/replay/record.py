@@ -57,7 +57,7 @@ from workflows.payment_messages import (
 
 HISTORIES = Path(__file__).parent / "histories"
 CARD, DEBIT = Payment("pi_card", "cs_1"), Payment("pi_debit", "cs_2")
-UPDATES = {"commit", "release", "extend", "attach", "amend", "make_way"}
+UPDATES = {"commit", "commit_paid_elsewhere", "release", "extend", "attach", "amend", "make_way"}
 
 
 @dataclass
@@ -167,6 +167,25 @@ async def _pay_on_another_page(teller: Teller) -> None:
     await teller.handle.signal(HoldWorkflow.payment_succeeded, payment)
 
 
+async def _pay_for_the_old_cart(teller: Teller) -> None:
+    page = await teller.page()
+    await teller.handle.execute_update("amend", _amend("fewer", Line("MUG", "", 1)))
+    await teller.stripe.control(f"/sessions/{page}/pay", how="card", late="expired")
+    await teller.handle.signal(
+        HoldWorkflow.payment_succeeded, Payment((await teller.stripe.books(page))["payment_intent"])
+    )
+    copy = (await teller.stripe.control(f"/sessions/{page}/recover"))["session"]
+    await teller.stripe.control(f"/sessions/{copy}/pay", how="card")
+    intent = (await teller.stripe.books(copy))["payment_intent"]
+    await teller.handle.signal(HoldWorkflow.payment_succeeded, Payment(intent, copy, recovered_from=page))
+    await teller.handle.query(HoldWorkflow.snapshot)
+
+
+async def _paid_elsewhere(teller: Teller) -> None:
+    await teller.page()
+    await teller.handle.execute_update("commit_paid_elsewhere", Commit("shop", paid_elsewhere=True))
+
+
 async def _make_way(teller: Teller) -> None:
     await teller.page()
     await teller.handle.execute_update("make_way", MakeWay("way"))
@@ -181,6 +200,8 @@ _story(
 )
 _story("amended-beside-a-page", ("amend", _amend("more", Line("MUG", "", 2))), ("release", Cancel("shop")), locale="de")
 _story("paid-on-another-page", _pay_on_another_page, locale="de")
+_story("paid-for-the-old-cart", _pay_for_the_old_cart, ("release", Cancel("shop")), locale="de")
+_story("paid-elsewhere", _paid_elsewhere, locale="de")
 _story("made-way", _make_way, ("release", Cancel("shop")), locale="de")
 _story("takes-over", ("commit", Commit("shop")), replaces="nobody")
 _story("committed", ("commit", Commit("shop")))

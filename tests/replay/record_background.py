@@ -17,12 +17,16 @@ from temporalio.client import WorkflowHandle
 from cli.migrate import migrate
 from core.database import fetch
 from dev.postgres import EmbeddedPostgres
+from holds.event_delivery import background_task_queue
+from tests.paying import running_shop
+from tests.payments.endings import lose_webhooks
 from tests.receivers import Receiver, receiving
 from tests.stack import SHOP, Stack
 from tests.workflow.conftest import telling_stack
 from tests.workflow.test_audit import audited
 from tests.workflow.test_low_stock import DAY, WINDOW, alerting_on, own_temporal
 from workflows.deliveries import hold_events_workflow_id
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileRequest
 
 HISTORIES = Path(__file__).parent / "background"
 
@@ -60,6 +64,25 @@ async def _events(stack: Stack, receiver: Receiver) -> dict[str, str]:
     return {"events-delivered": await _json(handle)}
 
 
+async def _payments(database: str) -> dict[str, str]:
+    stories = {}
+    async with own_temporal() as environment, running_shop(database, environment.client) as shop:
+        await lose_webhooks(shop)
+        await shop.stripe.control("/clock", advance=-3600)  # what was just paid is left to its event
+        for name in ("payments-with-findings", "payments-quiet"):
+            if name == "payments-with-findings":
+                await shop.pay((await shop.checkout())["checkoutSessionId"])
+            handle = await environment.client.start_workflow(
+                PaymentReconciliationWorkflow.run,
+                ReconcileRequest(lookback_seconds=86_400),
+                id=name,
+                task_queue=background_task_queue(shop.stack.task_queue),
+            )
+            await handle.result()
+            stories[name] = await _json(handle)
+    return stories
+
+
 async def _low_stock(database: str) -> dict[str, str]:
     stories = {}
     async with (
@@ -92,6 +115,8 @@ async def _record(database: str) -> dict[str, str]:
     ):
         await stack.put(10)
         stories = await _events(stack, receiver) | await _audits(stack)
+    await _reset(database)
+    stories |= await _payments(database)
     await _reset(database)
     return stories | await _low_stock(database)
 

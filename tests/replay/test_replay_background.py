@@ -11,6 +11,7 @@ from workflows.audit import AuditWorkflow
 from workflows.hold_events import HoldEventsWorkflow
 from workflows.low_stock import LowStockAlertWorkflow
 from workflows.low_stock_digest import LowStockDigestWorkflow
+from workflows.payment_reconciliation import PaymentReconciliationWorkflow
 
 
 def history_of(file: Path) -> WorkflowHistory:
@@ -18,12 +19,27 @@ def history_of(file: Path) -> WorkflowHistory:
 
 
 FILES = sorted(HISTORIES.glob("*/*.json"))
-STORIES = {"audit-clean", "audit-with-findings", "events-delivered", "low-stock-digest-quiet", "low-stock-digest-twice"}
+STORIES = {
+    "audit-clean",
+    "audit-with-findings",
+    "events-delivered",
+    "low-stock-digest-quiet",
+    "low-stock-digest-twice",
+    "payments-quiet",
+    "payments-with-findings",
+}
+WORKFLOWS = [
+    AuditWorkflow,
+    HoldEventsWorkflow,
+    LowStockDigestWorkflow,
+    LowStockAlertWorkflow,
+    PaymentReconciliationWorkflow,
+]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 async def test_a_committed_history_of_the_background_worker_replays(file: Path, replay: Replay) -> None:
-    await replay([AuditWorkflow, HoldEventsWorkflow, LowStockDigestWorkflow, LowStockAlertWorkflow], history_of(file))
+    await replay(WORKFLOWS, history_of(file))
 
 
 def test_every_release_has_a_history_of_each_of_their_stories() -> None:

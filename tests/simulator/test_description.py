@@ -6,6 +6,7 @@ import stripe
 from dev.simulator import checkout, intent_calls
 from dev.simulator.config import API_VERSION
 from dev.simulator.operations import OPERATIONS, Operation
+from payments.session_options import LINE, PAYMENT_INTENT, PRICE, PRODUCT, SESSION, Parameters
 from tests.simulator.description import Description
 
 
@@ -19,6 +20,28 @@ def test_parameters_that_are_taken_without_effect_are_stripes(description: Descr
     assert checkout.IGNORED | set(checkout.ECHOED) <= set(sessions)
     intents = description.parameters("POST", "/v1/payment_intents")["properties"]
     assert set(intents) >= intent_calls.IGNORED
+
+
+@pytest.mark.parametrize(
+    ("path", "ours", "of_earlier_versions"),
+    [
+        ((), SESSION, {"payment_method_types"}),  # sent as `allowed_payment_method_types` (decision 0050)
+        (("payment_intent_data",), PAYMENT_INTENT, set()),
+        (("line_items",), LINE, {"dynamic_tax_rates"}),
+        (("line_items", "price_data"), PRICE, set()),
+        (("line_items", "price_data", "product_data"), PRODUCT, set()),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
+)
+def test_each_parameter_of_a_session_that_stripe_describes_is_decided_on(
+    description: Description, path: tuple[str, ...], ours: Parameters, of_earlier_versions: set[str]
+) -> None:
+    described = description.parameters("POST", "/v1/checkout/sessions")
+    for name in path:
+        described = described["properties"][name]
+        described = described.get("items", described)
+    decided = {*ours.passed, *ours.own, *ours.refused}
+    assert set(described["properties"]) - decided == of_earlier_versions
 
 
 def test_events_have_the_version_of_the_library_in_use() -> None:

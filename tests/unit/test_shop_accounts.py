@@ -97,6 +97,6 @@ def test_a_percentage_is_rounded_to_the_nearest_unit(amount: int, percent: str, 
     shops = f'[a]\naccount = "acct_1"\napplication_fee_percent = {percent}'
     account = Settings.read(BASE | {"STRIPE_SHOPS": shops}).shop_accounts["a"]
     line = PaidLine(1, name="Tee", unit_amount=amount, currency="jpy")
-    params = with_account(session_params(Order("a", "h", [line], "https://shop.example", None)), account)
+    params = with_account(session_params(Order("a", "h", [line], "https://shop.example", None)), account, [line])
     assert params["payment_intent_data"].get("application_fee_amount") == fee
     assert params["payment_intent_data"]["metadata"] == params["metadata"]

@@ -12,6 +12,7 @@ from holds.audit_model import Repair, WorkflowAudit
 from holds.audit_workflows import WorkflowAuditor
 from holds.lost_sales import LostSales
 from holds.start_options import start_options
+from inventory.holds import read_hold
 from tests.stack import SHOP, Stack
 from tests.workflow.test_audit import audited, auditor, by_hand, listed
 from workflows.hold import HoldWorkflow
@@ -105,17 +106,42 @@ async def test_what_a_partial_commit_sold_is_sold_again_after_a_restore(stack: S
     await assert_stock_adds_up(stack.engine)
 
 
+FORGET_THE_OTHER_PAYMENT = FORGET_THE_END.replace("status = 'active'", """status = 'active', "paidElsewhere" = false""")
+
+
+@pytest.mark.parametrize("lost", ["end", "row"])
+async def test_what_was_paid_elsewhere_is_so_after_a_restore(stack: Stack, lost: str) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=2)
+    hold_id = (await stack.made())["holdId"]
+    await stack.post(hold_id, "commit", {"paidElsewhere": True})
+    await stack.run_of(hold_id).result()
+    if lost == "end":
+        await restored(stack, FORGET_THE_OTHER_PAYMENT, hold_id)
+        assert (await audited(stack)).found == {"lost_run": 1}
+    else:
+        await restored(stack, FORGET_THE_HOLD, hold_id)
+        await until_found_again(stack, since)
+    await stack.run_of(hold_id).result()
+    sold = await read_hold(stack.engine, SHOP, hold_id)
+    assert sold is not None
+    assert (sold.status, sold.paid_elsewhere) == ("committed", True)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def until_found_again(stack: Stack, since: datetime) -> None:
+    lost_sales = LostSales(stack.engine, stack.temporal, task_queue=stack.task_queue)
+    while not (found := await lost_sales.find(since, SHOP)):  # the list of workflows lags
+        await asyncio.sleep(0.05)
+    assert await lost_sales.commit_again(found[0]) == Repair()
+
+
 async def test_a_lost_partial_sale_is_made_again_as_it_was(stack: Stack) -> None:
     since = datetime.now(UTC) - timedelta(seconds=2)
     hold_id = (await stack.made(("TEE", 3)))["holdId"]
     await stack.post(hold_id, "commit", PART)
     await stack.run_of(hold_id).result()
     await restored(stack, FORGET_THE_HOLD, hold_id)
-    lost_sales = LostSales(stack.engine, stack.temporal, task_queue=stack.task_queue)
-    while not (found := await lost_sales.find(since, SHOP)):  # the list of workflows lags
-        await asyncio.sleep(0.05)
-
-    assert await lost_sales.commit_again(found[0]) == Repair()
+    await until_found_again(stack, since)
     await stack.run_of(hold_id).result()
 
     assert await stack.stock_of() == (8, 0)

@@ -12,7 +12,7 @@ from domain.holds import HoldKey
 from holds.errors import OlderWorkerError
 from holds.workflow_client import WorkflowClient
 from tests.workflow.sending import hold_input
-from workflows.messages import Amend, Cancel, Ended, HoldInput, MadeWay, hold_workflow_id
+from workflows.messages import Amend, Cancel, Commit, Ended, HoldInput, MadeWay, hold_workflow_id
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -32,17 +32,25 @@ class Earlier:
         return Ended("released")
 
     @workflow.update
+    async def commit(self, message: Commit) -> Ended:
+        raise AssertionError(f"it sells, and does not know {message.paid_elsewhere=}")
+
+    @workflow.update
     async def release(self, message: Cancel) -> Ended:
         assert message.reason == "replaced"
         self._released = True
         return Ended("released")
 
 
-async def test_a_change_fails_clearly_and_a_hold_to_replace_is_released_as_before(temporal: Client) -> None:
+async def test_what_it_does_not_know_fails_clearly_and_a_hold_to_replace_is_released_as_before(
+    temporal: Client,
+) -> None:
     queue, hold = f"earlier-{uuid.uuid4().hex}", hold_input()
     key, calls = HoldKey(hold.shop_id, hold.hold_id), WorkflowClient(temporal, queue)
     async with Worker(temporal, task_queue=queue, workflows=[Earlier], workflow_runner=UnsandboxedWorkflowRunner()):
         await temporal.start_workflow(Earlier.run, hold, id=hold_workflow_id(*key), task_queue=queue)
         with pytest.raises(OlderWorkerError, match="earlier release"):
             await calls.amend(key, Amend("a", "hash", "test", buyer="b-1"))
+        with pytest.raises(OlderWorkerError, match="earlier release"):
+            await calls.commit(key, Commit("test", paid_elsewhere=True))
         assert await calls.make_way(key) == MadeWay(ended="released")
