@@ -5,7 +5,8 @@ answers commit, as a hold does: an empty one, or one that commits a bare stateme
 empty|statement` is such a worker.
 
 With variants, Holdfast is compared with itself instead: `python -m bench.steps ../before NAME=VALUE` has two, the
-checkout in that folder, and this one with that environment variable; `../before,NAME=VALUE` is both in one.
+checkout in that folder, and this one with that environment variable; `../before,NAME=VALUE` is both in one, and `.` is
+this checkout once more: what differs then is noise.
 """
 
 import argparse
@@ -21,10 +22,11 @@ import uvloop
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity, workflow
 
-from bench.figures import PROCESSES
+from bench.figures import PROCESSES, percentile
 from bench.floor import floor_worker
 from bench.load import ITEMS, SHOP, Job, Kind, Result
 from bench.stack import App, Bench, running
+from bench.variants import fill, in_turn, namespace_flags, variant_app
 from core.database import create_engine, fetch
 from core.garbage_collection import collect_garbage_rarely
 from core.settings import Settings
@@ -94,16 +96,14 @@ async def _work(step: str) -> None:
         await stop.wait()
 
 
-def _measure(clients: int, rounds: int, seconds: float, variants: list[str]) -> dict[str, list[Result]]:
+def _measure(clients: int, rounds: int, warm_up: float, seconds: float, variants: list[str]) -> dict[str, list[Result]]:
     with tempfile.TemporaryDirectory(prefix="holdfast-steps-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with running(folder, temporal_flags=[f"--namespace={_namespace(n)}" for n in range(len(variants))]) as (
-            bench,
-            load,
-        ):
+        with running(folder, temporal_flags=namespace_flags(variants)) as (bench, load):
             if variants:
-                between = {variant: _variant(bench, variant, n, folder) for n, variant in enumerate(variants)}
+                between = {variant: variant_app(bench, variant, n, folder) for n, variant in enumerate(variants)}
+                fill(bench.database_url)
             else:
                 between = {text: _step(bench, step, folder) for step, text in _STEPS.items()}
             apps = {"the floor": bench.floor} | between | {"Holdfast": bench.product}
@@ -111,13 +111,15 @@ def _measure(clients: int, rounds: int, seconds: float, variants: list[str]) -> 
             try:
                 for app in between.values():
                     app.start()
-                for number in range(rounds):
-                    for step, app in list(apps.items())[:: 1 if number % 2 == 0 else -1]:
-                        kind: Kind = (
-                            "product" if app is bench.product or (variants and app is not bench.floor) else "floor"
-                        )
-                        job = Job(kind, app.port, app.token, clients, 1.5, seconds, pids=bench.pids(app))
-                        results[step].append(load.run(job))
+                for turns in range(-1, rounds):
+                    for step in in_turn(list(apps), turns):
+                        app = apps[step]
+                        product = app is bench.product or (variants and app is not bench.floor)
+                        kind: Kind = "product" if product else "floor"
+                        job = Job(kind, app.port, app.token, clients, warm_up, seconds, pids=bench.pids(app))
+                        result = load.run(job)
+                        if turns >= 0:  # the first round fills caches
+                            results[step].append(result)
             finally:
                 for app in between.values():
                     app.stop()
@@ -129,39 +131,15 @@ def _step(bench: Bench, step: str, folder: Path) -> App:
     return App(step, ["bench.floor", "api", "PORT"], ["bench.steps", "worker", step], env, folder=folder)
 
 
-def _namespace(number: int) -> str:
-    return f"variant-{number}"
-
-
-def _variant(bench: Bench, variant: str, number: int, folder: Path) -> App:
-    """Return Holdfast from another checkout, or with other environment variables, on the same servers.
-
-    It has a namespace of its own: in one, its worker and this one's would take each other's tasks.
-    """
-    parts = variant.split(",")
-    env = {**bench.product.env, **dict(part.split("=", 1) for part in parts if "=" in part)}
-    env |= {"HOLDFAST_WORKER_METRICS_PORT": "0", "TEMPORAL_NAMESPACE": _namespace(number)}
-    checkout = next((Path(part).absolute() for part in parts if "=" not in part), None)
-    if checkout is not None:
-        env["PYTHONPATH"] = f"{checkout}:{checkout / 'clients/python/src'}"
-    return App(
-        _namespace(number),
-        bench.product.api_command,
-        bench.product.worker_command,
-        env,
-        folder=folder,
-        checkout=checkout,
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.steps", description=__doc__)
     parser.add_argument("variants", nargs="*", help="[DIRECTORY][,NAME=VALUE]...")
     parser.add_argument("--clients", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, after 1.5 s that are not counted")
+    parser.add_argument("--rounds", type=int, default=6, help="even numbers are fair to each; one more is not counted")
+    parser.add_argument("--warm-up", type=float, default=1.5, help="the seconds of each turn that are not counted")
+    parser.add_argument("--seconds", type=float, default=4.0, help="the seconds of each turn that are counted")
     options = parser.parse_args()
-    results = _measure(options.clients, options.rounds, options.seconds, options.variants)
+    results = _measure(options.clients, options.rounds, options.warm_up, options.seconds, options.variants)
     floor = _rate(results["the floor"])
     print(
         f"| {options.clients} client(s) | lifecycles/s | of the floor's | create, commit p50 ms"
@@ -180,6 +158,22 @@ def main() -> None:
             f"| {step} | {rate:.1f} | {rate / floor:.2f} | {create:.1f}, {commit:.1f} | {each} | {share:.2f} |",
             flush=True,
         )
+    for variant in options.variants:
+        print(_compared(variant, results["Holdfast"], results[variant]))
+
+
+def _compared(name: str, ours: list[Result], theirs: list[Result]) -> str:
+    """Return our time for a lifecycle over theirs. What else the machine does only adds to times: the first quarter."""
+    first, half = (percentile(_lifecycles(ours), p) / percentile(_lifecycles(theirs), p) for p in (25, 50))
+    rounds = median(_rate([b]) / _rate([a]) for a, b in zip(ours, theirs, strict=True))
+    return (
+        f"Holdfast's time for a lifecycle over that of {name}: {first:.3f} by the first quartile, {half:.3f} by the"
+        f" median, {rounds:.3f} by the median of the rounds' rates"
+    )
+
+
+def _lifecycles(turns: list[Result]) -> list[float]:
+    return [sum(both) for turn in turns for both in zip(turn.create_ms, turn.commit_ms, strict=True)]
 
 
 def _cpu(turns: list[Result]) -> dict[str, float]:

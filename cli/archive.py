@@ -26,8 +26,8 @@ def archive_command(
 ) -> None:
     """Move ended holds into the table InventoryHoldArchive, in small batches that do not block checkouts.
 
-    It may be interrupted and run again. An archived hold can no longer be found by its id: choose an age above your
-    longest time for returns and disputes.
+    It may be interrupted and run again. An archived hold can still be read and found, but a repeat of its create makes
+    a new one and no return is booked on it: choose an age above your longest time for returns and disputes.
     """
     days = _DAYS.fullmatch(older_than)
     if days is None or int(days[1]) < LEAST_DAYS:

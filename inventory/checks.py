@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -61,9 +61,9 @@ def _over(*, with_buyer: bool) -> str:
     return f"(SELECT json_agg(told) FROM ({limits}) exceeded)"  # noqa: S608 - constants
 
 
-# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows. What a
-# buyer has is counted only for a request that names one: a CASE evaluates one branch.
-_CHECK = f"""
+# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows. unnest
+# fills a list that is NULL with NULLs.
+_STATEMENT = """
 WITH line AS MATERIALIZED (
   SELECT number, sku, "variantKey", sum(quantity) AS requested
   FROM unnest(%(numbers)s::int[], %(skus)s::text[], %(variants)s::text[], %(quantities)s::int[])
@@ -71,14 +71,12 @@ WITH line AS MATERIALIZED (
   GROUP BY number, sku, "variantKey"
 )
 SELECT own.*, other.id AS other_id, coalesce(other.has_payment, false) AS other_has_payment,
-       clock_timestamp() >= r.before AS too_late, found.short, found.over
+       coalesce(clock_timestamp() >= r.before, false) AS too_late, found.short, found.over
 FROM unnest(
-  %(shops)s::text[], %(holds)s::text[], %(references)s::text[], %(replaces)s::bool[], %(befores)s::timestamptz[],
-  %(buyers)s::text[], %(windows)s::int[], %(max_units)s::int[], %(max_holds)s::int[]
-) WITH ORDINALITY
-  AS r(shop, hold, reference, replace, before, buyer, window_seconds, max_units, max_holds, number)
+  %(shops)s::text[], %(holds)s::text[], %(references)s::text[], %(replaces)s::bool[], %(befores)s::timestamptz[]{lists}
+) WITH ORDINALITY AS r(shop, hold, reference, replace, before{names}, number)
 LEFT JOIN LATERAL (
-  SELECT h.*, {HOLD_LINES} FROM "InventoryHold" h WHERE h."shopId" = r.shop AND h.id = r.hold OFFSET 0
+  SELECT h.*, {hold_lines} FROM "InventoryHold" h WHERE h."shopId" = r.shop AND h.id = r.hold OFFSET 0
 ) own ON true
 LEFT JOIN LATERAL (
   SELECT h.id, h."paymentSessionId" IS NOT NULL OR h."paymentIntentId" IS NOT NULL AS has_payment
@@ -108,12 +106,18 @@ CROSS JOIN LATERAL (
                                                      retired) ORDER BY sku, "variantKey"), '[]')
            FROM stock WHERE available + comes_back < requested
          ) AS short,
-         CASE WHEN r.buyer IS NULL THEN {_over(with_buyer=False)} ELSE {_over(with_buyer=True)} END AS over
+         {over} AS over
 ) found
 ORDER BY r.number
-"""  # noqa: S608 - constants
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
+"""
+# What a buyer has is counted only for a request that names one: a CASE evaluates one branch.
+_CHECK = _STATEMENT.format(hold_lines=HOLD_LINES, lists="", names="", over=_over(with_buyer=False))
+_CHECK_BUYERS = _STATEMENT.format(
+    hold_lines=HOLD_LINES,
+    lists=", %(buyers)s::text[], %(windows)s::int[], %(max_units)s::int[], %(max_holds)s::int[]",
+    names=", buyer, window_seconds, max_units, max_holds",
+    over=f"CASE WHEN r.buyer IS NULL THEN {_over(with_buyer=False)} ELSE {_over(with_buyer=True)} END",
+)
 
 
 async def check_requests(engine: AsyncEngine, questions: Sequence[CheckQuestion]) -> list[RequestCheck]:
@@ -122,19 +126,24 @@ async def check_requests(engine: AsyncEngine, questions: Sequence[CheckQuestion]
     Raises DatabaseBusyError and DatabaseUnavailableError.
     """
     lines = [(number, line) for number, question in enumerate(questions, 1) for line in question.lines]
-    parameters = {
+    parameters: dict[str, object] = {
         "shops": [question.shop_id for question in questions],
         "holds": [question.hold_id for question in questions],
-        "references": [question.reference for question in questions],
-        "replaces": [question.replace for question in questions],
-        "befores": [question.reserve_before or _NEVER for question in questions],
-        "buyers": [question.buyer for question in questions],
-        "windows": [question.limits.window_seconds for question in questions],
-        "max_units": [question.limits.units for question in questions],
-        "max_holds": [question.limits.active_holds for question in questions],
+        "references": _unless_empty([question.reference for question in questions]),
+        "replaces": _unless_empty([question.replace for question in questions]),
+        "befores": _unless_empty([question.reserve_before for question in questions]),
         "numbers": [number for number, _ in lines],
         **lines_as_arrays([line for _, line in lines]),
     }
+    statement = _CHECK
+    if any(question.buyer is not None for question in questions):
+        statement = _CHECK_BUYERS
+        parameters |= {
+            "buyers": [question.buyer for question in questions],
+            "windows": [question.limits.window_seconds for question in questions],
+            "max_units": [question.limits.units for question in questions],
+            "max_holds": [question.limits.active_holds for question in questions],
+        }
     return [
         RequestCheck(
             own=hold_from_row(row) if row["id"] is not None else None,
@@ -144,5 +153,10 @@ async def check_requests(engine: AsyncEngine, questions: Sequence[CheckQuestion]
             over=limits_from_json(row["over"] or ()),
             reference_has_payment=row["other_has_payment"],
         )
-        for row in await fetch(engine, _CHECK, parameters)
+        for row in await fetch(engine, statement, parameters)
     ]
+
+
+def _unless_empty(values: Sequence[object]) -> Sequence[object] | None:
+    """Return the values, or None where each is None or false: psycopg takes long to write a list as an array."""
+    return values if any(values) else None

@@ -120,3 +120,14 @@ def lines_as_arrays(lines: Sequence[Line]) -> dict[str, object]:
         "variants": [line.variant_key for line in lines],
         "quantities": [line.quantity for line in lines],
     }
+
+
+def one_line_each(lines: Sequence[Line]) -> Sequence[Line]:
+    """Return the lines with one for each item: the same item on two lines is one with the sum."""
+    if len(lines) == 1:
+        return lines
+    units = dict[tuple[str, str], int]()
+    for line in lines:
+        key = (line.sku, line.variant_key)
+        units[key] = units.get(key, 0) + line.quantity
+    return [Line(*key, quantity) for key, quantity in units.items()] if len(units) < len(lines) else lines

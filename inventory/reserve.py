@@ -10,7 +10,7 @@ from domain.holds import Held, OverLimit, ReferenceTaken, ReserveRequest, Shorta
 from domain.limits import BuyerLimits
 from inventory.checks import CheckQuestion, check_requests
 from inventory.fragments import DEMAND
-from inventory.holds import lines_as_arrays
+from inventory.holds import lines_as_arrays, one_line_each
 from inventory.limits import (
     NO_LIMITS,
     exceeded_limits,
@@ -25,22 +25,21 @@ _REPLACED = "ARRAY[coalesce(%(replaces)s::text, '')]"
 
 # Item locks come before the INSERT, in key order, and the new figures are computed from the locked rows: otherwise a
 # CHECK is evaluated on the stale version of a row, and the unique reference deadlocks with a settle.
+# It returns a row for each line of the new hold.
 _RESERVE = """
-WITH demand AS MATERIALIZED ({demand}), locked AS MATERIALIZED (
-  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."productId", i."variantAttributes",
-         i."maxPerOrder", i."maxPerBuyer", 0 AS own
-  FROM demand d
+WITH locked AS MATERIALIZED (
+  SELECT i.sku, i."variantKey", d.requested, i.quantity, i.held, i."maxPerOrder", i."maxPerBuyer", 0 AS own
+  FROM unnest(%(skus)s::text[], %(variants)s::text[], %(quantities)s::bigint[]) AS d(sku, "variantKey", requested)
   JOIN "InventoryItem" i ON i."shopId" = %(shop)s AND i.sku = d.sku AND i."variantKey" = d."variantKey"
   WHERE NOT EXISTS (SELECT FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s) AND i."retiredAt" IS NULL
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions", buyer, metadata, "warnBeforeSeconds", "createdBy")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
-         %(buyer)s, %(metadata)s, %(warn)s, %(actor)s
+                               "createdBy"{columns})
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(actor)s{values}
   FROM (SELECT count(*) AS n, clock_timestamp() AS at FROM locked WHERE quantity >= requested AND {within_limits}) v
-  WHERE v.n = (SELECT count(*) FROM demand) AND v.at < %(before)s {and_limits}
+  WHERE v.n = %(items)s AND v.at < %(before)s {and_limits}
   ON CONFLICT DO NOTHING
   RETURNING id
 ), taken AS (
@@ -48,12 +47,11 @@ WITH demand AS MATERIALIZED ({demand}), locked AS MATERIALIZED (
   SET quantity = l.quantity - l.requested, held = l.held + l.requested, "updatedAt" = now()
   FROM locked l CROSS JOIN hold
   WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
-), lines AS (
-  INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
-  SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.requested
-  FROM locked l CROSS JOIN hold
+  RETURNING i.sku, i."variantKey", i."productId", i."variantAttributes", l.requested
 )
-SELECT EXISTS (SELECT FROM hold) AS reserved
+INSERT INTO "InventoryHoldItem" ("shopId", "holdId", sku, "variantKey", "productId", "variantAttributes", quantity)
+SELECT %(shop)s, %(hold)s, sku, "variantKey", "productId", "variantAttributes", requested FROM taken
+RETURNING true AS reserved
 """
 
 # The new hold takes over the units of the old one, which ends in the same statement. Locks in the order of settle: the
@@ -96,9 +94,9 @@ WITH seen AS MATERIALIZED (
   RETURNING h.id
 ), hold AS (
   INSERT INTO "InventoryHold" (id, "shopId", status, "expiresAt", "createdAt", reference, "requestHash",
-                               "browserExtensions", buyer, metadata, "warnBeforeSeconds", "createdBy")
-  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(browser_extensions)s,
-         %(buyer)s, %(metadata)s, %(warn)s, %(actor)s FROM replaced
+                               "createdBy", "browserExtensions", buyer, metadata, "warnBeforeSeconds")
+  SELECT %(hold)s, %(shop)s, 'active', %(expires)s, %(created)s, %(reference)s, %(hash)s, %(actor)s,
+         %(browser_extensions)s, %(buyer)s, %(metadata)s, %(warn)s FROM replaced
   RETURNING id
 ), moved AS (
   UPDATE "InventoryItem" i
@@ -110,21 +108,29 @@ WITH seen AS MATERIALIZED (
   SELECT %(shop)s, hold.id, l.sku, l."variantKey", l."productId", l."variantAttributes", l.requested
   FROM locked l CROSS JOIN hold WHERE l.requested > 0
 )
-SELECT EXISTS (SELECT FROM hold) AS reserved
+SELECT true AS reserved FROM hold
 """
 
-_STATEMENTS = {
-    (exchange, with_buyer): (_EXCHANGE if exchange else _RESERVE).format(
+
+def _statement(template: str, *, with_buyer: bool, optional: bool = True) -> str:
+    exceeded = exceeded_limits("locked", without=_REPLACED, with_buyer=True)
+    return template.format(
         demand=DEMAND,
+        columns=', "browserExtensions", buyer, metadata, "warnBeforeSeconds"' if optional else "",
+        values=", %(browser_extensions)s, %(buyer)s, %(metadata)s, %(warn)s" if optional else "",
         within_limits=within_order_limits("locked"),
-        and_limits=f"AND NOT EXISTS ({exceeded_limits('locked', without=_REPLACED, with_buyer=True)})"
-        if with_buyer
-        else "",
+        and_limits=f"AND NOT EXISTS ({exceeded})" if with_buyer else "",
     )
+
+
+_STATEMENTS = {
+    (exchange, with_buyer): _statement(_EXCHANGE if exchange else _RESERVE, with_buyer=with_buyer)
     for exchange in (False, True)
     for with_buyer in (False, True)
 }
 """By whether a hold is exchanged, and whether it is a named buyer's: without one there is nothing to count."""
+_PLAIN = _statement(_RESERVE, with_buyer=False, optional=False)
+"""Of a new hold that has nothing optional."""
 
 
 async def reserve(
@@ -139,7 +145,8 @@ async def reserve(
     replaces = request.replaces
     while True:
         if await _reserved(engine, request, replaces, limits):
-            return replace(Held.new(request), replaced=replaces is not None)
+            held = Held.new(request)
+            return held if replaces is None else replace(held, replaced=True)
         # A new statement, with a new snapshot: a concurrent attempt may have taken the last unit for this very hold.
         # If nothing prevents the hold any more, the reserve runs again.
         question = CheckQuestion(
@@ -169,6 +176,7 @@ async def reserve(
 
 async def _reserved(engine: AsyncEngine, request: ReserveRequest, replaces: str | None, limits: BuyerLimits) -> bool:
     """Run the statement, and return whether it made the hold."""
+    lines = one_line_each(request.lines)
     parameters: dict[str, object] = {
         "shop": request.shop_id,
         "hold": request.hold_id,
@@ -177,16 +185,22 @@ async def _reserved(engine: AsyncEngine, request: ReserveRequest, replaces: str 
         "before": request.reserve_before,
         "reference": request.reference,
         "hash": request.request_hash,
-        "browser_extensions": request.browser_extensions,
-        "replaces": replaces,
-        "metadata": None if request.metadata is None else Jsonb(request.metadata),
-        "warn": request.warn_before_seconds,
         "actor": request.actor,
-        **lines_as_arrays(request.lines),
-        **limit_parameters(limits, buyer=request.buyer, new_buyer=True),
+        "items": len(lines),
+        **lines_as_arrays(lines),
     }
-    statement = _STATEMENTS[replaces is not None, request.buyer is not None]
+    statement = _PLAIN
+    optional = (request.buyer, request.metadata, request.warn_before_seconds, request.browser_extensions or None)
+    if replaces is not None or any(value is not None for value in optional):
+        statement = _STATEMENTS[replaces is not None, request.buyer is not None]
+        parameters |= {
+            "replaces": replaces,
+            "browser_extensions": request.browser_extensions,
+            "metadata": None if request.metadata is None else Jsonb(request.metadata),
+            "warn": request.warn_before_seconds,
+            **limit_parameters(limits, buyer=request.buyer, new_buyer=True),
+        }
     try:
-        return bool((await fetch_in_turn(engine, statement, parameters, buyer=request.buyer))[0]["reserved"])
+        return bool(await fetch_in_turn(engine, statement, parameters, buyer=request.buyer))
     except UniqueViolation:  # of an exchange: another attempt has made this very hold
         return False

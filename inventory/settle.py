@@ -2,44 +2,60 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import fetch
 from domain.holds import Hold, HoldStatus, Line
-from inventory.fragments import DEMAND, HOLD_LINES
-from inventory.holds import COLUMNS, hold_from_row, lines_as_arrays
+from inventory.fragments import DEMAND
+from inventory.holds import COLUMNS, hold_from_row, lines_as_arrays, read_hold
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The status that the database has, and whether this statement changed it."""
+    """The hold as the database has it now, and whether this statement ended it."""
 
-    status: HoldStatus
     changed: bool
-    overdue: timedelta
-    """How long after its deadline the hold ended; negative when it ended before."""
-    age: timedelta
-    """From the hold's creation to its end."""
     hold: Hold
-    """The hold's row as this statement left it."""
+
+    @property
+    def status(self) -> HoldStatus:
+        """How the hold has ended."""
+        return self.hold.status
+
+    @property
+    def overdue(self) -> timedelta:
+        """How long after its deadline the hold ended; negative when it ended before."""
+        return self._ended_at - self.hold.expires_at
+
+    @property
+    def age(self) -> timedelta:
+        """From the hold's creation to its end."""
+        return self._ended_at - self.hold.created_at
+
+    @property
+    def _ended_at(self) -> datetime:
+        hold = self.hold
+        return hold.committed_at or hold.released_at or hold.expired_at or hold.updated_at
 
 
-# The hold row is locked without a status filter: with one, an ended hold would be returned as it was before the lock.
-# While the statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision`
-# shows it; then nothing is changed, and the statement runs again. A hold that was never amended has revision 0, so the
-# first attempt does not read what the revision was before the lock: few holds need the second.
+# The hold row is locked without a status filter: with one, the row would be judged as it was before the lock. While the
+# statement waits for that lock, the hold may be amended: its lines are read as they were before. `revision` shows it;
+# then nothing is changed, and the statement runs again. A hold that was never amended has revision 0, so the first
+# attempt does not read what the revision was before the lock: few holds need the second.
+# Each plan node that hands on the columns of a hold costs some microseconds: only the UPDATE returns them.
 _STATEMENT = """
 WITH {wanted} target AS MATERIALIZED (
-  SELECT *, status = 'active' AND revision = {revision} AS live
-  FROM "InventoryHold"
+  SELECT status, revision FROM "InventoryHold"
   WHERE "shopId" = %(shop)s AND id = %(hold)s
   FOR NO KEY UPDATE
+), line AS MATERIALIZED (
+  SELECT sku, "variantKey", quantity FROM "InventoryHoldItem" WHERE "holdId" = %(hold)s AND "shopId" = %(shop)s
 ), demand AS MATERIALIZED (
   SELECT l.sku, l."variantKey", sum(l.quantity) AS n, {sold} AS sold
-  FROM "InventoryHoldItem" l JOIN target t ON l."shopId" = t."shopId" AND l."holdId" = t.id {join}
-  WHERE t.live
+  FROM target t CROSS JOIN line l {join}
+  WHERE t.status = 'active' AND t.revision = {revision}
   GROUP BY l.sku, l."variantKey"
 ), locked AS MATERIALIZED (
   SELECT i.sku, i."variantKey", i.quantity, i.held, d.n, d.sold
@@ -47,38 +63,34 @@ WITH {wanted} target AS MATERIALIZED (
   WHERE i."shopId" = %(shop)s
   ORDER BY i.sku, i."variantKey"
   FOR NO KEY UPDATE OF i
-), ended AS (
-  UPDATE "InventoryHold" h
-  SET status = %(to)s, reason = %(reason)s, "endedBy" = %(actor)s, "updatedAt" = now(),
-      "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
-      "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
-      "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
-      "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
-      "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
-      "amountTotal" = coalesce(%(amount)s::bigint, h."amountTotal"),
-      currency = coalesce(%(currency)s, h.currency),
-      "paidElsewhere" = %(elsewhere)s{set_sold}
-  FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
-  WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.live
-  RETURNING h.*, true
 ), moved AS (
   UPDATE "InventoryItem" i
   SET held = l.held - l.n, quantity = l.quantity + l.n - l.sold, "updatedAt" = now()
-  FROM locked l CROSS JOIN ended e
+  FROM locked l
   WHERE i."shopId" = %(shop)s AND i.sku = l.sku AND i."variantKey" = l."variantKey"
   RETURNING i.sku, i."variantKey", i.quantity + i.held AS "onHand", l.sold
 ), ledger AS (
   INSERT INTO "InventoryMovement" ("shopId", sku, "variantKey", kind, delta, "onHand", "holdId", actor, reason)
   SELECT %(shop)s, sku, "variantKey", 'commit', -sold, "onHand", %(hold)s, %(actor)s, %(reason)s
   FROM moved WHERE sold > 0
-  RETURNING 1
 )
-SELECT {columns}, EXISTS (SELECT FROM ended) AS changed,
-       clock_timestamp() - h."expiresAt" AS overdue, clock_timestamp() - h."createdAt" AS age
-FROM (SELECT * FROM ended UNION ALL SELECT * FROM target WHERE NOT EXISTS (SELECT FROM ended)) h
+UPDATE "InventoryHold" h
+SET status = %(to)s, reason = %(reason)s, "endedBy" = %(actor)s, "updatedAt" = now(),
+    "committedAt" = CASE WHEN %(to)s = 'committed' THEN clock_timestamp() END,
+    "releasedAt" = CASE WHEN %(to)s = 'released' THEN clock_timestamp() END,
+    "expiredAt" = CASE WHEN %(to)s = 'expired' THEN clock_timestamp() END,
+    "paymentIntentId" = coalesce(%(payment)s, h."paymentIntentId"),
+    "paymentSessionId" = coalesce(%(session)s, h."paymentSessionId"),
+    "amountTotal" = coalesce(%(amount)s::bigint, h."amountTotal"),
+    currency = coalesce(%(currency)s, h.currency),
+    "paidElsewhere" = %(elsewhere)s{set_sold}
+FROM target t, (SELECT count(*) FROM locked) AS items_locked_first
+WHERE h."shopId" = %(shop)s AND h.id = %(hold)s AND t.status = 'active' AND t.revision = {revision}
+RETURNING {columns},
+  (SELECT coalesce(json_agg(json_build_array(sku, "variantKey", quantity) ORDER BY sku, "variantKey"), '[]')
+   FROM line) AS lines
 """
 
-_COLUMNS = f"{COLUMNS}, {HOLD_LINES}"
 _REVISION_BEFORE = '(SELECT revision FROM "InventoryHold" WHERE "shopId" = %(shop)s AND id = %(hold)s)'
 _SETTLE, _SETTLE_AMENDED = (
     _STATEMENT.format(
@@ -87,7 +99,7 @@ _SETTLE, _SETTLE_AMENDED = (
         sold="CASE WHEN %(to)s = 'committed' THEN sum(l.quantity) ELSE 0 END",
         join="",
         set_sold="",
-        columns=_COLUMNS,
+        columns=COLUMNS,
     )
     for revision in ("0", _REVISION_BEFORE)
 )
@@ -101,7 +113,7 @@ _SELL_PART = _STATEMENT.format(
       sold = (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', sku, 'variantKey', "variantKey", 'quantity', d.sold)
                                         ORDER BY sku, "variantKey") FILTER (WHERE d.sold > 0), '[]')
               FROM demand d HAVING sum(d.sold) < sum(d.n))""",
-    columns=_COLUMNS,
+    columns=COLUMNS,
 )
 
 
@@ -142,12 +154,11 @@ async def settle(
     if sold is not None:
         parameters |= lines_as_arrays(sold)
     while True:
-        rows = await fetch(engine, statement, parameters)
-        if not rows:
+        if rows := await fetch(engine, statement, parameters):
+            return Settlement(changed=True, hold=hold_from_row(rows[0]))
+        hold = await read_hold(engine, shop_id, hold_id)
+        if hold is None:
             return None
-        row = rows[0]
-        hold = hold_from_row(row)
         if hold.status is not HoldStatus.ACTIVE:
-            break
+            return Settlement(changed=False, hold=hold)
         statement = _SETTLE_AMENDED if sold is None else _SELL_PART
-    return Settlement(hold.status, row["changed"], row["overdue"], row["age"], hold)

@@ -3,6 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from api import hold_streams
 from api.hold_streams import HoldStream
 from domain.holds import Hold, HoldStatus, Line
 
@@ -42,3 +45,12 @@ async def test_what_changes_while_the_browser_reads_is_told_and_so_is_the_end() 
 
 async def test_what_the_browser_knows_is_not_told_again() -> None:
     assert [state async for state in HoldStream(later(2, HoldStatus.EXPIRED)).states(MADE + timedelta(seconds=2))] == []
+
+
+async def test_where_nothing_changes_a_heartbeat_keeps_the_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold_streams, "_HEARTBEAT_SECONDS", 0.001)
+    stream = HoldStream(HOLD)
+    states = stream.states(known=MADE)
+    assert [await anext(states), await anext(states)] == [None, None]
+    stream.update(later(1, HoldStatus.RELEASED))
+    assert [state async for state in states] == [later(1, HoldStatus.RELEASED)]
