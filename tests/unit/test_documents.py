@@ -157,8 +157,8 @@ def test_the_settings_that_a_page_names_are_described(text: str) -> None:
     assert not [name for name in named - NO_SETTINGS if f"`{name}`" not in described]
 
 
-NO_SETTINGS = {"HOLDFAST_URL", "HOLDFAST_IMAGE", "HOLDFAST_API_ADDRESS", "HOLDFAST_API_PORTS"}
-"""The runbooks' name for an address, and what only docker-compose.yml reads."""
+NO_SETTINGS = {"HOLDFAST_URL", "HOLDFAST_IMAGE", "HOLDFAST_API_ADDRESS", "HOLDFAST_API_PORTS", "HOLDFAST_COMMIT"}
+"""The runbooks' name for an address, what only docker-compose.yml reads, and what a build is told."""
 
 
 @pytest.fixture(scope="module")
