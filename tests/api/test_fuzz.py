@@ -97,6 +97,11 @@ async def shop(database: str, temporal: Client) -> AsyncIterator[Shop]:
 async def test_whatever_the_document_allows_or_not_is_answered_as_it_says(shop: Shop) -> None:
     stack = shop.stack
     document = (await stack.http.get("/openapi.json")).json()
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        # Any text may be the id of a request (test_request_log.py): the few cases are for what can be wrong.
+        operation["parameters"] = [each for each in operation["parameters"] if "$ref" not in each]
+        if not operation["parameters"]:
+            del operation["parameters"]
     schema = schemathesis.openapi.from_dict(document)
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
     assert len(operations) > 10
