@@ -39,8 +39,9 @@ def amend_command(
     require_shop_id("holds", shop)
     if not item and reference is None and buyer is None:
         fail(_COMMAND, "name --item, --reference or --buyer")
-    lines = _lines(item) if item else None
+    lines = item_lines(_COMMAND, item) if item else None
     _require_valid(
+        _COMMAND,
         reference=(fields.Identifier | None, reference),
         buyer=(fields.Buyer | None, buyer),
         key=(fields.IdempotencyKey | None, key),
@@ -50,21 +51,20 @@ def amend_command(
     run(_COMMAND, _amend(hold, change, as_json=as_json))
 
 
-def _require_valid(**values: tuple[Any, object]) -> None:
+def _require_valid(command: str, **values: tuple[Any, object]) -> None:
     if problems := problems_of(**values):
-        fail(_COMMAND, "; ".join(problems))
+        fail(command, "; ".join(problems))
 
 
-def _lines(items: list[str]) -> tuple[Line, ...]:
+def item_lines(command: str, items: list[str]) -> tuple[Line, ...]:
+    """Return the lines of the options `--item`, one for each item. Ends the command where one is not valid."""
     demand: dict[tuple[str, str], int] = {}
     for text in items:
         name, _, units = text.rpartition("=")
         sku, _, variant = name.partition("/")
         if not (sku and units.isascii() and units.isdecimal() and 0 < int(units[:8]) <= fields.MAX_UNITS):
-            fail(
-                _COMMAND, f"--item {text!r} must be SKU=UNITS or SKU/VARIANT=UNITS, with 1 to {fields.MAX_UNITS} units"
-            )
-        _require_valid(sku=(fields.Sku, sku), variant=(fields.VariantKey, variant))
+            fail(command, f"--item {text!r} must be SKU=UNITS or SKU/VARIANT=UNITS, with 1 to {fields.MAX_UNITS} units")
+        _require_valid(command, sku=(fields.Sku, sku), variant=(fields.VariantKey, variant))
         demand[sku, variant] = demand.get((sku, variant), 0) + int(units)
     return tuple(Line(sku, variant, units) for (sku, variant), units in sorted(demand.items()))
 

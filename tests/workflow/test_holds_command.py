@@ -71,6 +71,19 @@ async def test_holds_are_found_by_filters(stack: Stack) -> None:
     assert (variant.code, variant.err) == (2, "holdfast holds list: --variant needs --sku\n")
 
 
+async def test_a_part_of_a_hold_is_sold_from_the_terminal(stack: Stack) -> None:
+    hold = (await stack.made(("TEE", 3)))["holdId"]
+    command = ("holds", "commit", hold, "--shop", SHOP)
+
+    wrong = await holdfast(stack, *command, "--item", "TEE")
+    more = await holdfast(stack, *command, "--item", "TEE=4")
+    sold = await holdfast(stack, *command, "--item", "TEE=1", "--item", "TEE=1")
+
+    assert (wrong.code, "--item 'TEE' must be SKU=UNITS" in wrong.err) == (2, True)
+    assert (more.code, more.out) == (1, "")
+    assert (sold.code, sold.out) == (0, f"{SHOP} {hold}: committed.\nSold 2 x TEE; the rest was given back.\n")
+
+
 async def test_an_orders_story_is_told_on_the_terminal(stack: Stack) -> None:
     hold = await stack.made(("TEE", 2), reference="order-1")
     await stack.post(hold["holdId"], "release", {"reason": "changed their mind"})
