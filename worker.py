@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import uvloop
@@ -188,8 +188,8 @@ def _run_process(
     end_process(0)
 
 
-def _supervise(settings: Settings, options: WorkerSettings, cached: int) -> None:
-    """Run several worker processes until SIGTERM or SIGINT, restarting those that die."""
+def _supervise(settings: Settings, options: WorkerSettings, cached: int, starts: dict[str, Any]) -> None:
+    """Run several worker processes until SIGTERM or SIGINT, restarting those that die. `starts` is logged first."""
     log = structlog.get_logger("worker")
     context = multiprocessing.get_context("spawn")
     stopping = False
@@ -210,6 +210,7 @@ def _supervise(settings: Settings, options: WorkerSettings, cached: int) -> None
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         _serve_metrics(options, registry, SdkMetrics(ports), polling)
+        log.info("worker starts", **starts)
         children = [start(index) for index in range(options.processes)]
 
         def stop(*_: object) -> None:
@@ -268,10 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cached = options.cached_holds
         if cached is None:
             cached = cached_workflows(memory_limit(), options.processes)
-        limits = {"processes": options.processes, "cached_holds": cached}
-        structlog.get_logger("worker").info("worker starts", **start_fields(settings) | limits)
+        starts = {**start_fields(settings), "processes": options.processes, "cached_holds": cached}
         if options.processes > 1:
-            _supervise(settings, options, cached)
+            _supervise(settings, options, cached, starts)
             return 0
         sdk_metrics_port = free_metrics_port()
         polling: list[int] = [Polling.STARTING]
@@ -279,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         return 2
+    structlog.get_logger("worker").info("worker starts", **starts)
     _run_process(settings, sdk_metrics_port, cached, polling)
 
 
