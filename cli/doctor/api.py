@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from cli.doctor import database, temporal
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import check_webhooks
@@ -22,6 +23,10 @@ WHERE "createdAt" > now() - interval '2 hours' AND "paymentSessionId" IS NOT NUL
   AND status = 'committed' AND reason = 'payment'
 """
 """A webhook commits its hold before the deadline. Without webhooks, the payment is found by a query at the deadline."""
+_CAUSES = {"database": database.CAUSES, "temporal": temporal.CAUSES}
+"""By the names of health's checks, which of the doctor's faults explain a failed one."""
+_START = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
+_HANGS = "see the log of the API and the load of its machine; restart it if it hangs"
 _UNKNOWN = "INVENTORY_AUTHORITY_URL is not set"
 
 
@@ -40,17 +45,18 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
                 listed = await http.get("/api/inventory/holds", params={"shopId": SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
+    except httpx.ReadTimeout:
+        return _unreachable(f"{masked(origin)} accepts the connection and does not answer", _HANGS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _unreachable(f"{masked(origin)}: {first_line(error)}")
+        return _unreachable(f"{masked(origin)}: {first_line(error)}", _START)
     except (ValueError, KeyError, TypeError):
-        return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response")
+        return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response", _START)
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
     return [*lines, check_webhooks(metrics, webhooks_commit_holds=await webhooks_commit_holds(environment))]
 
 
-def _unreachable(found: str) -> list[CheckResult]:
-    fix = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
+def _unreachable(found: str, fix: str) -> list[CheckResult]:
     return [
         fault(AREA, "answers", found, fix),
         not_applicable("stripe", "webhooks arrive", "the API cannot be reached"),
@@ -64,10 +70,13 @@ def _check_health(status: int, health: Mapping[str, Any], environment: Environme
         why = [f"{name}: {check['detail']}" for name, check in checks.items() if check.get("detail")]
         if health.get("bypassed"):
             why.append("the bypass is active")
-        return fault(AREA, "answers", "; ".join([summary, *why]), "see the results of the checks that it names")
+        failed = [cause for name, check in checks.items() if check["status"] == "failed" for cause in _CAUSES[name]]
+        fix = "compare the API's environment with this one: the servers that it names answer here"
+        causes = [*failed, "settings: SKIP_INVENTORY_VALIDATION"]
+        return fault(AREA, "answers", "; ".join([summary, *why]), fix, causes)
     if health["mode"] != environment.settings.mode:
-        fix = "start both with the same INVENTORY_MODE"
-        return fault(AREA, "answers", f"{summary}; this environment has {environment.settings.mode}", fix)
+        found = f"{summary}; this environment has {environment.settings.mode}"
+        return fault(AREA, "answers", found, "start both with the same INVENTORY_MODE", ("settings: INVENTORY_MODE",))
     if health["version"] != release:
         return fault(AREA, "answers", f"{summary}; this is {release}", "deploy the same release everywhere")
     return ok(AREA, "answers", summary)

@@ -1,13 +1,13 @@
 """The doctor on servers with a real fault: stopped, empty, too small, not configured."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
@@ -23,7 +23,7 @@ from cli.doctor import temporal_fairness
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.database import check_database, check_migrations, check_timeouts, check_version
 from cli.doctor.results import CheckResult, State
-from cli.doctor.schedule import check_audit_schedule
+from cli.doctor.schedule import check_schedule
 from cli.doctor.schema import released_schema
 from cli.doctor.temporal import check_attributes, check_retention, check_shards, check_temporal
 from cli.doctor.temporal_clock import QUEUE
@@ -196,9 +196,7 @@ async def test_a_worker_that_has_just_stopped_is_a_fault_though_the_server_lists
 
 
 def test_workers_that_poll_for_workflows_only_are_a_fault() -> None:
-    now = Timestamp()
-    now.GetCurrentTime()
-    (line,) = check_pollers([PollerInfo(identity="one", last_access_time=now)], [], "0.1.0")
+    (line,) = check_pollers([PollerInfo(identity="one")], [], "0.1.0")
     assert (line.state, "activities" in line.found) == (State.FAULT, True)
 
 
@@ -244,17 +242,18 @@ async def test_a_stopped_temporal_is_one_fault(shop: Shop, own_temporal: Embedde
     own_temporal.start()
 
 
-async def test_a_missing_late_or_paused_audit_schedule_is_a_fault(temporal: Client) -> None:
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert line.state is State.FAULT
+async def test_a_missing_late_or_paused_schedule_is_a_fault(temporal: Client) -> None:
+    async def checked(at: float = 0.0) -> CheckResult:
+        late = timedelta(minutes=15)
+        (line,) = await check_schedule(temporal, "audit", "doctors-audit", late, lambda: time.time() + at)
+        return line
+
+    assert "restart a worker" in str((await checked()).fix)
     handle = await temporal.create_schedule("doctors-audit", scheduled())
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert line.state is State.OK
-    (line,) = await check_audit_schedule(temporal, "doctors-audit", at=datetime.now(UTC) + timedelta(hours=4))
-    assert line.state is State.FAULT
+    assert (await checked()).state is State.OK
+    assert (await checked(at=1000)).state is State.FAULT
     await handle.pause()
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert "--unpause" in str(line.fix)
+    assert "--unpause" in str((await checked()).fix)
     await handle.delete()
 
 
