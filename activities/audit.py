@@ -1,5 +1,7 @@
 """The audit's activities: run both audits, log and count the findings."""
 
+from typing import Literal
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
@@ -10,6 +12,7 @@ from core.settings import Settings
 from holds.audit_findings import finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
 from holds.audit_workflows import WorkflowAuditor
+from inventory.moments import Moment, note
 from workflows.findings import AuditPart, AuditPort, AuditRequest, Finding, part_of
 
 
@@ -19,6 +22,7 @@ class AuditActivities(AuditPort):
     def __init__(
         self, engine: AsyncEngine, temporal: Client, settings: Settings, telemetry: Telemetry, *, task_queue: str
     ) -> None:
+        self._engine = engine
         self._stock = StockAuditor(engine, activity.heartbeat)
         self._workflows = WorkflowAuditor(
             engine, temporal, settings, task_queue=task_queue, progress=activity.heartbeat
@@ -31,7 +35,7 @@ class AuditActivities(AuditPort):
         with database_errors_retried():
             audit = await self._stock.check(request.shop_id)
         findings = [finding for drift in audit.drifts for finding in findings_of_drift(drift)]
-        return self._report("stock", audit.items, findings)
+        return await self._report("stock", audit.items, findings, request)
 
     @activity.defn(name="audit-runs")
     async def audit_workflows(self, request: AuditRequest) -> AuditPart:
@@ -39,9 +43,14 @@ class AuditActivities(AuditPort):
         with database_errors_retried():
             audit = await self._workflows.check(request.shop_id)
         findings = [*map(finding_of_missing, audit.missing), *map(finding_of_orphaned, audit.orphaned)]
-        return self._report("runs", audit.active_holds, findings)
+        return await self._report("runs", audit.active_holds, findings, request)
 
-    def _report(self, at: str, looked_at: int, findings: list[Finding]) -> AuditPart:
+    async def _report(
+        self, at: Literal["stock", "runs"], looked_at: int, findings: list[Finding], request: AuditRequest
+    ) -> AuditPart:
+        if request.shop_id is None:
+            with database_errors_retried():
+                await note(self._engine, Moment.AUDIT_STOCK if at == "stock" else Moment.AUDIT_RUNS)
         self._telemetry.audited(
             at,
             looked_at,

@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +16,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.database_errors import database_errors_retried
+from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.sealing import Sealer, WrongKeyError
 from domain.holds import HoldKey
 from domain.payments import Payment
 from inventory.checkout_parameters import read_parameters
+from inventory.moments import note_stripe_event_due
 from inventory.outbox import record_hold_event
 from inventory.payment_events import CLOSED_BY_PERSON, PaymentEvent, record_payment_event
 from payments.accounts import PaymentAccounts
@@ -28,7 +31,7 @@ from payments.errors import StripeRefusedError, StripeUnavailableError
 from payments.events import HOLD_METADATA_KEY, PAGE_METADATA_KEY, SHOP_METADATA_KEY, hold_in_metadata
 from payments.grace_periods import grace_seconds
 from payments.redaction import redacted
-from payments.status import PaymentStatus
+from payments.status import PaymentState, PaymentStatus
 from workflows.payment_messages import (
     CheckoutOpened,
     CheckoutOutcome,
@@ -117,6 +120,7 @@ class PaymentActivities(PaymentsPort):
     @activity.defn(name="close-payment")
     async def close_payment(self, query: PaymentQuery) -> PaymentCheck:
         """Close a payment, so that it can no longer be made."""
+        begun = time.monotonic()
         async with self._stripe("close-payment", query.shop_id, query.hold_id, payment=query.payment) as stripe:
             found = await stripe.close(
                 query.payment.id,
@@ -124,6 +128,9 @@ class PaymentActivities(PaymentsPort):
                 intent_id=query.payment.payment_intent_id,
                 cancel_authorized=query.give_back,
             )
+        if found.closed or found.state in (PaymentState.PAID, PaymentState.AUTHORIZED):
+            with suppress(DatabaseBusyError, DatabaseUnavailableError):  # the payment's result matters more
+                await note_stripe_event_due(self._engine, time.monotonic() - begun)
         return self._answer(found, query)
 
     @activity.defn(name="capture-payment")

@@ -251,6 +251,6 @@ class StockActivities(StockPort):
             actor=request.actor,
         )
         if settlement.status is HoldStatus.EXPIRED:
-            self._telemetry.expiry_lag.observe(max(settlement.overdue.total_seconds(), 0.0))
+            self._telemetry.hold_ended(request.shop_id, expired_late=settlement.overdue.total_seconds())
         if settlement.status is HoldStatus.COMMITTED:
-            self._telemetry.commit_age.observe(max(settlement.age.total_seconds(), 0.0))
+            self._telemetry.hold_ended(request.shop_id, committed_after=settlement.age.total_seconds())

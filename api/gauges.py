@@ -1,4 +1,4 @@
-"""Gauges of active and overdue holds and of open late payments, counted at most every ten seconds."""
+"""Gauges of what only database and Temporal know, read at most every ten seconds."""
 
 import asyncio
 import time
@@ -15,6 +15,7 @@ from core.metrics import SHOP_LIMIT
 from core.timeouts import run_with_timeout
 from holds.errors import HoldsError
 from inventory.gauges import active_holds, overdue_holds
+from inventory.moments import Moment, read_moments
 
 KEPT_SECONDS = 10.0
 """How long a count is reused, a failed one too."""
@@ -35,14 +36,18 @@ class HoldGauges(Collector):
         self._active: _Counts = {}
         self._overdue: _Counts = {}
         self._late_payments: int | None = 0
+        self._moments: Mapping[str, float] | None = dict.fromkeys(Moment, 0.0)
         self._text = b""
 
     async def read(self) -> bytes:
         """Return the gauges' text, counted anew after KEPT_SECONDS. A count that fails leaves out its gauge only."""
         async with self._refreshing:
             if self._refreshed_at is None or time.monotonic() - self._refreshed_at > KEPT_SECONDS:
-                active, overdue, self._late_payments = await asyncio.gather(
-                    self._counted(active_holds), self._counted(overdue_holds), self._counted_late_payments()
+                active, overdue, self._late_payments, self._moments = await asyncio.gather(
+                    self._counted(active_holds),
+                    self._counted(overdue_holds),
+                    self._counted_late_payments(),
+                    self._read_moments(),
                 )
                 self._active = active
                 # A shop with active holds gets a 0, so that the absence of overdue ones is visible.
@@ -54,6 +59,12 @@ class HoldGauges(Collector):
     async def _counted(self, count: Callable[[AsyncEngine, int], Coroutine[Any, Any, Mapping[str, int]]]) -> _Counts:
         try:
             return await run_with_timeout(_COUNT_SECONDS, count(self._engine, SHOP_LIMIT))
+        except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
+            return None
+
+    async def _read_moments(self) -> Mapping[str, float] | None:
+        try:
+            return await run_with_timeout(_COUNT_SECONDS, read_moments(self._engine))
         except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
             return None
 
@@ -78,3 +89,24 @@ class HoldGauges(Collector):
             yield GaugeMetricFamily(
                 "inventory_late_payments_open", "Late payments that are not settled", value=self._late_payments
             )
+        if self._moments is not None:
+            yield from _times(self._moments)
+
+
+def _times(moments: Mapping[str, float]) -> Iterator[Metric]:
+    audit = GaugeMetricFamily(
+        "inventory_audit_timestamp_seconds", "When each part of the audit was last completed", labels=["at"]
+    )
+    for at, moment in (("stock", Moment.AUDIT_STOCK), ("runs", Moment.AUDIT_RUNS)):
+        audit.add_metric([at], moments[moment])
+    yield audit
+    yield GaugeMetricFamily(
+        "inventory_stripe_event_timestamp_seconds",
+        "When the last correctly signed Stripe event of the key's mode arrived; 0 if none ever",
+        value=moments[Moment.STRIPE_EVENT],
+    )
+    yield GaugeMetricFamily(
+        "inventory_stripe_event_due_timestamp_seconds",
+        "When a Stripe event was first due after the last one; 0 if none ever",
+        value=moments[Moment.STRIPE_EVENT_DUE],
+    )

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from domain.smoke import is_smoke
+
 _SKU_LIMIT = 1000
 _REFUSALS_LOGGED_SECONDS = 10.0
 SHOP_LIMIT = 100
@@ -53,7 +55,8 @@ _BY_RECEIVER = ("inventory_event_delivered", "inventory_event_error")
 class Telemetry:
     """The metrics of one process, each recorded with a log line. Created once, at the start of the process.
 
-    Counters count committed changes: a repeated request that changes nothing is not counted.
+    Counters count committed changes: a repeated request that changes nothing is not counted. What names the shop of
+    `holdfast smoke` is logged and not counted, but for what an audit finds there.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -92,12 +95,6 @@ class Telemetry:
         self.bypass = Gauge(
             "inventory_bypass",
             "1 if SKIP_INVENTORY_VALIDATION is set",
-            registry=registry,
-            multiprocess_mode="max",
-        )
-        self._event_time = Gauge(
-            "inventory_stripe_event_timestamp_seconds",
-            "When the last correctly signed Stripe event of the key's mode arrived; 0 if none since the start",
             registry=registry,
             multiprocess_mode="max",
         )
@@ -196,7 +193,7 @@ class Telemetry:
     def count(self, metric: str, **fields: object) -> None:
         """Count one event and log it as information. Metrics counted by shop need `shop_id`."""
         self._increase(metric, fields)
-        if metric in _BY_SHOP:
+        if metric in _BY_SHOP and not is_smoke(fields["shop_id"]):
             self._shop_holds.labels(self._shops.label(str(fields["shop_id"]), exists=True), _BY_SHOP[metric]).inc()
         self._log.info(metric, metric=metric, **fields)
 
@@ -211,20 +208,22 @@ class Telemetry:
         self._log.error(metric, metric=metric, **fields)
 
     def _increase(self, metric: str, fields: Mapping[str, object]) -> None:
+        if is_smoke(fields.get("shop_id")):
+            return
         counter = self._counters[metric]
         (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()
 
     def late_payment(self, outcome: str, *, in_order: bool, **fields: object) -> None:
         """Count the outcome of a late payment and log it: as an error unless it is `in_order`."""
-        self._late_payments.labels(outcome).inc()
+        if not is_smoke(fields.get("shop_id")):
+            self._late_payments.labels(outcome).inc()
         log = self._log.info if in_order else self._log.error
         log("inventory_late_payment", metric="inventory_late_payment", outcome=outcome, **fields)
 
     def stripe_event(self, kind: str, result: str, *, known: bool, level: int = logging.INFO, **fields: object) -> None:
         """Count and log a Stripe event. Unknown types share one series, because callers can invent them."""
-        if result not in ("invalid_signature", "malformed", "wrong_mode"):
-            self._event_time.set_to_current_time()
-        self._stripe_events.labels(kind if known else "other", result).inc()
+        if not is_smoke(fields.get("shop_id")):
+            self._stripe_events.labels(kind if known else "other", result).inc()
         self._log.log(
             level, "inventory_stripe_event", metric="inventory_stripe_event", type=kind, result=result, **fields
         )
@@ -242,7 +241,8 @@ class Telemetry:
     def validated(self, *, ok: bool, shop_id: str) -> None:
         """Count and log the answer to a validation."""
         result = "ok" if ok else "insufficient"
-        self._validations.labels(result).inc()
+        if not is_smoke(shop_id):
+            self._validations.labels(result).inc()
         self._log.info(
             "checkout_inventory_validation", metric="checkout_inventory_validation", result=result, shop_id=shop_id
         )
@@ -259,14 +259,15 @@ class Telemetry:
 
     def refused(self, importance: str, reason: str, shop_id: str) -> None:
         """Count a request that is refused to stay alive. It is logged at most every ten seconds: there are many."""
-        self._refused.labels(importance, reason, self._shops.label(shop_id, exists=False)).inc()
+        if not is_smoke(shop_id):
+            self._refused.labels(importance, reason, self._shops.label(shop_id, exists=False)).inc()
         if time.monotonic() >= self._refusing_until:
             self._refusing_until = time.monotonic() + _REFUSALS_LOGGED_SECONDS
             self._log.warning("inventory_refused", metric="inventory_refused", importance=importance, shop_id=shop_id)
 
     def shop_seen(self, shop_id: str) -> None:
         """Note that the shop exists, so that it may have a series."""
-        if shop_id:
+        if shop_id and not is_smoke(shop_id):
             self._shops.label(shop_id, exists=True)
 
     def rejected(self, shop_id: str, items: Iterable[tuple[str, bool]]) -> None:
@@ -278,9 +279,11 @@ class Telemetry:
         shop_exists = False
         for sku, exists in items:
             shop_exists |= exists
-            self._rejected.labels(self._skus.label(sku, exists=exists)).inc()
             self._log.info("checkout_rejected_stock", metric="checkout_rejected_stock", shop_id=shop_id, sku=sku)
-        self._shop_holds.labels(self._shops.label(shop_id, exists=shop_exists), "refused").inc()
+            if not is_smoke(shop_id):
+                self._rejected.labels(self._skus.label(sku, exists=exists)).inc()
+        if not is_smoke(shop_id):
+            self._shop_holds.labels(self._shops.label(shop_id, exists=shop_exists), "refused").inc()
 
     def audited(self, at: str, looked_at: int, findings: Sequence[tuple[str, bool, Mapping[str, object]]]) -> None:
         """Count and log a part of an audit: of each finding its kind, whether it was set right, and what to log."""
@@ -290,6 +293,17 @@ class Telemetry:
             self.audit_findings.labels(kind, str(mended).lower()).inc()
             log = self._log.warning if mended else self._log.error
             log("inventory_audit_findings", metric="inventory_audit_findings", kind=kind, mended=mended, **fields)
+
+    def hold_ended(
+        self, shop_id: str, *, expired_late: float | None = None, committed_after: float | None = None
+    ) -> None:
+        """Note how late a hold expired, or how long its commit took, in seconds."""
+        if is_smoke(shop_id):
+            return
+        if expired_late is not None:
+            self.expiry_lag.observe(max(expired_late, 0.0))
+        if committed_after is not None:
+            self.commit_age.observe(max(committed_after, 0.0))
 
     def unheard_payment(self, kind: str, **fields: object) -> None:
         """Count and log a payment of which no event had arrived."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -123,11 +123,12 @@ class PaymentClient:
         refuses to close what was paid meanwhile; then the status says that it is paid.
         """
         attempts = _Attempts(f"{key}:close")
+        closed = False
         while True:
             found = await self.check(session_id=session_id, intent_id=intent_id)
             cancels = found.state is PaymentState.AUTHORIZED and cancel_authorized
             if found.state is not PaymentState.OPEN and not cancels:
-                return found
+                return replace(found, closed=closed and found.state is PaymentState.UNPAYABLE)
             if not attempts.left:
                 raise StripeUnavailableError("the payment could not be closed yet")
             replayed = False
@@ -137,6 +138,7 @@ class PaymentClient:
                     await _call(self._v1.payment_intents.cancel_async(target, {}, attempts.options))  # type: ignore[arg-type]
                 else:
                     await _call(self._v1.checkout.sessions.expire_async(session_id, {}, attempts.options))  # type: ignore[arg-type]
+                closed = True
             except _ServerError as failure:
                 replayed = failure.replayed
             except StripeRefusedError as refusal:

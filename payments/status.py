@@ -51,6 +51,8 @@ class PaymentStatus:
     """Whether its money is transferred to a connected account; known of a PaymentIntent."""
     charged_at: datetime | None = None
     """When the charge was made, if it was read."""
+    closed: bool = False
+    """Whether the call that returns this has closed it: Stripe sends an event for it."""
 
 
 def status_of_session(session: Mapping[str, Any]) -> PaymentStatus:

@@ -1,15 +1,19 @@
 """Stripe's webhook. Its signature authenticates it, not a token."""
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request
 
 from api.admission import Importance
-from api.dependencies import AdmissionDep, PaymentsDep, SettingsDep, TelemetryDep
+from api.dependencies import AdmissionDep, PaymentsDep, SettingsDep, TelemetryDep, resources_of
 from api.errors import ApiError
 from api.openapi import errors, signed_by_stripe
 from api.problems import Problem
 from api.responses import ReceivedOut
-from core.database import DatabaseBusyError
+from core.database import DatabaseBusyError, DatabaseUnavailableError
+from domain.smoke import is_smoke
 from holds.errors import RequestTimeoutError, TemporalBusyError, UnavailableError
+from inventory.moments import note_stripe_event
 from payments.errors import InvalidEventError, InvalidSignatureError
 from payments.events import HANDLED_EVENT_TYPES, parse_event, verify_signature
 
@@ -77,6 +81,9 @@ async def receive_stripe_event(
             passage.did_its_work = received.result == "told"
     except (TemporalBusyError, DatabaseBusyError, RequestTimeoutError) as error:  # 503, so that Stripe repeats it
         raise UnavailableError("The event could not be processed in time.") from error
+    if received.result != "wrong_mode" and not is_smoke(shop_id):
+        with suppress(DatabaseBusyError, DatabaseUnavailableError):  # it took effect: Stripe need not repeat it
+            await note_stripe_event(resources_of(request).engine)
     telemetry.stripe_event(
         event.type,
         received.result,

@@ -4,25 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
-import psycopg
 
 from cli.doctor import database, temporal
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import check_webhooks
 from cli.installation import api_origin
-from cli.smoke.client import SHOP
-from core.database_session import connection_info
 from core.error_messages import first_line
+from domain.smoke import SMOKE_SHOP
 
 AREA = "api"
 _CALL_SECONDS = 5.0
-_COMMITTED_BY_WEBHOOK = """
-SELECT bool_or("committedAt" < "expiresAt") FROM "InventoryHold"
-WHERE "createdAt" > now() - interval '2 hours' AND "paymentSessionId" IS NOT NULL
-  AND status = 'committed' AND reason = 'payment'
-"""
-"""A webhook commits its hold before the deadline. Without webhooks, the payment is found by a query at the deadline."""
 _CAUSES = {"database": database.CAUSES, "temporal": temporal.CAUSES}
 """By the names of health's checks, which of the doctor's faults explain a failed one."""
 _START = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
@@ -42,7 +34,7 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
             token = environment.settings.authority_tokens or environment.settings.admin_tokens
             if token:
                 bearer = {"Authorization": f"Bearer {token[0].get_secret_value()}"}
-                listed = await http.get("/api/inventory/holds", params={"shopId": SHOP}, headers=bearer)
+                listed = await http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
     except httpx.ReadTimeout:
@@ -53,7 +45,7 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
         return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response", _START)
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
-    return [*lines, check_webhooks(metrics, webhooks_commit_holds=await webhooks_commit_holds(environment))]
+    return [*lines, check_webhooks(metrics)]
 
 
 def _unreachable(found: str, fix: str) -> list[CheckResult]:
@@ -87,18 +79,3 @@ def _check_token(status: int) -> CheckResult:
         fix = "set the same INVENTORY_AUTHORITY_TOKEN in both, and restart the API"
         return fault(AREA, "token", "the API rejects this environment's token", fix)
     return ok(AREA, "token", "the API accepts this environment's token")
-
-
-async def webhooks_commit_holds(environment: Environment) -> bool | None:
-    """Return whether a webhook, to any API, committed a hold in the last two hours.
-
-    None if no payment committed a hold in that time, or the database cannot be queried.
-    """
-    try:
-        info = connection_info(environment.settings, for_writing=False)
-        connection = await psycopg.AsyncConnection.connect(info, autocommit=True)
-        async with connection:
-            row = await (await connection.execute(_COMMITTED_BY_WEBHOOK)).fetchone()
-    except psycopg.Error:
-        return None
-    return row[0] if row else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ from cli.doctor.settings import Environment
 from core.error_messages import first_line
 from core.settings import Settings
 from core.shop_accounts import PLATFORM
+from inventory.moments import ARRIVING_SECONDS
 
 AREA = "stripe"
 _CALL_SECONDS = 5.0
 _KEY = re.compile(r"(?:sk|rk|pk)_(test|live)_\w+")
 _SECRET_LENGTH = 16
+_OVERDUE_SECONDS = 300
+"""As in the alert HoldfastNoWebhooks."""
 _COPY_FROM_STRIPE = (
     "copy the signing secret of the endpoint that points at /api/webhooks/stripe into STRIPE_WEBHOOK_SECRET"
 )
@@ -121,37 +125,41 @@ async def _check_account(http: httpx.AsyncClient, base: str, account: _Account) 
     return fault(AREA, account.name, found, fix, (f"{AREA}: keys",))
 
 
-def check_webhooks(metrics: str, *, webhooks_commit_holds: bool | None) -> CheckResult:
-    """Check that webhooks arrive: by the /metrics of one API, or if it received none, by the database.
-
-    `webhooks_commit_holds`: whether a webhook committed a hold lately; None if no payment committed one.
-    """
+def check_webhooks(metrics: str, now: float | None = None) -> CheckResult:
+    """Check that webhooks arrive, by the /metrics of an API: the times are those of all APIs, the counts its own."""
+    now = time.time() if now is None else now
+    times: dict[str, float] = {}
     results: dict[str, float] = {}
-    for family in text_string_to_metric_families(metrics):
-        for sample in family.samples:
-            if sample.name == "inventory_stripe_event_total":
-                result = sample.labels["result"]
-                results[result] = results.get(result, 0) + sample.value
+    for sample in (each for family in text_string_to_metric_families(metrics) for each in family.samples):
+        if sample.name == "inventory_stripe_event_total":
+            result = sample.labels["result"]
+            results[result] = results.get(result, 0) + sample.value
+        else:
+            times[sample.name] = sample.value
     wrong_mode = results.pop("wrong_mode", 0)
     refused = results.pop("invalid_signature", 0) + results.pop("malformed", 0)
     taken = sum(results.values())
+    last = times.get("inventory_stripe_event_timestamp_seconds")
+    due = times.get("inventory_stripe_event_due_timestamp_seconds", 0)
+    if last is None:
+        return not_applicable(AREA, "webhooks arrive", "the API cannot read the time of the last one")
     if wrong_mode and not taken:
         found = f"{wrong_mode:g} received since the API started, all of the other mode than STRIPE_API_KEY"
         return fault(AREA, "webhooks arrive", found, "use the key and the endpoint of the same mode")
     if refused and not taken:
         found = f"{refused:g} received since the API started, none signed with STRIPE_WEBHOOK_SECRET"
         return fault(AREA, "webhooks arrive", found, _COPY_FROM_STRIPE)
-    if taken:
-        rejected = f", {refused:g} rejected" if refused else ""
-        rejected += f", {wrong_mode:g} of the other mode ignored" if wrong_mode else ""
-        return ok(AREA, "webhooks arrive", f"{taken:g} accepted since the API started{rejected}")
-    if webhooks_commit_holds is None:
-        return not_applicable(
-            AREA, "webhooks arrive", "none since the API started, and no payment committed a hold lately"
-        )
-    if webhooks_commit_holds:
-        return ok(
-            AREA, "webhooks arrive", "none at this API since it started, but payments commit holds before the deadline"
-        )
-    fix = "in Stripe's dashboard, point an endpoint at <API>/api/webhooks/stripe and look at its deliveries"
-    return fault(AREA, "webhooks arrive", "none: payments commit holds only at the deadline, by a query to Stripe", fix)
+    arrived = f"the last one {_ago(now - last)}" if last else "none ever"
+    if due > last + ARRIVING_SECONDS and now - due > _OVERDUE_SECONDS:
+        fix = "in Stripe's dashboard, point an endpoint at <API>/api/webhooks/stripe and look at its deliveries"
+        return fault(AREA, "webhooks arrive", f"{arrived}, though one was due {_ago(now - due)}", fix)
+    if not last:
+        return not_applicable(AREA, "webhooks arrive", "none ever, and none was due")
+    rejected = f", {refused:g} rejected since the API started" if refused else ""
+    rejected += f", {wrong_mode:g} of the other mode ignored" if wrong_mode else ""
+    return ok(AREA, "webhooks arrive", f"{arrived}{rejected}")
+
+
+def _ago(seconds: float) -> str:
+    minutes = max(seconds, 0) / 60
+    return f"{minutes:.0f} min ago" if minutes < 120 else f"{minutes / 60:.0f} h ago"  # noqa: PLR2004 - two hours

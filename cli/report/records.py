@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from cli.smoke.client import SHOP as SMOKE_SHOP
 from core.database_session import connection_info, transaction_settings
 from core.settings import Settings
+from domain.smoke import SMOKE_SHOP
 
 _STATEMENT = "60s"
 _OVERDUE = "1 minute"

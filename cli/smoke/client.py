@@ -13,9 +13,8 @@ import httpx
 
 from cli.smoke.steps import SmokeError
 from core.error_messages import first_line
+from domain.smoke import SMOKE_SHOP
 
-SHOP = "holdfast-smoke"
-"""Reserved for smoke tests: real stock must not use this shop id."""
 TIMEOUT_SECONDS = 20.0
 """How long one request is repeated, and how long a status change may take."""
 _CALL_TIMEOUT_SECONDS = 15.0
@@ -76,14 +75,14 @@ class SmokeClient:
 
     def choose_item(self) -> None:
         """Choose an item without stock, so that no concurrent run uses it; else the least recently updated one."""
-        items = self._request("GET", f"/api/inventory/items?shopId={SHOP}")["items"]
+        items = self._request("GET", f"/api/inventory/items?shopId={SMOKE_SHOP}")["items"]
         updated = {item["sku"]: item["updatedAt"] for item in items if item["onHand"]}
         unused = [sku for sku in _SKUS if sku not in updated]
         self.sku = secrets.choice(unused) if unused else min(_SKUS, key=lambda sku: updated[sku])
 
     def set_stock(self, on_hand: int) -> None:
         """Set the item's stock on hand."""
-        body = {"shopId": SHOP, "items": [{"sku": self.sku, "onHand": on_hand}]}
+        body = {"shopId": SMOKE_SHOP, "items": [{"sku": self.sku, "onHand": on_hand}]}
         self._request("PUT", "/api/inventory/items", body, admin=True)
 
     def expect_stock(self, available: int, held: int) -> str:
@@ -128,7 +127,7 @@ class SmokeClient:
         intent = {
             "id": f"pi_smoke_{uuid.uuid4().hex}",
             "object": "payment_intent",
-            "metadata": {"inventory_reservation_id": hold_id, "shop_id": SHOP},
+            "metadata": {"inventory_reservation_id": hold_id, "shop_id": SMOKE_SHOP},
             "status": "succeeded",
         }
         event = {
@@ -167,13 +166,13 @@ class SmokeClient:
             try:
                 self._release_if_active(hold_id)
             except SmokeError as error:
-                failures.append(f"hold {hold_id} of shop {SHOP} may stay active until it expires: {error}")
+                failures.append(f"hold {hold_id} of shop {SMOKE_SHOP} may stay active until it expires: {error}")
         try:
             for item in self._request("GET", self._item_path, admin=True)["items"]:
                 if item["quantity"]:
                     self.set_stock(item["held"])
         except SmokeError as error:
-            failures.append(f"the stock of {self.sku} in shop {SHOP} was not set to 0: {error}")
+            failures.append(f"the stock of {self.sku} in shop {SMOKE_SHOP} was not set to 0: {error}")
         if failures:
             raise SmokeError("; ".join(failures))
 
@@ -184,10 +183,10 @@ class SmokeClient:
 
     @property
     def _item_path(self) -> str:
-        return f"/api/inventory/items?shopId={SHOP}&sku={self.sku}"
+        return f"/api/inventory/items?shopId={SMOKE_SHOP}&sku={self.sku}"
 
     def _cart(self, quantity: int) -> dict[str, Any]:
-        return {"shopId": SHOP, "items": [{"sku": self.sku, "quantity": quantity}]}
+        return {"shopId": SMOKE_SHOP, "items": [{"sku": self.sku, "quantity": quantity}]}
 
     def _request(
         self, method: str, path: str, body: object = None, *, admin: bool = False, expect: int = 200
@@ -217,7 +216,7 @@ class SmokeClient:
 
 
 def _hold_path(hold_id: str, action: str = "") -> str:
-    return f"/api/inventory/holds/{SHOP}/{hold_id}{action}"
+    return f"/api/inventory/holds/{SMOKE_SHOP}/{hold_id}{action}"
 
 
 def _failure(response: httpx.Response, hint: str = "") -> SmokeError:

@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-import psycopg
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from temporalio.client import Client
 
-from cli.doctor.api import check_api, webhooks_commit_holds
+from cli.doctor.api import check_api
 from cli.doctor.packages import check_packages
 from cli.doctor.results import CheckResult, State
 from cli.doctor.settings import read
@@ -16,7 +15,7 @@ from cli.doctor.stripe import check_webhooks
 from core.metrics import Telemetry
 from tests.operations.diagnosis import diagnose_shop, faults, result_of, url_of_no_server, variables
 from tests.paying import Shop
-from tests.stack import SHOP, running_stack
+from tests.stack import running_stack
 
 
 async def test_an_api_of_another_release_is_a_fault(shop: Shop) -> None:
@@ -43,30 +42,38 @@ async def test_a_server_that_is_not_holdfast_is_a_fault(shop: Shop) -> None:
     assert result_of(lines, "stripe", "webhooks arrive").state is State.NOT_APPLICABLE
 
 
-def webhooks(*results: str, commit_holds: bool | None = None) -> CheckResult:
-    """Return the result for an API that received events with these results."""
+def webhooks(*results: str, last: float = 0, due: float = 0) -> CheckResult:
+    """Return the result for an API that received events with these results, at the times before now, in seconds."""
     registry = CollectorRegistry()
     telemetry = Telemetry(registry)
     for result in results:
         telemetry.stripe_event("payment_intent.succeeded", result, known=True)
-    return check_webhooks(generate_latest(registry).decode(), webhooks_commit_holds=commit_holds)
+    now = 1_800_000_000.0
+    for name, ago in (("event", last), ("event_due", due)):
+        gauge = Gauge(f"inventory_stripe_{name}_timestamp_seconds", "", registry=registry)
+        gauge.set(now - ago if ago else 0)
+    return check_webhooks(generate_latest(registry).decode(), now)
 
 
 def test_webhooks_signed_with_another_secret_are_a_fault() -> None:
-    line = webhooks("invalid_signature", "invalid_signature")
+    line = webhooks("invalid_signature", "invalid_signature", last=90_000)
     assert line.state is State.FAULT
-    assert webhooks("invalid_signature", "told").state is State.OK
+    assert webhooks("invalid_signature", "told", last=10).state is State.OK
 
 
 def test_webhooks_of_the_other_mode_alone_are_a_fault() -> None:
     assert webhooks("wrong_mode").state is State.FAULT
-    assert webhooks("wrong_mode", "told").state is State.OK
+    assert webhooks("wrong_mode", "told", last=10).state is State.OK
 
 
-def test_no_webhook_is_a_fault_only_after_a_payment() -> None:
-    assert webhooks(commit_holds=False).state is State.FAULT
-    assert webhooks(commit_holds=True).state is State.OK
+def test_no_webhook_is_a_fault_only_once_one_is_overdue() -> None:
     assert webhooks().state is State.NOT_APPLICABLE
+    assert webhooks(due=200).state is State.NOT_APPLICABLE
+    assert webhooks(due=400).state is State.FAULT
+    assert webhooks(last=7200).state is State.OK
+    assert webhooks("told", last=7200, due=400).state is State.FAULT  # some came since the start, but none of late
+    assert webhooks(last=330, due=310).state is State.OK
+    assert "5 min ago" in webhooks(last=300).found
 
 
 async def test_webhooks_that_another_api_receives_count(shop: Shop, temporal: Client) -> None:
@@ -78,26 +85,6 @@ async def test_webhooks_that_another_api_receives_count(shop: Shop, temporal: Cl
     async with running_stack(url, temporal, with_worker=False) as other:
         lines = await diagnose_shop(shop, INVENTORY_AUTHORITY_URL=other.url)
     assert result_of(lines, "stripe", "webhooks arrive").state is State.OK
-
-
-async def test_a_hold_that_is_committed_at_its_deadline_had_no_webhook(shop: Shop, database: str) -> None:
-    found = []
-    for hold, status, reason, moment in (
-        ("released", "released", "cancelled", "5 minutes"),
-        ("by-the-shop", "committed", "committed", "5 minutes"),
-        ("asked-for", "committed", "payment", "-1 second"),
-        ("told", "committed", "payment", "5 minutes"),
-        ("asked-for-again", "committed", "payment", "-1 second"),
-    ):
-        with psycopg.connect(database) as connection:
-            connection.execute(
-                """INSERT INTO "InventoryHold"
-                ("shopId", id, status, reason, "paymentSessionId", "expiresAt", "committedAt")
-                VALUES (%s, %s, %s, %s, 'cs_test_1', now(), now() - %s::interval)""",
-                [SHOP, hold, status, reason, moment],
-            )
-        found.append(await webhooks_commit_holds(read(variables(shop, DATABASE_URL=database))))
-    assert found == [None, None, False, True, True]
 
 
 def packages() -> list[CheckResult]:

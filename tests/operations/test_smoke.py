@@ -12,9 +12,13 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
-from cli.smoke.client import SHOP, TIMEOUT_SECONDS, ApiAccess, SmokeClient
+from cli.smoke.client import TIMEOUT_SECONDS, ApiAccess, SmokeClient
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult, Step
+from core.metrics import COUNTERS
+from domain.smoke import SMOKE_SHOP
+from inventory.gauges import active_holds
+from inventory.moments import read_moments
 from tests.api.asking import neighbour
 from tests.commands import run_holdfast
 from tests.paying import Shop
@@ -50,8 +54,8 @@ async def smoke(
 
 async def leftovers(stack: Stack) -> list[dict[str, Any]]:
     """Return the reserved shop's active holds and items with stock."""
-    holds = await stack.http.get("/api/inventory/holds", params={"shopId": SHOP, "status": "active"})
-    items = await stack.http.get("/api/inventory/items", params={"shopId": SHOP})
+    holds = await stack.http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP, "status": "active"})
+    items = await stack.http.get("/api/inventory/items", params={"shopId": SMOKE_SHOP})
     return [*holds.json()["holds"], *(item for item in items.json()["items"] if item["onHand"])]
 
 
@@ -73,6 +77,7 @@ async def without_worker(database: str, temporal: Client) -> AsyncIterator[Stack
 
 async def test_one_hold_is_paid_one_released_and_one_refused(shop: Shop) -> None:
     before = {hold["holdId"] for hold in await smoke_holds(shop)}
+    business = await told_of_business(shop)
     result = await smoke(access(shop.stack.url))
     assert failed(result) == []
     assert names(result) == [
@@ -94,11 +99,21 @@ async def test_one_hold_is_paid_one_released_and_one_refused(shop: Shop) -> None
     made = [hold["status"] for hold in await smoke_holds(shop) if hold["holdId"] not in before]
     assert sorted(made) == ["committed", "released"]
     assert await leftovers(shop.stack) == []
+    assert await told_of_business(shop) == business
+
+
+async def told_of_business(shop: Shop) -> dict[str, float]:
+    """Return the figures that tell how business goes, and when Stripe last sent an event."""
+    names = [f"{name}_total" for name in COUNTERS]
+    names += ["inventory_shop_holds_total", "checkout_rejected_stock_total", "checkout_inventory_validation_total"]
+    names += ["inventory_stripe_event_total", "inventory_hold_commit_age_seconds_count"]
+    figures = {name: shop.stack.sampled(name) for name in names}
+    return figures | await read_moments(shop.stack.engine) | await active_holds(shop.stack.engine, 100)
 
 
 async def smoke_holds(shop: Shop) -> list[dict[str, Any]]:
     """Return all holds that smoke tests have made."""
-    listed = await shop.stack.http.get("/api/inventory/holds", params={"shopId": SHOP, "limit": 500})
+    listed = await shop.stack.http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP, "limit": 500})
     holds: list[dict[str, Any]] = listed.json()["holds"]
     return holds
 
@@ -147,7 +162,7 @@ async def test_another_server_fails_the_first_step(shop: Shop) -> None:
 async def test_without_a_worker_the_first_hold_fails_and_no_stock_is_left(without_worker: Stack) -> None:
     result = await smoke(access(without_worker.url), timeout_seconds=1)
     assert failed(result)[0].name == "hold"
-    items = (await without_worker.http.get("/api/inventory/items", params={"shopId": SHOP})).json()["items"]
+    items = (await without_worker.http.get("/api/inventory/items", params={"shopId": SMOKE_SHOP})).json()["items"]
     assert [item["onHand"] for item in items] == [0]
 
 

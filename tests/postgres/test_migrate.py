@@ -22,6 +22,7 @@ TABLES = {
     "InventoryCorrection",
     "InventoryOutbox",
     "InventoryPaymentEvent",
+    "InventoryMoment",
     "InventoryHoldArchive",
     "InventoryCheckoutParameters",
 }

@@ -15,6 +15,7 @@ COLUMNS = {
     "InventoryOutbox": "id eventId type shopId holdId sku variantKey data createdAt",
     "InventoryHoldAmendment": "shopId holdId requestId requestHash before after closedSessionId actor createdAt",
     "InventoryHoldAmendmentItem": "id shopId holdId sku variantKey before after actor createdAt",
+    "InventoryMoment": "name at",
     "InventoryPaymentEvent": "shopId holdId eventId type paymentIntentId objectId amount currency status reason"
     " occurredAt createdAt",
     "InventoryHoldArchive": "shopId id createdAt status hold lines archivedAt",
@@ -39,6 +40,7 @@ INDEXES = {
     'InventoryHoldItem: btree ("shopId", sku, "variantKey")',
     'InventoryItem: btree ("shopId", sku, "variantKey")',
     "InventoryMovement: btree (id)",
+    'InventoryMoment: btree (name)',
     'InventoryPaymentEvent: btree ("shopId", "holdId", "eventId")',
     'InventoryPaymentEvent: btree ("paymentIntentId") WHERE ("paymentIntentId" IS NOT NULL)',
     'InventoryMovement: btree ("shopId", sku, "variantKey", id)',

@@ -14,6 +14,7 @@ from domain.payments import Payment
 from holds.audit_workflows import WorkflowAuditor
 from holds.event_delivery import background_task_queue
 from holds.workflow_list import list_hold_workflows
+from inventory.moments import Moment, read_moments
 from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
 from tests.workflow.conftest import SkippingStack
@@ -67,11 +68,16 @@ async def listed(stack: Stack, *hold_ids: str) -> None:
 async def test_consistent_stock_gives_no_findings(stack: Stack) -> None:
     await stack.made(("TEE", 3))
     await stack.post((await stack.made())["holdId"], "commit")
+    before = await read_moments(stack.engine)
 
     report = await audited(stack)
 
     assert (report.items, report.active_holds, report.found) == (1, 1, {})
     assert stack.worker_metrics.get_sample_value("inventory_audit_looks_total", {"at": "stock"}) == 1
+    assert await read_moments(stack.engine) == before  # an audit of one shop is not the scheduled one
+    await audited(stack, None)
+    noted = await read_moments(stack.engine)
+    assert all(noted[moment] > before[moment] for moment in (Moment.AUDIT_STOCK, Moment.AUDIT_RUNS))
 
 
 @pytest.mark.parametrize(

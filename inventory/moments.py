@@ -1,0 +1,79 @@
+"""When audits were last completed, and Stripe's events last arrived or were due: known after a restart too."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.database import fetch
+
+
+class Moment(StrEnum):
+    """What is remembered."""
+
+    AUDIT_STOCK = "audit_stock"
+    AUDIT_RUNS = "audit_runs"
+    STRIPE_EVENT = "stripe_event"
+    """A correctly signed event of the key's mode arrived."""
+    STRIPE_EVENT_DUE = "stripe_event_due"
+    """The first time since that one at which Stripe had a reason to send another."""
+
+
+ARRIVING_SECONDS = 60
+"""An event that arrived so shortly before the next was due may be that one: the clocks of two machines differ."""
+
+_NOTE = """
+INSERT INTO "InventoryMoment" AS m (name, at) VALUES (%(name)s, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET at = greatest(m.at, excluded.at)
+RETURNING at
+"""
+
+# At most once a second, so that many events do not wait for the lock of one row; always if one was overdue.
+_NOTE_EVENT = f"""
+INSERT INTO "InventoryMoment" AS m (name, at)
+SELECT '{Moment.STRIPE_EVENT}', clock_timestamp() WHERE NOT EXISTS (
+  SELECT FROM "InventoryMoment" event LEFT JOIN "InventoryMoment" due ON due.name = '{Moment.STRIPE_EVENT_DUE}'
+  WHERE event.name = '{Moment.STRIPE_EVENT}' AND event.at > clock_timestamp() - interval '1 second'
+    AND (due.at IS NULL OR due.at <= event.at))
+ON CONFLICT (name) DO UPDATE SET at = greatest(m.at, excluded.at)
+RETURNING at
+"""  # noqa: S608 - constants
+
+_NOTE_DUE = f"""
+INSERT INTO "InventoryMoment" (name, at)
+SELECT '{Moment.STRIPE_EVENT_DUE}', clock_timestamp() - make_interval(secs => %(ago)s) WHERE NOT EXISTS (
+  SELECT FROM "InventoryMoment" due LEFT JOIN "InventoryMoment" event ON event.name = '{Moment.STRIPE_EVENT}'
+  WHERE due.name = '{Moment.STRIPE_EVENT_DUE}'
+    AND (event.at IS NULL OR due.at > event.at + interval '{ARRIVING_SECONDS} seconds'))
+ON CONFLICT (name) DO UPDATE SET at = excluded.at
+RETURNING at
+"""  # noqa: S608 - constants
+
+_READ = 'SELECT name, extract(epoch FROM at)::float8 AS at FROM "InventoryMoment"'
+
+
+async def note(engine: AsyncEngine, moment: Moment) -> None:
+    """Note that it happened now. Raises DatabaseBusyError and DatabaseUnavailableError."""
+    await fetch(engine, _NOTE, {"name": moment.value})
+
+
+async def note_stripe_event(engine: AsyncEngine) -> None:
+    """Note that an event arrived. Raises DatabaseBusyError and DatabaseUnavailableError."""
+    await fetch(engine, _NOTE_EVENT, {})
+
+
+async def note_stripe_event_due(engine: AsyncEngine, seconds_ago: float) -> None:
+    """Note when an event became due, unless one is overdue already: the first counts.
+
+    Raises DatabaseBusyError and DatabaseUnavailableError.
+    """
+    await fetch(engine, _NOTE_DUE, {"ago": seconds_ago})
+
+
+async def read_moments(engine: AsyncEngine) -> Mapping[str, float]:
+    """Return each moment in seconds since 1970, 0 for what never happened.
+
+    Raises DatabaseBusyError and DatabaseUnavailableError.
+    """
+    rows = await fetch(engine, _READ, {})
+    return {moment.value: 0.0 for moment in Moment} | {row["name"]: row["at"] for row in rows}
