@@ -1,5 +1,6 @@
 """Checks Temporal: the connection, the namespace, search attributes, shards, schedule, workers and clock."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -34,6 +35,7 @@ from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
+_CONNECT_SECONDS = 5.0
 SHARDS = 512
 _LEAST_RETENTION = timedelta(days=1)
 _DEPENDENT = (
@@ -77,8 +79,12 @@ async def check_temporal(
     except SettingsError as error:
         return _unreachable(str(error), "correct the TEMPORAL_* variables, see docs/configuration.md")
     try:
-        client = await connect(api_key, environment=environment)
-        system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            client = await connect(api_key, environment=environment)
+            system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
+    except TimeoutError:
+        found = f"{config['target_host']}: no answer in {_CONNECT_SECONDS:g} s"
+        return _unreachable(found, await fix_connection(config))
     except (RuntimeError, RPCError) as error:
         return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
