@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
 from multiprocessing import connection
@@ -24,7 +24,6 @@ import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.client import Client
-from temporalio.service import RPCError
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
     UnsandboxedWorkflowRunner,
@@ -36,20 +35,20 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
-from core.error_messages import first_line
 from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
-from core.polling import last_polls
 from core.process_end import end_process
 from core.process_memory import memory_limit
 from core.sdk_metrics import SdkMetrics, free_metrics_port
 from core.setting_errors import SettingProblem, SettingsError, check_all
 from core.settings import TASK_QUEUE, WORKER_DEPLOYMENT, Settings
-from core.temporal import SHUTDOWN_GRACE, connect, connect_config, runtime_with_metrics
-from core.tracing import ProcessTracing, start_tracing
+from core.temporal import SHUTDOWN_GRACE, connect_config
+from core.tracing import start_tracing
 from core.worker_cache import MOST, cached_workflows
+from core.worker_connection import connect_with_retries, watch_polls
+from core.worker_readiness import OwnPolling, Polling, WorkerReadiness
 from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
 from payments.accounts import open_accounts
@@ -65,8 +64,6 @@ ACTIVITY_SLOTS = 64
 LOCAL_ACTIVITY_SLOTS = 64
 CACHED_WORKFLOWS = MOST
 """Running workflows that a process caches where nothing else is said; another is replayed for its next task."""
-_POLLED_SECONDS = 0.1
-"""How often a starting worker asks Temporal whether it has polled."""
 
 
 def make_worker(
@@ -124,21 +121,20 @@ def make_worker(
     )
 
 
-async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> None:
-    """Run one worker until SIGTERM or SIGINT, or until its supervisor ends."""
+async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int, own: OwnPolling) -> None:
+    """Run one worker until SIGTERM or SIGINT, or until its supervisor ends; `own` is told whether it polls."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _stop_when_supervisor_ends(loop, stop)
     tracing = start_tracing(settings, "holdfast-worker")
-    connected = await _connect_with_retries(settings, stop, sdk_metrics_port, tracing)
+    connected = await connect_with_retries(settings, stop, sdk_metrics_port, tracing, own)
     if connected is None:
         return
     client, earlier = connected
     telemetry = Telemetry()
     engine = create_engine(settings)
-    log = structlog.get_logger("worker")
     try:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracing.close)
@@ -157,16 +153,10 @@ async def run_worker(settings: Settings, sdk_metrics_port: int, cached: int) -> 
                 deployment=settings.worker_deployment,
             )
             await stack.enter_async_context(worker)
-            if await _has_polled(client, earlier, stop):
-                log.info(
-                    "worker polls",
-                    task_queue=TASK_QUEUE,
-                    namespace=client.namespace,
-                    version=version("holdfast"),
-                    cached_holds=cached,
-                )
+            watch = asyncio.create_task(watch_polls(client, earlier, own, cached_holds=cached))
+            stack.callback(watch.cancel)
             await stop.wait()
-            log.info("worker is stopping; running tasks will finish")
+            own.is_now(Polling.STOPPING)
     finally:
         await engine.dispose()
 
@@ -184,43 +174,13 @@ def _stop_when_supervisor_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Ev
     loop.add_reader(supervisor.sentinel, ended)
 
 
-async def _connect_with_retries(
-    settings: Settings, stop: asyncio.Event, sdk_metrics_port: int, tracing: ProcessTracing
-) -> tuple[Client, list[int]] | None:
-    """Connect to Temporal and its namespace, retrying every 2 s; None if `stop` is set first.
-
-    Also returns the `last_polls` before this worker's own.
-    """
-    runtime = runtime_with_metrics(sdk_metrics_port)
-    log = structlog.get_logger("worker")
-    while not stop.is_set():
-        try:
-            client = await connect(settings.temporal_api_key, runtime=runtime, tracer_provider=tracing.provider)
-            return client, await last_polls(client, TASK_QUEUE)
-        except (RuntimeError, RPCError) as error:
-            log.warning("cannot connect to Temporal; retrying in 2 s", problem=first_line(error))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), timeout=2)
-    return None
-
-
-async def _has_polled(client: Client, earlier: list[int], stop: asyncio.Event) -> bool:
-    """Wait until Temporal has seen this worker poll for workflows and for activities; False if `stop` is set first."""
-    while not stop.is_set():
-        with suppress(RPCError):  # the worker itself repeats its polls, and logs why they fail
-            polls = await last_polls(client, TASK_QUEUE)
-            if all(poll > before for poll, before in zip(polls, earlier, strict=True)):
-                return True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), timeout=_POLLED_SECONDS)
-    return False
-
-
-def _run_process(settings: Settings, sdk_metrics_port: int, cached: int) -> NoReturn:
+def _run_process(
+    settings: Settings, sdk_metrics_port: int, cached: int, polling: MutableSequence[int], index: int = 0
+) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
     collect_garbage_rarely(FOR_WORKFLOWS)
-    uvloop.run(run_worker(settings, sdk_metrics_port, cached))
+    uvloop.run(run_worker(settings, sdk_metrics_port, cached, OwnPolling(polling, index)))
     end_process(0)
 
 
@@ -234,14 +194,18 @@ def _supervise(settings: Settings, options: WorkerSettings, cached: int) -> None
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         ports = [free_metrics_port() for _ in range(options.processes)]
 
+        polling = context.Array("b", options.processes, lock=False)
+
         def start(index: int) -> BaseProcess:
-            process = context.Process(target=_run_process, args=(settings, ports[index], cached), daemon=True)
+            polling[index] = Polling.STARTING
+            arguments = (settings, ports[index], cached, polling, index)
+            process = context.Process(target=_run_process, args=arguments, daemon=True)
             process.start()
             return process
 
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        _serve_metrics(options, registry, SdkMetrics(ports))
+        _serve_metrics(options, registry, SdkMetrics(ports), polling)
         children = [start(index) for index in range(options.processes)]
 
         def stop(*_: object) -> None:
@@ -263,10 +227,13 @@ def _supervise(settings: Settings, options: WorkerSettings, cached: int) -> None
             child.join(SHUTDOWN_GRACE.total_seconds() + 5)
 
 
-def _serve_metrics(options: WorkerSettings, registry: CollectorRegistry, sdk_metrics: SdkMetrics) -> None:
-    """Serve /metrics. Raises SettingsError if this machine has no such address, or its port is taken."""
+def _serve_metrics(
+    options: WorkerSettings, registry: CollectorRegistry, sdk_metrics: SdkMetrics, polling: MutableSequence[int]
+) -> None:
+    """Serve /metrics and /readyz. Raises SettingsError if this machine has no such address, or its port is taken."""
     try:
-        serve_metrics(options.metrics_port, options.metrics_host, registry)
+        readiness = WorkerReadiness(polling, version("holdfast"))
+        serve_metrics(options.metrics_port, options.metrics_host, registry, readiness)
     except OSError as error:
         where = f"{options.metrics_host}:{options.metrics_port}"
         problem = f"metrics cannot be served on {where}: {error.strerror or error}"
@@ -302,11 +269,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _supervise(settings, options, cached)
             return 0
         sdk_metrics_port = free_metrics_port()
-        _serve_metrics(options, REGISTRY, SdkMetrics([sdk_metrics_port]))
+        polling: list[int] = [Polling.STARTING]
+        _serve_metrics(options, REGISTRY, SdkMetrics([sdk_metrics_port]), polling)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging may not be configured yet
         return 2
-    _run_process(settings, sdk_metrics_port, cached)
+    _run_process(settings, sdk_metrics_port, cached, polling)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from api.metrics_text import MetricsText
 from api.middleware import BodyLimit, Timing
 from api.openapi import DESCRIPTION
 from api.parameters import refuse_repeated
+from api.readiness import Readiness
 from api.routes import (
     adjustments,
     approvals,
@@ -79,6 +80,7 @@ def create_app(
         runs_here = RunsHere()
         workflows = WorkflowClient(temporal, task_queue, runs_here)
         holds_service = HoldService(engine, workflows, settings)
+        readiness = Readiness(settings, temporal, task_queue)
         app.state.resources = Resources(
             settings=settings,
             engine=engine,
@@ -92,6 +94,7 @@ def create_app(
             gauges=HoldGauges(engine, workflows.open_late_payments),
             orders=OrderService(engine, temporal, settings, task_queue),
             metrics_text=MetricsText(registry),
+            readiness=readiness,
             streams=streams,
             admission=Admission(settings, telemetry),
         )
@@ -102,6 +105,7 @@ def create_app(
             log.warning("INVENTORY_BACKEND=prisma is read as postgres; set it so")
         if limits.connections < settings.api_connections:
             log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
+        await stack.enter_async_context(readiness.kept_up())
         # Temporal returns a first task with the start to workers of any build: routing by build would not hold.
         if settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL and not settings.worker_build_id:
             await stack.enter_async_context(

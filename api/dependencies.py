@@ -11,6 +11,7 @@ from api.admission import Admission
 from api.gauges import HoldGauges
 from api.hold_streams import HoldStreams
 from api.metrics_text import MetricsText
+from api.readiness import Readiness
 from core.metrics import Telemetry
 from core.settings import Settings
 from holds.amending import AmendService
@@ -41,6 +42,7 @@ class Resources:
     orders: OrderService
     gauges: HoldGauges
     metrics_text: MetricsText
+    readiness: Readiness
     streams: HoldStreams
     admission: Admission
 

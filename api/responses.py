@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.readiness_checks import Part, Reason
 from api.stock_responses import BelowHeldOut, BelowZeroOut, FileProblemOut, NameOut, TooManyOut
 from core.json_model import Model, Record
 from domain.holds import Hold, HoldStatus, ShortageReason
@@ -128,9 +129,22 @@ class CheckOut(Model):
     """The check of one dependency."""
 
     status: Literal["ok", "failed", "not needed"]
-    reason: Literal["unreachable", "read_only", "not_migrated", "pooler_unknown", "namespace_missing"] | None = None
+    reason: Reason | None = None
     """Why it failed, for programs; `detail` is for people."""
     detail: str | None = None
+
+
+class PartOut(Model):
+    """One part that holds need."""
+
+    status: Annotated[
+        Literal["ok", "failed", "unknown"],
+        Field(description="`unknown`: cannot be known while another part fails."),
+    ]
+    needed: Annotated[bool, Field(description="Whether its failure makes this process `unavailable`.")]
+    reason: Annotated[Reason | None, Field(description="Why it failed, for programs.")] = None
+    detail: Annotated[str | None, Field(description="For people.")] = None
+    fix: Annotated[str | None, Field(description="The section of the documentation with the fix.")] = None
 
 
 class HealthOut(Model):
@@ -140,7 +154,11 @@ class HealthOut(Model):
     mode: str
     bypassed: bool
     version: str
+    failing: Annotated[Part | None, Field(description="The part that failed; of several the cause.")]
     checks: dict[str, CheckOut]
+    parts: Annotated[
+        dict[Part, PartOut], Field(description="Each part that holds need, as of at most a second ago; causes first.")
+    ]
 
 
 class FieldProblem(Model):

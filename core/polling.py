@@ -1,14 +1,19 @@
-"""Whether a worker polls: what Temporal knows of it, not what the process believes."""
+"""Whether workers poll: what Temporal knows of it, not what a process believes."""
 
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
 
+POLL_SECONDS = 75.0
+"""A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
 _KINDS = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+_VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 
 
 async def last_polls(client: Client, task_queue: str) -> list[int]:
@@ -19,10 +24,73 @@ async def last_polls(client: Client, task_queue: str) -> list[int]:
     """
     last = []
     for kind in _KINDS:
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
-        )
-        described = await client.workflow_service.describe_task_queue(request, timeout=_CALL)
+        described = await _describe(client, task_queue, kind, _CALL)
         own = [poller.last_access_time for poller in described.pollers if poller.identity == client.identity]
-        last.append(max((time.ToNanoseconds() for time in own), default=0))
+        last.append(max((access.ToNanoseconds() for access in own), default=0))
     return last
+
+
+async def last_poll_of_workers(client: Client, task_queue: str, within: timedelta) -> int:
+    """Return when a worker last polled for activities, by the server's clock; 0 if none has within five minutes.
+
+    A process of the API polls for workflows only. Where Temporal routes by build, workers of the current build count
+    only. Raises RPCError.
+    """
+    described = await _describe(client, task_queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, within)
+    current = described.versioning_info.current_deployment_version.build_id
+    polls = [
+        poller.last_access_time.ToNanoseconds()
+        for poller in described.pollers
+        if current
+        == (
+            poller.deployment_options.build_id if poller.deployment_options.worker_versioning_mode == _VERSIONED else ""
+        )
+    ]
+    return max(polls, default=0)
+
+
+async def _describe(
+    client: Client, task_queue: str, kind: "TaskQueueType.ValueType", within: timedelta
+) -> DescribeTaskQueueResponse:
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+    )
+    return await client.workflow_service.describe_task_queue(request, timeout=within)
+
+
+class Freshness:
+    """Whether the last poll is recent, although the server's clock and this machine's may differ.
+
+    A poll that is later than the one seen before is recent, whatever the clocks say. Only the first is compared with
+    this machine's clock.
+    """
+
+    def __init__(self, seen: int | None = None) -> None:
+        """Begin with a poll that was seen before and does not count."""
+        self._seen = seen
+        self._recent_until = 0.0
+
+    def is_recent(self, poll: int) -> bool:
+        """Tell whether the poll, in nanoseconds by the server's clock, or one seen before is recent; 0 is none."""
+        now = time.monotonic()
+        if self._seen is None:
+            self._recent_until = now + POLL_SECONDS - max(time.time() - poll / 1e9, 0)
+        elif poll > self._seen:
+            self._recent_until = now + POLL_SECONDS
+        self._seen = poll
+        return poll > 0 and now < self._recent_until
+
+
+class OwnPolls:
+    """Whether a worker of this process polls. `earlier` are the `last_polls` before it began."""
+
+    def __init__(self, client: Client, task_queue: str, earlier: Sequence[int]) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._freshness = [Freshness(poll) for poll in earlier]
+
+    async def are_recent(self) -> bool:
+        """Ask Temporal whether the worker polls, for workflows and for activities. Raises RPCError."""
+        polls = await last_polls(self._client, self._task_queue)
+        recent = [kind.is_recent(poll) for kind, poll in zip(self._freshness, polls, strict=True)]
+        return all(recent)

@@ -1,87 +1,56 @@
 """Health, liveness, readiness and metrics, for operations and load balancers, and `/`. None needs a token."""
 
-import asyncio
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.dependencies import resources_of
-from api.responses import AliveOut, CheckOut, HealthOut
-from core.database import DatabaseUnavailableError, NotMigratedError, PoolerUnknownError, fetch
-from core.database_session import is_read_only
-from core.settings import Mode, Settings
-from core.timeouts import run_with_timeout
-from holds.errors import HoldsError, NamespaceMissingError
-from holds.workflow_client import WorkflowClient
+from api.readiness import Look, fix_of
+from api.readiness_checks import Part
+from api.responses import AliveOut, HealthOut
 
 router = APIRouter(tags=["system"])
 
-_CHECK_SECONDS = 2.0
 _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut, "description": "It cannot do its work."}}
-
-
-async def _check_database(engine: AsyncEngine, settings: Settings) -> CheckOut:
-    try:
-        return await run_with_timeout(_CHECK_SECONDS, _try_to_write(engine, settings))
-    except Exception:  # noqa: BLE001 - whatever is wrong, the answer is that the database cannot be used
-        return CheckOut(status="failed", reason="unreachable", detail="Postgres does not answer.")
-
-
-async def _try_to_write(engine: AsyncEngine, settings: Settings) -> CheckOut:
-    """Check as far as a row lock, which a replica refuses, and which needs the right to write."""
-    try:
-        await fetch(engine, 'SELECT FROM "InventoryItem" LIMIT 0 FOR NO KEY UPDATE', {})
-    except NotMigratedError:
-        detail = "The tables are not there; run: holdfast migrate"
-        return CheckOut(status="failed", reason="not_migrated", detail=detail)
-    except PoolerUnknownError as error:
-        return CheckOut(status="failed", reason="pooler_unknown", detail=str(error))
-    except DatabaseUnavailableError:
-        if not await is_read_only(settings):
-            raise
-        detail = "Postgres is read-only: a replica, or default_transaction_read_only is on."
-        return CheckOut(status="failed", reason="read_only", detail=detail)
-    return CheckOut(status="ok")
-
-
-async def _check_temporal(workflows: WorkflowClient) -> CheckOut:
-    try:
-        await run_with_timeout(_CHECK_SECONDS, workflows.check_health())
-    except NamespaceMissingError as error:
-        return CheckOut(status="failed", reason="namespace_missing", detail=str(error))
-    except (HoldsError, TimeoutError):
-        return CheckOut(status="failed", reason="unreachable", detail="Temporal does not answer.")
-    return CheckOut(status="ok")
+_CHECKS: dict[str, tuple[Part, ...]] = {
+    "database": ("postgres_write", "migrations"),
+    "temporal": ("temporal", "namespace", "search_attributes"),
+}
+"""The parts of each dependency."""
 
 
 async def _health(request: Request) -> HealthOut:
     resources = resources_of(request)
     settings = resources.settings
-    database, temporal = await asyncio.gather(
-        _check_database(resources.engine, settings), _check_temporal(resources.workflows)
-    )
-    needed = [] if settings.bypass else [database]
-    if settings.mode is Mode.RESERVE_TTL and not settings.bypass:
-        needed.append(temporal)
-    if any(check.status == "failed" for check in needed):
-        status = "unavailable"
-    elif settings.bypass or "failed" in (database.status, temporal.status):
-        status = "degraded"
-    else:
-        status = "ok"
+    look = await resources.readiness.read()
+    degraded = settings.bypass or look.failing is not None
     return HealthOut.model_validate(
         {
-            "status": status,
+            "status": "unavailable" if not look.ready else "degraded" if degraded else "ok",
             "mode": settings.mode,
             "bypassed": settings.bypass,
             "version": version("holdfast"),
-            "checks": {"database": database.model_dump(), "temporal": temporal.model_dump()},
+            "failing": look.failing,
+            "checks": {name: _check(look, parts) for name, parts in _CHECKS.items()},
+            "parts": {part: _part(look, part) for part in look.parts},
         }
     )
+
+
+def _check(look: Look, parts: tuple[Part, ...]) -> dict[str, object]:
+    failed = next((found for part in parts if (found := look.parts[part]).failed), None)
+    return {"status": "failed", "reason": failed.reason, "detail": failed.detail} if failed else {"status": "ok"}
+
+
+def _part(look: Look, part: Part) -> dict[str, object]:
+    found, needed = look.parts[part], part in look.needed
+    if found.failed:
+        fix = fix_of(part)
+        return {"status": "failed", "needed": needed, "reason": found.reason, "detail": found.detail, "fix": fix}
+    return {"status": "ok" if found.ok else "unknown", "needed": needed}
 
 
 @router.head("/api/inventory/health", include_in_schema=False)
@@ -117,7 +86,7 @@ async def root(request: Request) -> RedirectResponse:
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Serve the metrics of all the API's processes and, where Postgres answers, the active holds."""
+    """Serve the metrics of all the API's processes, its readiness and, where Postgres answers, the active holds."""
     resources = resources_of(request)
-    text = await resources.metrics_text.read() + await resources.gauges.read()
+    text = await resources.metrics_text.read() + await resources.gauges.read() + resources.readiness.text()
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -30,10 +30,10 @@ def replica(own_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFac
     server.stop()
 
 
-async def readiness(stack: Stack) -> str:
-    """Return `ok`, or the reason for which the database cannot be used."""
+async def readiness_is(stack: Stack, expected: str) -> bool:
+    """Tell whether readiness says of the database `ok`, or the reason for which it cannot be used."""
     check = (await stack.http.get("/readyz")).json()["checks"]["database"]
-    return str(check.get("reason") or check["status"])
+    return bool((check.get("reason") or check["status"]) == expected)
 
 
 @pytest.mark.parametrize("parameter", ["", "?target_session_attrs=any"])
@@ -54,7 +54,7 @@ async def test_an_address_that_leads_to_a_replica_for_a_while_is_written_again(
         wire.lead_to(replica.url)
         wire.cut()
         wire.mend()
-        assert await readiness(stack) == "read_only"
+        await until(lambda: readiness_is(stack, "read_only"), "the API says that it is read-only")
         # With the URL's own wish for any server, the pool is filled with connections to the replica, which can be read.
         assert await ask_at_once() == ({200} if parameter else {503})
         items = {"shopId": SHOP, "items": [{"sku": "TEE", "onHand": 9}]}
@@ -62,10 +62,7 @@ async def test_an_address_that_leads_to_a_replica_for_a_while_is_written_again(
 
         wire.lead_to(own_postgres.url)  # connections to the replica stay open
 
-        async def is_ready() -> bool:
-            return await readiness(stack) == "ok"
-
-        await until(is_ready, "the API is ready again")
+        await until(lambda: readiness_is(stack, "ok"), "the API is ready again")
         for _ in range(CONNECTIONS if parameter else 0):  # each refusal makes the pool replace a connection
             await stack.http.put(ITEMS, json=items)
         assert await ask_at_once() == {200}

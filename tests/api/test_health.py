@@ -2,19 +2,47 @@
 
 import socket
 
+import httpx
 import psycopg
 import pytest
 
 from tests.api.asking import HEALTH, neighbour
 from tests.stack import Stack
+from tests.waiting import until
+
+
+async def parts_of(http: httpx.AsyncClient) -> dict[str, str]:
+    """Return each part's reason if it failed, else its status."""
+    parts = (await http.get("/readyz")).json()["parts"]
+    return {name: part.get("reason") or part["status"] for name, part in parts.items()}
+
+
+async def writes(http: httpx.AsyncClient, expected: str) -> bool:
+    return (await parts_of(http))["postgres_write"] == expected
+
+
+async def gauges_of(http: httpx.AsyncClient) -> dict[str, str]:
+    """Return the gauge of each part as a scrape has it."""
+    lines = (await http.get("/metrics")).text.splitlines()
+    found = (line.removeprefix('inventory_ready{part="') for line in lines if line.startswith("inventory_ready{"))
+    return dict(line.split('"} ') for line in found)
+
+
+ALL = ("postgres_write", "migrations", "temporal", "namespace", "search_attributes", "workers")
 
 
 async def test_all_is_well(stack: Stack) -> None:
+    async def worker_polls() -> bool:
+        return (await parts_of(stack.http))["workers"] == "ok"
+
+    await until(worker_polls, "a worker is known to poll")
     answer = await stack.http.get(HEALTH)
     body = answer.json()
     assert answer.status_code == 200
-    assert (body["status"], body["mode"], body["bypassed"]) == ("ok", "reserve_ttl", False)
+    assert (body["status"], body["mode"], body["bypassed"], body["failing"]) == ("ok", "reserve_ttl", False, None)
     assert {name: check["status"] for name, check in body["checks"].items()} == {"database": "ok", "temporal": "ok"}
+    assert {name: part["status"] for name, part in body["parts"].items()} == dict.fromkeys(ALL, "ok")
+    assert await gauges_of(stack.http) == dict.fromkeys(ALL, "1.0")
 
 
 async def test_without_postgres_it_is_unavailable_and_alive(stack: Stack) -> None:
@@ -60,11 +88,14 @@ async def test_a_read_only_database_is_said_and_over_when_it_is_over(own_stack: 
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        await until(lambda: writes(http, "read_only"), "it says read-only")
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert answer.json()["failing"] == "postgres_write"
         assert answer.json()["checks"]["database"]["reason"] == "read_only"
         await before.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
-        assert (await http.get("/readyz")).json()["status"] == "ok"
+        await until(lambda: writes(http, "ok"), "it is over")
+        assert (await http.get("/readyz")).status_code == 200
 
 
 async def test_a_namespace_that_is_missing_is_said(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,10 @@ async def test_a_worker_says_that_it_polls_once_temporal_has_its_polls(deploymen
     starting = asyncio.create_task(deployment.start_worker(TEMPORAL_NAMESPACE="later"))
     await asyncio.sleep(0)
     worker = deployment.newest
-    await says(worker, "cannot connect to Temporal", 2)
+    await says(worker, "Namespace later is not found.")
+    assert worker.output().count("worker does not poll") == 1
+    assert '"reason": "namespace_missing"' in worker.output()
+    assert "Traceback" not in worker.output()
     assert not starting.done()
     await deployment.temporal.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace="later", workflow_execution_retention_period=Duration(seconds=86_400))

@@ -20,6 +20,7 @@ from cli.main import app
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
+from core.worker_readiness import WorkerReadiness
 from dev import documents as generator
 from payments.events import HOLD_METADATA_KEY, REFERENCE_METADATA_KEY
 from tests.documents import ROOT, anchors, documents
@@ -141,7 +142,7 @@ def metrics() -> set[str]:
         return 0
 
     gauges = HoldGauges(engine, none_open)
-    return {family.name for source in (registry, gauges) for family in source.collect()}
+    return {family.name for source in (registry, gauges, WorkerReadiness([], "")) for family in source.collect()}
 
 
 @every_page
