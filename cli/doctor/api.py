@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 
-from cli.doctor import database, temporal
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.settings import Environment, masked
 from cli.doctor.stripe import check_webhooks
@@ -15,8 +14,15 @@ from domain.smoke import SMOKE_SHOP
 
 AREA = "api"
 _CALL_SECONDS = 5.0
-_CAUSES = {"database": database.CAUSES, "temporal": temporal.CAUSES}
-"""By the names of health's checks, which of the doctor's faults explain a failed one."""
+_CAUSES = {
+    "postgres_write": ("database: reachable", "database: version", "database: writes"),
+    "migrations": ("database: migrations", "database: tables"),
+    "temporal": ("temporal: reachable",),
+    "namespace": ("temporal: namespace",),
+    "search_attributes": ("temporal: search attributes",),
+    "workers": ("temporal: workers", "temporal: worker answers"),
+}
+"""By the names of health's parts, which of the doctor's faults explain a failed one."""
 _START = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
 _HANGS = "see the log of the API and the load of its machine; restart it if it hangs"
 _UNKNOWN = "INVENTORY_AUTHORITY_URL is not set"
@@ -58,14 +64,14 @@ def _unreachable(found: str, fix: str) -> list[CheckResult]:
 def _check_health(status: int, health: Mapping[str, Any], environment: Environment, release: str) -> CheckResult:
     summary = f"{health['status']}, {health['mode']}, version {health['version']}"
     if status != httpx.codes.OK or health["status"] != "ok":
-        checks = health.get("checks") or {}
-        why = [f"{name}: {check['detail']}" for name, check in checks.items() if check.get("detail")]
+        failed = {name: part for name, part in (health.get("parts") or {}).items() if part["status"] == "failed"}
+        why = [f"{name}: {part['detail']}" for name, part in failed.items()]
         if health.get("bypassed"):
             why.append("the bypass is active")
-        failed = [cause for name, check in checks.items() if check["status"] == "failed" for cause in _CAUSES[name]]
-        fix = "compare the API's environment with this one: the servers that it names answer here"
-        causes = [*failed, "settings: SKIP_INVENTORY_VALIDATION"]
-        return fault(AREA, "answers", "; ".join([summary, *why]), fix, causes)
+        causes = [cause for name in failed for cause in _CAUSES.get(name, ())]
+        fix = "compare the API's environment with this one, in which what it names is right"
+        found = "; ".join([summary, *why])
+        return fault(AREA, "answers", found, fix, [*causes, "settings: SKIP_INVENTORY_VALIDATION"])
     if health["mode"] != environment.settings.mode:
         found = f"{summary}; this environment has {environment.settings.mode}"
         return fault(AREA, "answers", found, "start both with the same INVENTORY_MODE", ("settings: INVENTORY_MODE",))

@@ -49,10 +49,6 @@ _DEPENDENT = (
     "workers",
     "clock",
 )
-CAUSES = tuple(
-    f"{AREA}: {name}" for name in ("reachable", "namespace", "search attributes", "workers", "worker answers")
-)
-"""The faults without which no hold is made."""
 _AUDIT_LATE = timedelta(minutes=15)
 _PAYMENTS_LATE = timedelta(hours=26)
 """As late as the alerts HoldfastAuditStopped and HoldfastReconciliationStopped allow, or sooner."""

@@ -19,8 +19,10 @@ AREA = "temporal"
 POLL_SECONDS = 75.0
 """A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
-_START = "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
-_RESTART = f"{_START}; if its process runs, it hangs: see its log, and restart it"
+_START = (
+    "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE; if its process runs, it hangs: "
+    "see its log, and restart it"
+)
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _METADATA = "__temporal_workflow_metadata"
 """A query that the SDK answers for every workflow, ended ones too."""
@@ -131,5 +133,5 @@ async def _check_query(client: Client, query: str) -> CheckResult:
         if error.status is RPCStatusCode.NOT_FOUND:
             return not_applicable(AREA, "worker answers", "the newest hold is no longer in Temporal")
         found = f"no worker answered a query of {newest[0].id}"
-        return fault(AREA, "worker answers", found, _RESTART, (f"{AREA}: workers", f"{AREA}: routing by build"))
+        return fault(AREA, "worker answers", found, _START, (f"{AREA}: workers", f"{AREA}: routing by build"))
     return ok(AREA, "worker answers", f"in {(time.perf_counter() - started) * 1000:.0f} ms")

@@ -24,8 +24,8 @@ class Seen:
     audit: str = ""
     """The kind of what is found, or a part of why it cannot run."""
     report: str = ""
-    health: tuple[str, str] = ("ok", "")
-    """The status, and the reason of the part that failed."""
+    health: tuple[str, str | None] = ("ok", None)
+    """The status, and the part that failed."""
     alerts: tuple[str, ...] = ()
     runbook: str = ""
     """The page and section to which the first alert leads."""
@@ -42,7 +42,8 @@ FAULTS = (
     Seen(injections.nothing),
     Seen(
         injections.frozen_worker,
-        doctor={"temporal: worker answers": "it hangs"},
+        doctor={"temporal: workers": "it hangs"},
+        health=("degraded", "workers"),
         alerts=("HoldfastWorkerAbsent",),
         runbook="service.md#the-worker-is-not-running",
     ),
@@ -50,7 +51,7 @@ FAULTS = (
         injections.read_only,
         doctor={"database: writes": "default_transaction_read_only"},
         audit="read-only",
-        health=("unavailable", "read_only"),
+        health=("unavailable", "postgres_write"),
         alerts=("HoldfastErrors", "HoldfastHoldsUncounted"),
         runbook="service.md#errors",
     ),
@@ -58,15 +59,19 @@ FAULTS = (
         injections.frozen_temporal,
         doctor={"temporal: reachable": "does not answer"},
         audit="unknown",
-        health=("unavailable", "unreachable"),
+        health=("unavailable", "temporal"),
     ),
     Seen(
         injections.wrong_namespace,
         doctor={"temporal: namespace": "elsewhere"},
         audit="unknown",
-        health=("unavailable", "namespace_missing"),
+        health=("unavailable", "namespace"),
     ),
-    Seen(injections.missing_attribute, doctor={"temporal: search attributes": "HoldReference"}),
+    Seen(
+        injections.missing_attribute,
+        doctor={"temporal: search attributes": "HoldReference"},
+        health=("unavailable", "search_attributes"),
+    ),
     Seen(injections.refused_key, doctor={"stripe: key works": "rejects"}),
     Seen(injections.wrong_webhook_secret, doctor={"stripe: webhooks arrive": "STRIPE_WEBHOOK_SECRET"}),
     Seen(
@@ -88,7 +93,7 @@ FAULTS = (
         doctor={"database: reachable": "no connection left"},
         audit="too many connections",
         report="too many connections",
-        health=("unavailable", "unreachable"),
+        health=("unavailable", "postgres_write"),
         alerts=("HoldfastHoldsUncounted",),
         runbook="database.md#active-holds-are-not-counted",
     ),
@@ -134,8 +139,7 @@ def _alerts_are(town: Town, seen: Seen) -> bool:
 
 
 async def _health_is(town: Town, seen: Seen) -> bool:
-    status, reasons = await town.health()
-    return (status, *reasons) == tuple(filter(None, seen.health))
+    return await town.health() == seen.health
 
 
 async def _report(town: Town, changes: dict[str, str]) -> str:
