@@ -20,8 +20,8 @@ POLL_SECONDS = 75.0
 """A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
 _START = (
-    "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE; if its process runs, it hangs: "
-    "see its log, and restart it"
+    "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE; "
+    "if its process runs, it hangs: see its log, and restart it"
 )
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _METADATA = "__temporal_workflow_metadata"

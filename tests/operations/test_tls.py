@@ -17,7 +17,7 @@ from cli.migrate import migrate
 from core.settings import Settings
 from core.temporal import connect
 from tests.commands import holdfast
-from tests.operations.diagnosis import faults
+from tests.operations.diagnosis import faults, result_of
 from tests.stack import running_stack
 from tests.tls import Authority, Certificate, tls_before
 from worker import main as worker
@@ -142,6 +142,28 @@ async def test_the_doctor_reports_whether_temporal_is_reached_by_tls(encrypted: 
     assert (await check_temporal(named, task_queue="nobody", release="0.1.0"))[0].found == lines[0].found
     plain = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
     assert (await check_temporal(plain, task_queue="nobody", release="0.1.0"))[0].found.endswith(", not encrypted")
+
+
+@pytest.mark.parametrize("days", [5, 60])
+async def test_a_certificate_that_ends_soon_is_a_fault_of_each_server(
+    authority: Authority, client: Certificate, database: str, temporal: Client, days: int
+) -> None:
+    server = authority.issue(f"server-{days}", f"IP:127.0.0.1,DNS:{TEMPORAL_NAME}", days)
+    port = int(temporal.service_client.config.target_host.rpartition(":")[2])
+    before, _, rest = database.rpartition("@127.0.0.1:")
+    database_port, _, name = rest.partition("/")
+    async with (
+        tls_before(port, authority.context(server)) as gateway,
+        tls_before(int(database_port), authority.context(server), postgres=True) as database_gateway,
+    ):
+        trust = f"sslmode=verify-full&sslrootcert={authority.ca}"
+        url = f"{before}@127.0.0.1:{database_gateway}/{name}?{trust}"
+        of_database = await check_database(Settings.read({"DATABASE_URL": url}), 2)
+        variables = Encrypted(authority, client, f"127.0.0.1:{gateway}").variables()
+        of_temporal = await check_temporal(variables, task_queue="nobody", release="0.1.0")
+    for area, lines in (("database", of_database), ("temporal", of_temporal)):
+        assert f"{days} days" in result_of(lines, area, "certificate").found
+        assert (f"{area}: certificate" in faults(lines)) == (days == 5)
 
 
 @pytest.mark.parametrize(
