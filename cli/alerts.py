@@ -38,7 +38,7 @@ from core.alert_settings import AlertSettings
 from core.error_messages import first_line
 from workflows.deliveries import Event
 
-CHANNELS = ("chat", "pager", "mail")
+CHANNELS = ("chat", "pager", "mail", "watchdog")
 """Receivers of ops/alertmanager/alertmanager.yml; each gets a test alert of its own."""
 _DELIVERED_SECONDS = 15.0
 _CHECK_SECONDS = 60.0
@@ -79,7 +79,7 @@ def alerts_test_command(
     *,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="Alertmanager's receivers to test; may be repeated. All three unless given."),
+        typer.Option(help="Alertmanager's receivers to test; may be repeated. All four unless given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -30,6 +30,7 @@ COUNTERS = {
     "inventory_hold_busy": "Statements that did not get their row locks in time",
     "inventory_hold_error": "Requests and activities that failed for reasons other than stock or locks",
     "inventory_checkout_refused": "Checkout Sessions that Stripe refused to create",
+    "inventory_webhook_other_secret": "Webhooks signed now and as Stripe does, but with another secret",
     "inventory_payment_trouble": "Payments of holds that need a person",
     "inventory_low_stock": "Times that an item's stock fell to its threshold or below",
     "inventory_alert_sent": "Low-stock e-mails accepted by the mail server",

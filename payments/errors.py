@@ -31,7 +31,14 @@ IDEMPOTENCY_ERROR = "idempotency_error"
 
 
 class InvalidSignatureError(PaymentsError):
-    """No configured secret signed this webhook body within the tolerance."""
+    """No configured secret signed this webhook body within the tolerance.
+
+    `by_another_secret`: it has a signature of now, as Stripe makes it; otherwise it need not be from Stripe.
+    """
+
+    def __init__(self, message: str, *, by_another_secret: bool = False) -> None:
+        super().__init__(message)
+        self.by_another_secret = by_another_secret
 
 
 class InvalidEventError(PaymentsError):

@@ -17,6 +17,8 @@ from payments.errors import InvalidEventError, InvalidSignatureError
 
 TOLERANCE_SECONDS = 300
 """How far a signature's time may be from the present, in the past and in the future. Stripe signs each attempt anew."""
+_SIGNATURE = re.compile(r"t=(\d{1,12}),v1=[0-9a-f]{64}(?:,v\d=[0-9a-f]{64})*")
+"""The whole header, as Stripe writes it."""
 _MAX_SIGNATURE_LENGTH = 4096
 """Stripe's are below 200 characters, and are compared with each secret."""
 
@@ -109,7 +111,9 @@ def verify_signature(body: bytes, header: str | None, secrets: Iterable[str]) ->
             if _signed_at(header) > time.time() + TOLERANCE_SECONDS:
                 raise InvalidSignatureError("the time of the signature is in the future")
             return secret
-    raise InvalidSignatureError(reason)
+    signed = _SIGNATURE.fullmatch(header)
+    recent = signed is not None and abs(int(signed[1]) - time.time()) <= TOLERANCE_SECONDS
+    raise InvalidSignatureError(reason, by_another_secret=recent)
 
 
 def _signed_at(header: str) -> int:

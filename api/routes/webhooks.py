@@ -66,6 +66,8 @@ async def receive_stripe_event(
         event = parse_event(body)
     except InvalidSignatureError as error:
         telemetry.stripe_event("unverified", "invalid_signature", known=False, problem=str(error))
+        if error.by_another_secret:
+            telemetry.warn("inventory_webhook_other_secret", problem="signed with another STRIPE_WEBHOOK_SECRET")
         raise ApiError(Problem.invalid_signature) from error
     except InvalidEventError as error:
         telemetry.stripe_event("malformed", "malformed", known=False, problem=str(error))

@@ -45,6 +45,12 @@ round() {
     mkdir -p "$folder/metrics" && chmod 755 "$folder" "$folder/metrics" || return 1
     rm -f "$folder"/*.part # of a round that was stopped
     wrong=0
+    touch "$folder/metrics/wanted.prom"
+    for each in ${BACKUP_DATABASES:-holdfast temporal temporal_visibility}; do # so that a first backup that fails is told too
+        grep -q "database=\"$each\"" "$folder/metrics/wanted.prom" ||
+            echo "holdfast_backup_wanted_timestamp_seconds{database=\"$each\"} $(date -u +%s)" >>"$folder/metrics/wanted.prom"
+    done
+    chmod 644 "$folder/metrics/wanted.prom"
     for each in ${BACKUP_DATABASES:-holdfast temporal temporal_visibility}; do
         back_up "$each" || wrong=1
     done

@@ -70,3 +70,4 @@ def test_a_dump_that_cannot_be_restored_is_an_error_and_keeps_the_earlier_ones(d
     assert (ran.returncode, '"level": "error"' in ran.stdout) == (1, True), ran.stdout + ran.stderr
     assert list(tmp_path.glob("*.dump*")) == [old]
     assert not (tmp_path / "metrics" / "backup.prom").exists()
+    assert (tmp_path / "metrics" / "wanted.prom").read_text().startswith("holdfast_backup_wanted_timestamp_seconds{")

@@ -108,7 +108,7 @@ async def test_channels_that_fail_are_told_and_hide_no_other(monkeypatch: pytest
         with alertmanager(receivers) as url:
             told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, CHANNELS))
     assert list(told) == ["alertmanager: chat", "alertmanager: pager"]
-    assert list(channels.told) == ["mail"]
+    assert list(channels.told) == ["mail", "watchdog"]
 
 
 async def test_what_another_integration_delivers_meanwhile_is_no_delivery(monkeypatch: pytest.MonkeyPatch) -> None:

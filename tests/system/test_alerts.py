@@ -50,6 +50,8 @@ def test_alertmanager_takes_its_configuration() -> None:
         (("alertname=HoldfastTest", "channel=chat"), "chat"),
         (("alertname=HoldfastTest", "channel=pager"), "pager"),
         (("alertname=HoldfastTest", "channel=mail"), "mail"),
+        (("alertname=HoldfastTest", "channel=watchdog"), "watchdog"),
+        (("alertname=HoldfastWatchdog", "severity=none"), "watchdog"),
     ],
 )
 def test_an_alert_goes_to_its_channels(labels: tuple[str, ...], channels: str) -> None:
