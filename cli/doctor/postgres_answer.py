@@ -32,12 +32,12 @@ _FIXES = {"53": FULL, "57": NOT_YET}
 async def fix_connection(url: str) -> str:
     """Return how to fix a connection that libpq could not make with this URL."""
     given = conninfo.conninfo_to_dict(url)
-    host, port = str(given.get("hostaddr") or given.get("host") or "127.0.0.1"), int(str(given.get("port") or 5432))
-    if "," in host or host.startswith("/"):
-        return START
+    host, port = str(given.get("hostaddr") or given.get("host") or ""), str(given.get("port") or 5432)
+    if not port.isdecimal() or not host or host.startswith("/") or "," in host:
+        return START  # by a socket file, or to several servers
     try:
         async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, int(port))
     except (OSError, TimeoutError):
         return START
     try:

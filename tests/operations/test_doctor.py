@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.doctor.results import Check, State, ok, run_checks
+from cli.doctor.results import Check, State, causes_only, fault, ok, run_checks, show
 from cli.doctor.settings import masked, read
 from cli.main import app
 from tests.operations.diagnosis import diagnose_shop, faults, result_of, variables
@@ -159,6 +159,25 @@ async def test_the_command_prints_json_or_text_and_exits_with_1_for_a_fault(shop
     assert ran.exit_code == 1
     assert "✗ CRON_SECRET" in ran.stdout
     assert "✓ migrations" in ran.stdout
+
+
+def printed(capsys: pytest.CaptureFixture[str], *, faults_only: bool) -> list[str]:
+    results = [
+        ok("a", "one", "not set"),
+        fault("a", "two", "is missing", "make it"),
+        ok("a", "three", "not set"),
+        fault("b", "four", "cannot work", "look", ["b: none", "a: two"]),
+    ]
+    show(causes_only(results), as_json=False, faults_only=faults_only)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_faults_come_first_and_what_follows_from_one_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    faults_alone = ["a", "  ✗ two: is missing", "      → make it"]
+    counts = ["", "2 ✓, 1 ✗, 1 not applicable"]
+    others = ["a", "  ✓ one, three: not set", "b", "  – four: cannot work; this follows from a: two"]  # noqa: RUF001
+    assert printed(capsys, faults_only=False) == [*faults_alone, *others, *counts]
+    assert printed(capsys, faults_only=True) == [*faults_alone, *counts]
 
 
 def test_missing_and_contradictory_settings_are_all_found() -> None:
