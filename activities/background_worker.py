@@ -14,6 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
 from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
 from activities.audit_schedule import schedule_audit
+from activities.certificate_watch import CertificateWatch
 from activities.events import EventActivities, make_http_client
 from activities.outbox_relay import OutboxRelay
 from activities.parameter_sweep import sweep_parameters
@@ -97,6 +98,7 @@ async def background_worker(
     )
     tasks = [asyncio.create_task(relay.run()), asyncio.create_task(sweep_parameters(engine))]
     if scheduled:
+        tasks.append(asyncio.create_task(CertificateWatch(settings, telemetry).run()))
         tasks.append(asyncio.create_task(_schedule(client, queue, payments=bool(accounts.each))))
     if settings.alert_recipients and not settings.smtp_url.get_secret_value():
         structlog.get_logger("worker").warning("STOCK_ALERT_RECIPIENT is set but SMTP_URL is not; no mail is sent")

@@ -105,6 +105,13 @@ class Telemetry:
             ["type", "result"],
             registry=registry,
         )
+        self.certificate_ends = Gauge(
+            "inventory_certificate_expiry_timestamp_seconds",
+            "When a certificate ends that a server shows to us, or we to it",
+            ["endpoint"],
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self._approvals = Counter(
             "inventory_checkout_approval",
             "Requests of Stripe to approve a payment before it is confirmed, by result",

@@ -5,21 +5,28 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated
 
 import typer
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
 from cli.installation import api_origin, installation
 from cli.smoke.client import ApiAccess, SmokeClient
+from cli.smoke.periodic import PeriodicSmoke
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult
+from core.logging import configure_logging
+from core.metrics_server import serve_metrics
 from core.payment_settings import is_live_key
 from core.secret_files import with_secret_files
 from core.setting_errors import SettingsError
 from core.setting_values import split_url
+
+METRICS_PORT = 9465
 
 
 class AccessError(Exception):
@@ -59,6 +66,13 @@ def smoke_command(
         bool, typer.Option("--with-expiry", help="Also wait for a hold to expire, 30 seconds longer.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    every: Annotated[
+        int | None,
+        typer.Option(help="Run it again and again, this many seconds apart, and serve /metrics.", min=10, max=86_400),
+    ] = None,
+    metrics_port: Annotated[
+        int, typer.Option(help="The port of /metrics, with --every.", min=0, max=65_535)
+    ] = METRICS_PORT,
 ) -> None:
     """Run a checkout on the reserved shop `holdfast-smoke`, then clean up. Exit code 1 when a step fails.
 
@@ -73,6 +87,9 @@ def smoke_command(
         raise typer.Exit(2) from None
     result = SmokeResult()
     signal.signal(signal.SIGTERM, _interrupt)
+    if every is not None:
+        _run_every(every, metrics_port, access, with_expiry=with_expiry)
+        return
     interrupted = False
     try:
         with access.connect() as http:
@@ -82,6 +99,20 @@ def smoke_command(
         result.not_checked.append("Interrupted: the remaining steps were not run.")
     _print(result, as_json=as_json)
     raise typer.Exit(130 if interrupted else 0 if result.ok else 1)
+
+
+def _run_every(seconds: int, port: int, access: ApiAccess, *, with_expiry: bool) -> None:
+    """Run until SIGTERM or Ctrl-C. Exit code 2 if the port is taken."""
+    configure_logging(os.environ.get("HOLDFAST_LOG_FORMAT") or "auto")
+    registry = CollectorRegistry()
+    smoke = PeriodicSmoke(access, seconds, registry, with_expiry=with_expiry)
+    try:
+        serve_metrics(port, "0.0.0.0", registry)  # noqa: S104 - Prometheus runs on another machine
+    except OSError as error:
+        print(f"holdfast smoke: --metrics-port {port}: {error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    with suppress(KeyboardInterrupt):
+        smoke.run()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

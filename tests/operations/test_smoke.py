@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.client import Client
 
 from cli.smoke.client import TIMEOUT_SECONDS, ApiAccess, SmokeClient
+from cli.smoke.periodic import PeriodicSmoke
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult, Step
 from core.metrics import COUNTERS
@@ -233,3 +236,31 @@ async def test_the_command_prints_json_and_exits_with_1_when_a_step_fails(shop: 
     assert result["ok"] is False
     assert result["steps"][0].keys() == {"name", "ok", "milliseconds", "found"}
     assert [(step["name"], step["ok"]) for step in result["steps"]][:2] == [("health", True), ("set stock", False)]
+
+
+async def test_a_periodic_smoke_tells_how_often_it_failed_in_a_row(shop: Shop) -> None:
+    right = access(shop.stack.url)
+    figures = []
+    for tokens in ({}, {"admin_token": "x" * 40}):
+        registry = CollectorRegistry()
+        smoke_test = PeriodicSmoke(replace(right, **tokens), 60, registry, with_expiry=False)
+        for _ in range(2):
+            await asyncio.to_thread(smoke_test.run_once)
+            figures.append(registry.get_sample_value("holdfast_smoke_failures"))
+    assert figures == [0, 0, 1, 2]
+
+
+async def test_a_periodic_smoke_runs_until_it_is_told_to_stop(shop: Shop) -> None:
+    variables = {
+        **os.environ,
+        **environment("postgresql://127.0.0.1:1/none"),
+        "INVENTORY_AUTHORITY_URL": shop.stack.url,
+    }
+    command = [sys.executable, "-m", "cli.main", "smoke", "--every", "3600", "--metrics-port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**variables, "HOLDFAST_LOG_FORMAT": "json"}, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    logged = json.loads(await process.stdout.readline())
+    process.terminate()
+    assert (logged["event"], await process.wait()) == ("smoke test passed", 0)

@@ -142,7 +142,7 @@ def test_each_secret_is_a_file_that_is_there_and_only_the_api_has_the_tokens(val
         given = {variable: value for variable, value in environment(pod).items() if variable.endswith("_FILE")}
         assert set(given.values()) == files, name
         assert {variable.removesuffix("_FILE") for variable in given} <= set(Settings.secrets()), name
-        assert name in ("api", "smoke") or not TOKENS & set(given), name
+        assert name in ("api", "smoke", "periodic-smoke") or not TOKENS & set(given), name
         assert name != "migrate" or set(given) == {"DATABASE_URL_FILE"}, name
 
 

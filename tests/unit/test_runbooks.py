@@ -79,6 +79,15 @@ def test_a_rule_has_a_test_in_which_it_fires_and_later_clears(rule: dict[str, An
     assert any(True in (seen := fires(cases)) and not seen[-1] for cases in rule_tests(rule["alert"]))
 
 
+def test_the_night_without_false_alarms_has_every_metric_that_a_rule_reads() -> None:
+    """An alert on what is not there would be silent there for that reason."""
+    night = (ROOT / "ops" / "prometheus" / "tests" / "quiet.yml").read_text()
+    expressions = [rule["expr"] for group in yaml.safe_load(RULES_TEXT)["groups"] for rule in group["rules"]]
+    bare = re.sub(r'"[^"]*"', "", "\n".join(expressions))
+    read = set(re.findall(r"\b(?:checkout|holdfast|inventory|node|pg|temporal)_\w+|\bup\b", bare))
+    assert {metric for metric in read if f"'{metric}{{" not in night} == set()
+
+
 @pytest.mark.parametrize("page", sorted(page.name for page in RUNBOOKS.glob("*.md")))
 def test_every_command_of_a_page_is_run_by_a_test(page: str) -> None:
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", (RUNBOOKS / page).read_text(), re.MULTILINE | re.DOTALL)

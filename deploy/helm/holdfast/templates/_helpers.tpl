@@ -38,6 +38,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- if eq $setting "DATABASE_URL" }}
 {{ $setting }}: {{ $values.secrets.migrateDatabaseUrl | default $key | quote }}
 {{- end }}
+{{- else if eq $component "periodic-smoke" }}
+{{- if has $setting (list "INVENTORY_AUTHORITY_TOKEN" "INVENTORY_ADMIN_TOKEN" "STRIPE_WEBHOOK_SECRET") }}
+{{ $setting }}: {{ $key | quote }}
+{{- end }}
 {{- else if or (eq $component "api") (not (has $setting $apiOnly)) }}
 {{ $setting }}: {{ $key | quote }}
 {{- end }}
