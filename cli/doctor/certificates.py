@@ -1,69 +1,43 @@
-"""Checks for how long the certificates of the servers are still valid."""
+"""Checks for how long the certificates are still valid that servers show to us, and ours."""
 
 import asyncio
-import ssl
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from cli.doctor.postgres_answer import TLS_REQUEST
 from cli.doctor.results import CheckResult, fault, ok
+from cli.doctor.settings import Environment
+from core.certificates import CertificateUnreadableError, Endpoint, endpoints, own_certificates
+from core.setting_errors import SettingsError
 
-NAME = "certificate"
-_LEAST_DAYS = 14
-_DAY = 86_400
-_SECONDS = 3.0
+AREA = "certificates"
+_LEAST = timedelta(days=14)
+"""As in the alert HoldfastCertificateEnds."""
+_SAID_BETTER = {"temporal": ("temporal: reachable",), "postgres": ("database: reachable",)}
 
 
-def check_certificate(area: str, certificate: Mapping[str, Any] | None) -> list[CheckResult]:
-    """Check when the certificate ends; no result without one, which is not verified then.
-
-    `certificate` is what `ssl.SSLObject.getpeercert` returns.
-    """
-    if not certificate:
+async def check_certificates(environment: Environment) -> list[CheckResult]:
+    """Return a result for each certificate that can be read. What cannot be reached is a fault of other checks."""
+    try:
+        servers = list(endpoints(environment.settings, environment.variables)) if environment.database_known else []
+        own = own_certificates(environment.settings, environment.variables)
+    except (CertificateUnreadableError, SettingsError):  # the settings are a fault of other checks
         return []
-    ends = ssl.cert_time_to_seconds(certificate["notAfter"])
-    days = (ends - time.time()) / _DAY
-    found = f"valid until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC, {days:.0f} days"
-    if days < _LEAST_DAYS:
-        return [fault(area, NAME, found, "renew the server's certificate: after that time nothing connects to it")]
-    return [ok(area, NAME, found)]
+    found = await asyncio.gather(*(_end_of(server) for server in servers))
+    ends = {server.name: end for server, end in zip(servers, found, strict=True) if end is not None} | dict(own)
+    return [check_certificate(name, end) for name, end in ends.items()]
 
 
-async def certificate_of_postgres(host: str, port: int, authority: str | None) -> Mapping[str, Any] | None:
-    """Return the certificate of a Postgres, verified by this file of authorities; None where it cannot be had."""
+def check_certificate(name: str, end: datetime) -> CheckResult:
+    """Check when the certificate ends."""
+    left = end - datetime.now(UTC)
+    found = f"valid until {end:%Y-%m-%d %H:%M} UTC, {left / timedelta(days=1):.0f} days"
+    if left >= _LEAST:
+        return ok(AREA, name, found)
+    fix = "renew it and restart who shows it: once it has ended, nothing connects"
+    return fault(AREA, name, found, fix, _SAID_BETTER.get(name, ()))
+
+
+async def _end_of(server: Endpoint) -> datetime | None:
     try:
-        context = ssl.create_default_context(cafile=authority)
-        context.check_hostname = False  # libpq has checked the name, if it was to
-        async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(TLS_REQUEST)
-                if await reader.readexactly(1) != b"S":
-                    return None
-                await writer.start_tls(context)
-                return _certificate(writer)
-            finally:
-                writer.transport.abort()
-    except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
+        return await server.ends()
+    except CertificateUnreadableError:
         return None
-
-
-async def certificate_of(address: str, context: ssl.SSLContext, name: str) -> Mapping[str, Any] | None:
-    """Return the certificate of a TLS server that the context trusts; None where it cannot be had."""
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name or host)
-    except (OSError, ValueError, TimeoutError):
-        return None
-    try:
-        return _certificate(writer)
-    finally:
-        writer.transport.abort()
-
-
-def _certificate(writer: asyncio.StreamWriter) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = writer.get_extra_info("ssl_object").getpeercert()
-    return found

@@ -11,6 +11,7 @@ import typer
 
 from cli.doctor import stripe
 from cli.doctor.api import check_api
+from cli.doctor.certificates import check_certificates
 from cli.doctor.clocks import name_own_clock
 from cli.doctor.database import check_database, unknown_database
 from cli.doctor.mail import check_mail_server
@@ -22,7 +23,7 @@ from cli.doctor.temporal import check_temporal
 from cli.installation import installation
 from core.settings import TASK_QUEUE
 
-_AREAS = ("settings", "database", "temporal", "stripe", "api", "alerts", "packages", "left-overs")
+_AREAS = ("settings", "database", "temporal", "stripe", "api", "alerts", "certificates", "packages", "left-overs")
 _LIMIT_SECONDS = 20.0
 
 
@@ -62,6 +63,7 @@ async def diagnose(
         ),
         Check("stripe", "key works", lambda: stripe.check_key(environment)),
         Check("api", "api", lambda: check_api(environment, release)),
+        Check("certificates", "certificates", lambda: check_certificates(environment)),
         Check("alerts", "mail server", lambda: check_mail_server(environment.settings)),
     ]
     local = [

@@ -1,14 +1,13 @@
 """Checks Postgres through one connection, made as the product makes its own."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
-from cli.doctor.certificates import certificate_of_postgres, check_certificate
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.postgres_answer import FULL, PASSWORD, REFUSED, START, fix_connection
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
@@ -79,10 +78,8 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
         before = now()
         server = await _one(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS at")
         reading = ClockReading(before, server["at"], now())
-        certificate = await _certificate(connection)
     return [
         ok(AREA, "reachable", where),
-        *check_certificate(AREA, certificate),
         check_version(facts["version"], facts["major"], replica=facts["replica"]),
         check_writes(replica=facts["replica"], read_only=facts["read_only"]),
         check_migrations(current, schema),
@@ -101,16 +98,6 @@ def _encryption(connection: Connection) -> str:
     if mode in ("verify-ca", "verify-full"):
         return f"encrypted, the server's certificate verified ({mode})"
     return f"encrypted, the server's certificate not verified (sslmode={mode})"
-
-
-async def _certificate(connection: Connection) -> Mapping[str, Any] | None:
-    """Return the server's certificate where libpq has verified it."""
-    used = connection.info.get_parameters()
-    if not connection.pgconn.ssl_in_use or used.get("sslmode") not in ("verify-ca", "verify-full"):
-        return None
-    authority = used.get("sslrootcert")
-    given = None if authority in (None, "system") else authority
-    return await certificate_of_postgres(connection.info.host, connection.info.port, given)
 
 
 def _wants_tls(settings: Settings) -> bool:

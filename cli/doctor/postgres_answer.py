@@ -9,7 +9,7 @@ from psycopg import conninfo
 
 _SECONDS = 3.0
 _PROTOCOL = 3 << 16
-TLS_REQUEST = struct.pack("!ii", 8, 80_877_103)
+_TLS_REQUEST = struct.pack("!ii", 8, 80_877_103)
 _SPEAKS_TLS = b"S"
 _ASKS_FOR_PASSWORD = b"R"
 _REFUSES = b"E"
@@ -42,7 +42,7 @@ async def fix_connection(url: str) -> str:
         return START
     try:
         async with asyncio.timeout(_SECONDS):
-            writer.write(TLS_REQUEST)
+            writer.write(_TLS_REQUEST)
             if await reader.readexactly(1) == _SPEAKS_TLS:
                 await writer.start_tls(_unverified())
             writer.write(_start_up(str(given.get("user") or "postgres"), str(given.get("dbname") or "postgres")))

@@ -19,14 +19,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.audit_schedule import AUDIT_SCHEDULE
 from activities.payments_schedule import PAYMENTS_SCHEDULE
-from cli.doctor.certificates import check_certificate
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.results import Check, CheckResult, State, fault, not_applicable, ok, run_checks
 from cli.doctor.schedule import check_schedule
 from cli.doctor.temporal_clock import read_temporal_clock
 from cli.doctor.temporal_fairness import NAME as TURNS
 from cli.doctor.temporal_fairness import check_fairness
-from cli.doctor.temporal_tls import fix_connection, read_certificate
+from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
 from core.error_messages import first_line
 from core.setting_errors import SettingsError
@@ -89,7 +88,6 @@ async def check_temporal(
     wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if search_by_sku else {})
     encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"
     reachable = ok(AREA, "reachable", f"{config['target_host']}, server {system.server_version}, {encrypted}")
-    valid = check_certificate(AREA, await read_certificate(config))
     readings: list[ClockReading] = []
 
     async def clock() -> list[CheckResult]:
@@ -105,7 +103,7 @@ async def check_temporal(
         why = "the namespace cannot be used"
         skipped = [not_applicable(AREA, name, why) for name in _DEPENDENT if name not in ("namespace", "retention")]
         looked_at = [result for result in namespace if result.name != "clock"]
-        return [reachable, *valid, *looked_at, *skipped]
+        return [reachable, *looked_at, *skipped]
 
     dependent = (
         Check(AREA, "search attributes", lambda: _check_attributes(client, wanted)),
@@ -121,7 +119,7 @@ async def check_temporal(
         ),
         Check(AREA, "workers", lambda: check_workers(client, task_queue, build, deployment, server_now)),
     )
-    return [reachable, *valid, *namespace, *await run_checks(dependent, seconds=10)]
+    return [reachable, *namespace, *await run_checks(dependent, seconds=10)]
 
 
 def _unreachable(found: str, fix: str) -> list[CheckResult]:

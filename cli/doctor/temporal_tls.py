@@ -3,14 +3,10 @@
 import asyncio
 import ssl
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from temporalio.envconfig import ClientConnectConfig
 from temporalio.service import TLSConfig
-
-from cli.doctor.certificates import certificate_of
 
 START = "start Temporal, or correct TEMPORAL_ADDRESS, TEMPORAL_TLS… and TEMPORAL_API_KEY"
 HANGS = "it accepts connections and does not answer: see its process, its log and its database; restart it if it hangs"
@@ -29,24 +25,11 @@ _VERIFY_FIXES = {10: EXPIRED, 62: SERVER_NAME, 64: SERVER_NAME}
 """By OpenSSL's verification code: certificate expired, host name mismatch, IP address mismatch."""
 
 
-async def read_certificate(config: ClientConnectConfig) -> Mapping[str, Any] | None:
-    """Return the certificate of a server that Temporal's library has connected to; None without TLS."""
-    tls = config.get("tls")
-    if not tls:
-        return None
-    given = tls if isinstance(tls, TLSConfig) else None
-    return await certificate_of(config.get("target_host", ""), _context(given, verify=True), _name(given))
-
-
-def _name(tls: TLSConfig | None) -> str:
-    return (tls.domain if tls else None) or ""
-
-
 async def fix_connection(config: ClientConnectConfig) -> str:
     """Return how to fix a connection that Temporal's library could not make with this configuration."""
     host, _, port = config.get("target_host", "").rpartition(":")
     tls = config.get("tls")
-    name = _name(tls if isinstance(tls, TLSConfig) else None) or host
+    name = (tls.domain if isinstance(tls, TLSConfig) else None) or host
     try:
         context = _context(tls if isinstance(tls, TLSConfig) else None, verify=bool(tls))
     except ssl.SSLError as error:

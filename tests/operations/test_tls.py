@@ -10,14 +10,16 @@ from temporalio.client import Client
 from typer.testing import CliRunner
 
 from cli.doctor import temporal_tls
+from cli.doctor.certificates import check_certificates
 from cli.doctor.database import check_database
+from cli.doctor.settings import read
 from cli.doctor.temporal import check_temporal
 from cli.main import app
 from cli.migrate import migrate
 from core.settings import Settings
 from core.temporal import connect
 from tests.commands import holdfast
-from tests.operations.diagnosis import faults, result_of
+from tests.operations.diagnosis import faults
 from tests.stack import running_stack
 from tests.tls import Authority, Certificate, tls_before
 from worker import main as worker
@@ -156,14 +158,13 @@ async def test_a_certificate_that_ends_soon_is_a_fault_of_each_server(
         tls_before(port, authority.context(server)) as gateway,
         tls_before(int(database_port), authority.context(server), postgres=True) as database_gateway,
     ):
-        trust = f"sslmode=verify-full&sslrootcert={authority.ca}"
-        url = f"{before}@127.0.0.1:{database_gateway}/{name}?{trust}"
-        of_database = await check_database(Settings.read({"DATABASE_URL": url}), 2)
         variables = Encrypted(authority, client, f"127.0.0.1:{gateway}").variables()
-        of_temporal = await check_temporal(variables, task_queue="nobody", release="0.1.0")
-    for area, lines in (("database", of_database), ("temporal", of_temporal)):
-        assert f"{days} days" in result_of(lines, area, "certificate").found
-        assert (f"{area}: certificate" in faults(lines)) == (days == 5)
+        variables["DATABASE_URL"] = f"{before}@127.0.0.1:{database_gateway}/{name}?sslmode=require"
+        lines = await check_certificates(read(variables))
+    assert [line.name for line in lines] == ["postgres", "temporal", "temporal-client"]
+    assert all(f"{days} days" in line.found for line in lines[:2])
+    expected = {"certificates: postgres", "certificates: temporal"} if days == 5 else set()
+    assert set(faults(lines)) == expected
 
 
 @pytest.mark.parametrize(
