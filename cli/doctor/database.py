@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from cli.doctor.clocks import ClockReading, check_clock
-from cli.doctor.postgres_answer import FULL, PASSWORD, REFUSED, START, fix_connection
+from cli.doctor.postgres_answer import FULL, HANGS, PASSWORD, REFUSED, SLOW, START, fix_connection
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
 from core.database_session import OPTIONS_ARRIVED, connection_info, transaction_settings
@@ -57,9 +57,11 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
         connection = await psycopg.AsyncConnection.connect(info, autocommit=True, row_factory=dict_row)
     except psycopg.Error as error:
         fix = await fix_connection(settings.database_url.get_secret_value())
+        if isinstance(error, psycopg.errors.ConnectionTimeout) and fix not in (START, HANGS):
+            fix = SLOW
         if fix in (REFUSED, PASSWORD) and not settings.database_pooler:
             fix += "; if a pooler such as PgBouncer listens there, set INVENTORY_DATABASE_POOLER=1"
-        if fix not in (START, FULL) and _wants_tls(settings):
+        if fix not in (START, FULL, SLOW) and _wants_tls(settings):
             fix += "; compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
         why = "the database cannot be reached"
         return [

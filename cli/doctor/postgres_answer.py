@@ -20,6 +20,7 @@ _CONNECTIONS = (
 )
 START = "start Postgres, or correct host and port in DATABASE_URL"
 HANGS = "it accepts connections and does not answer: see its processes, its log and its disk; restart it if it hangs"
+SLOW = "it answers, but takes too long to let anybody in: see the load of its machine and of this one"
 NOT_POSTGRES = "no Postgres answers there: correct host and port in DATABASE_URL"
 FULL = f"it runs, but has no connection left: {_CONNECTIONS}"
 REFUSED = "it runs, and its message says why it refuses: correct user, password, database or sslmode in DATABASE_URL"

@@ -1,6 +1,7 @@
 """What an operator sees of each fault: doctor, audit, report, health and alerts, each with its page of the runbooks."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,6 +13,9 @@ from tests.system.injections import Injection
 from tests.system.observed import RULES
 from tests.system.town import Town, town_in
 from tests.waiting import until
+
+_ALERT_SECONDS = 240.0
+"""A worker that hangs is missed after 75 s."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Seen:
     health: tuple[str, str | None] = ("ok", None)
     """The status, and the part that failed."""
     alerts: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    """Alerts that follow where it lasts."""
     runbook: str = ""
     """The page and section to which the first alert leads."""
     ahead: float = 0.0
@@ -61,6 +67,7 @@ FAULTS = (
         audit="unknown",
         health=("unavailable", "temporal"),
         alerts=("HoldfastTemporalUnreachable",),
+        later=("HoldfastWorkersNotPolling", "HoldfastWorkerAbsent", "HoldfastWorkflowTaskFailures"),
         runbook="readiness.md#temporal",
     ),
     Seen(
@@ -140,7 +147,9 @@ async def test_a_fault_has_one_name_everywhere(town: Town, seen: Seen) -> None:
         return fired >= set(seen.alerts)
 
     async with seen.put(town) as changes:
-        await until(all_fired, f"{seen.alerts} have fired")
+        with suppress(AssertionError):  # the next line says which has not
+            await until(all_fired, "all have fired", _ALERT_SECONDS)
+        assert fired >= set(seen.alerts)
         await until(lambda: _health_is(town, seen), f"health is {seen.health}")
         report = await _report(town, changes)
         assert seen.report in report
@@ -152,8 +161,8 @@ async def test_a_fault_has_one_name_everywhere(town: Town, seen: Seen) -> None:
         (audit,) = await town.audit(changes) or {""}
         assert seen.audit in audit
         assert bool(audit) == bool(seen.audit), audit
-        assert all_fired()
-        assert fired == set(seen.alerts)
+        all_fired()
+        assert fired <= {*seen.alerts, *seen.later}
 
 
 async def _health_is(town: Town, seen: Seen) -> bool:

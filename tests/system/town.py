@@ -38,7 +38,7 @@ _LEFT_OUT = {
     "HoldfastWatchdog",
 }
 """Alerts on this machine's speed, on a process that a test starts anew, and the one that always fires."""
-_WINDOW = timedelta(seconds=10)
+_WINDOW = timedelta(seconds=30)
 _SHORT = f"{_WINDOW.seconds}s"
 """Every window of a rule up to six hours: what happened before is over for the next fault."""
 
