@@ -54,7 +54,7 @@ class Authority:
         """Its own certificate."""
         return self._own.cert
 
-    def issue(self, name: str, alternatives: str, days: int = 60) -> Certificate:
+    def issue(self, name: str, alternatives: str, days: int = 1) -> Certificate:
         """Return a certificate for that name; `alternatives` are like `IP:127.0.0.1,DNS:example.com`."""
         made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"

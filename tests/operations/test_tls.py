@@ -148,7 +148,7 @@ async def test_the_doctor_reports_whether_temporal_is_reached_by_tls(encrypted: 
 
 @pytest.mark.parametrize("days", [5, 60])
 async def test_a_certificate_that_ends_soon_is_a_fault_of_each_server(
-    authority: Authority, client: Certificate, database: str, temporal: Client, days: int
+    authority: Authority, database: str, temporal: Client, days: int
 ) -> None:
     server = authority.issue(f"server-{days}", f"IP:127.0.0.1,DNS:{TEMPORAL_NAME}", days)
     port = int(temporal.service_client.config.target_host.rpartition(":")[2])
@@ -158,7 +158,8 @@ async def test_a_certificate_that_ends_soon_is_a_fault_of_each_server(
         tls_before(port, authority.context(server)) as gateway,
         tls_before(int(database_port), authority.context(server), postgres=True) as database_gateway,
     ):
-        variables = Encrypted(authority, client, f"127.0.0.1:{gateway}").variables()
+        own = authority.issue(f"client-{days}", "DNS:holdfast", 60)
+        variables = Encrypted(authority, own, f"127.0.0.1:{gateway}").variables()
         variables["DATABASE_URL"] = f"{before}@127.0.0.1:{database_gateway}/{name}?sslmode=require"
         lines = await check_certificates(read(variables))
     assert [line.name for line in lines] == ["postgres", "temporal", "temporal-client"]
