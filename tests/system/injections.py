@@ -144,19 +144,20 @@ async def _answered(town: Town, status: int) -> bool:
 
 @asynccontextmanager
 async def dropped_webhooks(town: Town) -> AsyncIterator[Changes]:
-    """A payment was made ten minutes ago, and its event never came."""
+    """A page was closed ten minutes ago, and the event of it never came."""
     await town.deployment.put("DROPPED", 10)
     await town.stripe.control("/faults", on="webhook", effect="drop", times=None)
     try:
         made = await town.checkout("DROPPED")
-        await town.stripe.control(f"/sessions/{made['checkoutSessionId']}/pay", how="card")
-        await town.deployment.answered(made["holdId"], "commit")  # asks Stripe, and so learns of the payment
-        execute(town, """UPDATE "InventoryMoment" SET at = at - interval '10 minutes' WHERE name LIKE 'stripe%'""")
+        await town.deployment.answered(made["holdId"], "release")
+        for name, minutes in (("stripe_event", 20), ("stripe_event_due", 10)):
+            earlier = f"at = now() - interval '{minutes} minutes'"
+            execute(town, f"UPDATE \"InventoryMoment\" SET {earlier} WHERE name = '{name}'")  # noqa: S608 - ours
         yield {}
     finally:
         await town.stripe.control("/faults", "DELETE")
-        intent = (await town.stripe.books(made["checkoutSessionId"]))["payment_intent"]
-        await town.stripe.control(f"/payment_intents/{intent}/dispute")
+        made = await town.checkout("DROPPED")
+        await town.stripe.control(f"/sessions/{made['checkoutSessionId']}/pay", how="card")
 
 
 @asynccontextmanager

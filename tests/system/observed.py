@@ -71,10 +71,16 @@ def observing(up: Up, folder: Path, more: Mapping[str, str] | None = None) -> It
 
 
 @contextmanager
-def watching(targets: Mapping[str, str], folder: Path, rules: Path = RULES) -> Iterator[Observed]:
-    """Yield a Prometheus with these rules and the jobs of `ops/`, which scrapes their addresses each second."""
+def watching(
+    targets: Mapping[str, str], folder: Path, rules: Path = RULES, scrape_timeout: str = "1s"
+) -> Iterator[Observed]:
+    """Yield a Prometheus with these rules and the jobs of `ops/`, which scrapes their addresses every few seconds."""
     config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["global"] = {
+        "scrape_interval": scrape_timeout,
+        "scrape_timeout": scrape_timeout,
+        "evaluation_interval": "1s",
+    }
     config["rule_files"] = [str(rules)]
     del config["alerting"]
     config["scrape_configs"] = [

@@ -29,7 +29,7 @@ from tests.stack import SHOP, environment
 from tests.system.observed import RULES, Observed, watching
 from tests.waiting import until
 
-_PATIENCE = "5s"
+_PATIENCE = "10s"
 """For how long an alert that waits does wait: longer than a scrape that a busy machine misses."""
 _LEFT_OUT = {
     "HoldfastSlow",
@@ -155,7 +155,7 @@ async def town_in(folder: Path) -> AsyncIterator[Town]:
                 "holdfast-api": house.deployment.http.base_url.netloc.decode(),
                 "holdfast-worker": f"127.0.0.1:{house.deployment.worker_metrics}",
             }
-            with watching(targets, folder, rules) as observed:
+            with watching(targets, folder, rules, "3s") as observed:
                 town = Town(house, stripe, observed, box.url)
                 await town.open_webhooks(SECRET)
                 await town.until_well()
