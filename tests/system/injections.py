@@ -152,7 +152,7 @@ async def dropped_webhooks(town: Town) -> AsyncIterator[Changes]:
         await town.deployment.answered(made["holdId"], "release")
         for name, minutes in (("stripe_event", 20), ("stripe_event_due", 10)):
             earlier = f"at = now() - interval '{minutes} minutes'"
-            execute(town, f"UPDATE \"InventoryMoment\" SET {earlier} WHERE name = '{name}'")  # noqa: S608 - ours
+            execute(town, f"UPDATE \"InventoryMoment\" SET {earlier} WHERE name = '{name}'")
         yield {}
     finally:
         await town.stripe.control("/faults", "DELETE")
