@@ -1,6 +1,5 @@
 """`holdfast holds`: look at holds, give them back, give them more time; one, or all that are active."""
 
-import asyncio
 import json
 import sys
 from datetime import UTC, datetime
@@ -9,13 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.text import Text
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from cli.actor import actor
 from cli.bulk import extend_all, release_all
 from cli.connections import Connections, fail, require_shop_id, run
 from cli.exit_codes import ExitCode
+from cli.hold_in_temporal import late_payments, workflow_status
 from cli.tables import print_whole, whole_table
 from cli.unknown_shop import unknown_shop
 from core.settings import TASK_QUEUE
@@ -28,8 +26,6 @@ from inventory.audit import active_holds
 from inventory.hold_search import HoldFilter, find_holds, read_archived_hold
 from inventory.holds import read_hold
 from workflows.messages import Cancel, Extend, hold_workflow_id
-
-_UNREACHABLE = "Temporal cannot be reached"
 
 ShopOption = Annotated[str | None, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
 OneShopOption = Annotated[str, typer.Option("--shop", help="The shop.", envvar="HOLDFAST_SHOP")]
@@ -172,16 +168,20 @@ async def _show(shop: str, hold_id: str, *, as_json: bool) -> int:
         hold = hold or await read_archived_hold(connections.engine, shop, hold_id)
         if hold is None:
             fail("holds show", f"{shop} has no hold {hold_id}", ExitCode.NEGATIVE)
-        workflow = await _workflow(connections, shop, hold_id)
+        workflow = await workflow_status(connections, hold.key)
+        cases = await late_payments(connections, hold)
     ui, namespace = connections.settings.temporal_ui_url, connections.temporal.namespace
     link = workflow_url(ui, namespace, hold_workflow_id(shop, hold_id))
     if as_json:
-        print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}})
+        late = [{"paymentId": c.payment_id, "open": c.is_open, "state": c.state, "url": c.url} for c in cases]
+        print_json({**_as_json(hold), "workflow": {"status": workflow, "url": link}, "latePayments": late})
         return 0
     console = Console(highlight=False, soft_wrap=True)
     rows = [(name, value) for name, value in _as_json(hold).items() if value is not None and name != "items"]
     rows += [("item", _result(result)) for result in hold.results()]
-    for name, value in (*rows, ("workflow", workflow), ("Temporal UI", link)):
+    rows += [("workflow", workflow), ("Temporal UI", link)]
+    rows += [("late payment", f"{case.payment_id}: {case.state} {case.url}") for case in cases]
+    for name, value in rows:
         console.print(Text(f"{name:<16} {printable(value)}"))  # in lines of any length, so that a link can be clicked
     return 0
 
@@ -226,17 +226,6 @@ async def _require_known_shop(command: str, connections: Connections, shop: str 
     """End the command if the shop has neither items nor holds."""
     if (message := await unknown_shop(connections.engine, shop, "holds")) is not None:
         fail(command, message, ExitCode.NEGATIVE)
-
-
-async def _workflow(connections: Connections, shop: str, hold_id: str) -> str:
-    try:
-        async with asyncio.timeout(5):
-            found = await connections.temporal.get_workflow_handle(hold_workflow_id(shop, hold_id)).describe()
-    except RPCError as error:
-        return "none" if error.status is RPCStatusCode.NOT_FOUND else _UNREACHABLE
-    except (RuntimeError, TimeoutError):
-        return _UNREACHABLE
-    return (found.status or WorkflowExecutionStatus.RUNNING).name.lower()
 
 
 def _service(connections: Connections) -> HoldService:

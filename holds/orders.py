@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import Client
 from temporalio.service import RPCError
 
 from core.settings import Settings
@@ -14,6 +14,7 @@ from domain.holds import Hold, HoldStatus
 from domain.payments import Payment
 from holds.errors import OrderNotFoundError
 from holds.event_delivery import EventDelivery, background_task_queue, deliveries_of, send_event, to_resend
+from holds.late_cases import LateCase, LateCases
 from holds.request_timeout import run_for_caller
 from holds.sent_messages import SentMessage, messages_sent
 from holds.temporal_errors import classified
@@ -23,9 +24,7 @@ from inventory.hold_search import HoldFilter, find_holds
 from inventory.payment_events import PaymentEvent, payment_events_of
 from inventory.returns import Returned, returns_of
 from workflows.deliveries import hold_events_workflow_id
-from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import hold_workflow_id
-from workflows.search_attributes import searchable
 
 _MOST_HOLDS = 50
 """Of one page of holds, and of late payments."""
@@ -84,18 +83,6 @@ class PaymentStory:
 
 
 @dataclass(frozen=True, slots=True)
-class LateCase:
-    """A late payment of the order: its state is a sentence."""
-
-    payment_id: str
-    is_open: bool
-    state: str
-    opened_at: datetime
-    closed_at: datetime | None
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
 class OrderStory:
     """Everything about an order, the holds in order of time."""
 
@@ -127,6 +114,7 @@ class OrderService:
         self._temporal = temporal
         self._settings = settings
         self._task_queue = task_queue
+        self._late_cases = LateCases(temporal, settings)
 
     async def story(self, shop_id: str, reference: str) -> OrderStory:
         """Return the order's story.
@@ -141,7 +129,7 @@ class OrderService:
         try:
             a_few = asyncio.Semaphore(_READS_AT_ONCE)  # others need connections to Postgres, too
             found = await asyncio.gather(*(self._read(hold, a_few) for hold in holds))
-            late = await self._late_payments(shop_id, reference)
+            late = await self._late_cases.of_reference(shop_id, reference)
         except (RPCError, RuntimeError) as error:
             raise classified(error) from error
         return OrderStory(
@@ -201,32 +189,6 @@ class OrderService:
                 await messages_sent(self._temporal, hold.key),
                 await deliveries_of(self._temporal, hold.key),
             )
-
-    async def _late_payments(self, shop_id: str, reference: str) -> list[LateCase]:
-        text = searchable(reference).replace("\\", "\\\\").replace("'", "\\'")
-        query = f"WorkflowType = 'LatePaymentWorkflow' AND ShopId = '{shop_id}' AND HoldReference = '{text}'"
-        cases = [await self._late_payment(run) async for run in self._temporal.list_workflows(query, limit=_MOST_HOLDS)]
-        return sorted(cases, key=lambda case: case.opened_at)
-
-    async def _late_payment(self, run: WorkflowExecution) -> LateCase:
-        handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
-        is_open = run.status is WorkflowExecutionStatus.RUNNING
-        if is_open:
-            state = await self._state_of_open(run)
-        elif run.status is WorkflowExecutionStatus.COMPLETED:
-            ended = await handle.result(follow_runs=False)
-            state = f"{ended.outcome.replace('_', ' ').capitalize()}. {ended.detail}".strip()
-        else:
-            state = f"Its workflow was {run.status.name.lower() if run.status else 'lost'}."
-        return LateCase(run.id.partition(":")[2], is_open, state, run.start_time, run.close_time, self._url(run.id))
-
-    async def _state_of_open(self, run: WorkflowExecution) -> str:
-        handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
-        try:
-            async with asyncio.timeout(1):
-                return await handle.query(LatePaymentWorkflow.state)
-        except (TimeoutError, RPCError, WorkflowQueryFailedError):  # no worker answers
-            return "Open. No worker tells what it waits for."
 
     def _url(self, workflow_id: str) -> str:
         return workflow_url(self._settings.temporal_ui_url, self._temporal.namespace, workflow_id)

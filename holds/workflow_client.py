@@ -58,7 +58,7 @@ from workflows.messages import (
 )
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.priorities import Importance, of_shop
-from workflows.search_attributes import late_payment_attributes
+from workflows.search_attributes import late_payment_attributes, late_payment_memo
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -204,6 +204,7 @@ class WorkflowClient:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=late_payment_attributes(late),
+                memo=late_payment_memo(late),
                 static_summary=ui_text.late_payment(late),
                 priority=of_shop(late.shop_id, Importance.END),
                 static_details=ui_text.late_payment_details(late),

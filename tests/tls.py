@@ -47,14 +47,14 @@ class Authority:
         folder.mkdir()
         self._folder = folder
         self._own = Certificate(folder / "ca.crt", folder / "ca.key")
-        _openssl("req", "-x509", *_EC, "-days", "1", "-subj", "/CN=ca", "-keyout", self._own.key, "-out", self.ca)
+        _openssl("req", "-x509", *_EC, "-days", "60", "-subj", "/CN=ca", "-keyout", self._own.key, "-out", self.ca)
 
     @property
     def ca(self) -> Path:
         """Its own certificate."""
         return self._own.cert
 
-    def issue(self, name: str, alternatives: str) -> Certificate:
+    def issue(self, name: str, alternatives: str, days: int = 1) -> Certificate:
         """Return a certificate for that name; `alternatives` are like `IP:127.0.0.1,DNS:example.com`."""
         made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extension = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
@@ -67,7 +67,7 @@ class Authority:
             self._own.key,
             "-CAcreateserial",
             "-days",
-            "1",
+            str(days),
             "-extfile",
             extension,
         ]

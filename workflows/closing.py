@@ -13,7 +13,7 @@ from workflows.messages import HoldInput
 from workflows.payment_messages import LatePayment, late_payment_workflow_id
 from workflows.payment_steps import PaymentSteps
 from workflows.priorities import Importance, of_shop
-from workflows.search_attributes import late_payment_attributes
+from workflows.search_attributes import late_payment_attributes, late_payment_memo
 
 
 async def finish(hold: HoldInput, state: HoldState, steps: PaymentSteps, bought_by: Payment | None) -> None:
@@ -50,6 +50,7 @@ async def _start_late_payment(hold: HoldInput, payment: Payment) -> None:
             id=late_payment_workflow_id(payment.id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             search_attributes=late_payment_attributes(late),
+            memo=late_payment_memo(late),
             static_summary=ui_text.late_payment(late),
             priority=of_shop(late.shop_id, Importance.END),
             static_details=ui_text.late_payment_details(late),

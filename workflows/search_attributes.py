@@ -1,4 +1,4 @@
-"""The search attributes with which workflows are started, cut to what Temporal takes."""
+"""The search attributes with which workflows are started, cut to what Temporal takes, and memos."""
 
 import json
 from collections.abc import Iterable
@@ -10,6 +10,8 @@ from domain.holds import Line
 from workflows.messages import HOLD_REFERENCE, SHOP_ID
 from workflows.payment_messages import LatePayment
 
+LATE_PAYMENT_HOLD = "holdId"
+"""The name of the hold in the memo of a late payment."""
 _BYTES = 2048
 """The longest value that Temporal takes, as JSON."""
 
@@ -27,6 +29,11 @@ def searchable_skus(lines: Iterable[Line]) -> list[str]:
     while len(json.dumps(skus)) > _BYTES:
         skus.pop()
     return skus
+
+
+def late_payment_memo(late: LatePayment) -> dict[str, str]:
+    """Return the memo of a late payment: its hold, which a list of them then tells."""
+    return {LATE_PAYMENT_HOLD: late.hold_id}
 
 
 def late_payment_attributes(late: LatePayment) -> TypedSearchAttributes:

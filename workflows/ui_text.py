@@ -42,6 +42,7 @@ def details(hold: HoldInput) -> str:
         *([f"- Reference: {plain(hold.reference)}"] if hold.reference else []),
         f"- Lives {hold.ttl_seconds} s unless extended, {hold.max_ttl_seconds} s at most",
         "- To release the stock: Request Cancellation. Do not terminate.",
+        "- A payment that comes after the end has a workflow of its own, `late-payment:` and the payment's id.",
         "",
         "Items:",
         "",

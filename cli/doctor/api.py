@@ -14,6 +14,17 @@ from domain.smoke import SMOKE_SHOP
 
 AREA = "api"
 _CALL_SECONDS = 5.0
+_CAUSES = {
+    "postgres_write": ("database: reachable", "database: version", "database: writes"),
+    "migrations": ("database: migrations", "database: tables"),
+    "temporal": ("temporal: reachable",),
+    "namespace": ("temporal: namespace",),
+    "search_attributes": ("temporal: search attributes",),
+    "workers": ("temporal: workers", "temporal: worker answers"),
+}
+"""By the names of health's parts, which of the doctor's faults explain a failed one."""
+_START = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
+_HANGS = "see the log of the API and the load of its machine; restart it if it hangs"
 _UNKNOWN = "INVENTORY_AUTHORITY_URL is not set"
 
 
@@ -32,17 +43,18 @@ async def check_api(environment: Environment, release: str) -> list[CheckResult]
                 listed = await http.get("/api/inventory/holds", params={"shopId": SMOKE_SHOP}, headers=bearer)
                 lines.append(_check_token(listed.status_code))
             metrics = (await http.get("/metrics")).text
+    except httpx.ReadTimeout:
+        return _unreachable(f"{masked(origin)} accepts the connection and does not answer", _HANGS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _unreachable(f"{masked(origin)}: {first_line(error)}")
+        return _unreachable(f"{masked(origin)}: {first_line(error)}", _START)
     except (ValueError, KeyError, TypeError):
-        return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response")
+        return _unreachable(f"{masked(origin)} is not Holdfast: unexpected health response", _START)
     if not environment.settings.stripe_webhook_secrets:
         return [*lines, not_applicable("stripe", "webhooks arrive", "STRIPE_WEBHOOK_SECRET is not set")]
     return [*lines, check_webhooks(metrics)]
 
 
-def _unreachable(found: str) -> list[CheckResult]:
-    fix = "start it: holdfast api; or correct INVENTORY_AUTHORITY_URL"
+def _unreachable(found: str, fix: str) -> list[CheckResult]:
     return [
         fault(AREA, "answers", found, fix),
         not_applicable("stripe", "webhooks arrive", "the API cannot be reached"),
@@ -52,14 +64,17 @@ def _unreachable(found: str) -> list[CheckResult]:
 def _check_health(status: int, health: Mapping[str, Any], environment: Environment, release: str) -> CheckResult:
     summary = f"{health['status']}, {health['mode']}, version {health['version']}"
     if status != httpx.codes.OK or health["status"] != "ok":
-        checks = health.get("checks") or {}
-        why = [f"{name}: {check['detail']}" for name, check in checks.items() if check.get("detail")]
+        failed = {name: part for name, part in (health.get("parts") or {}).items() if part["status"] == "failed"}
+        why = [f"{name}: {part['detail']}" for name, part in failed.items()]
         if health.get("bypassed"):
             why.append("the bypass is active")
-        return fault(AREA, "answers", "; ".join([summary, *why]), "see the results of the checks that it names")
+        causes = [cause for name in failed for cause in _CAUSES.get(name, ())]
+        fix = "compare the API's environment with this one, in which what it names is right"
+        found = "; ".join([summary, *why])
+        return fault(AREA, "answers", found, fix, [*causes, "settings: SKIP_INVENTORY_VALIDATION"])
     if health["mode"] != environment.settings.mode:
-        fix = "start both with the same INVENTORY_MODE"
-        return fault(AREA, "answers", f"{summary}; this environment has {environment.settings.mode}", fix)
+        found = f"{summary}; this environment has {environment.settings.mode}"
+        return fault(AREA, "answers", found, "start both with the same INVENTORY_MODE", ("settings: INVENTORY_MODE",))
     if health["version"] != release:
         return fault(AREA, "answers", f"{summary}; this is {release}", "deploy the same release everywhere")
     return ok(AREA, "answers", summary)

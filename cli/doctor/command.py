@@ -11,17 +11,20 @@ import typer
 
 from cli.doctor import stripe
 from cli.doctor.api import check_api
+from cli.doctor.certificates import check_certificates
+from cli.doctor.clocks import name_own_clock
 from cli.doctor.database import check_database, unknown_database
+from cli.doctor.mail import check_mail_server
 from cli.doctor.packages import check_packages
-from cli.doctor.results import Check, CheckResult, has_fault, run_checks, show
+from cli.doctor.results import Check, CheckResult, causes_only, has_fault, run_checks, show
 from cli.doctor.settings import check_left_overs, check_process_settings, check_settings, read
 from cli.doctor.settings import worker_processes as worker_processes_of
 from cli.doctor.temporal import check_temporal
 from cli.installation import installation
 from core.settings import TASK_QUEUE
 
-_AREAS = ("settings", "database", "temporal", "stripe", "api", "packages", "left-overs")
-_LIMIT_SECONDS = 15.0
+_AREAS = ("settings", "database", "temporal", "stripe", "api", "alerts", "certificates", "packages", "left-overs")
+_LIMIT_SECONDS = 20.0
 
 
 async def diagnose(
@@ -31,7 +34,7 @@ async def diagnose(
     task_queue: str = TASK_QUEUE,
     now: Callable[[], float] = time.time,
 ) -> list[CheckResult]:
-    """Check the installation of these environment variables. Returns within some 15 s, even if servers do not answer.
+    """Check the installation of these environment variables. Returns within some 20 s, even if servers do not answer.
 
     `processes` is the number of API and worker processes that share the database; `now` is this machine's clock.
     """
@@ -54,11 +57,14 @@ async def diagnose(
                 task_queue=task_queue,
                 release=release,
                 search_by_sku=environment.settings.search_by_sku,
+                reconciles=environment.settings.stripe_api_key is not None,
                 now=now,
             ),
         ),
         Check("stripe", "key works", lambda: stripe.check_key(environment)),
         Check("api", "api", lambda: check_api(environment, release)),
+        Check("certificates", "certificates", lambda: check_certificates(environment)),
+        Check("alerts", "mail server", lambda: check_mail_server(environment.settings)),
     ]
     local = [
         Check("settings", "settings", _async(lambda: check_settings(environment))),
@@ -70,12 +76,14 @@ async def diagnose(
     ]
     # One after the other: an import that blocks this process would look like a slow clock.
     results = [*await run_checks(remote, _LIMIT_SECONDS), *await run_checks(local)]
-    return sorted(results, key=lambda result: _AREAS.index(result.area))
+    by_cause = causes_only(name_own_clock(results))
+    return sorted(by_cause, key=lambda result: _AREAS.index(result.area))
 
 
 def doctor_command(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    faults_only: Annotated[bool, typer.Option("--faults", help="Print the faults only.")] = False,
     api_processes: Annotated[
         int, typer.Option(help="The number of API processes on all machines: machines times --workers.", min=0)
     ] = 1,
@@ -86,11 +94,14 @@ def doctor_command(
         ),
     ] = None,
 ) -> None:
-    """Check settings, database, Temporal, workers and Stripe; print a fix for each fault. Exit code 1 with a fault."""
+    """Check settings, servers, workers, Stripe and mail; print faults with their fixes first. Exit code 1 with a fault.
+
+    What follows from a fault is no fault of its own: it is printed with the cause that it follows from.
+    """
     variables = installation(os.environ)
     workers = worker_processes_of(variables) if worker_processes is None else worker_processes
     results = asyncio.run(diagnose(variables, processes=api_processes + workers))
-    show(results, as_json=as_json)
+    show(results, as_json=as_json, faults_only=faults_only)
     raise typer.Exit(1 if has_fault(results) else 0)
 
 

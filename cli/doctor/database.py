@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from cli.doctor.clocks import ClockReading, check_clock
+from cli.doctor.postgres_answer import FULL, HANGS, PASSWORD, REFUSED, SLOW, START, fix_connection
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
 from cli.doctor.schema import Schema, released_schema
 from core.database_session import OPTIONS_ARRIVED, connection_info, transaction_settings
@@ -18,9 +19,12 @@ from core.settings import Settings
 AREA = "database"
 OLDEST_VERSION = 14
 """The oldest version that is still maintained; the tests run on 18."""
+_CONNECT_SECONDS = 5
+"""More than the product waits: here a machine that is slow is no server that is down."""
 SPARE_CONNECTIONS = 5
 """Reserved for `holdfast migrate`, the other commands and a psql session."""
-_INVALID_AUTHORIZATION = "28000"
+CAUSES = tuple(f"{AREA}: {name}" for name in ("reachable", "version", "writes", "migrations", "tables"))
+"""The faults without which nothing is made."""
 _TLS_MODES = ("require", "verify-ca", "verify-full")
 _DEPENDENT = ("version", "writes", "migrations", "tables", "indexes", "time-outs", "connections", "clock")
 
@@ -49,15 +53,16 @@ async def check_database(settings: Settings, processes: int, now: Callable[[], f
     """Check the database of the settings. `processes` is the number of API and worker processes that connect to it."""
     schema = released_schema()
     try:
-        connection = await psycopg.AsyncConnection.connect(
-            connection_info(settings, for_writing=False), autocommit=True, row_factory=dict_row
-        )
+        info = make_conninfo(connection_info(settings, for_writing=False), connect_timeout=_CONNECT_SECONDS)
+        connection = await psycopg.AsyncConnection.connect(info, autocommit=True, row_factory=dict_row)
     except psycopg.Error as error:
-        fix = "start Postgres, or correct DATABASE_URL; try: psql $DATABASE_URL -c 'SELECT 1'"
-        if not settings.database_pooler:
+        fix = await fix_connection(settings.database_url.get_secret_value())
+        if isinstance(error, psycopg.errors.ConnectionTimeout) and fix not in (START, HANGS):
+            fix = SLOW
+        if fix in (REFUSED, PASSWORD) and not settings.database_pooler:
             fix += "; if a pooler such as PgBouncer listens there, set INVENTORY_DATABASE_POOLER=1"
-        if _concerns_tls(settings, error):
-            fix += "; if it runs, compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
+        if fix not in (START, FULL, SLOW) and _wants_tls(settings):
+            fix += "; compare sslmode and sslrootcert in DATABASE_URL with docs/deployment.md, TLS"
         why = "the database cannot be reached"
         return [
             fault(AREA, "reachable", first_line(error), fix),
@@ -97,10 +102,8 @@ def _encryption(connection: Connection) -> str:
     return f"encrypted, the server's certificate not verified (sslmode={mode})"
 
 
-def _concerns_tls(settings: Settings, error: psycopg.Error) -> bool:
-    """Return whether TLS may be the cause: it is required here, or the server rejected the connection without it."""
-    parameters = conninfo_to_dict(settings.database_url.get_secret_value())
-    return error.sqlstate == _INVALID_AUTHORIZATION or parameters.get("sslmode") in _TLS_MODES
+def _wants_tls(settings: Settings) -> bool:
+    return conninfo_to_dict(settings.database_url.get_secret_value()).get("sslmode") in _TLS_MODES
 
 
 def unknown_database() -> list[CheckResult]:

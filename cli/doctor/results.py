@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
@@ -40,10 +41,17 @@ class CheckResult:
     state: State
     found: str
     fix: str | None = None
+    consequence_of: tuple[str, ...] = ()
+    """Of a fault: what it may follow from, each as `area: name`. One of those that is a fault too is the cause."""
+
+    @property
+    def key(self) -> str:
+        """The area and the name."""
+        return f"{self.area}: {self.name}"
 
     def as_json(self) -> dict[str, str | None]:
         """Return it for `--json`."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "consequence_of"}
 
 
 def ok(area: str, name: str, found: str) -> CheckResult:
@@ -51,9 +59,9 @@ def ok(area: str, name: str, found: str) -> CheckResult:
     return CheckResult(area, name, State.OK, found)
 
 
-def fault(area: str, name: str, found: str, fix: str) -> CheckResult:
-    """Return a failed check and how to fix it."""
-    return CheckResult(area, name, State.FAULT, found, fix)
+def fault(area: str, name: str, found: str, fix: str, consequence_of: Iterable[str] = ()) -> CheckResult:
+    """Return a failed check, how to fix it, and the faults (`area: name`) that it may be a consequence of."""
+    return CheckResult(area, name, State.FAULT, found, fix, tuple(consequence_of))
 
 
 def not_applicable(area: str, name: str, why: str) -> CheckResult:
@@ -89,28 +97,53 @@ async def _run_check(check: Check, seconds: float) -> list[CheckResult]:
         return [fault(check.area, check.name, f"the check failed: {first_line(error)}", "see the message")]
 
 
+def causes_only(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the results with one fault for each cause: a fault that follows from another one is not applicable."""
+    faults = {result.key for result in results if result.state is State.FAULT}
+    return [_explained(result, faults) if result.state is State.FAULT else result for result in results]
+
+
+def _explained(result: CheckResult, faults: Iterable[str]) -> CheckResult:
+    cause = next((key for key in result.consequence_of if key in faults), None)
+    if cause is None:
+        return result
+    return not_applicable(result.area, result.name, f"{result.found}; this follows from {cause}")
+
+
 def has_fault(results: Iterable[CheckResult]) -> bool:
     """Return whether a check failed."""
     return any(result.state is State.FAULT for result in results)
 
 
-def show(results: Sequence[CheckResult], *, as_json: bool) -> None:
-    """Print the results by area with the fix below each fault, or as one JSON object."""
+def show(results: Sequence[CheckResult], *, as_json: bool, faults_only: bool = False) -> None:
+    """Print the faults with their fixes, then the other results; or all of them as one JSON object.
+
+    `faults_only`: print no other results; the last line counts all of them.
+    """
+    faults = [result for result in results if result.state is State.FAULT]
     if as_json:
-        lines = [result.as_json() for result in results]
-        print(json.dumps({"ok": not has_fault(results), "lines": lines}, indent=2))
+        lines = [result.as_json() for result in (faults if faults_only else results)]
+        print(json.dumps({"ok": not faults, "lines": lines}, indent=2))
         return
     console = Console(highlight=False, soft_wrap=True)
-    area = ""
-    for result in results:
-        if result.area != area:
-            area = result.area
-            console.print(Text(area, style="bold"))
-        console.print(Text(f"  {result.state.mark} {result.name}: {result.found}", style=_STYLES[result.state]))
-        if result.fix:
-            console.print(Text(f"      → {result.fix}"))
+    _show_areas(console, faults)
+    if not faults_only:
+        _show_areas(console, [result for result in results if result.state is not State.FAULT])
     counts = {state: sum(result.state is state for result in results) for state in State}
     console.print(
         f"\n{counts[State.OK]} ✓, {counts[State.FAULT]} ✗, {counts[State.NOT_APPLICABLE]} not applicable",
         markup=False,
     )
+
+
+def _show_areas(console: Console, results: Iterable[CheckResult]) -> None:
+    """Print the results by area. Those of an area that were found the same, such as "not set", share a line."""
+    for area, of_area in groupby(results, lambda result: result.area):
+        console.print(Text(area, style="bold"))
+        lines: dict[tuple[State, str, str | None], list[str]] = {}
+        for result in of_area:
+            lines.setdefault((result.state, result.found, result.fix), []).append(result.name)
+        for (state, found, fix), names in lines.items():
+            console.print(Text(f"  {state.mark} {', '.join(names)}: {found}", style=_STYLES[state]))
+            if fix:
+                console.print(Text(f"      → {fix}"))

@@ -14,6 +14,8 @@ from core.settings import Settings
 from core.worker_settings import WorkerSettings
 
 AREA = "settings"
+_SAID_BETTER = {"STRIPE_API_KEY": ("stripe: keys",), "STRIPE_WEBHOOK_SECRET": ("stripe: webhook secret",)}
+"""Results that say more of a setting that is not valid."""
 _UNKNOWN_DATABASE = "postgresql://127.0.0.1:1/unknown"
 
 
@@ -62,7 +64,8 @@ def check_settings(environment: Environment) -> Iterator[CheckResult]:
     for field_name, field in Settings.model_fields.items():
         name = str(field.alias)
         if name in environment.refused:
-            yield fault(AREA, name, environment.refused[name], f"set {name} as docs/configuration.md says")
+            fix = f"set {name} as docs/configuration.md says"
+            yield fault(AREA, name, environment.refused[name], fix, _SAID_BETTER.get(name, ()))
         elif field_name == "bypass" and environment.settings.bypass:
             yield fault(AREA, name, "1: the bypass is active, no stock is checked", f"set {name}=0 after the outage")
         elif field_name == "backend" and environment.settings.backend == "prisma":

@@ -122,7 +122,7 @@ async def _check_account(http: httpx.AsyncClient, base: str, account: _Account) 
         fix = "give it write access to Checkout Sessions, PaymentIntents and Refunds"
     else:
         found, fix = f"Stripe answered {answer.status_code}", "see status.stripe.com, and try again"
-    return fault(AREA, account.name, found, fix)
+    return fault(AREA, account.name, found, fix, (f"{AREA}: keys",))
 
 
 def check_webhooks(metrics: str, now: float | None = None) -> CheckResult:

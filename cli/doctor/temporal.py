@@ -1,5 +1,6 @@
 """Checks Temporal: the connection, the namespace, search attributes, shards, schedule, workers and clock."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -15,9 +16,12 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.doctor.results import Check, CheckResult, fault, not_applicable, ok, run_checks
-from cli.doctor.schedule import check_audit_schedule
-from cli.doctor.temporal_clock import check_temporal_clock
+from activities.audit_schedule import AUDIT_SCHEDULE
+from activities.payments_schedule import PAYMENTS_SCHEDULE
+from cli.doctor.clocks import ClockReading, check_clock
+from cli.doctor.results import Check, CheckResult, State, fault, not_applicable, ok, run_checks
+from cli.doctor.schedule import check_schedule
+from cli.doctor.temporal_clock import read_temporal_clock
 from cli.doctor.temporal_fairness import NAME as TURNS
 from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.temporal_tls import fix_connection
@@ -31,6 +35,7 @@ from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 AREA = "temporal"
 CALL = timedelta(seconds=4)
+_CONNECT_SECONDS = 5.0
 SHARDS = 512
 _LEAST_RETENTION = timedelta(days=1)
 _DEPENDENT = (
@@ -40,9 +45,13 @@ _DEPENDENT = (
     "history shards",
     TURNS,
     "audit schedule",
+    "payments schedule",
     "workers",
     "clock",
 )
+_AUDIT_LATE = timedelta(minutes=15)
+_PAYMENTS_LATE = timedelta(hours=26)
+"""As late as the alerts HoldfastAuditStopped and HoldfastReconciliationStopped allow, or sooner."""
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 """Temporal Cloud's answers to calls that only its own operators may make."""
 
@@ -54,33 +63,63 @@ async def check_temporal(
     task_queue: str,
     release: str,
     search_by_sku: bool = False,
+    reconciles: bool = False,
     now: Callable[[], float] = time.time,
 ) -> list[CheckResult]:
-    """Check the Temporal server of these TEMPORAL_* variables. `release` is this installation's version."""
+    """Check the Temporal server of these TEMPORAL_* variables. `release` is this installation's version.
+
+    `reconciles`: whether payments are compared with holds, which needs a schedule.
+    """
     try:
         config = connect_config(api_key, environment)
     except SettingsError as error:
         return _unreachable(str(error), "correct the TEMPORAL_* variables, see docs/configuration.md")
     try:
-        client = await connect(api_key, environment=environment)
-        system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            client = await connect(api_key, environment=environment)
+            system = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=CALL)
+    except TimeoutError:
+        found = f"{config['target_host']}: no answer in {_CONNECT_SECONDS:g} s"
+        return _unreachable(found, await fix_connection(config))
     except (RuntimeError, RPCError) as error:
         return _unreachable(f"{config['target_host']}: {first_line(error)}", await fix_connection(config))
     build = environment.get("HOLDFAST_WORKER_BUILD_ID") or release
     deployment = environment.get("HOLDFAST_WORKER_DEPLOYMENT") or WORKER_DEPLOYMENT
     wanted = SEARCH_ATTRIBUTES | (SKU_ATTRIBUTE if search_by_sku else {})
+    encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"
+    reachable = ok(AREA, "reachable", f"{config['target_host']}, server {system.server_version}, {encrypted}")
+    readings: list[ClockReading] = []
+
+    async def clock() -> list[CheckResult]:
+        readings.append(await read_temporal_clock(client, now))
+        return [check_clock(AREA, "Temporal", readings[0])]
+
+    def server_now() -> float:
+        return now() + (readings[0].skew if readings else 0.0)
+
+    first = (Check(AREA, "namespace", lambda: _check_namespace(client)), Check(AREA, "clock", clock))
+    namespace = await run_checks(first, seconds=10)
+    if namespace[0].state is State.FAULT:
+        why = "the namespace cannot be used"
+        skipped = [not_applicable(AREA, name, why) for name in _DEPENDENT if name not in ("namespace", "retention")]
+        looked_at = [result for result in namespace if result.name != "clock"]
+        return [reachable, *looked_at, *skipped]
+
     dependent = (
-        Check(AREA, "namespace", lambda: _check_namespace(client)),
         Check(AREA, "search attributes", lambda: _check_attributes(client, wanted)),
         Check(AREA, "history shards", lambda: _check_shards(client)),
         Check(AREA, TURNS, lambda: check_fairness(client)),
-        Check(AREA, "audit schedule", lambda: check_audit_schedule(client)),
-        Check(AREA, "workers", lambda: check_workers(client, task_queue, build, deployment)),
-        Check(AREA, "clock", lambda: check_temporal_clock(client, now)),
+        Check(AREA, "audit schedule", lambda: check_schedule(client, "audit", AUDIT_SCHEDULE, _AUDIT_LATE, server_now)),
+        Check(
+            AREA,
+            "payments schedule",
+            lambda: check_schedule(
+                client, "payments", PAYMENTS_SCHEDULE if reconciles else None, _PAYMENTS_LATE, server_now
+            ),
+        ),
+        Check(AREA, "workers", lambda: check_workers(client, task_queue, build, deployment, server_now)),
     )
-    encrypted = "encrypted" if client.service_client.config.tls else "not encrypted"
-    found = f"{config['target_host']}, server {system.server_version}, {encrypted}"
-    return [ok(AREA, "reachable", found), *await run_checks(dependent, seconds=10)]
+    return [reachable, *namespace, *await run_checks(dependent, seconds=10)]
 
 
 def _unreachable(found: str, fix: str) -> list[CheckResult]:

@@ -16,19 +16,14 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWork
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from cli.doctor.clocks import ClockReading, check_clock
-from cli.doctor.results import CheckResult
+from cli.doctor.clocks import ClockReading
 
 QUEUE = "holdfast-doctor"
 _CALL = timedelta(seconds=3)
 
 
-async def check_temporal_clock(client: Client, now: Callable[[], float]) -> list[CheckResult]:
-    """Compare the server's clock with this machine's."""
-    return [check_clock("temporal", "Temporal", await _read(client, now))]
-
-
-async def _read(client: Client, now: Callable[[], float]) -> ClockReading:
+async def read_temporal_clock(client: Client, now: Callable[[], float]) -> ClockReading:
+    """Read the server's clock between two readings of this machine's."""
     identity = f"holdfast-doctor-{uuid.uuid4().hex}"
     queue = TaskQueue(name=QUEUE)
     poll = PollWorkflowTaskQueueRequest(namespace=client.namespace, task_queue=queue, identity=identity)

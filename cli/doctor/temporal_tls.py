@@ -9,6 +9,7 @@ from temporalio.envconfig import ClientConnectConfig
 from temporalio.service import TLSConfig
 
 START = "start Temporal, or correct TEMPORAL_ADDRESS, TEMPORAL_TLS… and TEMPORAL_API_KEY"
+HANGS = "it accepts connections and does not answer: see its process, its log and its database; restart it if it hangs"
 SERVER_NAME = "set TEMPORAL_TLS_SERVER_NAME, or TEMPORAL_ADDRESS, to a name in the server's certificate"
 SERVER_CA = "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of the authority that signed the server's"
 EXPIRED = "renew the server's certificate"
@@ -38,13 +39,26 @@ async def fix_connection(config: ClientConnectConfig) -> str:
             reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         return _VERIFY_FIXES.get(error.verify_code, SERVER_CA)
-    except (OSError, ValueError, TimeoutError) as error:
+    except TimeoutError:
+        return await _fix_silence(host, port)
+    except (OSError, ValueError) as error:
         refused = isinstance(error, (ssl.SSLError, ConnectionResetError))
         return NO_TLS if tls and refused else START
     try:
         return await _fix_after_handshake(reader) if tls else TLS_REQUIRED
     finally:
         writer.transport.abort()
+
+
+async def _fix_silence(host: str, port: str) -> str:
+    """Distinguish an address that nobody listens on from a server that hangs."""
+    try:
+        async with asyncio.timeout(_SECONDS):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except (OSError, TimeoutError):
+        return START
+    writer.transport.abort()
+    return HANGS
 
 
 async def _fix_after_handshake(reader: asyncio.StreamReader) -> str:

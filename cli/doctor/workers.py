@@ -1,7 +1,7 @@
 """Checks the workers: how many poll, of which release, and whether one answers."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType, WorkerVersioningMode
@@ -19,14 +19,22 @@ AREA = "temporal"
 POLL_SECONDS = 75.0
 """A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
-_START = "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE"
+_START = (
+    "start one: python -m worker, with the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE; "
+    "if its process runs, it hangs: see its log, and restart it"
+)
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _METADATA = "__temporal_workflow_metadata"
 """A query that the SDK answers for every workflow, ended ones too."""
 
 
-async def check_workers(client: Client, task_queue: str, release: str, deployment: str) -> list[CheckResult]:
-    """Check the pollers of the task queue, their build, and that a worker answers a query."""
+async def check_workers(
+    client: Client, task_queue: str, release: str, deployment: str, now: Callable[[], float] = time.time
+) -> list[CheckResult]:
+    """Check the pollers of the task queue, their build, and that a worker answers a query.
+
+    `now` is the server's clock.
+    """
     kinds = {
         "workflows": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         "activities": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
@@ -36,22 +44,22 @@ async def check_workers(client: Client, task_queue: str, release: str, deploymen
         request = DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=number
         )
-        pollers[kind] = (await client.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers
+        described = await client.workflow_service.describe_task_queue(request, timeout=_CALL)
+        pollers[kind] = _recent(described.pollers, now())
     return [
         *check_pollers(pollers["workflows"], pollers["activities"], release),
-        *check_routing(_recent(pollers["workflows"]), await _current_build(client, deployment), deployment),
+        *check_routing(pollers["workflows"], await _current_build(client, deployment), deployment),
         await _check_answer(client, task_queue),
     ]
 
 
-def check_pollers(workflows: Iterable[PollerInfo], activities: Iterable[PollerInfo], release: str) -> list[CheckResult]:
-    """Check that workers of this release poll for workflows and for activities."""
-    recent = {"workflows": _recent(workflows), "activities": _recent(activities)}
-    for kind, found in recent.items():
+def check_pollers(workflows: Sequence[PollerInfo], activities: Sequence[PollerInfo], release: str) -> list[CheckResult]:
+    """Check that workers of this release poll for workflows and for activities, by those that polled lately."""
+    for kind, found in (("workflows", workflows), ("activities", activities)):
         if not found:
             return [fault(AREA, "workers", f"no worker polls for {kind}: holds are not created or ended", _START)]
     versions: dict[str, set[str]] = {}
-    for poller in recent["workflows"]:
+    for poller in workflows:
         build = poller.deployment_options.build_id or poller.worker_version_capabilities.build_id or "unknown"
         versions.setdefault(build, set()).add(poller.identity)
     builds = ", ".join(f"{len(who)} of version {build}" for build, who in sorted(versions.items()))
@@ -93,8 +101,8 @@ async def _current_build(client: Client, deployment: str) -> str:
     return found.worker_deployment_info.routing_config.current_deployment_version.build_id
 
 
-def _recent(pollers: Iterable[PollerInfo]) -> list[PollerInfo]:
-    since = time.time() - POLL_SECONDS
+def _recent(pollers: Iterable[PollerInfo], now: float) -> list[PollerInfo]:
+    since = now - POLL_SECONDS
     return [poller for poller in pollers if poller.last_access_time.ToMicroseconds() / 1e6 >= since]
 
 
@@ -124,5 +132,6 @@ async def _check_query(client: Client, query: str) -> CheckResult:
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return not_applicable(AREA, "worker answers", "the newest hold is no longer in Temporal")
-        return fault(AREA, "worker answers", f"no worker answered a query of {newest[0].id}", _START)
+        found = f"no worker answered a query of {newest[0].id}"
+        return fault(AREA, "worker answers", found, _START, (f"{AREA}: workers", f"{AREA}: routing by build"))
     return ok(AREA, "worker answers", f"in {(time.perf_counter() - started) * 1000:.0f} ms")

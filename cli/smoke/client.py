@@ -28,7 +28,7 @@ _CHECK_WORKER = "is a worker running? Run holdfast doctor"
 _HINTS = {
     401: "unknown token: set INVENTORY_AUTHORITY_TOKEN and INVENTORY_ADMIN_TOKEN to the API's values",
     403: "the request needs the admin token: set INVENTORY_ADMIN_TOKEN to the API's value",
-    503: "the API cannot reach Postgres or Temporal: run holdfast doctor",
+    503: "the API cannot use Postgres or Temporal, as its health says: run holdfast doctor --faults",
     504: _CHECK_WORKER,
 }
 

@@ -28,6 +28,8 @@ def _run_steps(client: SmokeClient, result: SmokeResult, *, with_expiry: bool) -
     with result.step("health") as found:
         health = client.health()
         found.append(f"{health['status']}, {health['mode']}, version {health.get('version')}")
+        if failing := health.get("failing"):
+            found.append(f"{failing}: {health.get('parts', {}).get(failing, {}).get('detail')}")
     with result.step("set stock") as found:
         client.choose_item()
         client.set_stock(_ON_HAND)

@@ -46,6 +46,8 @@ class Deployment:
         }
         self._port = free_port()
         self._started: list[Child] = []
+        self.worker_metrics = 0
+        """The port of the metrics of the worker that was started last."""
         self.api = self._api()
         self.http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self._port}",
@@ -77,12 +79,12 @@ class Deployment:
         self, *, database: str = "", processes: int = 1, module: str = "worker", **changes: str
     ) -> Child:
         """Start a worker and return when all its processes poll. It reaches Postgres at `database`."""
-        port = free_port()
-        arguments = ("--processes", str(processes), "--metrics-port", str(port))
+        self.worker_metrics = free_port()
+        arguments = ("--processes", str(processes), "--metrics-port", str(self.worker_metrics))
         changes["DATABASE_URL"] = database or self.database
         worker = self._child(f"worker-{len(self._started)}", module, *arguments, **changes)
         worker.start()
-        await self._until_ready(worker, lambda: answers(f"http://127.0.0.1:{port}/readyz"))
+        await self._until_ready(worker, lambda: answers(f"http://127.0.0.1:{self.worker_metrics}/readyz"))
         return worker
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from temporalio.client import Client, Schedule, ScheduleActionStartWorkflow, ScheduleIntervalSpec, ScheduleSpec
 
 from activities.audit_schedule import AUDIT_SCHEDULE
+from activities.payments_schedule import PAYMENTS_SCHEDULE
 from dev.postgres import EmbeddedPostgres
 from tests.paying import Shop, running_shop
 from tests.servers import database_on
@@ -17,9 +18,12 @@ async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Cli
     """One for all tests of a module, which leave it as it was. Its worker is a test's own and makes no schedule."""
     with database_on(postgres, migrated_template) as url:
         async with running_shop(url, temporal) as running:
-            handle = await temporal.create_schedule(AUDIT_SCHEDULE, scheduled())
+            handles = [
+                await temporal.create_schedule(name, scheduled()) for name in (AUDIT_SCHEDULE, PAYMENTS_SCHEDULE)
+            ]
             yield running
-            await handle.delete()
+            for handle in handles:
+                await handle.delete()
 
 
 def scheduled() -> Schedule:

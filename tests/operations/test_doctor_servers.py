@@ -1,13 +1,15 @@
 """The doctor on servers with a real fault: stopped, empty, too small, not configured."""
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
@@ -19,21 +21,23 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
-from cli.doctor import temporal_fairness
+from cli.doctor import postgres_answer, temporal_fairness, temporal_tls
 from cli.doctor.clocks import ClockReading, check_clock
 from cli.doctor.database import check_database, check_migrations, check_timeouts, check_version
 from cli.doctor.results import CheckResult, State
-from cli.doctor.schedule import check_audit_schedule
+from cli.doctor.schedule import check_schedule
 from cli.doctor.schema import released_schema
 from cli.doctor.temporal import check_attributes, check_retention, check_shards, check_temporal
 from cli.doctor.temporal_clock import QUEUE
 from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.workers import check_pollers, check_routing
 from core.settings import Settings
+from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.operations.conftest import scheduled
 from tests.operations.diagnosis import diagnose_shop, faults, result_of, url_of_no_server
 from tests.paying import Shop
+from tests.servers import FAST
 from tests.stack import running_stack
 from tests.waiting import LIMIT_SECONDS
 
@@ -52,6 +56,27 @@ async def test_a_stopped_postgres_is_one_fault_and_dependent_checks_are_skipped(
     found = faults(lines)
     assert set(found) == {"database: reachable"}
     assert {line.state for line in lines if line.area == "database"} == {State.FAULT, State.NOT_APPLICABLE}
+
+
+async def test_a_refused_connection_has_a_fix_that_fits(database: str, tmp_path: Path) -> None:
+    run(database, "DROP ROLE IF EXISTS limited")
+    run(database, "CREATE ROLE limited LOGIN CONNECTION LIMIT 0")
+    limited = database.replace("postgres@", "limited@")
+    assert postgres_answer.FULL in faults(await results_of(limited))["database: reachable"]
+    run(database, "DROP ROLE limited")
+    assert postgres_answer.REFUSED in faults(await results_of(limited))["database: reachable"]
+    assert postgres_answer.START in faults(await results_of(url_of_no_server()))["database: reachable"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert await postgres_answer.fix_connection(f"postgresql://127.0.0.1:{port}/x") == postgres_answer.HANGS
+        assert await temporal_tls.fix_connection({"target_host": f"127.0.0.1:{port}"}) == temporal_tls.HANGS
+    server = EmbeddedPostgres(tmp_path / "postgres", password=True, settings=FAST)
+    server.start()
+    try:
+        wrong = server.database_url("nothing")
+        assert postgres_answer.PASSWORD in faults(await results_of(wrong))["database: reachable"]
+    finally:
+        server.stop()
 
 
 async def test_a_database_that_is_not_migrated_is_a_fault(empty_database: str) -> None:
@@ -196,9 +221,7 @@ async def test_a_worker_that_has_just_stopped_is_a_fault_though_the_server_lists
 
 
 def test_workers_that_poll_for_workflows_only_are_a_fault() -> None:
-    now = Timestamp()
-    now.GetCurrentTime()
-    (line,) = check_pollers([PollerInfo(identity="one", last_access_time=now)], [], "0.1.0")
+    (line,) = check_pollers([PollerInfo(identity="one")], [], "0.1.0")
     assert (line.state, "activities" in line.found) == (State.FAULT, True)
 
 
@@ -244,17 +267,18 @@ async def test_a_stopped_temporal_is_one_fault(shop: Shop, own_temporal: Embedde
     own_temporal.start()
 
 
-async def test_a_missing_late_or_paused_audit_schedule_is_a_fault(temporal: Client) -> None:
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert line.state is State.FAULT
+async def test_a_missing_late_or_paused_schedule_is_a_fault(temporal: Client) -> None:
+    async def checked(at: float = 0.0) -> CheckResult:
+        late = timedelta(minutes=15)
+        (line,) = await check_schedule(temporal, "audit", "doctors-audit", late, lambda: time.time() + at)
+        return line
+
+    assert "restart a worker" in str((await checked()).fix)
     handle = await temporal.create_schedule("doctors-audit", scheduled())
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert line.state is State.OK
-    (line,) = await check_audit_schedule(temporal, "doctors-audit", at=datetime.now(UTC) + timedelta(hours=4))
-    assert line.state is State.FAULT
+    assert (await checked()).state is State.OK
+    assert (await checked(at=1000)).state is State.FAULT
     await handle.pause()
-    (line,) = await check_audit_schedule(temporal, "doctors-audit")
-    assert "--unpause" in str(line.fix)
+    assert "--unpause" in str((await checked()).fix)
     await handle.delete()
 
 

@@ -10,7 +10,9 @@ from temporalio.client import Client
 from typer.testing import CliRunner
 
 from cli.doctor import temporal_tls
+from cli.doctor.certificates import check_certificates
 from cli.doctor.database import check_database
+from cli.doctor.settings import read
 from cli.doctor.temporal import check_temporal
 from cli.main import app
 from cli.migrate import migrate
@@ -142,6 +144,28 @@ async def test_the_doctor_reports_whether_temporal_is_reached_by_tls(encrypted: 
     assert (await check_temporal(named, task_queue="nobody", release="0.1.0"))[0].found == lines[0].found
     plain = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
     assert (await check_temporal(plain, task_queue="nobody", release="0.1.0"))[0].found.endswith(", not encrypted")
+
+
+@pytest.mark.parametrize("days", [5, 60])
+async def test_a_certificate_that_ends_soon_is_a_fault_of_each_server(
+    authority: Authority, database: str, temporal: Client, days: int
+) -> None:
+    server = authority.issue(f"server-{days}", f"IP:127.0.0.1,DNS:{TEMPORAL_NAME}", days)
+    port = int(temporal.service_client.config.target_host.rpartition(":")[2])
+    before, _, rest = database.rpartition("@127.0.0.1:")
+    database_port, _, name = rest.partition("/")
+    async with (
+        tls_before(port, authority.context(server)) as gateway,
+        tls_before(int(database_port), authority.context(server), postgres=True) as database_gateway,
+    ):
+        own = authority.issue(f"client-{days}", "DNS:holdfast", 60)
+        variables = Encrypted(authority, own, f"127.0.0.1:{gateway}").variables()
+        variables["DATABASE_URL"] = f"{before}@127.0.0.1:{database_gateway}/{name}?sslmode=require"
+        lines = await check_certificates(read(variables))
+    assert [line.name for line in lines] == ["postgres", "temporal", "temporal-client"]
+    assert all(f"{days} days" in line.found for line in lines[:2])
+    expected = {"certificates: postgres", "certificates: temporal"} if days == 5 else set()
+    assert set(faults(lines)) == expected
 
 
 @pytest.mark.parametrize(

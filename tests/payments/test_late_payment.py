@@ -1,6 +1,7 @@
 """A payment for a hold that it did not buy: the stock again, or the money back; never silent, never twice."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ from core.database import fetch
 from dev.harness.invariants import assert_stock_adds_up
 from dev.temporal import temporal_binary
 from domain.payments import Payment
+from tests.commands import holdfast
 from tests.paying import LINE, Shop, brief_checkout, event, named, running_shop
 from tests.servers import own_time_skipping_temporal
 from tests.stack import SHOP
@@ -179,9 +181,10 @@ async def test_the_policy_refund_gives_the_money_back_though_there_is_stock(data
 
 async def test_the_policy_keep_leaves_a_case_to_a_person(database: str, temporal: Client) -> None:
     async with running_shop(database, temporal, LATE_PAYMENT_POLICY="keep") as shop:
-        _, page = await ended(shop)
+        hold_id, page = await ended(shop)
         intent = await pay_late(shop, page)
         await until_waits_for_person(shop, intent, late_payment.KEEP_MONEY)
+        await until_shown(shop, hold_id, intent)
         assert await status_of(shop, intent) is WorkflowExecutionStatus.RUNNING
         assert counted(shop, "needs_person") == 1
         assert await refunds(shop, intent) == (0, 1999)
@@ -190,6 +193,31 @@ async def test_the_policy_keep_leaves_a_case_to_a_person(database: str, temporal
 
         assert (await shop.case_of(intent).result()).detail == "mara: settled by phone"
         assert (counted(shop, "closed_by_person"), counted(shop)) == (1, 2)
+
+
+async def until_shown(shop: Shop, hold_id: str, *intents: str) -> None:
+    """Wait until `holds show` leads to these cases: Temporal's list lags."""
+
+    async def shown() -> bool:
+        ran = await holdfast(shop.stack, "holds", "show", hold_id, "--shop", SHOP, "--json")
+        cases = {case["paymentId"]: case for case in json.loads(ran.out)["latePayments"]}
+        assert all(case["url"].endswith(f"late-payment:{intent}") for intent, case in cases.items())
+        waits = all("Waiting for a person" in case["state"] for case in cases.values())
+        return waits and set(cases) == set(intents)
+
+    await until(shown, f"holds show leads to {intents}")
+
+
+async def test_holds_show_leads_to_a_late_payment_that_only_names_the_hold(database: str, temporal: Client) -> None:
+    async with running_shop(database, temporal, LATE_PAYMENT_POLICY="keep") as shop:
+        hold = await shop.stack.made()
+        await shop.stack.post(hold["holdId"], "release")
+        other = await shop.stack.made()
+        await shop.stack.post(other["holdId"], "release")
+        intent = await own_intent(shop, hold["holdId"])
+        await shop.stripe.control(f"/payment_intents/{intent}/pay")
+        await until_shown(shop, hold["holdId"], intent)
+        await until_shown(shop, other["holdId"])
 
 
 async def test_a_second_payment_of_a_sold_hold_goes_back(corner: Shop) -> None:

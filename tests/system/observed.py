@@ -26,6 +26,11 @@ class Observed:
         self._http = http
         self._targets = targets
 
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{self._http.base_url.netloc.decode()}"
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series that the expression has now. Raises AssertionError where it is no expression."""
         answer = self._http.get("/query", params={"query": expression})
@@ -61,11 +66,24 @@ def observing(up: Up, folder: Path, more: Mapping[str, str] | None = None) -> It
     `more` has addresses for other jobs by their names.
     """
     api, worker, temporal = _METRICS.findall(up.output())
-    config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES)]
-    del config["alerting"]
     targets = {"holdfast-api": api, "holdfast-worker": worker, "temporal": temporal, **(more or {})}
+    with watching(targets, folder) as observed:
+        yield observed
+
+
+@contextmanager
+def watching(
+    targets: Mapping[str, str], folder: Path, rules: Path = RULES, scrape_timeout: str = "1s"
+) -> Iterator[Observed]:
+    """Yield a Prometheus with these rules and the jobs of `ops/`, which scrapes their addresses every few seconds."""
+    config = yaml.safe_load((OPS / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {
+        "scrape_interval": scrape_timeout,
+        "scrape_timeout": scrape_timeout,
+        "evaluation_interval": "1s",
+    }
+    config["rule_files"] = [str(rules)]
+    del config["alerting"]
     config["scrape_configs"] = [
         {"job_name": job["job_name"], "static_configs": [{"targets": [targets[job["job_name"]]]}]}
         for job in config["scrape_configs"]
