@@ -204,11 +204,10 @@ class WorkflowClient:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 search_attributes=late_payment_attributes(late),
-                memo=late_payment_memo(late),
+                memo={**late_payment_memo(late), **(request_memo() or {})},
                 static_summary=ui_text.late_payment(late),
                 priority=of_shop(late.shop_id, Importance.END),
                 static_details=ui_text.late_payment_details(late),
-                memo=request_memo(),
                 **signal,
             )
         except (RPCError, RuntimeError) as error:
