@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from core.release import commit, release
+from core.request_context import requests_shop
 from domain.smoke import is_smoke
 
 _SKU_LIMIT = 1000
@@ -224,7 +225,7 @@ class Telemetry:
         self._log.error(metric, metric=metric, **fields)
 
     def _increase(self, metric: str, fields: Mapping[str, object]) -> None:
-        if is_smoke(fields.get("shop_id")):
+        if is_smoke(fields.get("shop_id", requests_shop())):
             return
         counter = self._counters[metric]
         (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()

@@ -71,6 +71,12 @@ def note_hold(shop_id: object, hold_id: object = None) -> None:
         request.note(shop_id, hold_id)
 
 
+def requests_shop() -> str | None:
+    """Return the shop that the present request is about, None if that is unknown or there is no request."""
+    request = current_request.get()
+    return None if request is None else request.fields().get("shop_id")
+
+
 def add_request(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Add the present request's fields to a log record, where it has none of its own. A structlog processor."""
     request = current_request.get()

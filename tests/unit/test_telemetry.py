@@ -1,6 +1,7 @@
 """Counters and log lines: JSON for machines, text for people, labels that nobody can fill the memory with."""
 
 import asyncio
+import contextvars
 import io
 import json
 import logging
@@ -19,7 +20,9 @@ from temporalio.exceptions import ApplicationError
 
 from core.logging import configure_logging
 from core.metrics import COUNTERS, SHOP_LIMIT, Telemetry
+from core.request_context import RequestContext, current_request
 from core.sdk_logs import join_sdk_logs
+from domain.smoke import SMOKE_SHOP
 
 PROMISED = {"created", "committed", "released", "expired", "insufficient", "busy", "error"}
 
@@ -108,6 +111,22 @@ def test_holds_are_counted_by_shop_only_where_the_shop_has_the_item() -> None:
         if sample.name == "inventory_shop_holds_total"
     }
     assert found == {("demo", "created"): 1, ("demo", "refused"): 1, ("other", "refused"): 1}
+
+
+def test_what_fails_in_a_request_of_the_smoke_test_is_not_counted() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry)
+
+    def fails(shop_id: str) -> None:
+        request = RequestContext({"method": "POST"}, None)
+        request.note(shop_id)
+        current_request.set(request)
+        telemetry.fail("inventory_hold_error")
+
+    contextvars.copy_context().run(fails, SMOKE_SHOP)
+    assert series(registry, "inventory_hold_error") == {"": 0}
+    contextvars.copy_context().run(fails, "shop-1")
+    assert series(registry, "inventory_hold_error") == {"": 1}
 
 
 def test_at_most_a_hundred_shops_have_series_and_the_rest_is_other() -> None:
