@@ -11,6 +11,7 @@ from activities.payments_schedule import PAYMENTS_SCHEDULE
 from dev.postgres import EmbeddedPostgres
 from tests.paying import Shop, running_shop
 from tests.servers import database_on
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,14 @@ async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Cli
             handles = [
                 await temporal.create_schedule(name, scheduled()) for name in (AUDIT_SCHEDULE, PAYMENTS_SCHEDULE)
             ]
+            await until(lambda: _is_healthy(running), "the API knows of the worker")
             yield running
             for handle in handles:
                 await handle.delete()
+
+
+async def _is_healthy(shop: Shop) -> bool:
+    return bool((await shop.stack.http.get("/api/inventory/health")).json()["status"] == "ok")
 
 
 def scheduled() -> Schedule:
