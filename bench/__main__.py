@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -23,6 +24,8 @@ BENCHES = (
 )
 """Modules of this package, in the order of the page; `bench.frame` says what they have."""
 _HERE = Path(__file__).parent
+_AT_ONCE_IF_QUICK = 2
+"""Benches of a trial run wait more than they compute, and their figures are noise anyway."""
 
 
 def main() -> int:
@@ -35,13 +38,18 @@ def main() -> int:
     command = " ".join(["python -m bench", *sys.argv[1:]])
     began = time.monotonic()
     sections = {}
-    for name in BENCHES:
+    benches = {name: import_module(f"bench.{name}") for name in BENCHES}
+
+    def measure(name: str) -> object:
         say(name)
-        bench = import_module(f"bench.{name}")
-        result = bench.measure(quick=options.quick)
-        sections[name] = bench.lines(result)
-        if out is not None:
-            draw(bench.plot, result, out / "plots" / f"{name}.png")
+        return benches[name].measure(quick=options.quick)
+
+    with ThreadPoolExecutor(_AT_ONCE_IF_QUICK) as pool:
+        results = pool.map(measure, BENCHES) if options.quick else map(measure, BENCHES)
+        for name, result in zip(BENCHES, results, strict=True):
+            sections[name] = benches[name].lines(result)
+            if out is not None:
+                draw(benches[name].plot, result, out / "plots" / f"{name}.png")
     text = page(sections, describe(dev_server()), command, time.monotonic() - began)
     print(text)
     if out is not None:
