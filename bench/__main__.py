@@ -3,11 +3,13 @@
 import argparse
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
-from bench.frame import draw, say, stop_with_sigterm
+from bench.frame import draw, measured, stop_with_sigterm
 from bench.machine import describe, dev_server
 from bench.report import page
 
@@ -38,18 +40,14 @@ def main() -> int:
     command = " ".join(["python -m bench", *sys.argv[1:]])
     began = time.monotonic()
     sections = {}
-    benches = {name: import_module(f"bench.{name}") for name in BENCHES}
-
-    def measure(name: str) -> object:
-        say(name)
-        return benches[name].measure(quick=options.quick)
-
-    with ThreadPoolExecutor(_AT_ONCE_IF_QUICK) as pool:
+    measure = partial(measured, quick=options.quick)
+    with ProcessPoolExecutor(_AT_ONCE_IF_QUICK, mp_context=get_context("spawn")) as pool:
         results = pool.map(measure, BENCHES) if options.quick else map(measure, BENCHES)
         for name, result in zip(BENCHES, results, strict=True):
-            sections[name] = benches[name].lines(result)
+            bench = import_module(f"bench.{name}")
+            sections[name] = bench.lines(result)
             if out is not None:
-                draw(benches[name].plot, result, out / "plots" / f"{name}.png")
+                draw(bench.plot, result, out / "plots" / f"{name}.png")
     text = page(sections, describe(dev_server()), command, time.monotonic() - began)
     print(text)
     if out is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CALLERS = 16
 _COMMITS = 100
+_AGAIN_SECONDS = 0.1
 _ALL = 100_000
 """Open holds that 2 GiB of worker are to keep."""
 _TTL_SECONDS = 86_400
@@ -91,8 +92,11 @@ async def _opened(bench: Bench, holds: int) -> list[str]:
     async def open_some(number: int) -> None:
         caller = Caller(bench.product)
         for _ in range(number, holds, _CALLERS):
-            hold_id = await caller.create(Answers(), ttlSeconds=_TTL_SECONDS)
-            made.extend(() if hold_id is None else (hold_id,))
+            hold_id = None
+            while hold_id is None:
+                hold_id = await caller.create(Answers(), ttlSeconds=_TTL_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS if hold_id is None else 0)
+            made.append(hold_id)
         caller.close()
 
     await asyncio.gather(*(open_some(number) for number in range(_CALLERS)))
