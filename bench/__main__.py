@@ -3,10 +3,13 @@
 import argparse
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
-from bench.frame import draw, say, stop_with_sigterm
+from bench.frame import draw, measured, stop_with_sigterm
 from bench.machine import describe, dev_server
 from bench.report import page
 
@@ -23,6 +26,8 @@ BENCHES = (
 )
 """Modules of this package, in the order of the page; `bench.frame` says what they have."""
 _HERE = Path(__file__).parent
+_AT_ONCE_IF_QUICK = 2
+"""Benches of a trial run wait more than they compute, and their figures are noise anyway."""
 
 
 def main() -> int:
@@ -35,13 +40,14 @@ def main() -> int:
     command = " ".join(["python -m bench", *sys.argv[1:]])
     began = time.monotonic()
     sections = {}
-    for name in BENCHES:
-        say(name)
-        bench = import_module(f"bench.{name}")
-        result = bench.measure(quick=options.quick)
-        sections[name] = bench.lines(result)
-        if out is not None:
-            draw(bench.plot, result, out / "plots" / f"{name}.png")
+    measure = partial(measured, quick=options.quick)
+    with ProcessPoolExecutor(_AT_ONCE_IF_QUICK, mp_context=get_context("spawn")) as pool:
+        results = pool.map(measure, BENCHES) if options.quick else map(measure, BENCHES)
+        for name, result in zip(BENCHES, results, strict=True):
+            bench = import_module(f"bench.{name}")
+            sections[name] = bench.lines(result)
+            if out is not None:
+                draw(bench.plot, result, out / "plots" / f"{name}.png")
     text = page(sections, describe(dev_server()), command, time.monotonic() - began)
     print(text)
     if out is not None:

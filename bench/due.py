@@ -13,6 +13,7 @@ import psycopg
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
+from bench.frame import stop_with_sigterm
 from bench.load import SHOP
 from bench.report import MARKS, table
 from bench.stack import Bench, running
@@ -55,13 +56,13 @@ class Due:
 
 def measure(*, quick: bool, holds: tuple[int, ...] = ()) -> list[Due]:
     """Let holds come due together, each number on a stack of its own."""
-    return [_measured(number) for number in holds or ((200,) if quick else (2000, 10_000))]
+    return [_measured(number) for number in holds or ((100,) if quick else (2000, 10_000))]
 
 
 def _measured(holds: int) -> Due:
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         Path(folder).chmod(0o755)
-        with running(Path(folder)) as (bench, _):
+        with running(Path(folder), floor=False) as (bench, _):
             return asyncio.run(_measure(bench, holds))
 
 
@@ -162,6 +163,7 @@ def plot(results: list[Due], axes: "Axes") -> None:
 
 def main() -> None:
     """Print the section."""
+    stop_with_sigterm()
     numbers = tuple(int(argument) for argument in sys.argv[1:] if argument.isdigit())
     print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=numbers))))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
+from bench.frame import stop_with_sigterm
 from bench.load import Job
 from bench.report import MARKS, table
 from bench.stack import Bench, Load, running, stock_shop
@@ -41,14 +42,14 @@ class Fairness:
 
 def measure(*, quick: bool) -> Fairness:
     """Run two stacks that differ only in how tasks are handed out, and let the rush take turns between them."""
-    rounds, seconds = (1, 4.0) if quick else (3, 10.0)
+    rounds, seconds = (1, 3.0) if quick else (3, 10.0)
     result = Fairness()
     with ExitStack() as stack:
         stacks: dict[str, tuple[Bench, Load]] = {}
         for kind, flags in KINDS.items():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-")))
             folder.chmod(0o755)
-            stacks[kind] = stack.enter_context(running(folder, temporal_flags=flags))
+            stacks[kind] = stack.enter_context(running(folder, temporal_flags=flags, floor=False))
             stock_shop(stacks[kind][0].settings, _CALM)
         for number in range(rounds):
             for kind in list(KINDS)[:: 1 if number % 2 == 0 else -1]:
@@ -124,6 +125,7 @@ def plot(result: Fairness, axes: "Axes") -> None:
 
 def main() -> None:
     """Print the section."""
+    stop_with_sigterm()
     print("\n".join(lines(measure(quick="--quick" in sys.argv))))
 
 

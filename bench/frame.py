@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +37,12 @@ def started(*, floor: bool = False) -> Iterator[tuple[Bench, Load]]:
 def say(what: str) -> None:
     """Tell the person who waits what happens now."""
     print(f"... {what}", file=sys.stderr, flush=True)
+
+
+def measured(name: str, *, quick: bool) -> object:
+    """Return the result of a bench, which a process of its own may measure."""
+    say(name)
+    return import_module(f"bench.{name}").measure(quick=quick)
 
 
 def draw(plot: "Callable[[R, Axes], None]", result: R, file: Path) -> None:

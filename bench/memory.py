@@ -1,4 +1,7 @@
-"""`python -m bench.memory [--quick]`: what an open hold costs a worker in memory, and one that is not in its cache."""
+"""`python -m bench.memory [--quick] [HOLDS [CACHED]]`: what an open hold costs a worker in memory, in its cache or not.
+
+HOLDS are opened, of which the worker caches CACHED (half of them). All run in the worker, and none in the API.
+"""
 
 import asyncio
 import sys
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.caller import Answers, Caller
 from bench.figures import percentile
+from bench.frame import stop_with_sigterm
 from bench.report import table
 from bench.stack import Bench, running
 from bench.usage import memory
@@ -19,8 +23,11 @@ if TYPE_CHECKING:
 
 _CALLERS = 16
 _COMMITS = 100
+_AGAIN_SECONDS = 0.1
 _ALL = 100_000
 """Open holds that 2 GiB of worker are to keep."""
+_TTL_SECONDS = 86_400
+"""No hold may expire before the last one is open."""
 _KEPT = 5000
 """Holds that left the cache and are in memory until the next scan for garbage (core/garbage_collection.py)."""
 
@@ -49,27 +56,33 @@ class MemoryResult:
         return (self.all_open - self.cache_full) * 1024 / self.cold
 
 
-def measure(*, quick: bool, holds: int | None = None) -> MemoryResult:
-    """Fill a worker's cache, open as many holds again, and sell some of both kinds in turns."""
-    half = (holds or (300 if quick else 5000)) // 2
+def measure(*, quick: bool, holds: int | None = None, cached: int | None = None) -> MemoryResult:
+    """Fill a worker's cache, open more holds, and sell some of both kinds in turns."""
+    holds = holds or (300 if quick else 5000)
+    cached = cached or holds // 2
+    changes = {
+        "HOLDFAST_API_RUNS_HOLDS": "0",
+        "HOLDFAST_WORKER_CACHED_HOLDS": str(cached),
+        "INVENTORY_HOLD_MAX_TTL_SECONDS": str(_TTL_SECONDS),
+    }
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
         Path(folder).chmod(0o755)
-        with running(Path(folder), {"HOLDFAST_WORKER_CACHED_HOLDS": str(half)}) as (bench, _):
-            return asyncio.run(_measure(bench, half))
+        with running(Path(folder), changes, floor=False) as (bench, _):
+            return asyncio.run(_measure(bench, cached, holds - cached))
 
 
-async def _measure(bench: Bench, half: int) -> MemoryResult:
+async def _measure(bench: Bench, within: int, beyond: int) -> MemoryResult:
     used = [memory(bench.product.worker.pid).unique]
-    first = await _opened(bench, half)
+    first = await _opened(bench, within)
     used.append(memory(bench.product.worker.pid).unique)
-    second = await _opened(bench, half)  # takes the places of the first in the cache
+    second = await _opened(bench, beyond)  # takes the places of the first in the cache
     used.append(memory(bench.product.worker.pid).unique)
     cached, cold, caller = Answers(), Answers(), Caller(bench.product)
     for hot_id, cold_id in zip(second[::-1][:_COMMITS], first, strict=False):
         await caller.commit(cached, hot_id)
         await caller.commit(cold, cold_id)
     caller.close()
-    return MemoryResult(half, half, used[0], used[1], used[2], cached.commit_ms, cold.commit_ms)
+    return MemoryResult(within, beyond, used[0], used[1], used[2], cached.commit_ms, cold.commit_ms)
 
 
 async def _opened(bench: Bench, holds: int) -> list[str]:
@@ -79,8 +92,11 @@ async def _opened(bench: Bench, holds: int) -> list[str]:
     async def open_some(number: int) -> None:
         caller = Caller(bench.product)
         for _ in range(number, holds, _CALLERS):
-            hold_id = await caller.create(Answers(), ttlSeconds=3600)
-            made.extend(() if hold_id is None else (hold_id,))
+            hold_id = None
+            while hold_id is None:
+                hold_id = await caller.create(Answers(), ttlSeconds=_TTL_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS if hold_id is None else 0)
+            made.append(hold_id)
         caller.close()
 
     await asyncio.gather(*(open_some(number) for number in range(_CALLERS)))
@@ -113,8 +129,8 @@ def lines(result: MemoryResult) -> list[str]:
         ),
         "",
         f"A cache of {result.cached:,} holds, then {result.cold:,} more; unique memory of one process, which takes",
-        f"{result.at_rest:.0f} MiB at rest. By these figures {_ALL:,} open holds, of which {MOST:,} are in its cache,",
-        f"take {kept:,.0f} MiB (wanted: 2,048).",
+        f"{result.at_rest:.0f} MiB at rest and {result.all_open:,.0f} with all of them open. By these figures {_ALL:,}",
+        f"open holds, of which {MOST:,} are in its cache, take {kept:,.0f} MiB (wanted: 2,048).",
     ]
 
 
@@ -130,8 +146,10 @@ def plot(result: MemoryResult, axes: "Axes") -> None:
 
 def main() -> None:
     """Print the section."""
+    stop_with_sigterm()
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=numbers[0] if numbers else None))))
+    holds, cached = [*numbers, None, None][:2]
+    print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=holds, cached=cached))))
 
 
 if __name__ == "__main__":

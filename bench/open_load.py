@@ -33,6 +33,8 @@ class Job:
     """Of holds in `open_holds`, each once."""
     webhooks: float = 0.0
     """Of failed attempts to pay, for the last holds of `open_holds` in turns."""
+    failing: int = 200
+    """How many of them."""
     secret: str = ""
     open_holds: list[str] = field(default_factory=list)
     afterwards: float = 0.0
@@ -142,7 +144,7 @@ class _Run:
 
     def _webhook(self) -> tuple[Answers, bytes]:
         number = next(self._numbers)
-        hold_id = self._job.open_holds[-1 - number % min(200, len(self._job.open_holds))]
+        hold_id = self._job.open_holds[-1 - number % min(self._job.failing, len(self._job.open_holds))]
         event = {
             "id": f"evt_{time.time_ns()}_{number}",
             "object": "event",

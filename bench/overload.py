@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from bench.figures import percentile
+from bench.frame import stop_with_sigterm
 from bench.load import SHOP
 from bench.open_load import Answers, Job, Result
 from bench.stack import WEBHOOK_SECRET, running
@@ -27,23 +28,8 @@ _IN_TIME_MS = 1000.0
 _NORMAL = 3.0
 _IN_A_ROW = 10
 """After the flood, answers are as usual once so many in a row take at most so many times the p95 before it."""
-_AFTERWARDS_SECONDS = 4.0
 _SETTLE_SECONDS = 1.0
 _ACTIVE = """SELECT count(*) FROM "InventoryHold" WHERE "shopId" = %s AND status = 'active'"""
-_FAILING = 200
-"""Holds for which payments fail."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Seconds, and the loads as multiples of the capacity."""
-
-    flood: float = 60.0
-    capacity: float = 8.0
-    factors: tuple[float, ...] = (0.5, 1, 2, 4)
-
-
-QUICK = Plan(flood=5.0, capacity=3.0, factors=(2, 4))
 
 
 @dataclass(frozen=True)
@@ -70,6 +56,22 @@ class Beside:
 
 
 ALONE, PAYING = Beside(0, 0), Beside(10, 50)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds, the loads as multiples of the capacity, and what arrives beside them."""
+
+    flood: float = 60.0
+    capacity: float = 8.0
+    factors: tuple[float, ...] = (0.5, 1, 2, 4)
+    beside: tuple[Beside, ...] = (ALONE, PAYING)
+    afterwards: float = 4.0
+    failing: int = 200
+    """Holds for which payments fail."""
+
+
+QUICK = Plan(flood=4.0, capacity=2.0, factors=(2,), beside=(PAYING,), afterwards=2.0, failing=40)
 
 
 @dataclass
@@ -149,14 +151,14 @@ class _Measurement:
         self._job(plan.capacity, ALONE, clients=_CLIENTS)  # loads what is loaded on first use
         quiet = self._job(plan.capacity * 2, PAYING)
         overload.quiet_commits, overload.quiet_webhooks = quiet.commits.ms["200"], quiet.webhooks.ms["200"]
-        for beside in (ALONE, PAYING):
+        for beside in plan.beside:
             calm = self._job(plan.capacity, beside, creates=2.0)
             before = self._capacity(beside)
             for factor in plan.factors:
                 self._say(f"{factor:g} times the capacity, {beside.name}")
                 self._make_holds(beside, plan.flood)
                 active = self._active()
-                result = self._job(plan.flood, beside, creates=factor * before, afterwards=_AFTERWARDS_SECONDS)
+                result = self._job(plan.flood, beside, creates=factor * before, afterwards=plan.afterwards)
                 time.sleep(_SETTLE_SECONDS)
                 left = self._active() - active - len(result.made) + result.commits.count("200")
                 after = self._capacity(beside)
@@ -192,15 +194,16 @@ class _Measurement:
                 webhooks=beside.webhooks,
                 secret=self._target.secret,
                 open_holds=taken,
+                failing=self._plan.failing,
                 afterwards=afterwards,
             )
         )
-        self._open += taken[result.commits.total : -_FAILING] + result.made
+        self._open += taken[result.commits.total : -self._plan.failing] + result.made
         return result
 
     def _make_holds(self, beside: Beside, seconds: float) -> int:
         """Make the holds that a load pays, where there are not enough; return how many it takes."""
-        commits = int(beside.commits * seconds * 1.5) + _FAILING if beside.commits else 0
+        commits = int(beside.commits * seconds * 1.5) + self._plan.failing if beside.commits else 0
         while len(self._open) < commits:
             self._open += self._ask(Job(self._target.port, self._target.token, 2.0, clients=_CLIENTS)).made
         return commits
@@ -228,8 +231,7 @@ def measure(quick: bool) -> Overload:
     """Run the product alone on this machine and measure it."""
     with tempfile.TemporaryDirectory(prefix="holdfast-overload-") as folder:
         Path(folder).chmod(0o755)
-        with running(Path(folder)) as (bench, _):
-            bench.floor.stop()
+        with running(Path(folder), floor=False) as (bench, _):
             target = Target(bench.product.port, bench.product.token, WEBHOOK_SECRET, bench.database_url)
             return measure_on(target, QUICK if quick else Plan(), _say)
 
@@ -280,7 +282,7 @@ def _times(answers: Answers, quiet: float) -> str:
 def plot(result: Overload, axes: "Axes") -> None:
     """Draw the goodput over the load."""
     axes.set_title("Creates answered within 1 s, as a share of the capacity")
-    for beside, colour in ((ALONE, "#20639b"), (PAYING, "#f6a04d")):
+    for beside, colour in zip(result.plan.beside, ("#20639b", "#f6a04d"), strict=False):
         floods = [flood for flood in result.floods if flood.beside == beside]
         factors, goodput = [flood.factor for flood in floods], [flood.goodput for flood in floods]
         axes.plot(factors, goodput, "o-", color=colour, label=beside.name)
@@ -294,6 +296,7 @@ def plot(result: Overload, axes: "Axes") -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short trial run; its figures are noise")
+    stop_with_sigterm()
     print("\n".join(lines(measure(quick=parser.parse_args().quick))))
     return 0
 

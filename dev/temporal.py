@@ -14,6 +14,7 @@ from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
     *(f'--dynamic-config-value=history.{queue}ProcessorUpdateAckInterval="2s"' for queue in ("transfer", "visibility")),
+    "--dynamic-config-value=system.forceSearchAttributesCacheRefreshOnRead=false",
     "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=history.maxInFlightUpdates=500",
@@ -22,7 +23,8 @@ TEMPORAL_FLAGS = (
 )
 """Flags of every dev server, which has one shard. Without the first, each start of a workflow takes about 25 ms longer.
 The next two: a queue keeps the tasks it has done until it is told so, 30 s by default, and walks over all of them for
-each new one. The others are those of `deploy/temporal/dynamic.yaml`."""
+each new one. Then: the server need not read the search attributes, which it has from its start, again for each use
+(docs/decisions/0070). The others are those of `deploy/temporal/dynamic.yaml`."""
 
 _PID_FILE = "temporal.pid"
 
