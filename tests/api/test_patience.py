@@ -13,6 +13,7 @@ from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, locked, neighbour, refused
 from tests.stack import SHOP, running_stack
+from tests.waiting import until
 
 
 async def test_a_release_that_cannot_settle_in_time_is_still_ending_and_then_ends(
@@ -119,7 +120,11 @@ async def test_a_postgres_that_has_stopped_keeps_nobody_waiting(
                 impatient.get(HOLDS, params=shop),
                 impatient.get(f"{HOLDS}/{SHOP}/h"),
             )
-            assert (await stack.http.get(HEALTH)).status_code == 503
+
+            async def is_told() -> bool:
+                return (await stack.http.get(HEALTH)).status_code == 503
+
+            await until(is_told, "health says that Postgres does not answer")
         for answer in answers:
             refused(answer, 504, "inventory_timeout")
         assert (await stack.http.get(ITEMS, params=shop)).status_code == 200

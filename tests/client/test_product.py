@@ -40,6 +40,7 @@ from tests.client.conftest import Connect
 from tests.paying import Shop
 from tests.payments.own_payments import own_intent
 from tests.stack import SHOP, environment, serving
+from tests.waiting import until
 
 PAID = "https://shop.example/paid"
 
@@ -61,6 +62,10 @@ async def held(holdfast: AsyncInventoryAuthorityClient, corner: Shop, quantity: 
 
 
 async def test_health_is_returned(holdfast: AsyncInventoryAuthorityClient) -> None:
+    async def is_known() -> bool:
+        return (await holdfast.health_check()).status == "ok"
+
+    await until(is_known, "the API knows of the worker")
     health = await holdfast.health_check()
     assert (health.status, health.mode, health.bypassed) == ("ok", Mode.RESERVE_TTL, False)
     assert {check.status for check in health.checks.values()} == {"ok"}
