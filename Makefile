@@ -16,6 +16,10 @@ ifdef PIP_INDEX_URL # which uv does not read
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 SOURCES := activities api bench cli clients core dev domain hatch_build.py holds inventory migrations payments tests workflows worker.py
+# What `make test-system` needs, and from which of Debian's packages if that has another name. Only what is missing is
+# installed: npm from elsewhere conflicts with Debian's.
+SYSTEM_PROGRAMS := chromium npm pgbouncer promtool:prometheus amtool:prometheus-alertmanager prometheus-alertmanager \
+	prometheus-node-exporter prometheus-postgres-exporter
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-quick test-slow-machine test-system check format docs build migrate bench cluster chaos lock clean
@@ -39,9 +43,8 @@ test-slow-machine: $(READY_DEV) ## Run the tests three times on one core beside 
 	@$(BIN)/python -m tests.session.slow_machine $(IN_PARALLEL)
 
 test-system: $(READY_DEV) ## Run the tests that need a system package (chromium, npm, pgbouncer, prometheus: installs Debian's if missing)
-	@PATH="$$PATH:/usr/sbin" which chromium npm pgbouncer promtool amtool prometheus-alertmanager prometheus-node-exporter prometheus-postgres-exporter >/dev/null || \
-		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		chromium npm pgbouncer prometheus prometheus-alertmanager prometheus-node-exporter prometheus-postgres-exporter)
+	@missing=$$(for each in $(SYSTEM_PROGRAMS); do PATH="$$PATH:/usr/sbin" which $${each%:*} >/dev/null || echo $${each#*:}; done); \
+		[ -z "$$missing" ] || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing)
 	@[ $(EDGE)/node_modules/.package-lock.json -nt $(EDGE)/package-lock.json ] || \
 		npm ci --prefix $(EDGE) --ignore-scripts --no-audit --no-fund --silent
 	@[ $(MANIFESTS)/node_modules/.package-lock.json -nt $(MANIFESTS)/package-lock.json ] || \
