@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from multiprocessing import connection
@@ -48,7 +48,7 @@ from core.temporal import SHUTDOWN_GRACE, connect_config
 from core.tracing import start_tracing
 from core.worker_cache import MOST, cached_workflows
 from core.worker_connection import connect_with_retries, watch_polls
-from core.worker_readiness import OwnPolling, Polling, WorkerReadiness
+from core.worker_readiness import OwnPolling, Polling, ProcessStates, WorkerReadiness
 from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
 from payments.accounts import open_accounts
@@ -175,7 +175,7 @@ def _stop_when_supervisor_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Ev
 
 
 def _run_process(
-    settings: Settings, sdk_metrics_port: int, cached: int, polling: MutableSequence[int], index: int = 0
+    settings: Settings, sdk_metrics_port: int, cached: int, polling: ProcessStates, index: int = 0
 ) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
@@ -198,10 +198,10 @@ def _supervise(settings: Settings, options: WorkerSettings, cached: int, starts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         ports = [free_metrics_port() for _ in range(options.processes)]
 
-        polling = context.Array("b", options.processes, lock=False)
+        polling = ProcessStates.shared(options.processes, context)
 
         def start(index: int) -> BaseProcess:
-            polling[index] = Polling.STARTING
+            polling.tell(index, Polling.STARTING)
             arguments = (settings, ports[index], cached, polling, index)
             process = context.Process(target=_run_process, args=arguments, daemon=True)
             process.start()
@@ -233,7 +233,7 @@ def _supervise(settings: Settings, options: WorkerSettings, cached: int, starts:
 
 
 def _serve_metrics(
-    options: WorkerSettings, registry: CollectorRegistry, sdk_metrics: SdkMetrics, polling: MutableSequence[int]
+    options: WorkerSettings, registry: CollectorRegistry, sdk_metrics: SdkMetrics, polling: ProcessStates
 ) -> None:
     """Serve /metrics and /readyz. Raises SettingsError if this machine has no such address, or its port is taken."""
     try:
@@ -274,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _supervise(settings, options, cached, starts)
             return 0
         sdk_metrics_port = free_metrics_port()
-        polling: list[int] = [Polling.STARTING]
+        polling = ProcessStates.of_this_process()
         _serve_metrics(options, REGISTRY, SdkMetrics([sdk_metrics_port]), polling)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - logging may not be configured yet

@@ -15,7 +15,8 @@ from core.worker_readiness import OwnPolling, Polling, polling_after
 
 _STARTING_SECONDS = 0.1
 _POLLING_SECONDS = 5.0
-"""How often a worker that starts, and one that polls, asks Temporal whether it has its polls."""
+"""How often a worker that polls asks Temporal whether it has its polls; one that starts asks after the first, then ever
+more seldom."""
 
 
 async def connect_with_retries(
@@ -41,6 +42,7 @@ async def watch_polls(client: Client, earlier: list[int], own: OwnPolling, *, ca
     """Keep `own` up to date until it is cancelled. `earlier` are the `last_polls` before the worker's own."""
     polls = OwnPolls(client, TASK_QUEUE, earlier)
     polled = in_doubt = False
+    pause = _STARTING_SECONDS
     while True:
         try:
             if await polls.are_recent():
@@ -60,4 +62,5 @@ async def watch_polls(client: Client, earlier: list[int], own: OwnPolling, *, ca
             in_doubt = late  # on a busy machine one answer is late: the second in a row is an outage
             if not late:
                 own.failed(error)
-        await asyncio.sleep(_POLLING_SECONDS if polled else _STARTING_SECONDS)
+        pause = _POLLING_SECONDS if polled else min(pause * 1.2, _POLLING_SECONDS)
+        await asyncio.sleep(pause)

@@ -16,7 +16,7 @@ from api.problems import Problem
 from core.database import create_engine
 from core.metrics import Telemetry
 from core.settings import Settings
-from core.worker_readiness import WorkerReadiness
+from core.worker_readiness import ProcessStates, WorkerReadiness
 from dev import documents as generator
 from payments.events import HOLD_METADATA_KEY, REFERENCE_METADATA_KEY
 from tests.documents import ROOT, anchors, documents
@@ -120,7 +120,11 @@ def metrics() -> set[str]:
         return 0
 
     gauges = HoldGauges(engine, none_open)
-    return {family.name for source in (registry, gauges, WorkerReadiness([])) for family in source.collect()}
+    return {
+        family.name
+        for source in (registry, gauges, WorkerReadiness(ProcessStates.of_this_process()))
+        for family in source.collect()
+    }
 
 
 @every_page

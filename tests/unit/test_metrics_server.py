@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from core import metrics_server
-from core.worker_readiness import OwnPolling, Polling, WorkerReadiness
+from core.worker_readiness import OwnPolling, Polling, ProcessStates, WorkerReadiness
 
 
 def test_silent_connections_to_the_workers_metrics_are_closed_and_the_others_served(
@@ -31,7 +31,7 @@ def test_silent_connections_to_the_workers_metrics_are_closed_and_the_others_ser
 
 
 def test_a_worker_is_ready_once_each_of_its_processes_polls() -> None:
-    polling: list[int] = [Polling.STARTING, Polling.STARTING]
+    polling = ProcessStates([Polling.STARTING, Polling.STARTING], [0.0, 0.0])
     registry = CollectorRegistry()
     server = metrics_server.serve_metrics(0, "127.0.0.1", registry, WorkerReadiness(polling))
     url = f"http://127.0.0.1:{server.server_port}"
@@ -47,6 +47,9 @@ def test_a_worker_is_ready_once_each_of_its_processes_polls() -> None:
         assert said() == (503, "starting", False)
         OwnPolling(polling, 1).is_now(Polling.POLLS)
         assert said() == (200, None, True)
+        polling.told_at[0] -= 61
+        assert said() == (503, "hangs", False)
+        OwnPolling(polling, 0).is_now(Polling.POLLS)
         OwnPolling(polling, 1).is_now(Polling.NAMESPACE_MISSING)
         assert said() == (503, "namespace_missing", False)
     finally:
