@@ -52,7 +52,7 @@ test-system: $(READY_DEV) ## Run the tests that need a system package (chromium,
 	@[ $(MANIFESTS)/.packages/.ready -nt requirements/manifests.txt ] || \
 		($(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(MANIFESTS)/.packages -r requirements/manifests.txt && \
 		touch $(MANIFESTS)/.packages/.ready)
-	@$(BIN)/python -m pytest tests/system
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/system
 
 check: $(READY_DEV) ## Check format, lint, types, import rules and generated documents
 	@$(BIN)/ruff format --check $(SOURCES)
