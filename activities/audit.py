@@ -48,12 +48,12 @@ class AuditActivities(AuditPort):
     async def _report(
         self, at: Literal["stock", "runs"], looked_at: int, findings: list[Finding], request: AuditRequest
     ) -> AuditPart:
-        if request.shop_id is None:
-            with database_errors_retried():
-                await note(self._engine, Moment.AUDIT_STOCK if at == "stock" else Moment.AUDIT_RUNS)
+        # First: another attempt would find nothing of what this one has mended.
         self._telemetry.audited(
             at,
             looked_at,
             [(f.kind, f.mended, {"shop_id": f.shop_id, "subject": f.subject, "problem": f.sentence}) for f in findings],
         )
+        if request.shop_id is None:
+            await note(self._engine, Moment.AUDIT_STOCK if at == "stock" else Moment.AUDIT_RUNS)
         return part_of(looked_at, findings)

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,6 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.database_errors import database_errors_retried
-from core.database import DatabaseBusyError, DatabaseUnavailableError
 from core.metrics import Telemetry
 from core.sealing import Sealer, WrongKeyError
 from domain.holds import HoldKey
@@ -152,8 +151,7 @@ class PaymentActivities(PaymentsPort):
                 cancel_authorized=query.give_back,
             )
         if found.closed or found.state in (PaymentState.PAID, PaymentState.AUTHORIZED):
-            with suppress(DatabaseBusyError, DatabaseUnavailableError):  # the payment's result matters more
-                await note_stripe_event_due(self._engine, time.monotonic() - begun)
+            await note_stripe_event_due(self._engine, time.monotonic() - begun)
         return self._answer(found, query)
 
     @activity.defn(name="capture-payment")

@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.best_effort import best_effort
 from core.metrics import SHOP_LIMIT
+from core.outage_log import OutageLog
 from core.timeouts import run_with_timeout
 from holds.errors import HoldsError
 from inventory.gauges import active_holds, overdue_holds
@@ -20,6 +21,8 @@ from inventory.moments import Moment, read_moments
 KEPT_SECONDS = 10.0
 """How long a count is reused, a failed one too."""
 _COUNT_SECONDS = 2.0
+
+Answer = TypeVar("Answer")
 
 _Counts = Mapping[str, int] | None
 """By shop; None where Postgres did not answer in time."""
@@ -31,6 +34,7 @@ class HoldGauges(Collector):
     def __init__(self, engine: AsyncEngine, open_late_payments: Callable[[], Coroutine[Any, Any, int]]) -> None:
         self._engine = engine
         self._open_late_payments = open_late_payments
+        self._outages: dict[str, OutageLog] = {}
         self._refreshing = asyncio.Lock()
         self._refreshed_at: float | None = None
         self._active: _Counts = {}
@@ -44,10 +48,10 @@ class HoldGauges(Collector):
         async with self._refreshing:
             if self._refreshed_at is None or time.monotonic() - self._refreshed_at > KEPT_SECONDS:
                 active, overdue, self._late_payments, self._moments = await asyncio.gather(
-                    self._counted(active_holds),
-                    self._counted(overdue_holds),
+                    self._read("active holds", active_holds(self._engine, SHOP_LIMIT)),
+                    self._read("overdue holds", overdue_holds(self._engine, SHOP_LIMIT)),
                     self._counted_late_payments(),
-                    self._read_moments(),
+                    self._read("audits and Stripe events", read_moments(self._engine)),
                 )
                 self._active = active
                 # A shop with active holds gets a 0, so that the absence of overdue ones is visible.
@@ -56,17 +60,9 @@ class HoldGauges(Collector):
                 self._refreshed_at = time.monotonic()
             return self._text
 
-    async def _counted(self, count: Callable[[AsyncEngine, int], Coroutine[Any, Any, Mapping[str, int]]]) -> _Counts:
-        try:
-            return await run_with_timeout(_COUNT_SECONDS, count(self._engine, SHOP_LIMIT))
-        except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
-            return None
-
-    async def _read_moments(self) -> Mapping[str, float] | None:
-        try:
-            return await run_with_timeout(_COUNT_SECONDS, read_moments(self._engine))
-        except (DatabaseBusyError, DatabaseUnavailableError, TimeoutError):
-            return None
+    async def _read(self, what: str, work: Coroutine[Any, Any, Answer]) -> Answer | None:
+        new = OutageLog("api", fails=f"/metrics has no gauges of {what}", works=f"/metrics has gauges of {what} again")
+        return await best_effort(run_with_timeout(_COUNT_SECONDS, work), self._outages.setdefault(what, new))
 
     async def _counted_late_payments(self) -> int | None:
         try:

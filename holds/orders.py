@@ -32,6 +32,7 @@ _READS_AT_ONCE = 3
 
 _SENT = {
     "commit": "a commit was requested",
+    "commit_as_told": "a commit was requested",
     "record_commit": "a commit was requested",
     "release": "a release was requested",
     "cancel": "a release was requested",

@@ -129,8 +129,13 @@ class WorkflowClient:
         """
         request = replace(message, request_id=_new_id())
         # Each kind has an id of its own: one that is refused does not refuse another that has joined it.
-        shared = "commit-elsewhere" if message.paid_elsewhere else "commit-paid" if message.payment else "commit"
-        update = HoldWorkflow.commit_paid_elsewhere if message.paid_elsewhere else HoldWorkflow.commit
+        kinds = {
+            "-part": message.items is not None,
+            "-elsewhere": message.paid_elsewhere,
+            "-paid": message.payment is not None,
+        }
+        shared = "commit" + "".join(kind for kind, is_it in kinds.items() if is_it)
+        update = HoldWorkflow.commit if message.of_payment else HoldWorkflow.commit_as_told
         return await self._end(update, to, request, shared if join else request.request_id)
 
     async def release(self, to: Target, message: Cancel, *, join: bool = True) -> Ended:

@@ -5,7 +5,9 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.best_effort import best_effort
 from core.database import fetch
+from core.outage_log import OutageLog
 
 
 class Moment(StrEnum):
@@ -51,29 +53,30 @@ RETURNING at
 
 _READ = 'SELECT name, extract(epoch FROM at)::float8 AS at FROM "InventoryMoment"'
 
+_outage = OutageLog(
+    "holdfast", fails="cannot note when an audit ran or an event came", works="audits and events are noted again"
+)
+
 
 async def note(engine: AsyncEngine, moment: Moment) -> None:
-    """Note that it happened now. Raises DatabaseBusyError and DatabaseUnavailableError."""
-    await fetch(engine, _NOTE, {"name": moment.value})
+    """Note that it happened now. A failure is logged: what happened matters more than its note."""
+    await best_effort(fetch(engine, _NOTE, {"name": moment.value}), _outage)
 
 
 async def note_stripe_event(engine: AsyncEngine) -> None:
-    """Note that an event arrived. Raises DatabaseBusyError and DatabaseUnavailableError."""
-    await fetch(engine, _NOTE_EVENT, {})
+    """Note that an event arrived. A failure is logged."""
+    await best_effort(fetch(engine, _NOTE_EVENT, {}), _outage)
 
 
 async def note_stripe_event_due(engine: AsyncEngine, seconds_ago: float) -> None:
-    """Note when an event became due, unless one is overdue already: the first counts.
-
-    Raises DatabaseBusyError and DatabaseUnavailableError.
-    """
-    await fetch(engine, _NOTE_DUE, {"ago": seconds_ago})
+    """Note when an event became due, unless one is overdue already: the first counts. A failure is logged."""
+    await best_effort(fetch(engine, _NOTE_DUE, {"ago": seconds_ago}), _outage)
 
 
 async def read_moments(engine: AsyncEngine) -> Mapping[str, float]:
     """Return each moment in seconds since 1970, 0 for what never happened.
 
-    Raises DatabaseBusyError and DatabaseUnavailableError.
+    Raises DatabaseBusyError, DatabaseUnavailableError, and psycopg's errors, as where the role may not read the table.
     """
     rows = await fetch(engine, _READ, {})
     return {moment.value: 0.0 for moment in Moment} | {row["name"]: row["at"] for row in rows}

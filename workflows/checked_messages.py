@@ -7,7 +7,7 @@ value is bytes, it fails the workflow task again and again: the run is blocked f
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 from temporalio import workflow
@@ -53,12 +53,17 @@ def checked_signal(*, description: str, without_data: object = None) -> Callable
     return register
 
 
-def one(kind: type) -> Callable[..., None]:
-    """Return the validator of an update that takes one message of this kind: the sender of anything else is told."""
+def one(kind: type, then: Callable[[Any, Any], None] | None = None) -> Callable[..., None]:
+    """Return the validator of an update that takes one message of this kind: the sender of anything else is told.
 
-    def check(_self: object, *data: object) -> None:
+    `then` is a method that checks the message.
+    """
+
+    def check(self: object, *data: object) -> None:
         if len(data) != 1 or not isinstance(data[0], kind):
             raise ApplicationError(f"the data must be one {kind.__name__}", type=INVALID_DATA)
+        if then is not None:
+            then(self, data[0])
 
     _declare(check, kind)  # the SDK requires the signature of the update
     return check

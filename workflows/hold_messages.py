@@ -224,14 +224,11 @@ class HoldMessages(HoldSignals, RunDetails):
         self._changed()
         return await self._end(message.request_id)
 
-    @workflow.update(description="Commit a hold that was paid elsewhere and wait for its end")
-    async def commit_paid_elsewhere(self, message: Commit) -> Ended:
-        """Commit as `commit` does. A name of its own: an earlier release refuses it, and would overlook the field."""
+    @workflow.update(description="Sell a part of the hold, or one that was paid elsewhere, and wait for its end")
+    async def commit_as_told(self, message: Commit) -> Ended:
+        """Commit as `commit` does. Release 0.2.0, which would overlook the fields in a `commit`, refuses this name."""
         return await self._commit(message)
 
-    commit_paid_elsewhere.validator(one(Commit))
-
-    @commit.validator
     def _check_commit(self, message: Commit) -> None:
         sure = message.paid_elsewhere or message.payment is not None or self._state.paid or self._ended is not None
         if message.asks and not sure and self._attached_payment is not None:
@@ -240,6 +237,9 @@ class HoldMessages(HoldSignals, RunDetails):
                 ' {"paid_elsewhere": true} sells the hold without it',
                 type=PAYMENT_NOT_MADE,
             )
+
+    commit.validator(one(Commit, _check_commit))
+    commit_as_told.validator(one(Commit, _check_commit))
 
     @property
     def _attached_payment(self) -> Payment | None:

@@ -1,7 +1,6 @@
 """Stripe's webhook. Its signature authenticates it, not a token."""
 
 import logging
-from contextlib import suppress
 
 from fastapi import APIRouter, Request
 
@@ -11,7 +10,7 @@ from api.errors import ApiError
 from api.openapi import errors, signed_by_stripe
 from api.problems import Problem
 from api.responses import ReceivedOut
-from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.database import DatabaseBusyError
 from domain.smoke import is_smoke
 from holds.errors import RequestTimeoutError, TemporalBusyError, UnavailableError
 from inventory.moments import note_stripe_event
@@ -85,8 +84,7 @@ async def receive_stripe_event(
     except (TemporalBusyError, DatabaseBusyError, RequestTimeoutError) as error:  # 503, so that Stripe repeats it
         raise UnavailableError("The event could not be processed in time.") from error
     if received.result != "wrong_mode" and not is_smoke(shop_id):
-        with suppress(DatabaseBusyError, DatabaseUnavailableError):  # it took effect: Stripe need not repeat it
-            await note_stripe_event(resources_of(request).engine)
+        await note_stripe_event(resources_of(request).engine)
     telemetry.stripe_event(
         event.type,
         received.result,

@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from dev.harness.invariants import assert_stock_adds_up
+from domain.holds import Line
 from tests.api.asking import fields_of, refused
 from tests.stack import SHOP, Stack
+from workflows.messages import Commit
 
 _FIGURES = ("sku", "quantity", "sold", "givenBack", "restocked")
 
@@ -72,6 +74,21 @@ async def test_of_commits_at_once_one_decides_and_each_caller_hears_the_truth(st
     for n, answer in zip(wanted, answers, strict=True):
         assert answer.status_code == (200 if sold == (n or 9) else 409), (n, sold, answer.text)
     assert await stack.stock_of() == (50 - sold, 0)
+    await assert_stock_adds_up(stack.engine)
+
+
+async def test_the_same_part_is_sold_once_whatever_the_name_of_the_update_that_asks_for_it(stack: Stack) -> None:
+    await stack.put(5)
+    hold = await stack.made(("TEE", 3))
+    part = Commit("shop", items=(Line("TEE", "", 2),))
+    run = stack.run_of(hold["holdId"])
+    ends, answer = await asyncio.gather(
+        asyncio.gather(*(run.execute_update(name, part) for name in ("commit", "commit_as_told"))),
+        stack.post(hold["holdId"], "commit", {"items": [{"sku": "TEE", "quantity": 2}]}),
+    )
+    assert [end["status"] for end in ends] == ["committed"] * 2
+    assert (answer.status_code, answer.json()["items"][0]["sold"]) == (200, 2)
+    assert await stack.stock_of() == (3, 0)
     await assert_stock_adds_up(stack.engine)
 
 

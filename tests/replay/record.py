@@ -57,7 +57,7 @@ from workflows.payment_messages import (
 
 HISTORIES = Path(__file__).parent / "histories"
 CARD, DEBIT = Payment("pi_card", "cs_1"), Payment("pi_debit", "cs_2")
-UPDATES = {"commit", "commit_paid_elsewhere", "release", "extend", "attach", "amend", "make_way"}
+UPDATES = {"commit", "commit_as_told", "release", "extend", "attach", "amend", "make_way"}
 
 
 @dataclass
@@ -183,7 +183,7 @@ async def _pay_for_the_old_cart(teller: Teller) -> None:
 
 async def _paid_elsewhere(teller: Teller) -> None:
     await teller.page()
-    await teller.handle.execute_update("commit_paid_elsewhere", Commit("shop", paid_elsewhere=True))
+    await teller.handle.execute_update("commit_as_told", Commit("shop", paid_elsewhere=True))
 
 
 async def _make_way(teller: Teller) -> None:
@@ -205,7 +205,7 @@ _story("paid-elsewhere", _paid_elsewhere, locale="de")
 _story("made-way", _make_way, ("release", Cancel("shop")), locale="de")
 _story("takes-over", ("commit", Commit("shop")), replaces="nobody")
 _story("committed", ("commit", Commit("shop")))
-_story("sold-in-part", ("commit", Commit("shop", items=(Line("MUG", "", 1),))))
+_story("sold-in-part", ("commit_as_told", Commit("shop", items=(Line("MUG", "", 1),))))
 _story(
     "sold-in-part-then-paid",
     ("record_commit", Commit("shop", items=(Line("MUG", "", 1),))),

@@ -125,7 +125,7 @@ async def send(hold: Hold, message: str) -> None:
 
 
 async def _send_update(hold: Hold, message: str) -> None:
-    name = "commit" if message == "part" else message
+    name = "commit_as_told" if message == "part" else message
     update_id = str(uuid.uuid4())
     argument = {
         "commit": Commit("test"),

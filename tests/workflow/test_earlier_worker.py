@@ -9,6 +9,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from domain.holds import HoldKey
+from domain.payments import Payment
 from holds.errors import OlderWorkerError
 from holds.workflow_client import WorkflowClient
 from tests.workflow.sending import hold_input
@@ -33,7 +34,7 @@ class Earlier:
 
     @workflow.update
     async def commit(self, message: Commit) -> Ended:
-        raise AssertionError(f"it sells, and does not know {message.paid_elsewhere=}")
+        raise AssertionError(f"it sells all units and does not know {message.items=}, {message.paid_elsewhere=}")
 
     @workflow.update
     async def release(self, message: Cancel) -> Ended:
@@ -51,6 +52,11 @@ async def test_what_it_does_not_know_fails_clearly_and_a_hold_to_replace_is_rele
         await temporal.start_workflow(Earlier.run, hold, id=hold_workflow_id(*key), task_queue=queue)
         with pytest.raises(OlderWorkerError, match="earlier release"):
             await calls.amend(key, Amend("a", "hash", "test", buyer="b-1"))
-        with pytest.raises(OlderWorkerError, match="earlier release"):
-            await calls.commit(key, Commit("test", paid_elsewhere=True))
+        for commit in (
+            Commit("test", paid_elsewhere=True),
+            Commit("test", items=hold.lines),
+            Commit("test", items=hold.lines, asks=True, payment=Payment("pi_1")),
+        ):
+            with pytest.raises(OlderWorkerError, match="earlier release"):
+                await calls.commit(key, commit)
         assert await calls.make_way(key) == MadeWay(ended="released")

@@ -120,7 +120,7 @@ async def test_an_update_with_data_that_cannot_be_read_is_refused_and_stops_noth
     hold = await stack.made()
     run = stack.run_of(hold["holdId"])
 
-    for update in ("attach", "commit", "release", "extend"):
+    for update in ("attach", "commit", "commit_as_told", "release", "extend"):
         for data in [[], *UNREADABLE]:
             with pytest.raises(WorkflowUpdateFailedError):
                 await run.execute_update(update, args=data)
