@@ -5,6 +5,8 @@ import structlog
 from core.request_context import RequestContext
 
 REQUEST_ID = "X-Request-ID"
+REQUEST_ID_FIELD = REQUEST_ID.lower().encode()
+"""As ASGI has the names of fields."""
 
 READS_FOR_EACH_LINE = 100
 SLOW_SECONDS = 1.0

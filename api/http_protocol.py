@@ -11,9 +11,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from api.access_log import REQUEST_ID_FIELD
 from api.errors import ApiError
 from api.hold_streams import HoldStreams
 from api.problems import Problem
+from core.request_context import RequestContext
 from core.settings import Settings
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -205,6 +207,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def _write_answer(self, problem: Problem) -> None:
         response = ApiError(problem).response()
         headers = [*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")]
+        given = next((value for name, value in self.headers if name == REQUEST_ID_FIELD), None)
+        headers.append((REQUEST_ID_FIELD, RequestContext(self.scope, given).request_id.encode()))
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         self.transport.write(b"".join([STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body)]))
 

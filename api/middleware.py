@@ -6,7 +6,7 @@ from opentelemetry import trace
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access_log import REQUEST_ID, AccessLog
+from api.access_log import REQUEST_ID_FIELD, AccessLog
 from api.errors import ApiError
 from api.problems import Problem
 from core.metrics import Telemetry
@@ -16,7 +16,6 @@ MAX_BODY_BYTES = 256 * 1024
 IMPORT_PATH = "/api/inventory/import"
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
 """Enough for 100,000 rows of 670 bytes; the file is kept on disk, not in memory."""
-_REQUEST_ID = REQUEST_ID.lower().encode()
 
 
 def is_stream(scope: Scope) -> bool:
@@ -67,7 +66,9 @@ class Timing:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = RequestContext(scope, next((value for name, value in scope["headers"] if name == _REQUEST_ID), None))
+        request = RequestContext(
+            scope, next((value for name, value in scope["headers"] if name == REQUEST_ID_FIELD), None)
+        )
         # Not reset: what handles an error outside of this middleware, and the server, log in the same task.
         current_request.set(request)
         trace.get_current_span().set_attribute("holdfast.request_id", request.request_id)
@@ -79,7 +80,7 @@ class Timing:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request.request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID_FIELD, request.request_id.encode())]
                 if is_stream(scope):  # which lasts as long as the browser stays
                     ended = time.perf_counter()
             await send(message)

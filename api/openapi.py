@@ -12,7 +12,7 @@ from inventory.stock_file import COLUMNS, NAME
 DESCRIPTION = """
 Holdfast holds stock for a checkout until the payment is decided. Every error has the shape
 `{error, code?, message, ...}`; docs/errors.md lists them with their cause and whether to repeat the request.
-Every answer names its request in the header `X-Request-ID`; give it to whoever runs Holdfast.
+Answers name their request in the header `X-Request-ID`; give it to whoever runs Holdfast.
 """
 
 _TEXT = {"type": "string"}
@@ -85,7 +85,7 @@ _REQUEST_ID = {
         "description": "The id by which answer and log name this request: 1 to 128 letters, digits and `._:=/+-`. "
         "Without one, or with any other, the request gets an id.",
     },
-    "headers": {"description": "The id of the request.", "required": True, "schema": _TEXT},
+    "headers": {"description": "The id of the request.", "required": False, "schema": _TEXT},
 }
 
 

@@ -23,7 +23,7 @@ from core.database import (
 from core.database_session import is_read_only
 from core.error_messages import first_line
 from core.polling import Freshness, last_poll_of_workers
-from core.search_attributes import search_attributes_of
+from core.search_attributes import refused_attributes, search_attributes_of
 from core.settings import Settings
 from migrations.released import released_revisions
 from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
@@ -46,7 +46,7 @@ Parts = Mapping[Part, "Found"]
 
 _CALL = timedelta(seconds=2)
 _ATTRIBUTES_SECONDS = 30.0
-"""How long search attributes that were all found are not looked at again: they hardly ever change."""
+"""How long search attributes that fail no hold are not looked at again: they hardly ever change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class TemporalChecks:
             has = await search_attributes_of(self._client, self._wanted, _CALL)
         except RPCError:  # Temporal's list of workflows is away; holds go on without it
             return UNKNOWN
-        if wrong := [name for name, kind in self._wanted.items() if has.get(name) != kind]:
+        if wrong := sorted(refused_attributes(self._wanted, has)):
             problems = ", ".join(f"{name} is a {has[name]}" if name in has else f"{name} is missing" for name in wrong)
             detail = f"{problems} in the namespace {self._client.namespace}: holds cannot be created."
             return _failed("search_attributes_missing", detail)

@@ -10,6 +10,20 @@ from temporalio.service import RPCError, RPCStatusCode
 
 _NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 """Temporal Cloud's answers to calls that only its own operators may make."""
+_TAKEN_BY = {
+    "Keyword": frozenset({"Keyword", "Text"}),
+    "Datetime": frozenset({"Datetime", "Keyword", "Text"}),
+    "KeywordList": frozenset({"KeywordList"}),
+}
+"""By the type of a value, the types of attributes with which Temporal takes it; by another it refuses the workflow."""
+
+
+def refused_attributes(wanted: Mapping[str, str], found: Mapping[str, str]) -> set[str]:
+    """Return the names of the wanted attributes without which Temporal refuses a hold: missing, or not of a fit type.
+
+    One of another type that takes the values fails no hold: it is only found differently by lists.
+    """
+    return {name for name, kind in wanted.items() if found.get(name) not in _TAKEN_BY[kind]}
 
 
 async def search_attributes_of(client: Client, wanted: Mapping[str, str], within: timedelta) -> Mapping[str, str]:

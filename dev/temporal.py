@@ -1,16 +1,19 @@
 """Temporal's dev server with its Web UI from a wheel, for development and tests."""
 
+import json
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dev.embedded_server import EmbeddedServer
 from dev.ports import free_port
-from dev.processes import INSTALL, STOP_SECONDS, Child, EmbeddedError, stop_recorded
+from dev.processes import INSTALL, START_SECONDS, STOP_SECONDS, Child, EmbeddedError, nothing, stop_recorded
 from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
+_ATTRIBUTES = SEARCH_ATTRIBUTES | SKU_ATTRIBUTE
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
     *(f'--dynamic-config-value=history.{queue}ProcessorUpdateAckInterval="2s"' for queue in ("transfer", "visibility")),
@@ -19,7 +22,7 @@ TEMPORAL_FLAGS = (
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=history.maxInFlightUpdates=500",
     "--dynamic-config-value=matching.enableFairness=true",
-    *(f"--search-attribute={name}={kind}" for name, kind in (SEARCH_ATTRIBUTES | SKU_ATTRIBUTE).items()),
+    *(f"--search-attribute={name}={kind}" for name, kind in _ATTRIBUTES.items()),
 )
 """Flags of every dev server, which has one shard. Without the first, each start of a workflow takes about 25 ms longer.
 The next two: a queue keeps the tasks it has done until it is told so, 30 s by default, and walks over all of them for
@@ -27,6 +30,11 @@ each new one. Then: the server need not read the search attributes, which it has
 (docs/decisions/0070). The others are those of `deploy/temporal/dynamic.yaml`."""
 
 _PID_FILE = "temporal.pid"
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of Temporal's command: no secrets, and no TEMPORAL_* variables of another server."""
+    return {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
 
 
 def temporal_binary() -> Path:
@@ -60,6 +68,7 @@ class EmbeddedTemporal(EmbeddedServer):
         self._log = log
         self._flags = flags
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._had_database = False
 
     @property
     def address(self) -> str:
@@ -84,7 +93,9 @@ class EmbeddedTemporal(EmbeddedServer):
         command += [*TEMPORAL_FLAGS, *self._flags, "--log-level=error", "--disable-config-file"]
         command += [f"--ui-port={self._ui_port}", "--ui-disable-news-fetch"] if self._ui_port else ["--headless"]
         if self._folder:
-            command += [f"--db-filename={self._folder / 'temporal.db'}"]
+            database = self._folder / "temporal.db"
+            self._had_database = database.exists()
+            command += [f"--db-filename={database}"]
             command += ["--sqlite-pragma=journal_mode=wal", "--sqlite-pragma=synchronous=1"]
         try:
             folder = self._folder or self._scratch_folder()
@@ -95,10 +106,38 @@ class EmbeddedTemporal(EmbeddedServer):
             self.name,
             command,
             log=self._log or folder / "temporal.log",
-            env={name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ},  # no secrets
+            env=_environment(),
             pid_file=folder / _PID_FILE,
         )
         self._child.start()
+
+    def wait_until_ready(self, check_interrupt: Callable[[], None] = nothing) -> None:
+        """Wait until it is ready, with the search attributes of this release on a database of an earlier one too.
+
+        The server adds those of its flags to a new database only. It is restarted after others were added: it would use
+        them only when it has read its namespace again.
+        """
+        super().wait_until_ready(check_interrupt)
+        if self._had_database and self._add_attributes():
+            self.launch()
+            super().wait_until_ready(check_interrupt)
+
+    def _add_attributes(self) -> bool:
+        """Add the search attributes that are missing. Returns whether any was."""
+        there = json.loads(self._attributes("list", "--output=json")).get("customAttributes") or {}
+        missing = {name: kind for name, kind in _ATTRIBUTES.items() if name not in there}
+        for name, kind in missing.items():
+            self._attributes("create", f"--name={name}", f"--type={kind}")
+        return bool(missing)
+
+    def _attributes(self, action: str, *options: str) -> str:
+        command = [str(temporal_binary()), "operator", "search-attribute", action, *options]
+        command += [f"--address={self.address}", "--namespace=default", "--disable-config-file"]
+        command += [f"--command-timeout={START_SECONDS:g}s"]
+        ran = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603
+        if ran.returncode != 0:
+            raise EmbeddedError(f"Temporal's search attributes cannot be completed: {' '.join(ran.stderr.split())}")
+        return ran.stdout
 
     def stop_leftovers(self) -> None:
         """Stop the server that a killed parent left on the folder, if there is one."""

@@ -27,7 +27,7 @@ from cli.doctor.temporal_fairness import check_fairness
 from cli.doctor.temporal_tls import fix_connection
 from cli.doctor.workers import check_workers
 from core.error_messages import first_line
-from core.search_attributes import search_attributes_of
+from core.search_attributes import refused_attributes, search_attributes_of
 from core.setting_errors import SettingsError
 from core.settings import WORKER_DEPLOYMENT
 from core.temporal import connect, connect_config
@@ -179,7 +179,9 @@ def check_attributes(
         for name, kind in wrong.items()
     )
     fix = f"remove the ones of another type; then: {create}" if set(wrong) & set(found) else create
-    return fault(AREA, "search attributes", f"{problems}: holds cannot be created", fix)
+    refused = refused_attributes(wanted, found)
+    effect = "holds cannot be created" if refused else "holds are created, but lists may not find them"
+    return fault(AREA, "search attributes", f"{problems}: {effect}", fix)
 
 
 async def _check_shards(client: Client) -> list[CheckResult]:

@@ -68,8 +68,8 @@ class SmokeClient:
     def health(self) -> dict[str, Any]:
         """Return the API's health document, healthy or not."""
         response = self._send("GET", "/api/inventory/health")
-        health = _json_object(response)
-        if "mode" not in health:
+        health = _json_object(response) or {}
+        if not health.keys() >= {"status", "mode"}:
             raise SmokeError(f"{self._access.origin} is not a Holdfast API: health returned {response.status_code}")
         return health
 
@@ -119,7 +119,7 @@ class SmokeClient:
             if response.status_code != httpx.codes.OK:
                 rejected = response.status_code == httpx.codes.BAD_REQUEST
                 raise _failure(response, "set STRIPE_WEBHOOK_SECRET to the API's value" if rejected else "")
-            if response.json().get("result") != "wrong_mode":
+            if _answer(response).get("result") != "wrong_mode":
                 return
 
     def _send_event(self, hold_id: str, *, livemode: bool) -> httpx.Response:
@@ -194,7 +194,7 @@ class SmokeClient:
         response = self._send_with_retries(method, path, body, admin=admin)
         if response.status_code != expect:
             raise _failure(response)
-        return _json_object(response)
+        return _answer(response)
 
     def _send_with_retries(self, method: str, path: str, body: object, *, admin: bool) -> httpx.Response:
         token = self._access.admin_token if admin else self._access.authority_token
@@ -220,16 +220,30 @@ def _hold_path(hold_id: str, action: str = "") -> str:
 
 
 def _failure(response: httpx.Response, hint: str = "") -> SmokeError:
-    body = _json_object(response)
+    body = _json_object(response) or {}
     reason = body.get("message") or body.get("error") or response.text[:100]
-    request = f"{response.request.method} {response.request.url.path}"
     hint = hint or _HINTS.get(response.status_code, "")
-    return SmokeError(f"{request} returned {response.status_code} ({reason}){': ' if hint else ''}{hint}")
+    return SmokeError(
+        f"{_request_line(response)} returned {response.status_code} ({reason}){': ' if hint else ''}{hint}"
+    )
 
 
-def _json_object(response: httpx.Response) -> dict[str, Any]:
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of a successful response: a proxy may answer 200 with a page of its own."""
+    body = _json_object(response)
+    if body is None:
+        kind = response.headers.get("Content-Type", "no Content-Type")
+        raise SmokeError(f"{_request_line(response)} answered something else: {kind}: {response.text[:100]!r}")
+    return body
+
+
+def _request_line(response: httpx.Response) -> str:
+    return f"{response.request.method} {response.request.url.path}"
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any] | None:
     try:
         body = response.json()
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None

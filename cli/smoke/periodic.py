@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from cli.smoke.client import ApiAccess, SmokeClient
 from cli.smoke.scenario import run_scenario
 from cli.smoke.steps import SmokeResult
+from core.error_messages import first_line
 
 
 class PeriodicSmoke:
@@ -39,13 +40,20 @@ class PeriodicSmoke:
 
     def run_once(self) -> SmokeResult:
         """Run it, log one line, and set the metrics."""
-        began, result = time.monotonic(), SmokeResult()
-        with self._access.connect() as http:
-            run_scenario(SmokeClient(http, self._access), result, with_expiry=self._with_expiry)
+        began, result, error = time.monotonic(), SmokeResult(), None
+        try:
+            with self._access.connect() as http:
+                run_scenario(SmokeClient(http, self._access), result, with_expiry=self._with_expiry)
+        except Exception as defect:  # noqa: BLE001 - if the process ended, the count of failures would begin again at 0
+            error = defect
         seconds = time.monotonic() - began
         self._took.set(seconds)
         self._ended_at.set_to_current_time()
-        if result.ok:
+        if error is not None:
+            self._failures.inc()
+            problem = f"{type(error).__name__} {first_line(error)}"
+            self._log.error("smoke test failed", problem=problem, seconds=round(seconds, 3), exc_info=error)
+        elif result.ok:
             self._failures.set(0)
             self._log.info("smoke test passed", seconds=round(seconds, 3))
         else:

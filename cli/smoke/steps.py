@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from core.error_messages import first_line
+
 
 class SmokeError(Exception):
     """A step failed. The message names the request, the response and, where known, the fix."""
@@ -29,7 +31,10 @@ class SmokeResult:
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
-        """Record the block as a step; its `found` is what the block appends. Records and re-raises SmokeError."""
+        """Record the block as a step; its `found` is what the block appends. Records and re-raises SmokeError.
+
+        An answer without an expected field, or with one of another type, becomes one.
+        """
         found: list[str] = []
         start = time.perf_counter()
         try:
@@ -37,6 +42,10 @@ class SmokeResult:
         except SmokeError as error:
             self._add(name, start, str(error), ok=False)
             raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            problem = f"the API answered something else: {type(error).__name__} {first_line(error)}"
+            self._add(name, start, problem, ok=False)
+            raise SmokeError(problem) from error
         self._add(name, start, "; ".join(found), ok=True)
 
     def _add(self, name: str, start: float, found: str, *, ok: bool) -> None:

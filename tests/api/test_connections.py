@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -138,7 +139,7 @@ async def test_requests_that_do_not_wait_for_answers_are_limited(shared: Stack, 
 INCOMPLETE = {
     "nothing": b"",
     "half a header": GET,
-    "half a body": POST + JSON + b"Content-Length: 10\r\n\r\n{",
+    "half a body": POST + JSON + b"X-Request-ID: mine\r\nContent-Length: 10\r\n\r\n{",
     "nothing but line breaks": b"\r\n\r\n",
     "half a body that nobody reads": f"POST {HOLDS} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{{".encode(),
 }
@@ -159,6 +160,9 @@ async def test_a_request_that_does_not_arrive_in_time_ends_its_connection(
         for name, caller in callers.items():
             received = await caller.ended()
             assert received[9:12] == (str(ANSWERS[name]).encode() if name in ANSWERS else b""), name
+            id_of_request = re.search(rb"\r\nx-request-id: (\S+)\r\n", received)
+            assert (id_of_request is not None) == (name in ANSWERS), name
+            assert name != "half a body" or (id_of_request and id_of_request[1] == b"mine")
 
 
 async def test_a_client_that_does_not_read_its_answers_is_disconnected(shared: Stack) -> None:

@@ -2,20 +2,27 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import httpx
 import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from structlog.testing import capture_logs
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from cli.migrate import migrate
+from domain.holds import Line
+from holds.start_options import start_options
 from migrations.released import released_revisions
 from tests.api.asking import HEALTH, neighbour
-from tests.stack import Stack, running_stack
+from tests.stack import SHOP, Stack, running_stack
 from tests.waiting import until
+from workflows.messages import SEARCH_ATTRIBUTES, HoldInput
 
 
 async def parts_of(http: httpx.AsyncClient) -> dict[str, str]:
@@ -200,3 +207,45 @@ async def test_a_namespace_without_the_search_attributes_is_not_ready(
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["failing"]) == (503, "search_attributes")
     assert "HoldReference is missing" in answer.json()["parts"]["search_attributes"]["detail"]
+
+
+@pytest.mark.parametrize(("kind", "ready"), [("KEYWORD", True), ("INT", False)])
+async def test_a_search_attribute_of_another_type_only_counts_where_it_refuses_holds(
+    stack: Stack, temporal: Client, monkeypatch: pytest.MonkeyPatch, kind: str, ready: bool
+) -> None:
+    namespace, retention = f"another-{kind.lower()}", Duration(seconds=86_400)
+    await temporal.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=retention)
+    )
+    types = {name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{of.upper()}") for name, of in SEARCH_ATTRIBUTES.items()}
+    types |= {"HoldExpiresAt": IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{kind}")}
+    attributes = AddSearchAttributesRequest(namespace=namespace, search_attributes=types)
+
+    async def added() -> bool:
+        with suppress(RPCError):  # not every part of the server knows the namespace yet
+            await temporal.operator_service.add_search_attributes(attributes)
+            return True
+        return False
+
+    await until(added, "the namespace has the attributes")
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", namespace)
+    async with neighbour(stack) as http:
+
+        async def known() -> bool:
+            return (await parts_of(http))["search_attributes"] == ("ok" if ready else "search_attributes_missing")
+
+        await until(known, "readiness knows the attributes")
+        assert (await http.get("/readyz")).status_code == (200 if ready else 503)
+        if ready:
+            client = await Client.connect(temporal.service_client.config.target_host, namespace=namespace)
+            options = start_options(HoldInput(SHOP, "h1", (Line("TEE", "", 1),), 60, 3600, 30_000))
+
+            async def started() -> bool:
+                with suppress(RPCError):  # a part of the server learns of the attributes later
+                    return bool(await client.start_workflow("any", task_queue="nobody", **options))
+                return False
+
+            await until(started, "the workflow of a hold is started")
+        else:
+            detail = (await http.get("/readyz")).json()["parts"]["search_attributes"]["detail"]
+            assert detail.startswith("HoldExpiresAt is a Int in the namespace"), detail

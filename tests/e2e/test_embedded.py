@@ -15,12 +15,15 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from temporalio.api.operatorservice.v1 import RemoveSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from dev.postgres import EmbeddedPostgres, postgres_binaries
 from dev.processes import EmbeddedError
 from dev.temporal import EmbeddedTemporal, temporal_binary
 from dev.unprivileged import runnable, unprivileged
+from workflows.messages import SKU
 
 UNSYNCED = {"fsync": "off"}
 
@@ -229,6 +232,22 @@ async def test_temporal_keeps_its_namespace_and_search_attributes_over_a_kill(cl
     finally:
         server.stop()
     assert not psutil.pid_exists(server.pid)
+
+
+async def test_temporal_of_an_earlier_release_gets_the_search_attributes_that_it_lacks(closed_folder: Path) -> None:
+    server = EmbeddedTemporal(closed_folder / "temporal", ui=False)
+    server.start()
+    try:
+        client = await Client.connect(server.address)
+        await client.operator_service.remove_search_attributes(
+            RemoveSearchAttributesRequest(namespace="default", search_attributes=[SKU.name])
+        )
+        server.start()
+        client = await Client.connect(server.address)
+        skus = TypedSearchAttributes([SearchAttributePair(SKU, ["TEE"])])
+        await client.start_workflow("any", id="any", task_queue="none", search_attributes=skus)
+    finally:
+        server.stop()
 
 
 def test_temporal_left_by_a_killed_parent_is_stopped_first(closed_folder: Path) -> None:

@@ -184,7 +184,9 @@ async def test_the_attribute_of_skus_is_only_needed_where_holds_are_found_by_the
 def test_a_search_attribute_of_another_type_is_a_fault() -> None:
     found = {"ShopId": "Text", "HoldStatus": "Keyword", "HoldReference": "Keyword", "HoldExpiresAt": "Datetime"}
     line = check_attributes("default", found)
-    assert (line.state, "ShopId" in line.found) == (State.FAULT, True)
+    assert (line.state, line.found) == (State.FAULT, "ShopId is a Text: holds are created, but lists may not find them")
+    line = check_attributes("default", found | {"HoldStatus": "Int"})
+    assert (line.state, "holds cannot be created" in line.found) == (State.FAULT, True)
 
 
 async def test_a_missing_namespace_is_a_fault(own_temporal: EmbeddedTemporal) -> None:

@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from temporalio.client import Client
 
 from cli.smoke.client import TIMEOUT_SECONDS, ApiAccess, SmokeClient
@@ -251,6 +252,38 @@ async def test_a_periodic_smoke_tells_how_often_it_failed_in_a_row(shop: Shop) -
             await asyncio.to_thread(smoke_test.run_once)
             figures.append(registry.get_sample_value("holdfast_smoke_failures"))
     assert figures == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("after_health", "problem"),
+    [
+        (httpx.Response(200, html="<h1>Maintenance</h1>"), "answered something else: text/html"),
+        (httpx.Response(200, json={"data": []}), "the API answered something else: KeyError 'items'"),
+        (httpx.Response(200, json={"items": [None]}), "the API answered something else: TypeError"),
+        (RuntimeError("no such case"), "RuntimeError no such case"),
+    ],
+)
+def test_whatever_is_answered_a_periodic_smoke_goes_on_and_counts_its_failures(
+    monkeypatch: pytest.MonkeyPatch, after_health: httpx.Response | RuntimeError, problem: str
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/health"):
+            return httpx.Response(200, json={"status": "ok", "mode": "reserve_ttl"})
+        if isinstance(after_health, RuntimeError):
+            raise after_health
+        return after_health
+
+    def connect(api: ApiAccess) -> httpx.Client:
+        return httpx.Client(base_url=api.origin, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(ApiAccess, "connect", connect)
+    registry = CollectorRegistry()
+    with capture_logs() as logs:
+        smoke_test = PeriodicSmoke(access("http://proxy.example"), 60, registry, with_expiry=False)
+        for _ in range(2):
+            smoke_test.run_once()
+    assert registry.get_sample_value("holdfast_smoke_failures") == 2
+    assert [problem in log["problem"] for log in logs if log["event"] == "smoke test failed"] == [True, True], logs
 
 
 async def test_a_periodic_smoke_runs_until_it_is_told_to_stop(shop: Shop) -> None:

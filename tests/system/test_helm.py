@@ -193,6 +193,20 @@ def test_what_selects_pods_finds_them() -> None:
             )
 
 
+def test_the_network_policy_closes_the_periodic_smoke_test_but_for_its_metrics_dns_and_the_api() -> None:
+    spec = named("NetworkPolicy", "periodic-smoke", *COMPLETE)["spec"]
+    worker = named("NetworkPolicy", "worker", *COMPLETE)["spec"]
+    assert (spec["policyTypes"], spec["ingress"]) == (["Ingress", "Egress"], worker["ingress"])
+    (container,) = pods(rendered(*COMPLETE))["periodic-smoke"]["containers"]
+    assert {"name": "metrics", "containerPort": 9465} in container["ports"]
+    api = named("NetworkPolicy", "api", *COMPLETE)["spec"]["podSelector"]
+    dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    assert spec["egress"] == [{"ports": dns}, {"ports": [{"port": 8000}], "to": [{"podSelector": api}]}]
+    elsewhere = ("--set", "settings.INVENTORY_AUTHORITY_URL=https://holdfast.example.com")
+    egress = named("NetworkPolicy", "periodic-smoke", *COMPLETE, *elsewhere)["spec"]["egress"]
+    assert {"port": 443} in [port for rule in egress for port in rule["ports"]]
+
+
 def test_the_alerts_are_those_of_the_repository_with_links_to_the_runbooks() -> None:
     (rules,) = [each["spec"] for each in rendered(*COMPLETE) if each["kind"] == "PrometheusRule"]
     written = (ROOT / "ops" / "prometheus" / "rules.yml").read_text()

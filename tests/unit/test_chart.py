@@ -69,3 +69,15 @@ def test_a_stop_fits_into_the_time_that_the_chart_reckons_with() -> None:
     assert int(reckoned) == SHUTDOWN_GRACE.total_seconds() + 5  # what a supervisor waits for its processes
     stops = [SCHEMA[name]["properties"]["terminationGracePeriodSeconds"]["minimum"] for name in ("api", "worker")]
     assert stops == [int(reckoned)] * 2
+
+
+def test_every_component_that_goes_on_running_has_a_network_policy() -> None:
+    running = {
+        component
+        for template in TEMPLATES.values()
+        if "kind: Deployment" in template
+        for component in re.findall(r'\$at := list \. "([\w-]+)"', template)
+    }
+    listed = re.findall(r"\$components :?= (.*?) }}", TEMPLATES["network-policy.yaml"])
+    assert running == {"api", "worker", "periodic-smoke"}
+    assert running <= set(re.findall(r'"([\w-]+)"', " ".join(listed)))
