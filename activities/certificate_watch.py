@@ -35,7 +35,7 @@ class CertificateWatch:
         for endpoint in endpoints(self._settings, self._environment):
             try:
                 ends = await endpoint.ends()
-            except CertificateUnreadableError as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are read
                 self._cannot_read(endpoint.name, error)
                 continue
             self._can_read(endpoint.name)

@@ -1,6 +1,6 @@
 """The Temporal schedule that runs PaymentReconciliationWorkflow."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import (
     Client,
@@ -42,3 +42,9 @@ async def schedule_reconciliation(client: Client, task_queue: str, lookback: tim
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(hours=12)),
     )
     await ensure_schedule(client, PAYMENTS_SCHEDULE, schedule, ReconcileRequest)
+
+
+def last_run_before(time: datetime) -> datetime:
+    """Return when the schedule ran before its run that was due last at this time, however late that one began."""
+    into_the_day = (time - datetime.fromtimestamp(0, UTC) - _AT) % _EVERY
+    return time - into_the_day - _EVERY

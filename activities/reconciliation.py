@@ -6,6 +6,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.database_errors import database_errors_retried
+from activities.payments_schedule import last_run_before
 from core.metrics import Telemetry
 from holds.errors import HoldsError
 from holds.payment_reconciliation import PaymentReconciler, ReconciledPage
@@ -49,7 +50,7 @@ class ReconcileActivities(ReconcilePort):
     async def _page(self, reconciler: PaymentReconciler, window: ReconcileWindow) -> ReconciledPage:
         try:
             with database_errors_retried():
-                page = await reconciler.page(window)
+                page = await reconciler.page(window, last_run=last_run_before(window.until))
         except (StripeUnavailableError, StripeRefusedError) as error:
             raise ApplicationError(f"Stripe: {error}", type="away") from error
         except HoldsError as error:

@@ -103,6 +103,6 @@ def _times(moments: Mapping[str, float]) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "inventory_stripe_event_due_timestamp_seconds",
-        "When a Stripe event was first due after the last one; 0 if none ever",
+        "When a Stripe event was first due, a minute or more after the last one; 0 if none ever",
         value=moments[Moment.STRIPE_EVENT_DUE],
     )

@@ -54,9 +54,9 @@ class Endpoint:
         try:
             async with asyncio.timeout(_SECONDS):
                 der = await self._certificate(context)
-        except (OSError, TimeoutError, EOFError, ValueError) as error:
+            return None if der is None else x509.load_der_x509_certificate(der).not_valid_after_utc
+        except (OSError, TimeoutError, EOFError, ValueError, x509.InvalidVersion) as error:
             raise CertificateUnreadableError(f"{self.host}:{self.port}: {error or type(error).__name__}") from error
-        return None if der is None else x509.load_der_x509_certificate(der).not_valid_after_utc
 
     async def _certificate(self, context: ssl.SSLContext) -> bytes | None:
         at_once = self.ask is None
@@ -126,7 +126,7 @@ def own_certificates(settings: Settings, environment: Mapping[str, str] | None =
         if file := conninfo_to_dict(settings.database_url.get_secret_value()).get("sslcert"):
             shown["postgres-client"] = Path(str(file)).read_bytes()
         return {name: x509.load_pem_x509_certificate(pem).not_valid_after_utc for name, pem in shown.items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, x509.InvalidVersion) as error:
         raise CertificateUnreadableError(f"a certificate of ours: {error}") from error
 
 

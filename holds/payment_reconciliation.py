@@ -69,8 +69,13 @@ class PaymentReconciler:
         self._page_size = page_size
         self._left_to_events = left_to_events
 
-    async def page(self, window: ReconcileWindow, *, dry_run: bool = False) -> ReconciledPage:
+    async def page(
+        self, window: ReconcileWindow, *, dry_run: bool = False, last_run: datetime | None = None
+    ) -> ReconciledPage:
         """Look at a page. A payment that nobody knows is delivered as its event would have been, unless `dry_run`.
+
+        `last_run`: when the run before looked. A `wrong_account` of which it has told is left out: nothing is done for
+        such a payment, so that every run would find it.
 
         Raises StripeUnavailableError, StripeRefusedError, DatabaseBusyError, DatabaseUnavailableError and as
         PaymentsService.deliver.
@@ -97,7 +102,10 @@ class PaymentReconciler:
                 "the payments of a Stripe account cannot be read", account=stripe.place, problem=str(error)
             )
             return ReconciledPage(0, (), self._next_account(int(number)), unread=1)
-        found = await self._look_at(page.payments, stripe, dry_run=dry_run)
+        wrong_made_in = (
+            None if last_run is None else (last_run - self._left_to_events, window.until - self._left_to_events)
+        )
+        found = await self._look_at(page.payments, stripe, wrong_made_in, dry_run=dry_run)
         if page.next_after is None:
             position = self._next_account(int(number)) if of_sessions else f"{number}:{_SESSIONS}"
         else:
@@ -108,7 +116,12 @@ class PaymentReconciler:
         return f"{number + 1}:" if number + 1 < len(self._accounts.each) else None
 
     async def _look_at(
-        self, payments: Sequence[PaymentStatus], stripe: PaymentClient, *, dry_run: bool
+        self,
+        payments: Sequence[PaymentStatus],
+        stripe: PaymentClient,
+        wrong_made_in: tuple[datetime, datetime] | None,
+        *,
+        dry_run: bool,
     ) -> Sequence[UnheardPayment]:
         before = datetime.now(UTC) - self._left_to_events
         made = {_payment(each): each for each in payments if _is_made(each, before) and not _is_named_by_intent(each)}
@@ -120,12 +133,27 @@ class PaymentReconciler:
             owner = owners[payment.id]
             if owner.key is None or owner.ownership not in _KINDS:
                 continue
-            kind: UnheardKind | None = "wrong_account"
+            kind: UnheardKind | None = None
             if self._accounts.has_payments_of(owner.key.shop_id, stripe):
                 kind = await self._unheard(payment, owner.ownership, owner.key, status, dry_run=dry_run)
+            elif _is_within(status, wrong_made_in) and await self._is_wrong(payment, owner.key):
+                kind = "wrong_account"
             if kind is not None:
                 found.append(UnheardPayment(kind, payment.id, *owner.key))
         return found
+
+    async def _is_wrong(self, payment: Payment, key: HoldKey) -> bool:
+        """Return whether the payment in another account has no case, and is not in the hold's shop's account too.
+
+        The keys of two shops may belong to one account, of which each then lists the payments of both.
+        """
+        if await self._workflows.has_late_payment(payment.id):
+            return False
+        try:
+            own = await self._accounts.check(key.shop_id, payment)
+        except StripeRefusedError:  # that account is reported by itself
+            return True
+        return own is None or own.state is PaymentState.UNKNOWN
 
     async def _unheard(
         self, payment: Payment, ownership: Ownership, key: HoldKey, status: PaymentStatus, *, dry_run: bool
@@ -178,6 +206,19 @@ def _is_named_by_intent(status: PaymentStatus) -> bool:
 
 
 def _is_made(status: PaymentStatus, before: datetime) -> bool:
-    if status.state not in (PaymentState.PAID, PaymentState.AUTHORIZED):
-        return False
-    return status.charged_at is None or status.charged_at < before
+    made_at = _made_at(status)
+    return status.state in (PaymentState.PAID, PaymentState.AUTHORIZED) and (made_at is None or made_at < before)
+
+
+def _is_within(status: PaymentStatus, times: tuple[datetime, datetime] | None) -> bool:
+    made_at = _made_at(status)
+    return times is None or (made_at is not None and times[0] <= made_at < times[1])
+
+
+def _made_at(status: PaymentStatus) -> datetime | None:
+    """Return when the payment was made, or else the latest time at which it can have been.
+
+    Stripe does not tell when a session without a charge was completed: before its page expired, a day after it was
+    opened at the latest.
+    """
+    return status.charged_at or status.expires_at

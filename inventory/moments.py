@@ -18,7 +18,7 @@ class Moment(StrEnum):
     STRIPE_EVENT = "stripe_event"
     """A correctly signed event of the key's mode arrived."""
     STRIPE_EVENT_DUE = "stripe_event_due"
-    """The first time since that one at which Stripe had a reason to send another."""
+    """The first time at which Stripe had a reason to send another, ARRIVING_SECONDS after that one or later."""
 
 
 ARRIVING_SECONDS = 60
@@ -30,25 +30,38 @@ ON CONFLICT (name) DO UPDATE SET at = greatest(m.at, excluded.at)
 RETURNING at
 """
 
-# At most once a second, so that many events do not wait for the lock of one row; always if one was overdue.
+# A webhook never waits for another's lock: whoever has it is writing the same second.
 _NOTE_EVENT = f"""
-INSERT INTO "InventoryMoment" AS m (name, at)
-SELECT '{Moment.STRIPE_EVENT}', clock_timestamp() WHERE NOT EXISTS (
-  SELECT FROM "InventoryMoment" event LEFT JOIN "InventoryMoment" due ON due.name = '{Moment.STRIPE_EVENT_DUE}'
-  WHERE event.name = '{Moment.STRIPE_EVENT}' AND event.at > clock_timestamp() - interval '1 second'
-    AND (due.at IS NULL OR due.at <= event.at))
-ON CONFLICT (name) DO UPDATE SET at = greatest(m.at, excluded.at)
-RETURNING at
+WITH before AS (
+  SELECT name FROM "InventoryMoment"
+  WHERE name = '{Moment.STRIPE_EVENT}' AND at < clock_timestamp() - interval '1 second'
+  FOR UPDATE SKIP LOCKED
+), changed AS (
+  UPDATE "InventoryMoment" m SET at = clock_timestamp() FROM before WHERE m.name = before.name
+)
+INSERT INTO "InventoryMoment" (name, at) SELECT '{Moment.STRIPE_EVENT}', clock_timestamp()
+WHERE NOT EXISTS (SELECT FROM "InventoryMoment" WHERE name = '{Moment.STRIPE_EVENT}')
+ON CONFLICT DO NOTHING RETURNING at
 """  # noqa: S608 - constants
 
+# `heard`: until then the last event counts for what is due; NULL: none ever arrived. A row that another transaction
+# changed meanwhile is compared again once it is locked, so the first that is due stays.
 _NOTE_DUE = f"""
-INSERT INTO "InventoryMoment" (name, at)
-SELECT '{Moment.STRIPE_EVENT_DUE}', clock_timestamp() - make_interval(secs => %(ago)s) WHERE NOT EXISTS (
-  SELECT FROM "InventoryMoment" due LEFT JOIN "InventoryMoment" event ON event.name = '{Moment.STRIPE_EVENT}'
-  WHERE due.name = '{Moment.STRIPE_EVENT_DUE}'
-    AND (event.at IS NULL OR due.at > event.at + interval '{ARRIVING_SECONDS} seconds'))
-ON CONFLICT (name) DO UPDATE SET at = excluded.at
-RETURNING at
+WITH due AS MATERIALIZED (
+  SELECT clock_timestamp() - make_interval(secs => %(ago)s) AS at,
+    (SELECT at + interval '{ARRIVING_SECONDS} seconds' FROM "InventoryMoment"
+     WHERE name = '{Moment.STRIPE_EVENT}') AS heard
+), before AS (
+  SELECT m.name, due.at FROM "InventoryMoment" m, due
+  WHERE m.name = '{Moment.STRIPE_EVENT_DUE}' AND m.at <= due.heard AND due.at > due.heard
+  FOR UPDATE OF m SKIP LOCKED
+), changed AS (
+  UPDATE "InventoryMoment" m SET at = before.at FROM before WHERE m.name = before.name
+)
+INSERT INTO "InventoryMoment" (name, at) SELECT '{Moment.STRIPE_EVENT_DUE}', due.at FROM due
+WHERE (due.heard IS NULL OR due.at > due.heard)
+  AND NOT EXISTS (SELECT FROM "InventoryMoment" WHERE name = '{Moment.STRIPE_EVENT_DUE}')
+ON CONFLICT DO NOTHING RETURNING at
 """  # noqa: S608 - constants
 
 _READ = 'SELECT name, extract(epoch FROM at)::float8 AS at FROM "InventoryMoment"'
@@ -64,12 +77,15 @@ async def note(engine: AsyncEngine, moment: Moment) -> None:
 
 
 async def note_stripe_event(engine: AsyncEngine) -> None:
-    """Note that an event arrived. A failure is logged."""
+    """Note that an event arrived, at most once a second. A failure is logged."""
     await best_effort(fetch(engine, _NOTE_EVENT, {}), _outage)
 
 
 async def note_stripe_event_due(engine: AsyncEngine, seconds_ago: float) -> None:
-    """Note when an event became due, unless one is overdue already: the first counts. A failure is logged."""
+    """Note when an event became due, if none has arrived since or shortly before, and none was due before it.
+
+    A failure is logged.
+    """
     await best_effort(fetch(engine, _NOTE_DUE, {"ago": seconds_ago}), _outage)
 
 

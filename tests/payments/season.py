@@ -108,8 +108,9 @@ async def _reconcile(market: Market) -> Counter[str]:
     holds = HoldService(market.deployment.engine, workflows, settings)
     async with open_accounts(settings) as accounts:
         payments = PaymentsService(market.deployment.engine, holds, workflows, settings, accounts)
+        a_day_later = -timedelta(days=1)  # when the page of every free order is past its expiry
         reconciler = PaymentReconciler(
-            market.deployment.engine, payments, workflows, accounts, left_to_events=timedelta(0)
+            market.deployment.engine, payments, workflows, accounts, left_to_events=a_day_later
         )
         now = datetime.now(UTC)
         window = ReconcileWindow(now - timedelta(hours=12), now + timedelta(minutes=1))

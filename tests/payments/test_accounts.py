@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,23 @@ from core.settings import Settings
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from holds.event_delivery import background_task_queue
-from payments.accounts import open_accounts
+from holds.payment_reconciliation import PaymentReconciler
+from holds.payments_service import PaymentsService
+from holds.service import HoldService
+from holds.workflow_client import WorkflowClient
+from payments.accounts import PaymentAccounts, open_accounts
 from tests.operations.diagnosis import diagnose_shop, result_of
 from tests.paying import LINE, PAGES, Shop, event, named, running_shop, signed
 from tests.servers import database_on
 from tests.simulated import API_KEY, SECRET
 from tests.stack import environment
 from tests.waiting import until
-from workflows.payment_reconciliation import PaymentReconciliationWorkflow, ReconcileReport, ReconcileRequest
+from workflows.payment_reconciliation import (
+    PaymentReconciliationWorkflow,
+    ReconcileReport,
+    ReconcileRequest,
+    ReconcileWindow,
+)
 
 CONNECT_SECRET, PARIS_SECRET = "whsec_connect", "whsec_paris_1234567890"
 PARIS_KEY = "sk_test_paris"
@@ -357,6 +367,65 @@ async def reconcile(market: Market) -> ReconcileReport:
         id=f"payments-{market.shop.item}",
         task_queue=background_task_queue(market.shop.stack.task_queue),
     )
+
+
+async def found_by_hand(market: Market, hold_id: str, accounts: PaymentAccounts) -> list[str]:
+    """Compare the payments of three days with holds, as the command does; return what is found of this hold."""
+    stack, now, after = market.shop.stack, datetime.now(UTC), None
+    workflows = WorkflowClient(stack.temporal, stack.task_queue)
+    holds = HoldService(stack.engine, workflows, stack.settings)
+    payments = PaymentsService(stack.engine, holds, workflows, stack.settings, accounts)
+    reconciler = PaymentReconciler(stack.engine, payments, workflows, accounts)
+    found = list[str]()
+    while True:
+        page = await reconciler.page(ReconcileWindow(now - timedelta(days=3), now, after), dry_run=True)
+        found += [each.kind for each in page.found if each.hold_id == hold_id]
+        if (after := page.next_after) is None:
+            return found
+
+
+async def paid_in_berlin(market: Market) -> str:
+    """Return a hold of Vienna's that a payment in Berlin's account names, made before the last daily run but one."""
+    await market.shop.stripe.control("/clock", reset=True)
+    await market.shop.stripe.control("/clock", advance=-49 * 3600)
+    hold_id = await market.hold("vienna")
+    await market.shop.pay(await shops_own_session(market, hold_id, "vienna", account=BERLIN))
+    return hold_id
+
+
+async def test_a_payment_in_a_wrong_account_is_told_of_by_one_daily_run(market: Market) -> None:
+    await market.shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    try:
+        hold_id = await paid_in_berlin(market)
+        assert (await reconcile(market)).found == {}
+        async with open_accounts(market.shop.stack.settings) as accounts:
+            assert await found_by_hand(market, hold_id, accounts) == ["wrong_account"]
+    finally:
+        await market.shop.stripe.control("/clock", reset=True)
+
+
+async def test_a_payment_in_an_account_that_two_shops_have_keys_of_is_in_no_wrong_one(
+    market: Market, tmp_path: Path
+) -> None:
+    await market.shop.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    keys = {"sk_test_of_berlin": BERLIN, "sk_test_of_vienna": BERLIN}
+    account = '[{0}]\nkey_file = "{1}/{0}"\nwebhook_secret_file = "{1}/secret"\n'
+    (tmp_path / "secret").write_text(PARIS_SECRET)
+    for shop_id in ("berlin", "vienna"):
+        (tmp_path / shop_id).write_text(f"sk_test_of_{shop_id}")
+    stripe = {"STRIPE_API_KEY": "", "STRIPE_API_BASE": market.shop.stripe.url}
+    shops = "\n".join(account.format(shop_id, tmp_path) for shop_id in ("berlin", "vienna"))
+    settings = Settings.read(environment("postgresql://nobody-asks", STRIPE_SHOPS=shops, **stripe))
+    accounts_before = {"accounts": [BERLIN, VIENNA, OLD], "keys": {PARIS_KEY: PARIS}}
+    try:
+        hold_id = await paid_in_berlin(market)
+        await market.shop.stripe.control("/accounts", "PUT", accounts=[], keys=keys)
+        async with open_accounts(settings) as accounts:
+            assert len(accounts.each) == len(keys)
+            assert await found_by_hand(market, hold_id, accounts) == ["active"]
+    finally:
+        await market.shop.stripe.control("/accounts", "PUT", **accounts_before)
+        await market.shop.stripe.control("/clock", reset=True)
 
 
 async def test_the_reconciliation_reports_wrong_and_refused_accounts(market: Market) -> None:

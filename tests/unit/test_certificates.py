@@ -1,9 +1,10 @@
 """The end of each certificate that is used is known, by a handshake with whoever shows it."""
 
 import asyncio
+import re
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,3 +107,36 @@ async def test_a_server_without_tls_is_nothing_and_one_that_is_down_is_told_once
             await watch.read()
     assert dict(told(registry)) == {}
     assert [line["endpoint"] for line in logged] == ["postgres"]
+
+
+_V3, _V2 = bytes.fromhex("a003020102"), bytes.fromhex("a003020101")
+
+
+def _of_version_2(der: bytes) -> bytes:
+    return der.replace(_V3, _V2, 1)
+
+
+def _of_a_time_that_is_none(der: bytes) -> bytes:
+    return re.sub(rb"(\d{12})Z", rb"\1X", der)
+
+
+@pytest.mark.parametrize("spoil", [_of_version_2, _of_a_time_that_is_none])
+async def test_a_certificate_that_cannot_be_parsed_hides_no_other(
+    authority: Authority, server: Certificate, tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(server.cert.read_text())
+    assert spoil(der) != der
+    spoilt = Certificate(tmp_path / "spoilt.crt", server.key)
+    spoilt.cert.write_text(ssl.DER_cert_to_PEM_cert(spoil(der)))
+    registry = CollectorRegistry()
+    async with mail_server(authority.context(spoilt)) as mail, tls_before(1, authority.context(server)) as public:
+        settings = Settings.read(
+            {"DATABASE_URL": "postgresql:///shop?host=/tmp", "SMTP_URL": f"smtp://127.0.0.1:{mail}"}
+        )
+        watch = CertificateWatch(
+            settings, Telemetry(registry), {"INVENTORY_AUTHORITY_URL": f"https://127.0.0.1:{public}"}
+        )
+        with capture_logs() as logged:
+            await watch.read()
+    assert [line["endpoint"] for line in logged] == ["smtp"]
+    assert dict(told(registry)) == {"public": ends_of(server.cert)}
