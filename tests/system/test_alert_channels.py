@@ -141,3 +141,18 @@ async def test_a_channel_that_tells_nobody_is_told(monkeypatch: pytest.MonkeyPat
         with alertmanager(receivers, chat={}) as url:
             told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, CHANNELS))
     assert list(told) == ["alertmanager: chat"]
+
+
+def test_a_cause_hides_what_follows_from_it_and_nothing_else() -> None:
+    causes = {"HoldfastSearchAttributesMissing", "HoldfastTemporalUnreachable"}
+    follow = {"HoldfastErrors", "HoldfastWorkerAbsent"}
+    others = {"HoldfastWorkflowTaskFailures", "HoldfastHoldsUncounted", "HoldfastAuditDrift", "HoldfastApiNotReady"}
+    with alertmanager("http://127.0.0.1:9") as url:
+        fired = [{"labels": {"alertname": name, "severity": "critical"}} for name in causes | follow | others]
+        httpx.post(f"{url}/api/v2/alerts", json=fired, trust_env=False).raise_for_status()
+
+        def hidden() -> set[str]:
+            alerts = httpx.get(f"{url}/api/v2/alerts", trust_env=False).raise_for_status().json()
+            return {alert["labels"]["alertname"] for alert in alerts if alert["status"]["inhibitedBy"]}
+
+        until(lambda: hidden() == follow, 60, lambda: str(hidden()))
