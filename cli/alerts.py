@@ -177,12 +177,16 @@ async def _test_channel(http: httpx.AsyncClient, channel: str, integrations: Seq
     run = uuid4().hex
     (await http.post("/api/v2/alerts", json=[_alert(channel, run)])).raise_for_status()
     found = await http.get("/api/v2/alerts", params={"filter": f'run="{run}"'})
-    receivers = {receiver["name"] for alert in found.raise_for_status().json() for receiver in alert["receivers"]}
+    sent = found.raise_for_status().json()
+    receivers = {receiver["name"] for alert in sent for receiver in alert["receivers"]}
     if receivers != {channel}:
         fix = f"configure the route of HoldfastTest to {channel}, as in ops/alertmanager/alertmanager.yml"
         return fault(
             _ALERTMANAGER, channel, f"the test alert is routed to {', '.join(sorted(receivers)) or 'no receiver'}", fix
         )
+    if any(alert["status"]["state"] == "suppressed" for alert in sent):
+        fix = "end the silence or the inhibition of HoldfastTest in Alertmanager"
+        return fault(_ALERTMANAGER, channel, "the test alert is silenced", fix)
     started = time.monotonic()
     while time.monotonic() < started + _DELIVERED_SECONDS:
         now = await _read_counts(http, channel, integrations)

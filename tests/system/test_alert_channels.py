@@ -150,6 +150,15 @@ async def test_a_channel_that_tells_nobody_is_told(monkeypatch: pytest.MonkeyPat
     assert list(told) == ["alertmanager: chat"]
 
 
+async def test_a_silenced_channel_is_told_whatever_others_deliver() -> None:
+    silence = ("silence", "add", "channel=chat", "--comment=a test", "--author=mara")
+    async with serving(Channels()) as receivers:
+        with alertmanager(receivers) as url:
+            await asyncio.to_thread(said, "amtool", f"--alertmanager.url={url}", *silence)
+            told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, ["chat"]))
+    assert "silenced" in told["alertmanager: chat"]
+
+
 def test_a_cause_hides_what_follows_from_it_and_nothing_else() -> None:
     causes = {"HoldfastSearchAttributesMissing", "HoldfastTemporalUnreachable"}
     follow = {"HoldfastErrors", "HoldfastWorkerAbsent"}
