@@ -5,6 +5,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
@@ -47,10 +48,29 @@ _ALERTMANAGER = "alertmanager"
 _STOCK = "stock alerts"
 _EVENTS = "hold events"
 _MESSAGE = "This is a test by `holdfast alerts test`: nothing is wrong."
+_STARTED = "alertmanager_notifications_total"
 _ATTEMPTS = "alertmanager_notification_requests_total"
 _FAILURES = "alertmanager_notification_requests_failed_total"
 
-_Counts = Mapping[str, float]
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Alertmanager's counters of an integration: notifications begun, and requests that succeeded and that failed."""
+
+    started: float
+    delivered: float
+    failed: float
+
+    def since(self, earlier: "_Counts") -> "_Counts":
+        """Return the growth."""
+        return _Counts(self.started - earlier.started, self.delivered - earlier.delivered, self.failed - earlier.failed)
+
+    @property
+    def all_delivered(self) -> bool:
+        """Whether whatever was begun was delivered, so that it is known of each one."""
+        return self.started > 0 and self.delivered >= self.started and not self.failed
+
+
 _SETTINGS = frozenset(str(field.alias) for field in AlertSettings.model_fields.values())
 
 
@@ -153,25 +173,42 @@ async def _test_alertmanager(url: str, channels: Sequence[str]) -> list[CheckRes
 
 
 async def _test_channel(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> CheckResult:
-    delivered, failed = await _delivery_counts(http, channel, integrations)
+    before = await _read_counts(http, channel, integrations)
     run = uuid4().hex
     (await http.post("/api/v2/alerts", json=[_alert(channel, run)])).raise_for_status()
     found = await http.get("/api/v2/alerts", params={"filter": f'run="{run}"'})
-    receivers = {receiver["name"] for alert in found.raise_for_status().json() for receiver in alert["receivers"]}
+    sent = found.raise_for_status().json()
+    receivers = {receiver["name"] for alert in sent for receiver in alert["receivers"]}
     if receivers != {channel}:
         fix = f"configure the route of HoldfastTest to {channel}, as in ops/alertmanager/alertmanager.yml"
         return fault(
             _ALERTMANAGER, channel, f"the test alert is routed to {', '.join(sorted(receivers)) or 'no receiver'}", fix
         )
+    if any(alert["status"]["state"] == "suppressed" for alert in sent):
+        fix = "end the silence or the inhibition of HoldfastTest in Alertmanager"
+        return fault(_ALERTMANAGER, channel, "the test alert is silenced", fix)
     started = time.monotonic()
     while time.monotonic() < started + _DELIVERED_SECONDS:
-        now_delivered, now_failed = await _delivery_counts(http, channel, integrations)
-        if integrations and all(now_delivered[name] > delivered[name] for name in integrations):
+        now = await _read_counts(http, channel, integrations)
+        growth = {name: now[name].since(before[name]) for name in integrations}
+        if integrations and all(counts.all_delivered for counts in growth.values()):
             return ok(_ALERTMANAGER, channel, "Alertmanager delivered it")
         await asyncio.sleep(0.1)
-    if now_failed != failed:
+    return _not_delivered(channel, growth)
+
+
+def _not_delivered(channel: str, growth: Mapping[str, _Counts]) -> CheckResult:
+    unknown = [name for name, counts in growth.items() if counts.delivered and not counts.all_delivered]
+    if any(counts.failed and not counts.delivered for counts in growth.values()):
         fix = f"see Alertmanager's log, and correct the address or secret of its receiver {channel}"
         return fault(_ALERTMANAGER, channel, "Alertmanager could not deliver it", fix)
+    if unknown:
+        found = f"it cannot be told whether it was delivered: of several by {', '.join(unknown)} not all were"
+        fix = (
+            f"see Alertmanager's log for its receiver {channel}, and repeat the test; Alertmanager 0.27 and later "
+            "tells receivers apart with --enable-feature=receiver-name-in-metrics"
+        )
+        return fault(_ALERTMANAGER, channel, found, fix)
     fix = f"see Alertmanager's log, and check for a silence or a group_wait that delays the channel {channel}"
     return fault(_ALERTMANAGER, channel, f"nothing was sent within {_DELIVERED_SECONDS:g} s", fix)
 
@@ -197,10 +234,8 @@ async def _integrations(http: httpx.AsyncClient) -> Mapping[str, Sequence[str]]:
     }
 
 
-async def _delivery_counts(
-    http: httpx.AsyncClient, channel: str, integrations: Sequence[str]
-) -> tuple[_Counts, _Counts]:
-    """Return the numbers of successful and of failed requests by integration.
+async def _read_counts(http: httpx.AsyncClient, channel: str, integrations: Sequence[str]) -> Mapping[str, _Counts]:
+    """Return the counters by integration.
 
     All receivers of an integration count together, unless Alertmanager names them (receiver-name-in-metrics).
     """
@@ -209,5 +244,11 @@ async def _delivery_counts(
     for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
         if sample.labels.get("receiver_name", channel) == channel:
             sums[sample.name, sample.labels.get("integration", "")] += sample.value
-    failed = {name: sums[_FAILURES, name] for name in integrations}
-    return {name: sums[_ATTEMPTS, name] - failed[name] for name in integrations}, failed
+    return {
+        name: _Counts(
+            started=sums[_STARTED, name],
+            delivered=sums[_ATTEMPTS, name] - sums[_FAILURES, name],
+            failed=sums[_FAILURES, name],
+        )
+        for name in integrations
+    }

@@ -22,6 +22,8 @@ from api import metrics_text
 from core.metrics import SHOP_LIMIT, Telemetry
 from dev.ports import free_port
 from domain.payments import Payment
+from domain.smoke import SMOKE_SHOP
+from holds.workflow_client import WorkflowClient
 from tests.api.asking import HOLDS, ITEMS, VALIDATE, client, expired, fresh, locked, refused
 from tests.forks import ForkedChild
 from tests.stack import NO_TLS, SHOP, Stack, environment, running_stack
@@ -182,6 +184,10 @@ async def test_late_payments_are_counted_as_long_as_they_are_open(
     monkeypatch.setattr(census, "KEPT_SECONDS", 0.0)
     open_before = await open_late_payments(stack)
     late = LatePayment(SHOP, "h-gone", Payment("pi_counted"))
+    await WorkflowClient(stack.temporal, stack.task_queue).start_late_payment(
+        LatePayment(SMOKE_SHOP, "h-gone", Payment("pi_smoke"))
+    )
+    await until(lambda: listed(stack, "pi_smoke"), "Temporal lists the smoke test's")
     case = await stack.temporal.start_workflow(
         LatePaymentWorkflow.run, late, id=late_payment_workflow_id("pi_counted"), task_queue=stack.task_queue
     )
@@ -192,6 +198,10 @@ async def test_late_payments_are_counted_as_long_as_they_are_open(
     await until(lambda: counted(open_before + 1), "the open case is counted")
     await case.signal(LatePaymentWorkflow.close, CloseCase("mara", "refunded by hand"))
     await until(lambda: counted(open_before), "the closed case is no longer counted")
+
+
+async def listed(stack: Stack, payment: str) -> bool:
+    return (await stack.temporal.count_workflows(f"WorkflowId = '{late_payment_workflow_id(payment)}'")).count == 1
 
 
 async def open_late_payments(stack: Stack) -> int:

@@ -82,6 +82,11 @@ def alertmanager(receivers: str, *without: str, **instead: Any) -> Iterator[str]
             process.wait(20)
 
 
+def slack(receivers: str) -> dict[str, Any]:
+    """Return a receiver that is counted apart from the webhooks."""
+    return {"slack_configs": [{"api_url": f"{receivers}/chat", "channel": "#alerts"}]}
+
+
 def ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/-/ready", trust_env=False).is_success
@@ -105,26 +110,28 @@ async def test_channels_that_fail_are_told_and_hide_no_other(monkeypatch: pytest
     monkeypatch.setattr(alerts, "_DELIVERED_SECONDS", 3.0)
     channels = Channels(down={"chat": 503, "pager": 403})
     async with serving(channels) as receivers:
-        with alertmanager(receivers) as url:
+        with alertmanager(receivers, chat=slack(receivers)) as url:
             told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, CHANNELS))
     assert list(told) == ["alertmanager: chat", "alertmanager: pager"]
     assert list(channels.told) == ["mail", "watchdog"]
 
 
-async def test_what_another_integration_delivers_meanwhile_is_no_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("integration", ["webhook", "slack"])
+async def test_what_another_channel_delivers_meanwhile_is_no_delivery(
+    integration: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(alerts, "_DELIVERED_SECONDS", 3.0)
     channels = Channels(down={"chat": 503})
     async with serving(channels) as receivers:
-        slack = {"slack_configs": [{"api_url": f"{receivers}/chat", "channel": "#alerts"}]}
-        with alertmanager(receivers, chat=slack) as url:
+        with alertmanager(receivers, **({"chat": slack(receivers)} if integration == "slack" else {})) as url:
             testing = asyncio.create_task(send_test_alerts({"ALERTMANAGER_URL": url}, ["chat"]))
             while not channels.refused:
                 await asyncio.sleep(0.02)
             await asyncio.to_thread(said, "amtool", f"--alertmanager.url={url}", "alert", "add", *OF_MAIL)
             while not channels.told:
                 await asyncio.sleep(0.02)
-            assert not testing.done()
-            assert "alertmanager: chat" in faults(await testing)
+            told = faults(await testing)["alertmanager: chat"]
+    assert told.startswith("Alertmanager could not" if integration == "slack" else "it cannot be told")
 
 
 async def test_a_channel_without_a_route_is_told_with_where_its_alert_goes_instead() -> None:
@@ -141,3 +148,27 @@ async def test_a_channel_that_tells_nobody_is_told(monkeypatch: pytest.MonkeyPat
         with alertmanager(receivers, chat={}) as url:
             told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, CHANNELS))
     assert list(told) == ["alertmanager: chat"]
+
+
+async def test_a_silenced_channel_is_told_whatever_others_deliver() -> None:
+    silence = ("silence", "add", "channel=chat", "--comment=a test", "--author=mara")
+    async with serving(Channels()) as receivers:
+        with alertmanager(receivers) as url:
+            await asyncio.to_thread(said, "amtool", f"--alertmanager.url={url}", *silence)
+            told = faults(await send_test_alerts({"ALERTMANAGER_URL": url}, ["chat"]))
+    assert "silenced" in told["alertmanager: chat"]
+
+
+def test_a_cause_hides_what_follows_from_it_and_nothing_else() -> None:
+    causes = {"HoldfastSearchAttributesMissing", "HoldfastTemporalUnreachable"}
+    follow = {"HoldfastErrors", "HoldfastWorkerAbsent"}
+    others = {"HoldfastWorkflowTaskFailures", "HoldfastHoldsUncounted", "HoldfastAuditDrift", "HoldfastApiNotReady"}
+    with alertmanager("http://127.0.0.1:9") as url:
+        fired = [{"labels": {"alertname": name, "severity": "critical"}} for name in causes | follow | others]
+        httpx.post(f"{url}/api/v2/alerts", json=fired, trust_env=False).raise_for_status()
+
+        def hidden() -> set[str]:
+            alerts = httpx.get(f"{url}/api/v2/alerts", trust_env=False).raise_for_status().json()
+            return {alert["labels"]["alertname"] for alert in alerts if alert["status"]["inhibitedBy"]}
+
+        until(lambda: hidden() == follow, 60, lambda: str(hidden()))

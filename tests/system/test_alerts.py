@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.e2e.up import Up, until
 from tests.system.observed import OPS, RULES, Observed, observing
@@ -56,6 +57,13 @@ def test_alertmanager_takes_its_configuration() -> None:
 )
 def test_an_alert_goes_to_its_channels(labels: tuple[str, ...], channels: str) -> None:
     assert said("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels).strip() == channels
+
+
+def test_the_watchdog_is_sent_each_time_its_group_is_looked_at() -> None:
+    """What was sent less than repeat_interval ago is skipped: with equal intervals it is every second time."""
+    routes = yaml.safe_load(Path(ALERTMANAGER).read_text())["route"]["routes"]
+    (route,) = (each for each in routes if each["matchers"] == ["alertname = HoldfastWatchdog"])
+    assert (route["group_interval"], route["repeat_interval"]) == ("1m", "50s")
 
 
 def test_a_bypass_in_force_fires(folder: Path) -> None:
