@@ -153,7 +153,7 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
         pooled = await engine.raw_connection()
     except exc.TimeoutError as error:
         raise DatabaseBusyError(_POOL_EXHAUSTED) from error
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, exc.DBAPIError) as error:  # SQLAlchemy itself asks an engine's first connection
         raise DatabaseUnavailableError(first_line(error)) from error
     connection: psycopg.AsyncConnection[Any] = pooled.driver_connection  # type: ignore[assignment]
     try:

@@ -45,7 +45,13 @@ def configure_logging(log_format: str, *, level: int = logging.INFO, traced: boo
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=32)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                pad_event_to=32,
+                exception_formatter=structlog.dev.plain_traceback,  # that of `rich` takes seconds, and prints variables
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

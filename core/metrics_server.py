@@ -1,17 +1,24 @@
 """Serves the worker's `/metrics` and `/readyz` from a thread."""
 
+import socket
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from core.worker_readiness import WorkerReadiness
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
 
 
 class _Handler(WSGIRequestHandler):
@@ -31,22 +38,26 @@ def serve_metrics(
     port: int, host: str, registry: CollectorRegistry, readiness: WorkerReadiness | None = None
 ) -> WSGIServer:
     """Serve the registry, and the readiness, on the address until the process ends. Raises OSError if it is taken."""
-    server, _ = start_http_server(port, host, registry)
-    server.RequestHandlerClass = _Handler
     if readiness is not None:
         registry.register(readiness)
-        metrics = server.get_app()
-        server.set_app(partial(_answer, metrics, readiness))  # type: ignore[arg-type]
+    app = partial(_answer, make_wsgi_app(registry), readiness)
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+
+    class Server(_Server):
+        address_family = family
+
+    server = make_server(str(address[0]), port, app, Server, handler_class=_Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
 def _answer(
     metrics: "WSGIApplication",
-    readiness: WorkerReadiness,
+    readiness: WorkerReadiness | None,
     environ: "WSGIEnvironment",
     start_response: "StartResponse",
 ) -> Iterable[bytes]:
-    if environ["PATH_INFO"] != "/readyz":
+    if readiness is None or environ["PATH_INFO"] != "/readyz":
         return metrics(environ, start_response)
     status = "200 OK" if readiness.ready else "503 Service Unavailable"
     start_response(status, [("Content-Type", "application/json")])

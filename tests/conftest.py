@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -25,6 +26,13 @@ from tests.session.folder import SessionFolder
 from tests.session.leaks import _leaks_fail_their_test, _leaks_of_a_module_fail_its_last_test  # noqa: F401
 from tests.stack import Stack, running_stack
 from tests.tls import trust_one_authority
+
+structlog.configure(  # as for a terminal: the default renders a traceback for seconds, on the event loop
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 _TEMPLATE = "holdfast_template"
 _FOLDER = pytest.StashKey[SessionFolder]()

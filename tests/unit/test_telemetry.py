@@ -41,6 +41,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     hooks = sys.excepthook, threading.excepthook
+    configured = structlog.get_config()
 
     def configure(log_format: str, stream: io.StringIO | None = None) -> io.StringIO:
         written = stream or io.StringIO()
@@ -52,7 +53,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(capture=False)
     sys.excepthook, threading.excepthook = hooks
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def lines(output: io.StringIO) -> list[dict[str, Any]]:
