@@ -10,6 +10,7 @@ from domain.payments import Payment
 from workflows.changes import Changes
 from workflows.checked_messages import checked_signal, one
 from workflows.continuation import restore
+from workflows.doubts import doubted, record_succeeded
 from workflows.ended_hold import EndedHold
 from workflows.extensions import Extensions
 from workflows.hold_signals import HoldSignals
@@ -39,12 +40,11 @@ from workflows.messages import (
 from workflows.patches import (
     ANSWERS_WITHOUT_CHECKOUT,
     CONTINUE_AS_NEW,
-    DOUBTS_EARLIER_PAGES,
     END_KEEPS_HOLD,
     GRACE_ENDS_EARLY,
 )
 from workflows.payment_messages import NamedPayment, PaymentFailed, PaymentProcessing
-from workflows.payment_steps import PaymentSteps, unless_replayed
+from workflows.payment_steps import PaymentSteps
 from workflows.run_details import RunDetails
 
 
@@ -100,17 +100,18 @@ class HoldMessages(HoldSignals, RunDetails):
     @checked_signal(description="Stripe: a payment for this hold was made")
     def payment_succeeded(self, payment: NamedPayment) -> None:
         """Commit the hold, or start a late payment if the hold has ended otherwise."""
-        if self._state.doubts(payment) and workflow.patched(DOUBTS_EARLIER_PAGES):
-            self._state.record_doubted(unless_replayed(payment))
-        else:
-            self._state.record_payment(payment)
+        record_succeeded(self._state, payment)
         self._changed()
 
     @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
         """Record a failed attempt: it ends the grace period of a payment that was processing, and releases nothing."""
         self._note_suggested_continuation()
-        self._state.record_failed_attempt(attempt.payment, attempt.event_id)
+        # Asked only where the attempt would be attached: the patch's marker would cost each decline an event.
+        is_doubted = self._state.attached is None and doubted(self._state, attempt.payment)
+        self._state.record_failed_attempt(attempt.payment, attempt.event_id, doubted=is_doubted)
+        if is_doubted:
+            self._changed()
         if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
             self._state.end_processing(attempt.payment)
             self._changed()
@@ -118,7 +119,10 @@ class HoldMessages(HoldSignals, RunDetails):
     @checked_signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
         """Wait for the payment until the end of its method's grace period."""
-        self._state.record_processing(message, workflow.now())
+        if doubted(self._state, message.payment):
+            self._state.record_doubted_processing(message.payment)
+        else:
+            self._state.record_processing(message, workflow.now())
         self._changed()
 
     @checked_signal(

@@ -93,27 +93,64 @@ class HoldState:
 
     def doubts(self, payment: Payment) -> bool:
         """Return whether the payment may be for the items from before a change."""
-        return bool(self.detached) and not payment.is_same(self.attached)
+        if not self.detached:
+            return False
+        is_copy = payment.recovered_from is not None
+        return is_copy or not payment.is_same(self.attached) or self.is_for_earlier_items(payment)
+
+    def is_for_earlier_items(self, payment: Payment) -> bool:
+        """Return whether the payment, or the page of which its page is a copy, was closed for a change."""
+        page = Payment(session_id=payment.recovered_from)
+        return any(payment.is_same(each) or page.is_same(each) for each in self.detached)
 
     def record_doubted(self, payment: Payment) -> None:
-        """Record a payment that may be for earlier items: such a one buys nothing. Its session may have to be found."""
-        if payment.session_id is None and not any(payment.is_same(each) for each in self.detached):
-            self.doubtful[payment.id] = payment
-        else:
+        """Record a payment that may be for earlier items: such a one buys nothing. Its page may have to be found."""
+        if payment.is_same(self.attached):
+            self.closed = True  # it is made; while its page is looked for, nobody need close it
+        is_traced = payment.session_id is not None and payment.recovered_from is None
+        if is_traced or self.is_for_earlier_items(payment):
             self.resolve_doubt(payment)
+        else:
+            self.doubtful[payment.id] = payment
 
     def resolve_doubt(self, payment: Payment) -> None:
-        """Record a payment whose session, if it has one, is known. A copy of an expired page is for earlier items."""
-        self.doubtful.pop(payment.id, None)
-        if payment.recovered_from is not None or any(payment.is_same(each) for each in self.detached):
-            self.withdrawn[payment.id] = payment
+        """Record a payment whose first page, if it has one, is known: for earlier items, if that was closed."""
+        if self.is_for_earlier_items(payment):
+            self.withdraw(payment)
         else:
+            self.doubtful.pop(payment.id, None)
             self.record_payment(payment)
 
-    def record_failed_attempt(self, payment: Payment, event_id: str) -> None:
-        """Record a declined attempt. The shopper can try again, so there is a payment to close."""
+    def withdraw(self, payment: Payment) -> None:
+        """Record a payment that is made and does not buy the hold."""
+        self.doubtful.pop(payment.id, None)
+        self.withdrawn[payment.id] = payment
+
+    def record_doubted_processing(self, payment: Payment) -> None:
+        """Record a payment that is processing, maybe for earlier items: the stock waits only once its page is known."""
+        if payment.id not in self.processing:
+            self.unchecked[payment.id] = payment
+
+    def end_wait_for(self, payment: Payment) -> None:
+        """Record that the stock does not wait for a payment, although it is processing: it is for earlier items."""
+        self.processing.pop(payment.id, None)
+        if payment.is_same(self.attached):
+            self.closed = True
+
+    def record_failed_attempt(self, payment: Payment, event_id: str, *, doubted: bool = False) -> None:
+        """Record a declined attempt. The shopper can try again, so there is a payment to close.
+
+        One that is `doubted` is attached only once its page is known: an attached payment buys the present items.
+        """
         self.failed.add(event_id)
-        if self.attached is None:
+        if doubted:
+            self.unchecked[payment.id] = payment
+        elif self.attached is None:
+            self.attach(payment)
+
+    def record_traced_open(self, payment: Payment) -> None:
+        """Record that a payment whose first page is known can still be made, so that there is one to close."""
+        if self.attached is None and not self.is_for_earlier_items(payment):
             self.attach(payment)
 
     def end_processing(self, payment: Payment) -> None:

@@ -36,5 +36,8 @@ DOUBTS_EARLIER_PAGES = "doubts-earlier-pages"
 DOUBTS_RECOVERED_PAGES = "doubts-recovered-pages"
 """Since then a payment on a copy of an expired page does not buy a hold whose cart was changed."""
 
+DOUBTS_UNDER_WAY = "doubts-payments-under-way"
+"""Since then a payment is traced to its first page also when it was under way first, or when it is attached."""
+
 LATE_TAKES_NOTHING = "late-start-takes-nothing"
 """Since then a new hold whose caller has gone before its first task ends without a statement."""

@@ -13,9 +13,10 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from domain.payments import Payment
 from workflows import activity_calls
 from workflows.activity_calls import cause_of
+from workflows.doubts import doubted, resolve
 from workflows.hold_state import HoldState
 from workflows.messages import Attach, Attached, AttachRequest, Cancel, Checkout, HoldInput
-from workflows.patches import ATTACHES_ANEW, DOUBTS_RECOVERED_PAGES, GRACE_ENDS_EARLY
+from workflows.patches import ATTACHES_ANEW, DOUBTS_UNDER_WAY, GRACE_ENDS_EARLY
 from workflows.payment_messages import (
     AttachRefusal,
     ChangeRefusal,
@@ -206,12 +207,14 @@ class PaymentSteps:
             await self._find_session(payment)
             return
         failures = len(self._state.failed)
+        traced = doubted(self._state, payment)
         with suppress(ActivityError):
-            check = await self._unless_paid(activity_calls.check_payment(self._query(payment)))
+            query = self._query(payment, find_session=traced)
+            check = await self._unless_paid(activity_calls.check_payment(query))
             if check is not None:
                 if self._outdated(check, failures):
                     return  # it stays unchecked
-                await self._record(check)
+                await self._record(check, traced=traced)
         self._state.unchecked.pop(payment.id, None)
 
     async def _find_session(self, payment: Payment) -> None:
@@ -220,11 +223,11 @@ class PaymentSteps:
         try:
             check = await self._unless_paid(activity_calls.check_payment(query))
         except ActivityError:
-            self._state.withdrawn[payment.id] = self._state.doubtful.pop(payment.id)
+            self._state.withdraw(payment)
             return
         if check is not None:
             found = replace(payment, session_id=check.payment.session_id, recovered_from=check.payment.recovered_from)
-            self._state.resolve_doubt(unless_replayed(found))
+            resolve(self._state, found)
 
     def _outdated(self, check: PaymentCheck, failures: int) -> bool:
         """Return whether a payment failed while this status was read: then it may no longer be processing."""
@@ -314,6 +317,8 @@ class PaymentSteps:
             return "not_configured" if _type(error) == NOT_CONFIGURED else "away", None
         if refused is not None or state.paid:
             return refused, None
+        if any(each.is_same(attached) for each in state.doubtful.values()) and workflow.patched(DOUBTS_UNDER_WAY):
+            return "in_progress", None  # it is made, and buys the present items unless its page was closed
         if self._in_row is not None:
             await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, Payment()))
             self._in_row = None
@@ -379,28 +384,46 @@ class PaymentSteps:
         if self._opening is not None:
             await activity_calls.cancel(self._opening)
 
-    async def _record(self, check: PaymentCheck, *, at_end: bool = False) -> None:
+    async def _record(self, check: PaymentCheck, *, at_end: bool = False, traced: bool = False) -> None:
+        """Record what Stripe said. `traced`: of which session the payment is, and of which page that is a copy."""
         state, payment = self._state, check.payment
         match check.state:
-            case "paid":
-                state.record_payment(payment)
-            case "authorized":
-                state.record_payment(replace(payment, needs_capture=True))
+            case "paid" | "authorized":
+                made = replace(payment, needs_capture=check.state == "authorized")
+                await self._record_made(made, at_end=at_end, traced=traced)
             case "processing":
-                state.record_processing(PaymentProcessing(payment, check.grace_seconds), workflow.now())
-                if at_end and workflow.now() >= state.processing[payment.id]:
-                    await self._report(
-                        payment, "it is still processing at the end of its grace period; the stock is released"
-                    )
-                    state.processing.pop(payment.id)
-                    state.closed = True
+                await self._record_processing(check, at_end=at_end)
             case "unpayable" | "refunded":
                 state.record_unpayable(payment)
             case "unknown":
                 await self._report(payment, "Stripe has no such payment; it counts as one that cannot be made")
                 state.record_unpayable(payment)
+            case "open" if traced:
+                state.record_traced_open(payment)
             case "open":
                 pass
+
+    async def _record_made(self, payment: Payment, *, at_end: bool, traced: bool) -> None:
+        state = self._state
+        if traced:
+            state.resolve_doubt(payment)
+        elif not doubted(state, payment):
+            state.record_payment(payment)
+        else:
+            state.record_doubted(payment)
+            if at_end and payment.id in state.doubtful:  # otherwise the hold would end before its page is known
+                await self._find_session(payment)
+
+    async def _record_processing(self, check: PaymentCheck, *, at_end: bool) -> None:
+        state, payment = self._state, check.payment
+        if state.is_for_earlier_items(payment) and workflow.patched(DOUBTS_UNDER_WAY):
+            state.end_wait_for(payment)
+            return
+        state.record_processing(PaymentProcessing(payment, check.grace_seconds), workflow.now())
+        if at_end and workflow.now() >= state.processing[payment.id]:
+            await self._report(payment, "it is still processing at the end of its grace period; the stock is released")
+            state.processing.pop(payment.id)
+            state.closed = True
 
     async def _unless_paid(self, work: Awaitable[Answer]) -> Answer | None:
         """Return the result of the work, or None as soon as a payment or commit has arrived."""
@@ -415,13 +438,6 @@ class PaymentSteps:
 
     async def _report(self, payment: Payment, problem: str) -> None:
         await activity_calls.report_trouble(PaymentTrouble(self._hold.shop_id, self._hold.hold_id, payment.id, problem))
-
-
-def unless_replayed(payment: Payment) -> Payment:
-    """Return the payment; in a run that an earlier release went on with, without what that did not look at."""
-    if payment.recovered_from is None or workflow.patched(DOUBTS_RECOVERED_PAGES):
-        return payment
-    return replace(payment, recovered_from=None)
 
 
 def _refusal(check: PaymentCheck) -> AttachRefusal | None:

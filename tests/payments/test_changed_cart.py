@@ -5,14 +5,25 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio.client import WorkflowHandle
 
 from dev.harness.invariants import assert_stock_adds_up
 from tests.api.asking import fresh, refused
-from tests.paying import LINE, PAGES, Shop
-from tests.payments.own_payments import attach, attached, made, own_intent, own_session, session_status
+from tests.paying import LINE, PAGES, Shop, named
+from tests.payments.own_payments import (
+    attach,
+    attached,
+    made,
+    own_intent,
+    own_session,
+    session_status,
+    settle,
+    until_it_waits_longer,
+)
 from tests.stack import SHOP
 from tests.waiting import until
 from workflows.late_payment import CHANGED, LatePaymentWorkflow
+from workflows.payment_messages import LatePaymentEnded
 
 OWN = pytest.mark.parametrize("own", [own_session, own_intent], ids=["session", "intent"])
 
@@ -130,14 +141,29 @@ async def test_while_stripe_is_away_a_cart_with_a_page_is_not_changed(corner: Sh
     assert changed.json()["closedCheckoutSessionId"] == checkout["checkoutSessionId"]
 
 
+async def copy_of(corner: Shop, page: str) -> str:
+    """Return the copy of an expired page that Stripe makes for its shopper."""
+    return str((await corner.stripe.control(f"/sessions/{page}/recover"))["session"])
+
+
 async def paid_for_the_old_cart(corner: Shop, page: str, copies: int) -> str:
     """Pay on a closed page, or on a copy that Stripe made of it for its shopper; return what was paid on."""
     for _ in range(copies):
-        page = (await corner.stripe.control(f"/sessions/{page}/recover"))["session"]
+        page = await copy_of(corner, page)
         if copies > 1:
             await corner.stripe.control(f"/sessions/{page}/expire")
     await corner.pay(page, late="no" if copies == 1 else "complete")
     return page
+
+
+async def waits_for_a_person(case: WorkflowHandle[LatePaymentWorkflow, LatePaymentEnded]) -> None:
+    """Wait until the case of a payment for the old cart does."""
+
+    async def waits() -> bool:
+        return bool(await case.query(LatePaymentWorkflow.waits_for_person))
+
+    await until(waits, "the case waits for a person")
+    assert CHANGED in await case.query(LatePaymentWorkflow.state)
 
 
 @pytest.mark.parametrize("copies", [0, 1])
@@ -165,15 +191,106 @@ async def test_money_for_the_old_cart_of_a_hold_that_ended_waits_for_a_person(co
     assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
     await corner.stack.post(hold_id, "release")
     old = await paid_for_the_old_cart(corner, old, copies)
-    case = corner.case_of(await corner.intent_of(old))
-
-    async def waits() -> bool:
-        return bool(await case.query(LatePaymentWorkflow.waits_for_person))
-
     await corner.until_heard("payment_intent.succeeded", old)
-    await until(waits, "the case waits for a person")
-    assert CHANGED in await case.query(LatePaymentWorkflow.state)
+    await waits_for_a_person(corner.case_of(await corner.intent_of(old)))
     assert await corner.stock() == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("way", "copied", "new_page"),
+    [
+        ("manual capture", True, True),
+        ("manual capture", False, False),
+        ("debit", True, False),
+        ("declined first", True, False),
+        ("declined first", False, False),
+    ],
+)
+async def test_money_for_the_old_cart_that_comes_in_two_steps_does_not_buy_the_new_one(
+    corner: Shop, way: str, copied: bool, new_page: bool
+) -> None:
+    fields = {"captureMethod": "manual"} if way == "manual capture" else {}
+    checkout = await corner.checkout(**fields)
+    hold_id, old = checkout["holdId"], checkout["checkoutSessionId"]
+    if new_page:
+        page = await page_of(await pay_for(corner, hold_id, 4, **fields))
+    else:
+        assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    if copied:
+        old = await copy_of(corner, old)
+    late = {"late": "no" if copied else "complete"}
+    await corner.pay(old, {"debit": "debit", "declined first": "declined"}.get(way, "card"), **late)
+    if way == "declined first":
+        await corner.until_heard("payment_intent.payment_failed", old)
+        await corner.pay(old, **late)
+    await corner.until_heard("checkout.session.completed", old)
+    if way == "debit":
+        assert (await corner.stack.read(hold_id))["expiresAt"] == checkout["expiresAt"]
+        await settle(corner, await corner.intent_of(old), ok=True)
+    paid = "amount_capturable_updated" if way == "manual capture" else "succeeded"
+    await corner.until_heard(f"payment_intent.{paid}", old)
+    if new_page:
+        await corner.pay(page)
+        assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == await corner.intent_of(page)
+    else:
+        assert (await corner.stack.post(hold_id, "release")).json()["status"] == "released"
+    await corner.stack.run_of(hold_id).result()
+    case = corner.case_of(await corner.intent_of(old))
+    if new_page:
+        assert ((await case.result()).outcome, (await corner.stripe.books(old))["net"]) == ("refunded", 0)
+    else:
+        await waits_for_a_person(case)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+async def test_a_copy_of_the_old_cart_s_page_does_not_buy_the_new_one_although_it_is_attached(
+    corner: Shop, copies: int
+) -> None:
+    checkout = await corner.checkout()
+    hold_id, old = checkout["holdId"], checkout["checkoutSessionId"]
+    assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    for n in range(copies):
+        if n:
+            await corner.stripe.control(f"/sessions/{old}/expire")
+        old = await copy_of(corner, old)
+    await attached(corner, hold_id, old)
+    await corner.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await corner.pay(old)
+    assert (await corner.stack.post(hold_id, "release")).json()["status"] == "released"
+    await corner.stack.run_of(hold_id).result()
+    await waits_for_a_person(corner.case_of(await corner.intent_of(old)))
+
+
+@pytest.mark.parametrize("how", ["card", "debit"])
+async def test_money_on_a_copy_of_a_page_for_the_new_cart_buys_it(corner: Shop, how: str) -> None:
+    checkout = await corner.checkout()
+    hold_id = checkout["holdId"]
+    assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    page = await own_session(corner, metadata=named(hold_id))
+    await attached(corner, hold_id, page)
+    await corner.stripe.stripe.v1.checkout.sessions.expire_async(page)
+    await corner.until_heard("checkout.session.expired", page)
+    copy = await copy_of(corner, page)
+    await corner.pay(copy, how)
+    if how == "debit":
+        await until_it_waits_longer(corner, hold_id, checkout["expiresAt"])
+        await settle(corner, await corner.intent_of(copy), ok=True)
+    assert (await corner.until_status(hold_id, "committed"))["paymentIntentId"] == await corner.intent_of(copy)
+    assert await corner.stock() == (6, 0)
+
+
+async def test_a_cart_is_not_changed_again_once_it_is_paid_on_a_copy_of_its_page(corner: Shop) -> None:
+    hold_id = (await corner.checkout())["holdId"]
+    assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    page = await own_session(corner)
+    await corner.stripe.stripe.v1.checkout.sessions.expire_async(page)
+    copy = await copy_of(corner, page)
+    await attached(corner, hold_id, copy)
+    await corner.stripe.control("/faults", on="webhook", effect="drop", match="*", times=None)
+    await corner.pay(copy)
+    refused(await corner.stack.amend(hold_id, (corner.item, 5)), 409, "payment_in_progress")
+    await corner.until_status(hold_id, "committed")
+    assert await corner.stock() == (6, 0)
 
 
 # Pay for an existing hold
