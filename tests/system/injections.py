@@ -16,6 +16,7 @@ from temporalio.client import ScheduleHandle
 from activities.audit_schedule import AUDIT_SCHEDULE
 from activities.payments_schedule import PAYMENTS_SCHEDULE
 from dev.ports import free_port
+from inventory.moments import Moment
 from tests.e2e.deployment import freeze
 from tests.paying import named
 from tests.simulated import SECRET
@@ -149,15 +150,18 @@ async def dropped_webhooks(town: Town) -> AsyncIterator[Changes]:
     await town.stripe.control("/faults", on="webhook", effect="drop", times=None)
     try:
         made = await town.checkout("DROPPED")
+        _date_back(town, Moment.STRIPE_EVENT, minutes=20)
         await town.deployment.answered(made["holdId"], "release")
-        for name, minutes in (("stripe_event", 20), ("stripe_event_due", 10)):
-            earlier = f"at = now() - interval '{minutes} minutes'"
-            execute(town, f"UPDATE \"InventoryMoment\" SET {earlier} WHERE name = '{name}'")
+        _date_back(town, Moment.STRIPE_EVENT_DUE, minutes=10)
         yield {}
     finally:
         await town.stripe.control("/faults", "DELETE")
         made = await town.checkout("DROPPED")
         await town.stripe.control(f"/sessions/{made['checkoutSessionId']}/pay", how="card")
+
+
+def _date_back(town: Town, moment: Moment, *, minutes: int) -> None:
+    execute(town, f"UPDATE \"InventoryMoment\" SET at = now() - interval '{minutes} minutes' WHERE name = '{moment}'")
 
 
 @asynccontextmanager
