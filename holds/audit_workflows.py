@@ -123,7 +123,7 @@ class WorkflowAuditor:
                 return None
             ended_before = _settled_as(last)
             sale = await self._result_of(last) if last is not None and ended_before == "committed" else None
-            resumed = self._messenger.resume_input(row, orphaned=True, ended_before=ended_before, sale=sale)
+            resumed = await self._messenger.resume_input(row, orphaned=True, ended_before=ended_before, sale=sale)
             await self._workflows.start(resumed)
         except Exception as error:  # noqa: BLE001 - it is reported, and the next hold is checked
             return MissingWorkflow(hold, Repair(first_line(error)), ended_before)

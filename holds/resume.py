@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
+from domain.payments import Payment
 from holds.errors import HoldNotFoundError, UnavailableError
 from holds.temporal_errors import NoRunningWorkflowError
 from holds.workflow_client import Target
+from inventory.amend import closed_pages_of
 from inventory.holds import read_hold
 from workflows.messages import Ended, HoldInput, SettledStatus
 
@@ -44,7 +46,7 @@ class HoldMessenger:
         hold = await read_hold(self._engine, key.shop_id, key.hold_id)
         if hold is not None and hold.status is HoldStatus.ACTIVE:
             with suppress(NoRunningWorkflowError):
-                return await call(self.resume_input(hold))
+                return await call(await self.resume_input(hold))
             hold = await read_hold(self._engine, key.shop_id, key.hold_id)
         if hold is None:
             raise HoldNotFoundError(key)
@@ -52,7 +54,7 @@ class HoldMessenger:
             raise UnavailableError("The hold's workflow could not be resumed yet.", key)
         return AlreadyEnded(hold)
 
-    def resume_input(
+    async def resume_input(
         self,
         hold: Hold,
         *,
@@ -65,6 +67,7 @@ class HoldMessenger:
         `orphaned`: the audit found it; it then expires with that reason. `ended_before`: how its last run ended it,
         where a restored database does not know that, and `sale` the result of that run, if it sold the hold.
         """
+        closed = await closed_pages_of(self._engine, hold.shop_id, hold.hold_id)
         return HoldInput(
             shop_id=hold.shop_id,
             hold_id=hold.hold_id,
@@ -86,4 +89,5 @@ class HoldMessenger:
             buyer=hold.buyer,
             sold_before=None if sale is None else sale.sold,
             paid_elsewhere_before=sale is not None and sale.paid_elsewhere,
+            detached_before=tuple(Payment(session_id=page) for page in closed),
         )

@@ -209,6 +209,19 @@ async def amendments_of(engine: AsyncEngine, shop_id: str, hold_id: str) -> list
     return [Amendment(row["createdAt"], row["actor"], row["before"], row["after"]) for row in rows]
 
 
+_CLOSED_PAGES = """
+SELECT "closedSessionId" FROM "InventoryHoldAmendment"
+WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND "closedSessionId" IS NOT NULL
+ORDER BY "createdAt"
+"""
+
+
+async def closed_pages_of(engine: AsyncEngine, shop_id: str, hold_id: str) -> tuple[str, ...]:
+    """Return the Checkout Sessions that were closed for changes of the hold, in order of time."""
+    rows = await fetch(engine, _CLOSED_PAGES, {"shop": shop_id, "hold": hold_id})
+    return tuple(row["closedSessionId"] for row in rows)
+
+
 _READ_AMENDMENT = """
 SELECT "requestHash", "closedSessionId" FROM "InventoryHoldAmendment"
 WHERE "shopId" = %(shop)s AND "holdId" = %(hold)s AND "requestId" = %(request)s

@@ -34,6 +34,7 @@ def next_input(
         replaces=None,
         expires_at=state.deadline,
         attached=None,
+        detached_before=(),  # `continued` has them
         continued=Continued(
             attached=state.attached,
             closed=state.closed,

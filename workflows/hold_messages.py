@@ -57,6 +57,7 @@ class HoldMessages(HoldSignals, RunDetails):
         self._created_at = workflow.now()
         carried = hold.expires_at if hold.continued is not None else None
         self._state = HoldState(deadline=carried or self._created_at + timedelta(seconds=hold.ttl_seconds))
+        self._state.detached += hold.detached_before
         if hold.ended_before == "committed":
             self._state.commit = Commit(
                 actor="audit",

@@ -95,6 +95,8 @@ class HoldInput:
     """With `ended_before`: what that run sold of the hold, if it was not all."""
     paid_elsewhere_before: bool = False
     """With `ended_before`: whether it was sold as paid elsewhere."""
+    detached_before: tuple[Payment, ...] = ()
+    """The pages of a hold to resume that were closed for changes: a payment on one buys nothing."""
     request_id: str | None = None
     """Of the request that starts the run: its caller made the hold, the others joined."""
     actor: str | None = None

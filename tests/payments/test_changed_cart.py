@@ -184,6 +184,18 @@ async def test_money_for_the_old_cart_does_not_buy_the_new_one(corner: Shop, los
     assert await corner.stock() == (6, 0)
 
 
+async def test_money_for_the_old_cart_buys_nothing_after_the_run_was_lost(corner: Shop) -> None:
+    checkout = await corner.checkout()
+    hold_id, old = checkout["holdId"], checkout["checkoutSessionId"]
+    assert (await corner.stack.amend(hold_id, (corner.item, 4))).status_code == 200
+    await corner.stack.run_of(hold_id).terminate()
+    await paid_for_the_old_cart(corner, old, 0)
+    await corner.until_heard("payment_intent.succeeded", old)
+    assert (await corner.stack.post(hold_id, "release")).json()["status"] == "released"
+    await waits_for_a_person(corner.case_of(await corner.intent_of(old)))
+    assert await corner.stock() == (10, 0)
+
+
 @pytest.mark.parametrize("copies", [0, 2])
 async def test_money_for_the_old_cart_of_a_hold_that_ended_waits_for_a_person(corner: Shop, copies: int) -> None:
     checkout = await corner.checkout()
