@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Mapping
 
-import structlog
-
 from core.certificates import CertificateUnreadableError, endpoints, own_certificates
 from core.metrics import Telemetry
+from core.outage_log import OutageLog
 from core.settings import Settings
 
 INTERVAL_SECONDS = 3600.0
@@ -19,45 +18,47 @@ class CertificateWatch:
         self._settings = settings
         self._telemetry = telemetry
         self._environment = environment
-        self._unreadable: set[str] = set()
+        self._outages: dict[str, OutageLog] = {}
 
     async def run(self) -> None:
         """Read them every hour until cancelled. Every process of a worker does: each reads a few bytes."""
+        outage = self._outage("all")
         while True:
             try:
                 await self.read()
             except Exception as error:  # noqa: BLE001 - whatever is wrong, it looks again
-                self._cannot_read("all", error)
+                outage.failed(error)
+            else:
+                outage.worked()
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def read(self) -> None:
         """Read each once."""
         for endpoint in endpoints(self._settings, self._environment):
+            outage = self._outage(endpoint.name)
             try:
                 ends = await endpoint.ends()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are read
-                self._cannot_read(endpoint.name, error)
+                outage.failed(error)
                 continue
-            self._can_read(endpoint.name)
+            outage.worked()
             if ends is not None:
                 self._telemetry.certificate_ends.labels(endpoint.name).set(ends.timestamp())
+        outage = self._outage("own")
         try:
             own = own_certificates(self._settings, self._environment)
         except CertificateUnreadableError as error:
-            self._cannot_read("own", error)
+            outage.failed(error)
             return
-        self._can_read("own")
+        outage.worked()
         for name, ends in own.items():
             self._telemetry.certificate_ends.labels(name).set(ends.timestamp())
 
-    def _cannot_read(self, name: str, error: Exception) -> None:
-        if name not in self._unreadable:
-            self._unreadable.add(name)
-            structlog.get_logger("worker").warning(
-                "a certificate cannot be read; its end is not watched", endpoint=name, problem=str(error)
-            )
-
-    def _can_read(self, name: str) -> None:
-        if name in self._unreadable:
-            self._unreadable.remove(name)
-            structlog.get_logger("worker").info("a certificate can be read again", endpoint=name)
+    def _outage(self, endpoint: str) -> OutageLog:
+        new = OutageLog(
+            "worker",
+            fails="a certificate cannot be read; its end is not watched",
+            works="a certificate can be read again",
+            endpoint=endpoint,
+        )
+        return self._outages.setdefault(endpoint, new)

@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
+from core.alert_settings import mail_port
+
 _TIMEOUT_SECONDS = 15.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -36,7 +38,7 @@ def _connection(smtp_url: str) -> dict[str, Any]:
     tls_required = bool(url.password) and url.hostname not in _LOOPBACK
     return {
         "hostname": url.hostname,
-        "port": url.port or (465 if secure else 587 if url.password else 25),
+        "port": mail_port(url),
         "username": unquote(url.username) if url.username else None,
         "password": unquote(url.password) if url.password else None,
         "use_tls": secure,

@@ -22,11 +22,12 @@ from api.readiness_checks import (
     TemporalChecks,
 )
 from core.database import create_engine
+from core.outage_log import OutageLog
 from core.settings import Mode, Settings
+from core.worker_readiness import FIX_PAGE
 
 PARTS: tuple[Part, ...] = ("postgres_write", "migrations", "temporal", "namespace", "search_attributes", "workers")
 """Causes before their consequences."""
-FIX_PAGE = "docs/runbooks/readiness.md"
 _REFRESH_SECONDS = 5.0
 _KEPT_SECONDS = 1.0
 """How long what a look found is told to whoever asks, without another look."""
@@ -163,6 +164,7 @@ class _OneAtATime:
         self._hangs = hangs
         self._task: asyncio.Task[Parts] | None = None
         self._last: Parts | None = None
+        self._defects = OutageLog("api", fails="a readiness check is defective", works="a readiness check works again")
         self.in_doubt = False
         """Whether the last look was the first that was late."""
 
@@ -187,8 +189,9 @@ class _OneAtATime:
             self._task.cancel()
         elif not self._task.cancelled():
             if (defect := self._task.exception()) is None:
+                self._defects.worked()
                 return self._task.result()
-            structlog.get_logger("api").error("a readiness check is defective", exc_info=defect)
+            self._defects.failed(defect, defect=True)
         return self._hangs
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ import binascii
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from typing import Annotated, Self
+from urllib.parse import SplitResult
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -143,3 +144,8 @@ def _check_address(address: str) -> None:
         parsed = Address()
     if not (parsed.username and parsed.domain and address.isprintable()):
         raise ValueError("is not an e-mail address")
+
+
+def mail_port(url: SplitResult) -> int:
+    """Return the port of the mail server at this URL, which may name none."""
+    return url.port or (465 if url.scheme == "smtps" else 587 if url.password else 25)

@@ -16,11 +16,12 @@ from cryptography import x509
 from psycopg.conninfo import conninfo_to_dict
 from temporalio.service import TLSConfig
 
+from core.alert_settings import mail_port
 from core.settings import Settings
 from core.temporal import connect_config
 
 _SECONDS = 10.0
-_REQUEST_TLS = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+REQUEST_TLS = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 """With which a client of Postgres asks for TLS."""
 _LONGEST_ANSWER = 100
 """Lines of one answer of a mail server."""
@@ -47,8 +48,7 @@ class Endpoint:
 
     async def ends(self) -> datetime | None:
         """Return when its certificate ends; None where it does not speak TLS. Raises CertificateUnreadableError."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = unverified_context()
         if self.protocol:
             context.set_alpn_protocols([self.protocol])
         try:
@@ -77,6 +77,13 @@ class Endpoint:
             writer.transport.abort()
 
 
+def unverified_context() -> ssl.SSLContext:
+    """Return the context of a handshake that verifies nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def endpoints(settings: Settings, environment: Mapping[str, str] | None = None) -> Iterator[Endpoint]:
     """Yield each server that the settings lead to by TLS, or may: Postgres and a mail server tell when asked."""
     variables = os.environ if environment is None else environment
@@ -89,9 +96,8 @@ def endpoints(settings: Settings, environment: Mapping[str, str] | None = None) 
         yield Endpoint("temporal", host, int(port), name, protocol="h2")
     mail = urlsplit(settings.smtp_url.get_secret_value())
     if mail.hostname:
-        port_of_mail = mail.port or (465 if mail.scheme == "smtps" else 587 if mail.password else 25)
         ask = None if mail.scheme == "smtps" else _ask_mail_server
-        yield Endpoint("smtp", mail.hostname, port_of_mail, mail.hostname, ask)
+        yield Endpoint("smtp", mail.hostname, mail_port(mail), mail.hostname, ask)
     for name, url in (
         ("public", variables.get("INVENTORY_AUTHORITY_URL", "")),
         ("hold-events", settings.events_url),
@@ -131,7 +137,7 @@ def own_certificates(settings: Settings, environment: Mapping[str, str] | None =
 
 
 async def _ask_postgres(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    writer.write(_REQUEST_TLS)
+    writer.write(REQUEST_TLS)
     return await reader.readexactly(1) == b"S"
 
 

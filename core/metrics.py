@@ -225,7 +225,7 @@ class Telemetry:
         self._log.error(metric, metric=metric, **fields)
 
     def _increase(self, metric: str, fields: Mapping[str, object]) -> None:
-        if is_smoke(fields.get("shop_id", requests_shop())):
+        if is_smoke(fields["shop_id"] if "shop_id" in fields else requests_shop()):
             return
         counter = self._counters[metric]
         (counter.labels(fields["receiver"]) if metric in _BY_RECEIVER else counter).inc()

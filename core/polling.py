@@ -12,13 +12,14 @@ from temporalio.api.workflowservice.v1 import (
     ListTaskQueuePartitionsRequest,
 )
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
+
+from core.temporal import NOT_ALLOWED
 
 POLL_SECONDS = 75.0
 """A poll lasts a minute, and the server lists pollers for five minutes: an older one has stopped."""
 _CALL = timedelta(seconds=4)
 _KINDS = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-_NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 _EMPTY_LOOKS = 2
 """A server that restarts has forgotten the pollers until they poll again: one look without any means nothing."""
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
@@ -68,7 +69,7 @@ async def _partitions(client: Client, task_queue: str, within: timedelta) -> tup
     try:
         listed = await client.workflow_service.list_task_queue_partitions(request, timeout=within)
     except RPCError as error:
-        if error.status not in _NOT_ALLOWED:
+        if error.status not in NOT_ALLOWED:
             raise
         return [task_queue], [task_queue]
     of_workflows = [partition.key for partition in listed.workflow_task_queue_partitions]

@@ -8,8 +8,8 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-_NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
-"""Temporal Cloud's answers to calls that only its own operators may make."""
+from core.temporal import NOT_ALLOWED
+
 _TAKEN_BY = {
     "Keyword": frozenset({"Keyword", "Text"}),
     "Datetime": frozenset({"Datetime", "Keyword", "Text"}),
@@ -37,7 +37,7 @@ async def search_attributes_of(client: Client, wanted: Mapping[str, str], within
             ListSearchAttributesRequest(namespace=client.namespace), timeout=within
         )
     except RPCError as error:
-        if error.status not in _NOT_ALLOWED:
+        if error.status not in NOT_ALLOWED:
             raise
         return await _found_by_query(client, wanted, within)
     return {name: _type_name(IndexedValueType.Name(kind)) for name, kind in listed.custom_attributes.items()}

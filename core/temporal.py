@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from temporalio.client import Client, Interceptor, RetryConfig
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import GrpcCompression, TLSConfig
+from temporalio.service import GrpcCompression, RPCStatusCode, TLSConfig
 
 from core.data_converter import data_converter
 from core.environment_settings import set_variables
@@ -21,6 +21,8 @@ from core.setting_errors import SettingProblem, SettingsError
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
+"""Temporal Cloud's answers to calls that only its own operators may make, and those of a server without the call."""
 SHUTDOWN_GRACE = timedelta(seconds=20)
 """How long a process that is stopping may take to finish the work it has begun."""
 

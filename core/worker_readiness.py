@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.error_messages import first_line
 from core.release import commit, release
 
-_FIX_PAGE = "docs/runbooks/readiness.md"
+FIX_PAGE = "docs/runbooks/readiness.md"
 _HANGS_SECONDS = 60.0
 """A process that polls says so every five seconds: one that was not heard for so long hangs."""
 
@@ -44,7 +44,7 @@ class Polling(IntEnum):
             Polling.REFUSED: "temporal",
             Polling.NAMESPACE_MISSING: "namespace",
         }
-        return f"{_FIX_PAGE}#{sections.get(self, 'workers')}"
+        return f"{FIX_PAGE}#{sections.get(self, 'workers')}"
 
 
 def polling_after(error: RuntimeError | RPCError) -> Polling:

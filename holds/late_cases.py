@@ -4,14 +4,20 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError
 
 from core.settings import Settings
 from domain.holds import Hold
 from holds.temporal_ui import workflow_url
 from workflows.late_payment import LatePaymentWorkflow
-from workflows.payment_messages import late_payment_workflow_id
+from workflows.payment_messages import LatePaymentEnded, late_payment_workflow_id
 from workflows.search_attributes import LATE_PAYMENT_HOLD, searchable
 
 _MOST = 100
@@ -62,7 +68,7 @@ class LateCases:
         handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
         is_open = run.status is WorkflowExecutionStatus.RUNNING
         if is_open:
-            state = await self._state_of_open(run)
+            state = await _state_of_open(handle)
         elif run.status is WorkflowExecutionStatus.COMPLETED:
             ended = await handle.result(follow_runs=False)
             state = f"{ended.outcome.replace('_', ' ').capitalize()}. {ended.detail}".strip()
@@ -71,10 +77,10 @@ class LateCases:
         url = workflow_url(self._ui, self._temporal.namespace, run.id)
         return LateCase(run.id.partition(":")[2], is_open, state, run.start_time, run.close_time, url)
 
-    async def _state_of_open(self, run: WorkflowExecution) -> str:
-        handle = self._temporal.get_workflow_handle_for(LatePaymentWorkflow.run, run.id, run_id=run.run_id)
-        try:
-            async with asyncio.timeout(1):
-                return await handle.query(LatePaymentWorkflow.state)
-        except (TimeoutError, RPCError, WorkflowQueryFailedError):  # no worker answers
-            return "Open. No worker tells what it waits for."
+
+async def _state_of_open(handle: WorkflowHandle[LatePaymentWorkflow, LatePaymentEnded]) -> str:
+    try:
+        async with asyncio.timeout(1):
+            return await handle.query(LatePaymentWorkflow.state)
+    except (TimeoutError, RPCError, WorkflowQueryFailedError):  # no worker answers
+        return "Open. No worker tells what it waits for."

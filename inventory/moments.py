@@ -27,7 +27,6 @@ ARRIVING_SECONDS = 60
 _NOTE = """
 INSERT INTO "InventoryMoment" AS m (name, at) VALUES (%(name)s, clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET at = greatest(m.at, excluded.at)
-RETURNING at
 """
 
 # A webhook never waits for another's lock: whoever has it is writing the same second.
@@ -41,7 +40,7 @@ WITH before AS (
 )
 INSERT INTO "InventoryMoment" (name, at) SELECT '{Moment.STRIPE_EVENT}', clock_timestamp()
 WHERE NOT EXISTS (SELECT FROM "InventoryMoment" WHERE name = '{Moment.STRIPE_EVENT}')
-ON CONFLICT DO NOTHING RETURNING at
+ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants
 
 # `heard`: until then the last event counts for what is due; NULL: none ever arrived. A row that another transaction
@@ -61,7 +60,7 @@ WITH due AS MATERIALIZED (
 INSERT INTO "InventoryMoment" (name, at) SELECT '{Moment.STRIPE_EVENT_DUE}', due.at FROM due
 WHERE (due.heard IS NULL OR due.at > due.heard)
   AND NOT EXISTS (SELECT FROM "InventoryMoment" WHERE name = '{Moment.STRIPE_EVENT_DUE}')
-ON CONFLICT DO NOTHING RETURNING at
+ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants
 
 _READ = 'SELECT name, extract(epoch FROM at)::float8 AS at FROM "InventoryMoment"'

@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-import ssl
 import struct
 
 from psycopg import conninfo
 
+from core.certificates import REQUEST_TLS, unverified_context
+
 _SECONDS = 3.0
 _PROTOCOL = 3 << 16
-_TLS_REQUEST = struct.pack("!ii", 8, 80_877_103)
 _SPEAKS_TLS = b"S"
 _ASKS_FOR_PASSWORD = b"R"
 _REFUSES = b"E"
@@ -43,9 +43,9 @@ async def fix_connection(url: str) -> str:
         return START
     try:
         async with asyncio.timeout(_SECONDS):
-            writer.write(_TLS_REQUEST)
+            writer.write(REQUEST_TLS)
             if await reader.readexactly(1) == _SPEAKS_TLS:
-                await writer.start_tls(_unverified())
+                await writer.start_tls(unverified_context())
             writer.write(_start_up(str(given.get("user") or "postgres"), str(given.get("dbname") or "postgres")))
             return await _understood(reader)
     except TimeoutError:
@@ -54,13 +54,6 @@ async def fix_connection(url: str) -> str:
         return NOT_POSTGRES
     finally:
         writer.transport.abort()
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _start_up(user: str, database: str) -> bytes:

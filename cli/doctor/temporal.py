@@ -30,7 +30,7 @@ from core.error_messages import first_line
 from core.search_attributes import refused_attributes, search_attributes_of
 from core.setting_errors import SettingsError
 from core.settings import WORKER_DEPLOYMENT
-from core.temporal import connect, connect_config
+from core.temporal import NOT_ALLOWED, connect, connect_config
 from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 
 AREA = "temporal"
@@ -52,8 +52,6 @@ _DEPENDENT = (
 _AUDIT_LATE = timedelta(minutes=15)
 _PAYMENTS_LATE = timedelta(hours=26)
 """As late as the alerts HoldfastAuditStopped and HoldfastReconciliationStopped allow, or sooner."""
-_NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
-"""Temporal Cloud's answers to calls that only its own operators may make."""
 
 
 async def check_temporal(
@@ -188,7 +186,7 @@ async def _check_shards(client: Client) -> list[CheckResult]:
     try:
         cluster = await client.workflow_service.get_cluster_info(GetClusterInfoRequest(), timeout=CALL)
     except RPCError as error:
-        if error.status not in _NOT_ALLOWED:
+        if error.status not in NOT_ALLOWED:
             raise
         return [not_applicable(AREA, "history shards", "not readable; Temporal Cloud manages them")]
     return [check_shards(cluster)]

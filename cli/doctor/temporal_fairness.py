@@ -22,6 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.doctor.results import CheckResult, fault, not_applicable, ok
+from core.temporal import NOT_ALLOWED
 from workflows.priorities import of_shop
 
 AREA = "temporal"
@@ -33,7 +34,6 @@ _ORDER_SECONDS = 7.0
 """Within these the order is seen, or the server is too slow for it: less than `check_temporal` gives each check."""
 _LOOK_SECONDS = 0.1
 _TIMES_OUT = timedelta(minutes=1)
-_NOT_ALLOWED = (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED)
 _FIX = "set matching.enableFairness to true in the server's dynamic configuration, as deploy/temporal/dynamic.yaml does"
 
 
@@ -45,7 +45,7 @@ async def check_fairness(client: Client) -> list[CheckResult]:
             ListTaskQueuePartitionsRequest(namespace=client.namespace, task_queue=queue), timeout=_CALL
         )
     except RPCError as error:
-        if error.status not in _NOT_ALLOWED:
+        if error.status not in NOT_ALLOWED:
             raise
         return [not_applicable(AREA, NAME, "not readable: the server does not list the partitions of task queues")]
     partitions = len(listed.workflow_task_queue_partitions)
