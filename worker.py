@@ -34,7 +34,7 @@ from activities.background_worker import background_worker
 from activities.payments import PaymentActivities
 from activities.stock import StockActivities
 from core.database import create_engine
-from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
+from core.garbage_collection import collect_garbage_rarely
 from core.logging import configure_logging
 from core.metrics import Telemetry
 from core.metrics_server import serve_metrics
@@ -59,6 +59,8 @@ from workflows.late_payment import LatePaymentWorkflow
 WORKFLOW_POLLERS = 8
 NONSTICKY_POLL_RATIO = 0.5
 """The share of the pollers that takes the first tasks of workflows: more favors create, less favors commit."""
+API_POLLERS, API_NONSTICKY_POLL_RATIO = 40, 0.1
+"""Of an API process, whose first tasks come with the start. Where no poller is free, Temporal stores the task."""
 WORKFLOW_TASK_SLOTS = 100
 ACTIVITY_SLOTS = 64
 LOCAL_ACTIVITY_SLOTS = 64
@@ -74,6 +76,8 @@ def make_worker(
     task_queue: str = TASK_QUEUE,
     workflow_runner: WorkflowRunner | None = None,
     cached_workflows: int | None = None,
+    pollers: int = WORKFLOW_POLLERS,
+    nonsticky_poll_ratio: float = NONSTICKY_POLL_RATIO,
     build_id: str = "",
     deployment: str = WORKER_DEPLOYMENT,
 ) -> Worker:
@@ -112,8 +116,8 @@ def make_worker(
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,
         max_concurrent_local_activities=LOCAL_ACTIVITY_SLOTS,
-        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(WORKFLOW_POLLERS),
-        nonsticky_to_sticky_poll_ratio=NONSTICKY_POLL_RATIO,
+        workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(pollers),
+        nonsticky_to_sticky_poll_ratio=nonsticky_poll_ratio,
         # How long the holds of a worker that died wait before another takes them; callers wait 5 s by default.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=SHUTDOWN_GRACE,
@@ -179,7 +183,7 @@ def _run_process(
 ) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
-    collect_garbage_rarely(FOR_WORKFLOWS)
+    collect_garbage_rarely()
     try:
         uvloop.run(run_worker(settings, sdk_metrics_port, cached, OwnPolling(polling, index)))
     except Exception:  # noqa: BLE001 - `multiprocessing` would print its traceback beside the log

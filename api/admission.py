@@ -50,7 +50,7 @@ class _Room:
 _ROOMS = {
     Importance.PAID: _Room(first=64, least=32, most=400, patience=0.8, longest=0.8),
     Importance.CHANGE: _Room(first=32, least=16, most=400, patience=0.8, longest=0.8),
-    Importance.CREATE: _Room(first=24, least=4, most=400, patience=0.05, longest=0.12),
+    Importance.CREATE: _Room(first=24, least=2, most=400, patience=0.05, longest=0.12),
     Importance.CHECKOUT: _Room(first=32, least=16, most=400, patience=0.05, longest=0.12),
 }
 _YIELDING = {Importance.CREATE, Importance.CHECKOUT}

@@ -1,6 +1,7 @@
 """The worker of an API process: it runs the holds that the process starts."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -9,17 +10,17 @@ from temporalio.service import RPCError
 
 from activities.stock import StockActivities
 from core.outage_log import OutageLog
+from core.process_memory import memory_limit
 from core.settings import Settings
 from core.temporal import connect
+from core.worker_cache import API_PROCESSES, cached_workflows
 from holds.runs_here import RunsHere
-from worker import make_worker
+from worker import API_NONSTICKY_POLL_RATIO, API_POLLERS, make_worker
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 _RETRY_SECONDS = 2.0
-_CACHED_HOLDS = 2_000
-"""About 170 MiB. The oldest hold beyond is replayed from its history for its next task."""
 
 
 @asynccontextmanager
@@ -44,7 +45,9 @@ async def hold_worker(
             client,
             stock,
             task_queue=task_queue,
-            cached_workflows=_CACHED_HOLDS,
+            cached_workflows=cached_workflows(memory_limit(), int(os.environ.get(API_PROCESSES, "1"))),
+            pollers=API_POLLERS,
+            nonsticky_poll_ratio=API_NONSTICKY_POLL_RATIO,
             deployment=settings.worker_deployment,
         ):
             with runs.on(client):

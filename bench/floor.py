@@ -23,7 +23,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
 
 import worker as product
-from core.garbage_collection import FOR_WORKFLOWS, collect_garbage_rarely
+from core.garbage_collection import collect_garbage_rarely
 from core.temporal import SHUTDOWN_GRACE, connect
 
 
@@ -136,7 +136,7 @@ def main() -> None:
                 access_log=False,
             )
         case ["worker"]:
-            collect_garbage_rarely(FOR_WORKFLOWS)
+            collect_garbage_rarely()
             uvloop.run(work())  # as in the product
         case _:
             sys.exit("python -m bench.floor api PORT | worker")

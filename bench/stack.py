@@ -15,6 +15,7 @@ from types import MappingProxyType
 import psycopg
 
 from bench.load import ITEMS, SHOP, Job, Result
+from bench.shop_data import fill
 from cli.migrate import migrate
 from core.database import create_engine
 from core.settings import Settings
@@ -104,7 +105,7 @@ class Bench:
     """All processes. Create it with `running`."""
 
     def __init__(self, folder: Path, changes: Mapping[str, str], temporal_flags: Sequence[str]) -> None:
-        self.postgres = EmbeddedPostgres(folder / "postgres")
+        self.postgres = EmbeddedPostgres(folder / "postgres", settings={"autovacuum_naptime": "10s"})
         self.temporal = EmbeddedTemporal(folder / "temporal", flags=temporal_flags)
         self.database_url = self.postgres.database_url("holdfast")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INVENTORY_"))}
@@ -135,7 +136,7 @@ class Bench:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE holdfast")
         migrate(self.database_url)
-        stock_shop(self.settings)
+        fill(self.database_url)
 
     def audit(self) -> int:
         """Return how many items differ: held from active lines, or on hand from the sum of movements."""

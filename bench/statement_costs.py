@@ -17,7 +17,8 @@ import psycopg
 
 from bench import statement_turns
 from bench.figures import percentile
-from bench.variants import fill, in_turn
+from bench.shop_data import fill
+from bench.variants import in_turn
 from dev.postgres import EmbeddedPostgres
 
 HERE = Path(__file__).parent.parent

@@ -26,7 +26,7 @@ from bench.figures import PROCESSES, percentile
 from bench.floor import floor_worker
 from bench.load import ITEMS, SHOP, Job, Kind, Result
 from bench.stack import App, Bench, running
-from bench.variants import fill, in_turn, namespace_flags, variant_app
+from bench.variants import in_turn, namespace_flags, variant_app
 from core.database import create_engine, fetch
 from core.garbage_collection import collect_garbage_rarely
 from core.settings import Settings
@@ -103,7 +103,6 @@ def _measure(clients: int, rounds: int, warm_up: float, seconds: float, variants
         with running(folder, temporal_flags=namespace_flags(variants)) as (bench, load):
             if variants:
                 between = {variant: variant_app(bench, variant, n, folder) for n, variant in enumerate(variants)}
-                fill(bench.database_url)
             else:
                 between = {text: _step(bench, step, folder) for step, text in _STEPS.items()}
             apps = {"the floor": bench.floor} | between | {"Holdfast": bench.product}

@@ -13,6 +13,7 @@ from core.logging import configure_logging
 from core.setting_errors import SettingsError, check_all
 from core.settings import Settings
 from core.temporal import SHUTDOWN_GRACE, connect_config
+from core.worker_cache import API_PROCESSES
 
 
 def api_command(
@@ -37,6 +38,7 @@ def serve(host: str, port: int | None, workers: int) -> int:
         return 2
     configure_logging(settings.log_format)  # for the process that starts several, and until the application is made
     with ExitStack() as stack:
+        os.environ[API_PROCESSES] = str(workers)
         if workers > 1:  # read by prometheus_client when a serving process imports it
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-metrics-"))
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

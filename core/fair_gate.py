@@ -6,6 +6,7 @@ It knows neither clock nor event loop: whoever calls it tells the time.
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 from core.adaptive_limit import AdaptiveLimit
 
@@ -14,6 +15,8 @@ MOST_WAITING = 2000
 _PACE_WEIGHT = 1 / 16
 _LONG = 2
 """A line is long once its first call has waited for so many times its patience."""
+_FOR_CALM_SHOPS = 0.5
+"""So much room beyond the limit, as a share of it, is for shops that have no call inside."""
 _STALLED = 4
 """The gate is at a standstill once no call has ended for so many times the pace."""
 
@@ -57,7 +60,7 @@ class FairGate:
     def arrive(self, shop: str, patience: float, now: float) -> Ticket:
         """Return a ticket, let in or waiting. Raises GateClosedError."""
         ticket = Ticket(shop, now, patience)
-        if self.inside < self.limit.value and not self.waiting:
+        if self._has_room(shop) and (not self.waiting or not self._inside_by_shop[shop]):
             self._let_in(ticket, now)
             return ticket
         if self.waiting >= MOST_WAITING or self._wait_of_next(shop, now) > patience:
@@ -94,8 +97,10 @@ class FairGate:
         return self.inside >= self.limit.value
 
     def _let_in_waiting(self, now: float) -> None:
-        while self.waiting and self.inside < self.limit.value:
+        while self.waiting:
             shop = min(self._lines, key=lambda each: self._inside_by_shop[each])
+            if not self._has_room(shop):
+                return
             line = self._lines[shop]
             # In a long line all would be answered late, if in turn: the youngest is not late yet.
             is_long = now - line[0].arrived > _LONG * line[0].patience
@@ -108,6 +113,11 @@ class FairGate:
             self._let_in(ticket, now)
             if ticket.wake is not None:
                 ticket.wake()
+
+    def _has_room(self, shop: str) -> bool:
+        """Return whether a call of the shop may enter. One that has none inside does not wait for a rushing one's."""
+        limit = self.limit.value
+        return self.inside < (limit if self._inside_by_shop[shop] else limit + ceil(limit * _FOR_CALM_SHOPS))
 
     def _let_in(self, ticket: Ticket, now: float) -> None:
         ticket.entered = now

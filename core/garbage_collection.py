@@ -1,20 +1,19 @@
-"""Settings of Python's garbage collector for API and worker processes."""
+"""Settings of Python's garbage collector for API and worker processes, both of which run workflows."""
 
 import gc
 
-# The default is 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
-# every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
-RARELY = (20_000, 20, 100)
+_THRESHOLDS = (20_000, 5, 3)
+"""Instead of 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
+every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
 
-FOR_WORKFLOWS = (20_000, 5, 3)
-"""Of a worker. A workflow that ended, or left the cache, is freed only by a scan of everything, since its objects
-refer to each other. It leaves some 90 objects, so this scans once in some 5,000 holds, which keep 150 MB until then; a
-scan of a full cache takes some tenths of a second (estimated). RARELY would scan once in 400,000.
+A workflow that ended, or left the cache, is freed only by a scan of everything, since its objects refer to each other.
+It leaves some 90 objects, so this scans once in some 5,000 holds, which keep 150 MB until then; a scan of a full cache
+takes some tenths of a second (estimated).
 """
 
 
-def collect_garbage_rarely(thresholds: tuple[int, int, int] = RARELY) -> None:
+def collect_garbage_rarely() -> None:
     """Exclude all present objects from collection and collect less often. Call it after all imports."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*thresholds)
+    gc.set_threshold(*_THRESHOLDS)

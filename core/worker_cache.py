@@ -1,8 +1,11 @@
-"""How many workflows a worker process may cache in its memory (docs/decisions/0007-worker-settings.md)."""
+"""How many workflows a process may cache in its memory (docs/decisions/0007-worker-settings.md)."""
 
 from core.process_memory import MemoryLimit
 
-MOST = 20_000
+MOST = 8_000
+"""An API process and a worker that have as many cached, of 100,000 open holds, take less than 2 GiB together."""
+API_PROCESSES = "WEB_CONCURRENCY"
+"""The environment variable, uvicorn's, with the number of API processes: they share the memory."""
 _LEAST = 100
 _KIB = 1024
 _CACHED = 100 * _KIB
@@ -10,7 +13,7 @@ _CACHED = 100 * _KIB
 _AT_REST = 256 * _KIB * _KIB
 """Of a process without holds (84 MiB), with ended ones that were not freed yet (core/garbage_collection.py)."""
 _OF_A_MACHINE = 0.25
-"""Without a limit of its own, the worker shares the machine with Postgres, Temporal and others."""
+"""Without a limit of its own, the process shares the machine with Postgres, Temporal and others."""
 
 
 def cached_workflows(memory: MemoryLimit, processes: int) -> int:

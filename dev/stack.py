@@ -69,7 +69,11 @@ class Stack:
         self._interrupt = interrupt
         self._report = report
         self.postgres = EmbeddedPostgres(
-            state_dir.folder / "postgres", port=ports.postgres, password=True, log=state_dir.logs / "postgres.log"
+            state_dir.folder / "postgres",
+            port=ports.postgres,
+            password=True,
+            settings={"autovacuum_naptime": "10s"},  # tables that are new grow quickly
+            log=state_dir.logs / "postgres.log",
         )
         self.temporal = EmbeddedTemporal(
             state_dir.folder / "temporal",

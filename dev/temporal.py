@@ -18,6 +18,8 @@ TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
     *(f'--dynamic-config-value=history.{queue}ProcessorUpdateAckInterval="2s"' for queue in ("transfer", "visibility")),
     "--dynamic-config-value=system.forceSearchAttributesCacheRefreshOnRead=false",
+    "--dynamic-config-value=history.hostLevelCacheMaxSize=32768",
+    "--dynamic-config-value=history.eventsCacheMaxSizeBytes=67108864",
     "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=history.maxInFlightUpdates=500",
@@ -27,7 +29,9 @@ TEMPORAL_FLAGS = (
 """Flags of every dev server, which has one shard. Without the first, each start of a workflow takes about 25 ms longer.
 The next two: a queue keeps the tasks it has done until it is told so, 30 s by default, and walks over all of them for
 each new one. Then: the server need not read the search attributes, which it has from its start, again for each use
-(docs/decisions/0070). The others are those of `deploy/temporal/dynamic.yaml`."""
+(docs/decisions/0070). Then: its
+caches of runs and events are smaller than a server's, so that each message to one of some thousands of holds reads them
+from the database again. The others are those of `deploy/temporal/dynamic.yaml`."""
 
 _PID_FILE = "temporal.pid"
 

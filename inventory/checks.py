@@ -62,7 +62,8 @@ def _over(*, with_buyer: bool) -> str:
 
 
 # OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows. unnest
-# fills a list that is NULL with NULLs.
+# fills a list that is NULL with NULLs. A request without a reference looks for no other hold: where few were active
+# when the table was last analyzed, Postgres looks by reading all that are active.
 _STATEMENT = """
 WITH line AS MATERIALIZED (
   SELECT number, sku, "variantKey", sum(quantity) AS requested
@@ -81,7 +82,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT h.id, h."paymentSessionId" IS NOT NULL OR h."paymentIntentId" IS NOT NULL AS has_payment
   FROM "InventoryHold" h
-  WHERE h."shopId" = r.shop AND h.reference = r.reference AND h.status = 'active' AND h.id <> r.hold OFFSET 0
+  WHERE r.reference IS NOT NULL
+    AND h."shopId" = r.shop AND h.reference = r.reference AND h.status = 'active' AND h.id <> r.hold OFFSET 0
 ) other ON true
 CROSS JOIN LATERAL (
   WITH stock AS MATERIALIZED (

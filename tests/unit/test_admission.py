@@ -27,6 +27,7 @@ def test_a_gate_never_exceeds_its_limit_nor_leaves_room_while_a_call_waits(
     limit: int, steps: list[tuple[str, str, float]]
 ) -> None:
     gate, now = gate_of(limit), 0.0
+    for_calm_shops = (limit + 1) // 2
     tickets: list[Ticket] = []
     for step, shop, seconds in steps:
         now += seconds
@@ -43,20 +44,28 @@ def test_a_gate_never_exceeds_its_limit_nor_leaves_room_while_a_call_waits(
         elif step == "give up" and waiting:
             tickets.remove(waiting[0])
             gate.give_up(waiting[0])
-        assert gate.inside == sum(ticket.entered is not None for ticket in tickets) <= limit
+        shops_inside = {ticket.shop for ticket in tickets if ticket.entered is not None}
+        shops_waiting = {ticket.shop for ticket in tickets if ticket.entered is None}
+        assert gate.inside == sum(ticket.entered is not None for ticket in tickets) <= limit + for_calm_shops
         assert gate.waiting == sum(ticket.entered is None for ticket in tickets)
         assert not gate.waiting or gate.is_full
+        assert shops_waiting <= shops_inside or gate.inside == limit + for_calm_shops
 
 
-def test_a_calm_shop_is_served_next_however_many_calls_of_a_rushing_one_wait() -> None:
+def test_a_calm_shop_is_served_at_once_or_next_however_many_calls_of_a_rushing_one_wait() -> None:
     gate = gate_of(2)
     inside = [gate.arrive("rush", 10.0, 0.0) for _ in range(2)]
     waiting = [gate.arrive("rush", 10.0, 0.0) for _ in range(50)]
-    calm = gate.arrive("calm", 10.0, 0.1)
+    calm, calmer = gate.arrive("calm", 10.0, 0.1), gate.arrive("calmer", 10.0, 0.1)
+    assert (calm.entered, calmer.entered) == (0.1, None)
     gate.leave(inside[0], 0.2)
-    assert calm.entered == 0.2
+    assert calmer.entered == 0.2
     gate.leave(inside[1], 0.3)
     assert [ticket.entered for ticket in waiting[:2]] == [0.3, None]
+    gate.leave(calm, 0.4)
+    assert waiting[1].entered is None, "the limit is used up, and its shop has a call inside"
+    gate.leave(calmer, 0.5)
+    assert waiting[1].entered == 0.5
 
 
 def test_who_would_wait_too_long_is_refused_at_once_and_who_would_not_is_not() -> None:
@@ -71,7 +80,8 @@ def test_who_would_wait_too_long_is_refused_at_once_and_who_would_not_is_not() -
         with suppress(GateClosedError):
             gate.arrive("rush", 1.0, now)
     assert 8 <= gate.waiting <= 10  # so many end in the second for which a call may wait
-    assert gate.arrive("calm", 1.0, now).entered is None, "a calm shop waits for two calls only"
+    assert gate.arrive("calm", 1.0, now).entered == now
+    assert gate.arrive("calmer", 1.0, now).entered is None, "it waits for one call only"
 
 
 def test_who_comes_while_nothing_ends_is_refused() -> None:
@@ -134,7 +144,7 @@ def test_the_limit_yields_while_more_important_calls_are_slow_and_grows_back() -
     before = creates.value
     answer(0.4, 200)
     assert creates.value == 2
-    answer(0.02, 200)
+    answer(0.02, 400)
     assert creates.value >= before
     answer(0.4, 8)
     assert commits.is_slow(0.0, tolerated=0.1)
