@@ -96,9 +96,9 @@ class Passage:
 class _Gate:
     """A gate with what its refusals are made from."""
 
-    def __init__(self, room: _Room) -> None:
+    def __init__(self, room: _Room, first: FairGate | None = None) -> None:
         self.room = room
-        self.line = FairGate(AdaptiveLimit(first=room.first, least=room.least, most=room.most))
+        self.line = FairGate(AdaptiveLimit(first=room.first, least=room.least, most=room.most), first=first)
         self._second = 0
         self._refused = self._refused_before = 0
 
@@ -123,7 +123,11 @@ class Admission:
         self._telemetry = telemetry
         lists = max(1, settings.pool_size // 2)  # the others keep connections to Postgres
         rooms = _ROOMS | {Importance.LIST: _Room(lists, lists, lists, patience=0.1, longest=0.4)}
-        self._gates = {importance: _Gate(room) for importance, room in rooms.items()}
+        paid = _Gate(rooms.pop(Importance.PAID))
+        self._gates = {Importance.PAID: paid} | {
+            importance: _Gate(room, paid.line if importance in _YIELDING else None)
+            for importance, room in rooms.items()
+        }
         for importance in self._gates:
             telemetry.expect_refusals(importance)
             self._show(importance)

@@ -20,9 +20,9 @@ BENCHES = (
     "drop",
     "overload",
     "fairness",
-    "due",
     "open_holds",
     "memory",
+    "due",
 )
 """Modules of this package, in the order of the page; `bench.frame` says what they have."""
 _HERE = Path(__file__).parent
@@ -46,12 +46,11 @@ def main() -> int:
         for name, result in zip(BENCHES, results, strict=True):
             bench = import_module(f"bench.{name}")
             sections[name] = bench.lines(result)
-            if out is not None:
+            text = page(sections, describe(dev_server()), command, time.monotonic() - began)
+            if out is not None:  # after each: an interrupted run keeps what it has measured
                 draw(bench.plot, result, out / "plots" / f"{name}.png")
-    text = page(sections, describe(dev_server()), command, time.monotonic() - began)
+                (out / "RESULTS.md").write_text(text + "\n")
     print(text)
-    if out is not None:
-        (out / "RESULTS.md").write_text(text + "\n")
     return 0
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CALLERS = 6
 """As many as the API lets in at a time; more would only be told to come again."""
 _AGAIN_SECONDS = 0.2
-_OPENED_A_SECOND = 25
+_OPENED_A_SECOND = 35
 """At least; the deadline is as far away as making the holds takes, and then as long as the shortest hold lives."""
 _EVERY = 0.28
 """Seconds between two checkouts: a tenth of the capacity of two cores."""

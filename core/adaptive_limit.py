@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-_FEW, _MANY = 1.0, 3.0
+_FEW, _MANY = 2.0, 5.0
 """Of the calls in flight, how many may wait inside the service. Below the first the limit grows, above the second it
 shrinks."""
 _FAR_TOO_MANY = 4.0

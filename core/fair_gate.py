@@ -45,17 +45,23 @@ class FairGate:
     others leave. A call is refused at once if, at the pace of the calls that end, its turn would come too late.
     """
 
-    def __init__(self, limit: AdaptiveLimit) -> None:
+    def __init__(self, limit: AdaptiveLimit, *, first: "FairGate | None" = None) -> None:
+        """Make the gate. Each call inside `first`, of more important ones, takes the room of one here."""
         self.limit = limit
+        self._first = first
+        self.others: list[FairGate] = []
+        """Those for which this one is the first."""
+        if first is not None:
+            first.others.append(self)
         self.inside = 0
         self.waiting = 0
         self._inside_by_shop: Counter[str] = Counter()
         self._lines: OrderedDict[str, deque[Ticket]] = OrderedDict()
         """Only shops with a waiting call. The first is the one that was let in longest ago."""
         self.pace: float | None = None
-        """The mean seconds between two calls that end while the gate is full."""
+        """The mean seconds from one turn to the next while the gate is full: the next call is let in, or could be."""
         self._full_since: float | None = None
-        """Since when the gate is full, or a call ended last while it was."""
+        """Since when the gate is full, or the last turn while it was."""
 
     def arrive(self, shop: str, patience: float, now: float) -> Ticket:
         """Return a ticket, let in or waiting. Raises GateClosedError."""
@@ -71,32 +77,18 @@ class FairGate:
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """End a call that was let in, and let in the next ones."""
-        if self._full_since is not None:
-            gap = now - self._full_since
-            self.pace = gap if self.pace is None else self.pace + (gap - self.pace) * _PACE_WEIGHT
         self.inside -= 1
         self._inside_by_shop[ticket.shop] -= 1
         if not self._inside_by_shop[ticket.shop]:
             del self._inside_by_shop[ticket.shop]
-        self._full_since = None
-        self._let_in_waiting(now)
-        if self._full_since is None and self.inside >= self.limit.value:  # the limit has shrunk
-            self._full_since = now
+        if not self.waiting:
+            self._count_turn(now)
+        self.let_in_waiting(now)
+        for gate in self.others:
+            gate.let_in_waiting(now)
 
-    def give_up(self, ticket: Ticket) -> None:
-        """Take a call that waits out of its line."""
-        line = self._lines[ticket.shop]
-        line.remove(ticket)
-        self.waiting -= 1
-        if not line:
-            del self._lines[ticket.shop]
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the limit is used up."""
-        return self.inside >= self.limit.value
-
-    def _let_in_waiting(self, now: float) -> None:
+    def let_in_waiting(self, now: float) -> None:
+        """Let in those who wait, as far as there is room."""
         while self.waiting:
             shop = min(self._lines, key=lambda each: self._inside_by_shop[each])
             if not self._has_room(shop):
@@ -111,20 +103,47 @@ class FairGate:
             else:
                 del self._lines[shop]
             self._let_in(ticket, now)
+            self._count_turn(now)
             if ticket.wake is not None:
                 ticket.wake()
 
+    def give_up(self, ticket: Ticket) -> None:
+        """Take a call that waits out of its line."""
+        line = self._lines[ticket.shop]
+        line.remove(ticket)
+        self.waiting -= 1
+        if not line:
+            del self._lines[ticket.shop]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the room is used up."""
+        return self.inside >= self._room
+
+    @property
+    def _room(self) -> int:
+        """How many calls may be inside: one at least, however many more important ones there are."""
+        taken = 0 if self._first is None else self._first.inside
+        return max(1, self.limit.value - taken)
+
     def _has_room(self, shop: str) -> bool:
         """Return whether a call of the shop may enter. One that has none inside does not wait for a rushing one's."""
-        limit = self.limit.value
-        return self.inside < (limit if self._inside_by_shop[shop] else limit + ceil(limit * _FOR_CALM_SHOPS))
+        room = self._room
+        return self.inside < (room if self._inside_by_shop[shop] else room + ceil(room * _FOR_CALM_SHOPS))
 
     def _let_in(self, ticket: Ticket, now: float) -> None:
         ticket.entered = now
         self.inside += 1
         self._inside_by_shop[ticket.shop] += 1
-        if self.inside >= self.limit.value:
+        if self.is_full and self._full_since is None:
             self._full_since = now
+
+    def _count_turn(self, now: float) -> None:
+        """Count the time since the last turn, unless there was room meanwhile."""
+        if self._full_since is not None:
+            gap = now - self._full_since
+            self.pace = gap if self.pace is None else self.pace + (gap - self.pace) * _PACE_WEIGHT
+        self._full_since = now if self.is_full else None
 
     def _wait_of_next(self, shop: str, now: float) -> float:
         """Return after how many seconds a further call of the shop would be let in, at the present pace."""

@@ -68,6 +68,22 @@ def test_a_calm_shop_is_served_at_once_or_next_however_many_calls_of_a_rushing_o
     assert waiting[1].entered == 0.5
 
 
+def test_a_more_important_call_takes_the_room_of_another_but_not_of_the_last_one() -> None:
+    paid = gate_of(32)
+    creates = FairGate(AdaptiveLimit(first=3, least=3, most=3), first=paid)
+    sales = [paid.arrive("shop", 1.0, 0.0) for _ in range(2)]
+    one, two, three = (creates.arrive("shop", 1.0, 0.0) for _ in range(3))
+    assert (one.entered, two.entered, three.entered) == (0.0, None, None)
+    paid.leave(sales[0], 0.1)
+    assert (two.entered, three.entered) == (0.1, None)
+    sales += [paid.arrive("shop", 1.0, 0.2) for _ in range(9)]
+    assert all(sale.entered is not None for sale in sales), "creates take no room of theirs"
+    creates.leave(one, 0.3)
+    assert three.entered is None
+    creates.leave(two, 0.4)
+    assert three.entered == 0.4, "one create at least may be inside"
+
+
 def test_who_would_wait_too_long_is_refused_at_once_and_who_would_not_is_not() -> None:
     gate, now = gate_of(1), 0.0
     served = gate.arrive("rush", 1.0, now)
