@@ -42,7 +42,8 @@ def page(sections: Mapping[str, list[str]], machine: Sequence[tuple[str, str]], 
         table(["Machine", ""], machine).replace("---:", "---"),
     ]
     for name, section in sections.items():
-        parts += [*section, f"![{name.replace('_', ' ')}](plots/{name}.png)"]
+        blocks = "\n".join(section) if "" in section else "\n\n".join(section)  # lines, or paragraphs and tables
+        parts += [blocks, f"![{name.replace('_', ' ')}](plots/{name}.png)"]
     return "\n\n".join(parts)
 
 
