@@ -45,6 +45,8 @@ class _Room:
     """The share of the request's time-out that it may wait, by the estimate at its arrival."""
     longest: float
     """The share after which a request that still waits is refused: the estimate was wrong."""
+    for_calm_shops: float = 0.5
+    """The share of room beyond the limit that is for shops without a request in flight."""
 
 
 _ROOMS = {
@@ -54,7 +56,7 @@ _ROOMS = {
     Importance.CHECKOUT: _Room(first=32, least=16, most=400, patience=0.05, longest=0.12),
 }
 _YIELDING = {Importance.CREATE, Importance.CHECKOUT}
-"""Fewer of them are let in while commits are slow."""
+"""Fewer of them are let in while commits and webhooks are in flight or slow."""
 _TOLERATED = 0.02
 """The share of the time-out that a commit may take before it counts as slow."""
 _SPREAD_SECONDS = (1.0, 9.0)
@@ -98,7 +100,8 @@ class _Gate:
 
     def __init__(self, room: _Room, first: FairGate | None = None) -> None:
         self.room = room
-        self.line = FairGate(AdaptiveLimit(first=room.first, least=room.least, most=room.most), first=first)
+        limit = AdaptiveLimit(first=room.first, least=room.least, most=room.most)
+        self.line = FairGate(limit, for_calm_shops=room.for_calm_shops, first=first)
         self._second = 0
         self._refused = self._refused_before = 0
 
@@ -122,7 +125,7 @@ class Admission:
         self._timeout = settings.request_timeout_ms / 1000
         self._telemetry = telemetry
         lists = max(1, settings.pool_size // 2)  # the others keep connections to Postgres
-        rooms = _ROOMS | {Importance.LIST: _Room(lists, lists, lists, patience=0.1, longest=0.4)}
+        rooms = _ROOMS | {Importance.LIST: _Room(lists, lists, lists, patience=0.1, longest=0.4, for_calm_shops=0)}
         paid = _Gate(rooms.pop(Importance.PAID))
         self._gates = {Importance.PAID: paid} | {
             importance: _Gate(room, paid.line if importance in _YIELDING else None)

@@ -38,6 +38,7 @@ def main() -> int:
     stop_with_sigterm()
     out: Path | None = options.out or (None if options.quick else _HERE)
     command = " ".join(["python -m bench", *sys.argv[1:]])
+    machine = describe(dev_server())
     began = time.monotonic()
     sections = {}
     measure = partial(measured, quick=options.quick)
@@ -46,7 +47,8 @@ def main() -> int:
         for name, result in zip(BENCHES, results, strict=True):
             bench = import_module(f"bench.{name}")
             sections[name] = bench.lines(result)
-            text = page(sections, describe(dev_server()), command, time.monotonic() - began)
+            missing = [other for other in BENCHES if other not in sections]
+            text = page(sections, machine, command, time.monotonic() - began, missing)
             if out is not None:  # after each: an interrupted run keeps what it has measured
                 draw(bench.plot, result, out / "plots" / f"{name}.png")
                 (out / "RESULTS.md").write_text(text + "\n")

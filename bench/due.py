@@ -142,11 +142,11 @@ def lines(results: list[Due]) -> list[str]:
     )
     return [
         "## Due at once",
-        "",
         table(heads, rows),
-        "",
-        f"Wanted: {_BOUND_SECONDS:.0f} s for each 2,000, creates at most three times as slow as before, none refused.",
-        f"The checkouts are made and sold one after another, one each {_EVERY} s.",
+        (
+            f"Wanted: {_BOUND_SECONDS:.0f} s for each 2,000, creates at most three times as slow as before, none"
+            f" refused. The checkouts are made and sold one after another, one each {_EVERY} s."
+        ),
     ]
 
 
@@ -165,7 +165,7 @@ def main() -> None:
     """Print the section."""
     stop_with_sigterm()
     numbers = tuple(int(argument) for argument in sys.argv[1:] if argument.isdigit())
-    print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=numbers))))
+    print("\n\n".join(lines(measure(quick="--quick" in sys.argv, holds=numbers))))
 
 
 if __name__ == "__main__":

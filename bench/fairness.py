@@ -103,11 +103,11 @@ def lines(result: Fairness) -> list[str]:
     )
     return [
         "## A calm shop beside another's rush",
-        "",
         table(heads, rows),
-        "",
-        f"Milliseconds of one shop's checkouts, one each {_EVERY} s, while {_RUSHING_CLIENTS} clients of another shop",
-        "make and sell holds as fast as they can. Wanted: create p95 at most three times the quiet one.",
+        (
+            f"Milliseconds of one shop's checkouts, one each {_EVERY} s, while {_RUSHING_CLIENTS} clients of another"
+            " shop make and sell holds as fast as they can. Wanted: create p95 at most three times the quiet one."
+        ),
     ]
 
 
@@ -126,7 +126,7 @@ def plot(result: Fairness, axes: "Axes") -> None:
 def main() -> None:
     """Print the section."""
     stop_with_sigterm()
-    print("\n".join(lines(measure(quick="--quick" in sys.argv))))
+    print("\n\n".join(lines(measure(quick="--quick" in sys.argv))))
 
 
 if __name__ == "__main__":

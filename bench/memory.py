@@ -110,7 +110,6 @@ def lines(result: MemoryResult) -> list[str]:
     kept = _PROCESSES * (result.at_rest + (MOST * result.cached_kib + _KEPT * max(result.cold_kib, 0)) / 1024)
     return [
         "## Memory of open holds",
-        "",
         table(
             ["an open hold", "KiB in the worker", "commit p50", "commit p95"],
             [
@@ -128,11 +127,12 @@ def lines(result: MemoryResult) -> list[str]:
                 ),
             ],
         ),
-        "",
-        f"A cache of {result.cached:,} holds, then {result.cold:,} more; unique memory of one process, which takes",
-        f"{result.at_rest:.0f} MiB at rest and {result.all_open:,.0f} with all of them open. By these figures {_ALL:,}",
-        f"open holds take {kept:,.0f} MiB in {_PROCESSES} processes, an API and a worker, each with a cache of",
-        f"{MOST:,} (wanted: 2,048).",
+        (
+            f"A cache of {result.cached:,} holds, then {result.cold:,} more; unique memory of one process, which takes"
+            f" {result.at_rest:.0f} MiB at rest and {result.all_open:,.0f} with all of them open. By these figures"
+            f" {_ALL:,} open holds take {kept:,.0f} MiB in {_PROCESSES} processes, an API and a worker, each with a"
+            f" cache of {MOST:,} (wanted: 2,048)."
+        ),
     ]
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     stop_with_sigterm()
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     holds, cached = [*numbers, None, None][:2]
-    print("\n".join(lines(measure(quick="--quick" in sys.argv, holds=holds, cached=cached))))
+    print("\n\n".join(lines(measure(quick="--quick" in sys.argv, holds=holds, cached=cached))))
 
 
 if __name__ == "__main__":

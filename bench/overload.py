@@ -17,6 +17,7 @@ from bench.figures import percentile
 from bench.frame import stop_with_sigterm
 from bench.load import SHOP
 from bench.open_load import Answers, Job, Result
+from bench.report import table
 from bench.stack import WEBHOOK_SECRET, running
 
 if TYPE_CHECKING:
@@ -249,28 +250,29 @@ def lines(result: Overload) -> list[str]:
         "answered 201 within a second, as a share of that rate. Recovered: from when on ten creates in a row after the "
         "flood were answered as usual. Left: active holds beyond those whose callers were told 201."
     )
-    table = [
-        "## More than can be answered",
-        "",
-        explanation,
-        "",
-        (
-            "| load | capacity/s | goodput | 201 p50 / p95 ms | refused | refusal p95 ms | commit p95 | webhook p95 "
-            "| other answers | recovered | left |"
-        ),
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    heads = ["load", "capacity/s", "goodput", "201 p50 / p95 ms", "refused", "refusal p95 ms", "commit p95"]
+    heads += ["webhook p95", "other answers", "recovered", "left"]
+    rows = []
     for flood in result.floods:
         refused = f"{len(flood.refused) / max(flood.result.creates.total, 1):.0%}"
         refusal = f"{percentile(flood.refused, 95):.0f}" if flood.refused else "-"
-        table.append(
-            f"| {flood.factor:g} times, {flood.beside.name} | {flood.capacity:.1f} | **{flood.goodput:.2f}** |"
-            f" {percentile(flood.made, 50):.0f} / {percentile(flood.made, 95):.0f} | {refused} | {refusal} |"
-            f" {_times(flood.result.commits, commit_p95)} | {_times(flood.result.webhooks, webhook_p95)} |"
-            f" {flood.unexpected} | {flood.recovered_after:.1f} s | {flood.left} |"
+        rows.append(
+            [
+                f"{flood.factor:g} times, {flood.beside.name}",
+                f"{flood.capacity:.1f}",
+                f"**{flood.goodput:.2f}**",
+                f"{percentile(flood.made, 50):.0f} / {percentile(flood.made, 95):.0f}",
+                refused,
+                refusal,
+                _times(flood.result.commits, commit_p95),
+                _times(flood.result.webhooks, webhook_p95),
+                str(flood.unexpected),
+                f"{flood.recovered_after:.1f} s",
+                str(flood.left),
+            ]
         )
     quiet = f"Quiet, without creates: commit p95 {commit_p95:.0f} ms, webhook p95 {webhook_p95:.0f} ms."
-    return [*table, "", quiet]
+    return ["## More than can be answered", explanation, table(heads, rows), quiet]
 
 
 def _times(answers: Answers, quiet: float) -> str:
@@ -297,7 +299,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short trial run; its figures are noise")
     stop_with_sigterm()
-    print("\n".join(lines(measure(quick=parser.parse_args().quick))))
+    print("\n\n".join(lines(measure(quick=parser.parse_args().quick))))
     return 0
 
 

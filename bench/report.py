@@ -34,16 +34,23 @@ def unexpected(results: Iterable[Result]) -> str:
     return f"Answers other than expected: {said}."
 
 
-def page(sections: Mapping[str, list[str]], machine: Sequence[tuple[str, str]], command: str, seconds: float) -> str:
-    """Return the page: each bench's section, followed by its plot."""
+def page(
+    sections: Mapping[str, list[str]],
+    machine: Sequence[tuple[str, str]],
+    command: str,
+    seconds: float,
+    missing: Sequence[str] = (),
+) -> str:
+    """Return the page: each bench's section, followed by its plot; then the names of benches that are missing."""
     parts = [
         "# Benchmark results",
         _introduction(command, seconds),
         table(["Machine", ""], machine).replace("---:", "---"),
     ]
     for name, section in sections.items():
-        blocks = "\n".join(section) if "" in section else "\n\n".join(section)  # lines, or paragraphs and tables
-        parts += [blocks, f"![{name.replace('_', ' ')}](plots/{name}.png)"]
+        parts += [*section, f"![{name.replace('_', ' ')}](plots/{name}.png)"]
+    if missing:
+        parts.append(f"Not measured in this run, which was interrupted: {', '.join(missing)}.")
     return "\n\n".join(parts)
 
 

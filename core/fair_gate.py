@@ -15,8 +15,6 @@ MOST_WAITING = 2000
 _PACE_WEIGHT = 1 / 16
 _LONG = 2
 """A line is long once its first call has waited for so many times its patience."""
-_FOR_CALM_SHOPS = 0.5
-"""So much room beyond the limit, as a share of it, is for shops that have no call inside."""
 _STALLED = 4
 """The gate is at a standstill once no call has ended for so many times the pace."""
 
@@ -45,9 +43,14 @@ class FairGate:
     others leave. A call is refused at once if, at the pace of the calls that end, its turn would come too late.
     """
 
-    def __init__(self, limit: AdaptiveLimit, *, first: "FairGate | None" = None) -> None:
-        """Make the gate. Each call inside `first`, of more important ones, takes the room of one here."""
+    def __init__(self, limit: AdaptiveLimit, *, for_calm_shops: float = 0.0, first: "FairGate | None" = None) -> None:
+        """Make the gate.
+
+        So much room beyond the limit, `for_calm_shops` as a share of it, is for shops that have no call inside. Each
+        call inside `first`, of more important ones, takes the room of one here.
+        """
         self.limit = limit
+        self._for_calm_shops = for_calm_shops
         self._first = first
         self.others: list[FairGate] = []
         """Those for which this one is the first."""
@@ -129,7 +132,7 @@ class FairGate:
     def _has_room(self, shop: str) -> bool:
         """Return whether a call of the shop may enter. One that has none inside does not wait for a rushing one's."""
         room = self._room
-        return self.inside < (room if self._inside_by_shop[shop] else room + ceil(room * _FOR_CALM_SHOPS))
+        return self.inside < (room if self._inside_by_shop[shop] else room + ceil(room * self._for_calm_shops))
 
     def _let_in(self, ticket: Ticket, now: float) -> None:
         ticket.entered = now

@@ -6,9 +6,9 @@ _THRESHOLDS = (20_000, 5, 3)
 """Instead of 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
 every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
 
-A workflow that ended, or left the cache, is freed only by a scan of everything, since its objects refer to each other.
-It leaves some 90 objects, so this scans once in some 5,000 holds, which keep 150 MB until then; a scan of a full cache
-takes some tenths of a second (estimated).
+A workflow that was open for a while, then ended or left the cache, is freed only by a scan of everything, since its
+objects refer to each other. It leaves some 90 objects, so this scans once in some 5,000 holds, which keep 150 MB until
+then; a scan of a full cache takes some tenths of a second (estimated).
 """
 
 

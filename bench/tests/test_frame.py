@@ -21,6 +21,11 @@ def test_the_page_has_each_section_followed_by_its_plot() -> None:
     assert "1.5 minutes" in text
 
 
+def test_the_page_of_an_interrupted_run_says_what_is_missing() -> None:
+    text = page({"some_bench": ["## One"]}, [], "python -m bench", seconds=90, missing=["other", "third"])
+    assert text.endswith("interrupted: other, third.")
+
+
 def test_a_target_that_was_missed_is_marked() -> None:
     met, missed = targets([("rate", "≥ 1", "2", True), ("errors", "0", "3", False)]).splitlines()[2:]
     assert met.endswith("| ✓ |")

@@ -12,8 +12,8 @@ from core.adaptive_limit import AdaptiveLimit
 from core.fair_gate import FairGate, GateClosedError, Ticket
 
 
-def gate_of(limit: int) -> FairGate:
-    return FairGate(AdaptiveLimit(first=limit, least=limit, most=limit))
+def gate_of(limit: int, for_calm_shops: float = 0.5) -> FairGate:
+    return FairGate(AdaptiveLimit(first=limit, least=limit, most=limit), for_calm_shops=for_calm_shops)
 
 
 STEPS = st.lists(
@@ -22,12 +22,12 @@ STEPS = st.lists(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(limit=st.integers(1, 4), steps=STEPS)
+@given(limit=st.integers(1, 4), share=st.sampled_from([0.0, 0.5]), steps=STEPS)
 def test_a_gate_never_exceeds_its_limit_nor_leaves_room_while_a_call_waits(
-    limit: int, steps: list[tuple[str, str, float]]
+    limit: int, share: float, steps: list[tuple[str, str, float]]
 ) -> None:
-    gate, now = gate_of(limit), 0.0
-    for_calm_shops = (limit + 1) // 2
+    gate, now = gate_of(limit, share), 0.0
+    for_calm_shops = (limit + 1) // 2 if share else 0
     tickets: list[Ticket] = []
     for step, shop, seconds in steps:
         now += seconds
