@@ -191,14 +191,15 @@ def wait_until_gone(processes: Sequence[psutil.Process]) -> bool:
     A zombie has: in a container without an init, nobody ever reaps what a killed parent left.
     """
     deadline = time.monotonic() + STOP_SECONDS
-    while any(_runs(process) for process in processes):
+    while any(runs(process) for process in processes):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
     return True
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Return whether it has not ended, also where it ends while it is asked."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

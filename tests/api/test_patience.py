@@ -1,17 +1,16 @@
 """Ends that take longer than the request, and a database that has stopped without a word."""
 
 import asyncio
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
 from temporalio.client import Client
 
 from dev.harness.invariants import assert_stock_adds_up
 from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from tests.api.asking import HEALTH, HOLDS, ITEMS, VALIDATE, locked, neighbour, refused
+from tests.e2e.deployment import freeze
 from tests.stack import SHOP, running_stack
 from tests.waiting import until
 
@@ -92,14 +91,11 @@ async def test_more_than_ten_messages_at_once_to_a_hold_that_cannot_settle_are_t
 
 @contextmanager
 def frozen(server: EmbeddedPostgres) -> Iterator[None]:
-    processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
+    thaw = freeze(server.pid)
     try:
         yield
     finally:
-        for process in processes:
-            process.send_signal(signal.SIGCONT)
+        thaw()
 
 
 async def test_a_postgres_that_has_stopped_keeps_nobody_waiting(

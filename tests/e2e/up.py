@@ -9,18 +9,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 
 from dev.ports import free_port
+from dev.processes import runs
 from tests.commands import Ran, run_holdfast
 from tests.stack import NO_TLS, PATIENT
 
 PORTS = ("HOLDFAST_API_PORT", "HOLDFAST_TEMPORAL_PORT", "HOLDFAST_TEMPORAL_UI_PORT", "HOLDFAST_SIMULATOR_PORT")
+_Answer = TypeVar("_Answer")
 _READY_SECONDS = 200.0
 _FOREIGN = (
     "HOLDFAST_",
@@ -110,6 +112,19 @@ class Up:
         assert self.process is not None
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def each(self, ask: Callable[[psutil.Process], _Answer]) -> list[_Answer]:
+        """Ask each of its processes, and leave out those that end meanwhile."""
+        answers = []
+        for member in self.members:
+            with suppress(psutil.NoSuchProcess):
+                answers.append(ask(member))
+        return answers
+
+    @property
+    def commands(self) -> str:
+        """The command lines of all its processes."""
+        return " ".join(word for command in self.each(psutil.Process.cmdline) for word in command)
+
     def signal(self, number: signal.Signals) -> int:
         assert self.process is not None
         self.process.send_signal(number)
@@ -189,4 +204,4 @@ def until(condition: Callable[[], object], seconds: float, told: Callable[[], st
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return not any(runs(process) for process in processes)

@@ -14,7 +14,7 @@ def test_that_leaves_servers(postgres: EmbeddedPostgres, tmp_path: Path) -> None
     assert psutil.pid_exists(postgres.pid)
     up = Up(tmp_path / "home")
     up.launch()
-    until(lambda: "temporal" in {member.name() for member in up.members}, 120, up.output)
+    until(lambda: "temporal" in up.each(psutil.Process.name), 120, up.output)
     Path(os.environ["SERVERS_RUN"]).write_text(str(os.getpid()))
     if "FAIL" not in os.environ:
         threading.Event().wait()
