@@ -69,8 +69,9 @@ WITH seen AS MATERIALIZED (
   ) stock WHERE requested > available
 ), over AS MATERIALIZED ({exceeded_limits("locked", without="ARRAY[%(hold)s]", with_buyer=True)}
 ), other AS MATERIALIZED (
-  SELECT id FROM "InventoryHold"
-  WHERE "shopId" = %(shop)s AND reference = %(reference)s AND status = 'active' AND id <> %(hold)s
+  SELECT id FROM (
+    SELECT id, status FROM "InventoryHold" WHERE "shopId" = %(shop)s AND reference = %(reference)s OFFSET 0
+  ) named WHERE status = 'active' AND id <> %(hold)s
 ), changed AS (
   UPDATE "InventoryHold" h
   SET revision = t.revision + 1, reference = coalesce(%(reference)s, t.reference),

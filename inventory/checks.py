@@ -61,9 +61,9 @@ def _over(*, with_buyer: bool) -> str:
     return f"(SELECT json_agg(told) FROM ({limits}) exceeded)"  # noqa: S608 - constants
 
 
-# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows. unnest
-# fills a list that is NULL with NULLs. A request without a reference looks for no other hold: where few were active
-# when the table was last analyzed, Postgres looks by reading all that are active.
+# OFFSET 0 keeps each lookup by its key, whatever the planner guesses about the number of requests and of rows: where
+# few holds were active when the table was last analyzed, it would read all that are active. unnest fills a list that
+# is NULL with NULLs.
 _STATEMENT = """
 WITH line AS MATERIALIZED (
   SELECT number, sku, "variantKey", sum(quantity) AS requested
@@ -81,9 +81,8 @@ LEFT JOIN LATERAL (
 ) own ON true
 LEFT JOIN LATERAL (
   SELECT h.id, h."paymentSessionId" IS NOT NULL OR h."paymentIntentId" IS NOT NULL AS has_payment
-  FROM "InventoryHold" h
-  WHERE r.reference IS NOT NULL
-    AND h."shopId" = r.shop AND h.reference = r.reference AND h.status = 'active' AND h.id <> r.hold OFFSET 0
+  FROM (SELECT * FROM "InventoryHold" h WHERE h."shopId" = r.shop AND h.reference = r.reference OFFSET 0) h
+  WHERE h.status = 'active' AND h.id <> r.hold
 ) other ON true
 CROSS JOIN LATERAL (
   WITH stock AS MATERIALIZED (

@@ -10,11 +10,14 @@ from domain.payments import ClaimOutcome
 from inventory.fragments import HOLD_LINES
 from inventory.holds import COLUMNS, hold_from_row
 
-# Another active hold to which the payment is attached.
+# Another active hold to which the payment is attached. OFFSET 0: found by the payment; where few holds were active when
+# the table was last analyzed, Postgres would read all that are active.
 _OTHER_ACTIVE_HOLD = """
-  SELECT FROM "InventoryHold" other
+  SELECT FROM (
+    SELECT "shopId", id, status FROM "InventoryHold"
+    WHERE "paymentSessionId" = %(session)s OR "paymentIntentId" = %(intent)s OFFSET 0
+  ) other
   WHERE other.status = 'active' AND (other."shopId", other.id) <> (%(shop)s, %(hold)s)
-    AND (other."paymentSessionId" = %(session)s OR other."paymentIntentId" = %(intent)s)
 """
 
 _ATTACH = f"""

@@ -76,12 +76,14 @@ WHERE "shopId" = %(shop)s AND (%(sku)s::text IS NULL OR sku = %(sku)s)
 ORDER BY sku, "variantKey" LIMIT %(limit)s
 """  # noqa: S608 - constants
 
-# What the caller's own active hold has is available to the caller.
+# What the caller's own active hold has is available to the caller. OFFSET 0: as in inventory/checks.py.
 _SHORT = f"""
 WITH own AS MATERIALIZED (
-  SELECT l.sku, l."variantKey", l.quantity FROM "InventoryHold" h
-  JOIN "InventoryHoldItem" l ON l."shopId" = h."shopId" AND l."holdId" = h.id
-  WHERE h."shopId" = %(shop)s AND h.status = 'active' AND (h.id = %(hold)s::text OR h.reference = %(reference)s::text)
+  SELECT l.sku, l."variantKey", l.quantity FROM (
+    SELECT id, status FROM "InventoryHold"
+    WHERE "shopId" = %(shop)s AND (id = %(hold)s::text OR reference = %(reference)s::text) OFFSET 0
+  ) h JOIN "InventoryHoldItem" l ON l."shopId" = %(shop)s AND l."holdId" = h.id
+  WHERE h.status = 'active'
 )
 SELECT * FROM (
   SELECT d.sku, d."variantKey", d.requested, i.sku IS NOT NULL AS known, i."retiredAt" IS NOT NULL AS retired,
