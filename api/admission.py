@@ -56,9 +56,7 @@ _ROOMS = {
     Importance.CHECKOUT: _Room(first=32, least=16, most=400, patience=0.05, longest=0.12),
 }
 _YIELDING = {Importance.CREATE, Importance.CHECKOUT}
-"""Fewer of them are let in while commits and webhooks are in flight or slow."""
-_TOLERATED = 0.02
-"""The share of the time-out that a commit may take before it counts as slow."""
+"""Fewer of them are let in while commits and webhooks are in flight."""
 _SPREAD_SECONDS = (1.0, 9.0)
 """Over at least and at most so many seconds the refused are told to come again."""
 
@@ -183,9 +181,7 @@ class Admission:
         if passage.timed_out:
             line.limit.timed_out()
         elif passage.did_its_work and ticket.entered is not None:
-            paid = self._gates[Importance.PAID].line.limit
-            yields = importance in _YIELDING and paid.is_slow(now, _TOLERATED * self._timeout)
-            line.limit.answered(passage.route, now - ticket.entered, full=line.is_full, now=now, yields=yields)
+            line.limit.answered(passage.route, now - ticket.entered, full=line.is_full, now=now)
             if importance is not Importance.LIST:  # the list of a shop that does not exist is empty
                 self._telemetry.shop_seen(ticket.shop)
         self._make_room(importance, ticket)

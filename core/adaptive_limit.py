@@ -8,10 +8,6 @@ shrinks."""
 _FAR_TOO_MANY = 4.0
 """So many times _MANY: the limit shrinks by a share of itself, not by one."""
 _SHRINK = 0.8
-_LEAST_WHEN_YIELDING = 2
-_SLOW = 4.0
-"""Calls that take so many times their quiet time, both as means, wait for others' calls."""
-_SLOWNESS_KEPT_SECONDS = 2.0
 _SAMPLES = 8
 """The least number of calls whose mean time decides: single ones vary."""
 _IDLE_KEPT_SECONDS = 300.0
@@ -30,7 +26,7 @@ class AdaptiveLimit:
         self._limit = float(first)
         self._least = least
         self._most = most
-        self._kinds: dict[str, _Kind] = defaultdict(_Kind)
+        self._idle: dict[str, _Shortest] = defaultdict(_Shortest)
         self._shares: list[float] = []
         self._full = False
 
@@ -39,25 +35,15 @@ class AdaptiveLimit:
         """How many calls may be in flight now."""
         return int(self._limit)
 
-    def is_slow(self, now: float, tolerated: float) -> bool:
-        """Whether calls take longer than is tolerated and than in a quiet time, so that less important ones yield."""
-        return any(kind.is_slow(now, tolerated) for kind in self._kinds.values())
-
-    def answered(self, kind: str, seconds: float, *, full: bool, now: float, yields: bool = False) -> None:
-        """Count the time of a call.
-
-        `kind` calls take the same time when idle. `full`: the limit was used up. `yields`: more important calls are
-        slow, so the limit shrinks, whatever its own calls take.
-        """
-        idle = self._kinds[kind].answered(seconds, now)
+    def answered(self, kind: str, seconds: float, *, full: bool, now: float) -> None:
+        """Count the time of a call. `kind` calls take the same time when idle. `full`: the limit was used up."""
+        idle = self._idle[kind].update(seconds, now)
         self._shares.append(1.0 - idle / seconds if seconds > 0 else 0.0)
         self._full |= full
         if len(self._shares) < max(_SAMPLES, self.value):
             return
         waiting = self._limit * sum(self._shares) / len(self._shares)
-        if yields:
-            self._limit = max(self._limit * _SHRINK, min(self._limit, _LEAST_WHEN_YIELDING))
-        elif waiting > _MANY * _FAR_TOO_MANY:
+        if waiting > _MANY * _FAR_TOO_MANY:
             self._set(self._limit * _SHRINK)
         elif waiting > _MANY:
             self._set(self._limit - 1)
@@ -71,39 +57,11 @@ class AdaptiveLimit:
         self._start_window()
 
     def _set(self, limit: float) -> None:
-        """Set the limit within its bounds; one that has yielded is below them, and grows back step by step."""
-        self._limit = min(max(limit, min(self._least, self._limit)), self._most)
+        self._limit = min(max(limit, self._least), self._most)
 
     def _start_window(self) -> None:
         self._shares = []
         self._full = False
-
-
-class _Kind:
-    """The times of calls of one kind."""
-
-    def __init__(self) -> None:
-        self._idle = _Shortest()
-        self._seconds: list[float] = []
-        self._mean = 0.0
-        self._quiet = _Shortest()
-        self._quiet_mean = 0.0
-        self._answered_at = float("-inf")
-
-    def answered(self, seconds: float, now: float) -> float:
-        """Count the time of a call, and return that of an idle service."""
-        self._answered_at = now
-        self._seconds.append(seconds)
-        if len(self._seconds) == _SAMPLES:
-            self._mean = sum(self._seconds) / _SAMPLES
-            self._quiet_mean = self._quiet.update(self._mean, now)
-            self._seconds = []
-        return self._idle.update(seconds, now)
-
-    def is_slow(self, now: float, tolerated: float) -> bool:
-        """Compare means, since a single call, such as a repeat, can be much quicker than all others."""
-        slow = self._mean > max(tolerated, _SLOW * self._quiet_mean)
-        return slow and now - self._answered_at < _SLOWNESS_KEPT_SECONDS
 
 
 class _Shortest:

@@ -8,7 +8,7 @@ every one started a collection, and every hundredth scanned all long-lived objec
 
 A workflow that was open for a while, then ended or left the cache, is freed only by a scan of everything, since its
 objects refer to each other. It leaves some 90 objects, so this scans once in some 5,000 holds, which keep 150 MB until
-then; a scan of a full cache takes some tenths of a second (estimated).
+then. A scan stops the process: 0.4 s with 3,000 holds in the cache, 1.1 to 1.7 s with 8,000 (two busy cores).
 """
 
 

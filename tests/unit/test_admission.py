@@ -147,33 +147,11 @@ def test_the_limit_keeps_the_service_busy_with_few_calls_waiting_wherever_it_sta
     assert servers <= limit.value <= servers + 8
 
 
-def test_the_limit_yields_while_more_important_calls_are_slow_and_grows_back() -> None:
-    creates, commits = (AdaptiveLimit(first=16, least=4, most=400) for _ in range(2))
-
-    def answer(commit_seconds: float, times: int) -> None:
-        for _ in range(times):
-            commits.answered("commit", commit_seconds, full=False, now=0.0)
-            yields = commits.is_slow(0.0, tolerated=0.1)
-            creates.answered("create", 0.1, full=True, now=0.0, yields=yields)
-
-    answer(0.02, 100)
-    before = creates.value
-    answer(0.4, 200)
-    assert creates.value == 2
-    answer(0.02, 400)
-    assert creates.value >= before
-    answer(0.4, 8)
-    assert commits.is_slow(0.0, tolerated=0.1)
-    assert not commits.is_slow(0.0, tolerated=0.5)
-    assert not commits.is_slow(10.0, tolerated=0.1), "of commits long ago nothing is known"
-
-
 def test_calls_of_different_kinds_are_not_taken_for_slow_ones_of_one_kind() -> None:
     limit = AdaptiveLimit(first=32, least=16, most=400)
     for _ in range(300):
         for kind, seconds in (("extend", 0.02), ("attach", 1.0)):
             limit.answered(kind, seconds, full=True, now=0.0)
-            assert not limit.is_slow(0.0, tolerated=0.1)
     assert limit.value > 32
 
 
