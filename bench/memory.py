@@ -29,7 +29,7 @@ _ALL = 100_000
 _PROCESSES = 2
 _TTL_SECONDS = 86_400
 """No hold may expire before the last one is open."""
-_KEPT = 5000
+_KEPT = 1000
 """Holds that left the cache and are in memory until the next scan for garbage (core/garbage_collection.py)."""
 
 

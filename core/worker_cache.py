@@ -2,8 +2,9 @@
 
 from core.process_memory import MemoryLimit
 
-MOST = 8_000
-"""An API process and a worker that have as many cached, of 100,000 open holds, take less than 2 GiB together."""
+MOST = 1_000
+"""With 8,000, a process whose cache was full took a second for a task of a hold outside it, and stopped for as long to
+collect garbage (docs/decisions/0007-worker-settings.md)."""
 API_PROCESSES = "WEB_CONCURRENCY"
 """The environment variable, uvicorn's, with the number of API processes: they share the memory."""
 _LEAST = 100
