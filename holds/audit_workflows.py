@@ -69,18 +69,26 @@ class WorkflowAuditor:
 
         The new run closes the hold's payment and ends the hold: as its last run had ended it, if Temporal remembers
         that, else at its deadline. A workflow whose hold has ended is ended, which changes nothing of the hold; one
-        whose hold has no row is left to a person. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
+        whose hold has no row is left to a person. A hold that is made meanwhile is left to the next audit: in a rush,
+        hundreds are. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
         """
-        query = 'ExecutionStatus = "Running"'
-        running = {key: run async for key, run in list_hold_workflows(self._temporal, query, shop_id, self._progress)}
+        began = datetime.now(UTC)
+        running, strays = dict[HoldKey, WorkflowExecution](), list[HoldKey]()
+        async for runs in list_hold_workflows(self._temporal, 'ExecutionStatus = "Running"', shop_id):
+            running |= runs
+            strays += await self._without_active_hold(runs, running, began - self.reserve_limit)
         now = datetime.now(UTC)
         holds, missing = 0, list[MissingWorkflow]()
         async for page in audit.active_holds(self._engine, shop_id):
             self._progress(len(page))
             holds += len(page)
-            suspects = [hold for hold in page if hold.key not in running or hold.expires_at + _OVERDUE < now]
+            suspects = [
+                hold
+                for hold in page
+                if (hold.key not in running and hold.created_at < began) or hold.expires_at + _OVERDUE < now
+            ]
             missing += [found for found in await self._for_each(suspects, self._resume_if_missing) if found]
-        orphaned = await self._orphaned(running, started_before=now - self.reserve_limit)
+        orphaned = await self._orphaned(strays, running, started_before=began - self.reserve_limit)
         return WorkflowAudit(holds, missing, orphaned)
 
     async def end(self, orphaned: StrayWorkflow) -> Repair:
@@ -142,9 +150,8 @@ class WorkflowAuditor:
         return await run.result(follow_runs=False)
 
     async def _orphaned(
-        self, running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
+        self, suspects: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
     ) -> list[StrayWorkflow]:
-        suspects = await self._without_active_hold(running, running, started_before)
         still = await self._idle_after_pause(suspects)
         # Read again: a row may have been inserted meanwhile.
         statuses = await self._without_active_hold(still, running, started_before)

@@ -35,7 +35,8 @@ class LostSales:
         query = f'HoldStatus = "committed" AND CloseTime >= "{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"'
         sales = {
             key: LostSale(*key, run.run_id, run.close_time)
-            async for key, run in list_hold_workflows(self._temporal, query, shop_id)
+            async for runs in list_hold_workflows(self._temporal, query, shop_id)
+            for key, run in runs.items()
             if run.task_queue == self._task_queue and run.close_time is not None
         }
         rows = dict[HoldKey, HoldStatus]()

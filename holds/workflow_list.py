@@ -1,24 +1,38 @@
 """Lists hold workflows by Temporal's visibility store, which lags behind by up to some seconds."""
 
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Mapping
 
 from temporalio.client import Client, WorkflowExecution
 
+from core.rests import Rests
 from domain.holds import HoldKey
-from inventory.audit import BATCH
+
+_PAGE, _LARGEST_PAGE, _PAGES = 100, 1000, 40
+"""Runs of one read: a _PAGES-th of what was read before, within the bounds. With 12,000 open holds on SQLite, on which
+all else waits meanwhile, a page of 100 takes 44 ms and one of 1,000 takes 260, but ten pages of 100 take 440."""
 
 
 async def list_hold_workflows(
-    client: Client, query: str, shop_id: str | None, progress: Callable[[int], None] = lambda _rows: None
-) -> AsyncIterator[tuple[HoldKey, WorkflowExecution]]:
-    """Yield the runs of HoldWorkflow that match the query, with their holds. Raises RPCError."""
+    client: Client, query: str, shop_id: str | None
+) -> AsyncIterator[Mapping[HoldKey, WorkflowExecution]]:
+    """Yield the runs of HoldWorkflow that match the query, by their holds, page by page. Raises RPCError."""
     of_shop = f' AND ShopId = "{shop_id}"' if shop_id else ""
-    found = 0
-    async for run in client.list_workflows(f'WorkflowType = "HoldWorkflow" AND {query}{of_shop}', page_size=1000):
-        prefix, _, name = run.id.partition(":")
-        shop, _, hold = name.partition(":")
-        if prefix == "hold" and hold:
-            yield HoldKey(shop, hold), run
-        found += 1
-        if found % BATCH == 0:
-            progress(BATCH)
+    runs = client.list_workflows(f'WorkflowType = "HoldWorkflow" AND {query}{of_shop}')
+    listed, rests = 0, Rests()
+    while True:
+        began = time.monotonic()
+        await runs.fetch_next_page(page_size=min(max(_PAGE, listed // _PAGES), _LARGEST_PAGE))
+        took = time.monotonic() - began
+        page = runs.current_page or ()
+        yield {key: run for run in page if (key := _hold_of(run)) is not None}
+        if runs.next_page_token is None:
+            return
+        listed += len(page)
+        await rests.after(took)
+
+
+def _hold_of(run: WorkflowExecution) -> HoldKey | None:
+    prefix, _, name = run.id.partition(":")
+    shop, _, hold = name.partition(":")
+    return HoldKey(shop, hold) if prefix == "hold" and hold else None

@@ -1,5 +1,6 @@
 """The audit of stock: compares every item with its active holds and movements, and repairs items that drifted."""
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
+from core.rests import Rests
 from core.transactions import in_transaction
 from domain.holds import Hold, HoldKey, HoldStatus
 from inventory.fragments import HOLD_LINES, last_on_hand
@@ -148,13 +150,17 @@ async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> Async
     """Yield the active holds with their lines, in batches, the next to expire first."""
     statement = statement_of_active(one_shop=shop_id is not None)
     at, after_shop, after_hold = _FIRST, "", ""
+    rests = Rests()
     while True:
+        began = time.monotonic()
         parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id}
         page = [hold_from_row(row) for row in await fetch(engine, statement, parameters)]
+        took = time.monotonic() - began
         if page:
             yield page
         if len(page) < BATCH:
             return
+        await rests.after(took)
         at, after_shop, after_hold = page[-1].expires_at, page[-1].shop_id, page[-1].hold_id
 
 
@@ -162,7 +168,9 @@ async def item_balances(engine: AsyncEngine, shop_id: str | None = None) -> Asyn
     """Yield all items with what their last movements left, in batches."""
     statement = statement_of_balances(one_shop=shop_id is not None)
     after = ItemKey("", "", "")
+    rests = Rests()
     while True:
+        began = time.monotonic()
         parameters = {
             "after_shop": after.shop_id,
             "after_sku": after.sku,
@@ -170,10 +178,12 @@ async def item_balances(engine: AsyncEngine, shop_id: str | None = None) -> Asyn
             "shop": shop_id,
         }
         page = [_balance_from_row(row) for row in await fetch(engine, statement, parameters)]
+        took = time.monotonic() - began
         if page:
             yield page
         if len(page) < BATCH:
             return
+        await rests.after(took)
         after = page[-1].key
 
 

@@ -59,7 +59,8 @@ async def listed(stack: Stack, *hold_ids: str) -> None:
     expected = {(SHOP, hold_id) for hold_id in hold_ids}
 
     async def all_listed() -> bool:
-        running = {key async for key, _ in list_hold_workflows(stack.temporal, 'ExecutionStatus = "Running"', SHOP)}
+        pages = list_hold_workflows(stack.temporal, 'ExecutionStatus = "Running"', SHOP)
+        running = {key async for page in pages for key in page}
         return expected <= running
 
     await until(all_listed, f"the workflows of {hold_ids} are listed")
