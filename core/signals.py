@@ -1,4 +1,4 @@
-"""Signals that are sent together with the start of a workflow."""
+"""Names of signals, which some calls of the SDK take instead of the method."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypedDict
@@ -22,5 +22,9 @@ def start_signal(
 
     `start_workflow` takes only the signal's name: this keeps the reference and its arguments typed.
     """
-    name = workflow._SignalDefinition.must_name_from_fn_or_str(handler)  # noqa: SLF001 - temporalio has no public way
-    return {"start_signal": name, "start_signal_args": arguments}
+    return {"start_signal": signal_name(handler), "start_signal_args": arguments}
+
+
+def signal_name(handler: Callable[..., None]) -> str:
+    """Return the name of a signal; `handler` is a method marked `@workflow.signal`."""
+    return workflow._SignalDefinition.must_name_from_fn_or_str(handler)  # noqa: SLF001 - temporalio has no public way

@@ -31,7 +31,7 @@ from holds.errors import (
 from holds.event_origin import EventOrigin
 from holds.model import CreateResult, HoldRequest
 from holds.replacing import replacing
-from holds.request_timeout import name_hold_on_span, run_for_caller
+from holds.request_timeout import name_hold_on_span, remaining_ms, run_for_caller
 from holds.resume import AlreadyEnded
 from holds.service import HoldService
 from holds.temporal_errors import NoRunningWorkflowError
@@ -59,6 +59,8 @@ from workflows.payment_messages import (
 )
 from workflows.ports import NOT_CONFIGURED
 
+_ANSWER_SECONDS = 3.0
+"""How long an event waits at most for the hold's run to take it: another worker takes over a run after two seconds."""
 _CHECK_SECONDS = 1.0
 """How long an event that would sell a hold waits for Stripe's word that its payment was not refunded since."""
 _NO_ANSWER = (
@@ -292,9 +294,10 @@ class PaymentsService:
     async def _signal(self, key: HoldKey, event: StripeEvent, payment: Payment) -> EventResult:
         """Signal the event to the hold's workflow; if the hold has ended, start the workflow of a late payment."""
         signal, message = _signal_of(event, payment)
+        seconds = min(remaining_ms(self._settings.request_timeout_ms) / 2000, _ANSWER_SECONDS)
         try:
             answer = await self._holds.messenger.send(
-                key, partial(self._workflows.signal, signal=signal, message=message)
+                key, partial(self._workflows.tell, signal=signal, message=message, seconds=seconds)
             )
         except HoldNotFoundError:
             return EventResult("unknown_hold", logging.ERROR)

@@ -25,7 +25,8 @@ from temporalio.common import (
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from core.signals import StartSignal, start_signal
+from core.signals import StartSignal, signal_name, start_signal
+from core.timeouts import run_with_timeout
 from domain.holds import HoldKey, ReserveOutcome
 from domain.smoke import SMOKE_SHOP
 from holds.errors import NamespaceMissingError, OlderWorkerError, TemporalBusyError, TemporalUnavailableError
@@ -42,6 +43,7 @@ from workflows import ui_text
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
 from workflows.messages import (
+    MESSAGE_KNOWN,
     SHOP_ID,
     Amend,
     AmendAnswer,
@@ -67,6 +69,7 @@ Answer = TypeVar("Answer")
 
 _NOT_READY_SECONDS = 0.05
 _HEALTH_CALL = timedelta(seconds=1)
+_ONLY_SIGNALS_SECONDS = 10.0
 _BUSY_SECONDS = 2.0
 """For how long a busy run is asked again. The SDK's own retries come on top, and both end before the request does."""
 
@@ -89,6 +92,7 @@ class WorkflowClient:
         self._client = client
         self._task_queue = task_queue
         self._runs_here = runs_here
+        self._only_signals_until = 0.0
 
     async def reserve(self, hold: HoldInput) -> ReserveOutcome:
         """Start the hold's workflow, or join its open run, and wait until the stock is reserved or refused."""
@@ -181,6 +185,26 @@ class WorkflowClient:
         if message.key is not None:
             update_id = "extend-" + hashlib.sha256(f"{message.ttl_seconds}:{message.key}".encode()).hexdigest()
         return await self._update(HoldWorkflow.extend, to, message, update_id=update_id)
+
+    async def tell(self, to: Target, signal: Callable[..., None], message: object, *, seconds: float) -> None:
+        """Send a message of a signal of HoldWorkflow by the update of the same name; its run has it when this returns.
+
+        Where the update is not answered within the seconds, or cannot be taken, the signal is sent, for which no worker
+        need run: then it is in the run's history. It may also arrive both ways.
+        """
+        if isinstance(to, HoldKey) and time.monotonic() >= self._only_signals_until:
+            update: Coroutine[Any, Any, None] = self._update_once(signal_name(signal), to, message, update_id=None)
+            try:
+                return await run_with_timeout(seconds, update)
+            except UpdateRefusedError as refusal:
+                if refusal.kind == MESSAGE_KNOWN:
+                    return None
+                raise
+            except TimeoutError:  # no worker answers: the next ones need not find that out again
+                self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
+            except (TemporalBusyError, OlderWorkerError, UnansweredError):
+                pass
+        return await self.signal(to, signal, message)
 
     async def signal(self, to: Target, signal: Callable[..., None], message: object) -> None:
         """Send a signal of HoldWorkflow. It is in the run's history when this returns; an update is not yet then."""
@@ -297,7 +321,7 @@ class WorkflowClient:
 
     async def _update_once(
         self,
-        update: _Update[Parameters, Answer],
+        update: _Update[Parameters, Answer] | str,
         to: Target,
         *message: object,
         update_id: str | None,

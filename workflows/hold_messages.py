@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 from domain.holds import Held, ReserveOutcome
 from domain.payments import Payment
 from workflows.changes import Changes
-from workflows.checked_messages import checked_signal, one
+from workflows.checked_messages import checked_signal, one, update_of
 from workflows.continuation import restore
 from workflows.doubts import doubted, record_succeeded
 from workflows.ended_hold import EndedHold
@@ -19,6 +19,7 @@ from workflows.messages import (
     HOLD_EXTEND_LIMIT,
     HOLD_NOT_ACTIVE,
     IDEMPOTENCY_CONFLICT,
+    MESSAGE_KNOWN,
     PAYMENT_IN_PROGRESS,
     PAYMENT_NOT_MADE,
     Amend,
@@ -147,6 +148,15 @@ class HoldMessages(HoldSignals, RunDetails):
         """Commit the hold without an answer: no limit of updates stops a signal."""
         self._state.record_commit(message)
         self._changed()
+
+    def _check_failed(self, attempt: PaymentFailed) -> None:
+        if attempt.event_id in self._state.failed:
+            raise ApplicationError("the attempt is known", type=MESSAGE_KNOWN)
+
+    update_payment_succeeded = update_of(payment_succeeded)
+    update_payment_failed = update_of(payment_failed, _check_failed)
+    update_payment_processing = update_of(payment_processing)
+    update_cancel = update_of(cancel)
 
     @workflow.update(description="Wait until the stock is reserved or refused")
     async def reserved(self) -> ReserveOutcome:

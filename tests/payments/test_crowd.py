@@ -14,7 +14,7 @@ from dev.postgres import EmbeddedPostgres
 from dev.temporal import EmbeddedTemporal
 from domain.payments import Payment
 from tests.api.asking import fresh, refused
-from tests.paying import Shop, running_shop
+from tests.paying import Shop, event, named, running_shop
 from tests.payments.endings import fault, fired
 from tests.payments.own_payments import attach, session_status
 from tests.servers import database_on
@@ -136,6 +136,19 @@ async def test_a_hold_that_takes_no_more_updates_is_still_sold(crowded: Shop) ->
     refused(await extended(crowded, hold_id), 429, "inventory_busy")
     sold = await crowded.stack.post(hold_id, "commit")
     assert (sold.status_code, sold.json()["status"]) == (200, "committed")
+
+
+async def test_a_hold_that_takes_no_more_updates_is_still_told_of_its_payment(crowded: Shop) -> None:
+    hold_id = (await crowded.stack.made((crowded.item, 1)))["holdId"]
+    run = crowded.stack.run_of(hold_id)
+    await run.signal(HoldWorkflow.payment_processing, PaymentProcessing(Payment(f"pi_{hold_id}"), 600))
+    for _ in range(IN_ALL - 1):
+        assert (await extended(crowded, hold_id)).status_code == 200
+    refused(await extended(crowded, hold_id), 429, "inventory_busy")
+    paid = event("payment_intent.succeeded", {"id": f"pi_{hold_id}", "metadata": named(hold_id)})
+    assert (await crowded.send(paid)).status_code == 200
+    await crowded.until_status(hold_id, "committed")
+    assert await signalled(crowded, hold_id, "payment_succeeded")
 
 
 async def test_a_hold_that_takes_no_more_updates_is_still_released(crowded: Shop) -> None:

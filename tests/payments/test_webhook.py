@@ -296,9 +296,16 @@ async def test_an_event_that_comes_many_times_at_once_sells_once(shop: Shop) -> 
 async def test_an_attempt_that_is_told_twice_counts_once(shop: Shop) -> None:
     hold_id = await held(shop)
     attempt = event("payment_intent.payment_failed", {"id": "pi_1", "metadata": named(hold_id)})
+    run = shop.stack.run_of(hold_id)
+    assert result(await shop.send(attempt)) == "told"
+    told = [event.event_type async for event in run.fetch_history_events()]
+    assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED in told
+    assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED not in told  # an update is written once, a signal thrice
+
     assert {result(await shop.send(attempt)) for _ in range(3)} == {"told"}
-    snapshot = await shop.stack.run_of(hold_id).query("snapshot", result_type=dict)
+    snapshot = await run.query("snapshot", result_type=dict)
     assert snapshot["failed_attempts"] == 1
+    assert [event.event_type async for event in run.fetch_history_events()] == told  # nothing was written of repeats
 
 
 async def test_what_was_acknowledged_is_done_by_the_worker_that_starts_later(database: str, temporal: Client) -> None:

@@ -95,6 +95,11 @@ STORIES: dict[str, tuple[HoldInput, list[Step]]] = {}
 LATE: dict[str, Callable[[Teller], Awaitable[LatePayment]]] = {}
 
 
+def _by_update(name: str, message: object) -> Act:
+    """Return the step that sends the message of a signal by the update of the same name."""
+    return lambda teller: teller.handle.execute_update(name, message)
+
+
 def _story(
     name: str,
     *story: Step,
@@ -237,6 +242,13 @@ _story(
     ("payment_processing", PaymentProcessing(DEBIT, 86_400)),
     "look",
     ("commit", Commit("shop")),
+)
+_story(
+    "told-by-updates-and-paid",
+    _by_update("payment_failed", PaymentFailed(CARD, "evt_1")),
+    _by_update("payment_failed", PaymentFailed(CARD, "evt_2")),
+    _by_update("payment_processing", PaymentProcessing(DEBIT, 86_400)),
+    _by_update("payment_succeeded", CARD),
 )
 _story("rejected", sku="NONE")
 _story("too-late", window=0)

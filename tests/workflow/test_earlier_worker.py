@@ -13,7 +13,9 @@ from domain.payments import Payment
 from holds.errors import OlderWorkerError
 from holds.workflow_client import WorkflowClient
 from tests.workflow.sending import hold_input
+from workflows.hold import HoldWorkflow
 from workflows.messages import Amend, Cancel, Commit, Ended, HoldInput, MadeWay, hold_workflow_id
+from workflows.payment_messages import PaymentFailed
 
 
 @workflow.defn(name="HoldWorkflow")
@@ -24,6 +26,7 @@ class Earlier:
     def __init__(self, hold: HoldInput) -> None:
         del hold
         self._released = False
+        self._failed = 0
 
     @workflow.run
     async def run(self, hold: HoldInput) -> Ended:
@@ -31,6 +34,15 @@ class Earlier:
         await workflow.wait_condition(lambda: self._released, timeout=timedelta(hours=1))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return Ended("released")
+
+    @workflow.signal
+    def payment_failed(self, attempt: PaymentFailed) -> None:
+        del attempt
+        self._failed += 1
+
+    @workflow.query
+    def failed(self) -> int:
+        return self._failed
 
     @workflow.update
     async def commit(self, message: Commit) -> Ended:
@@ -59,4 +71,7 @@ async def test_what_it_does_not_know_fails_clearly_and_a_hold_to_replace_is_rele
         ):
             with pytest.raises(OlderWorkerError, match="earlier release"):
                 await calls.commit(key, commit)
+        attempt = PaymentFailed(Payment("pi_1"), "evt_1")
+        await calls.tell(key, HoldWorkflow.payment_failed, attempt, seconds=30)
+        assert await temporal.get_workflow_handle_for(Earlier.run, hold_workflow_id(*key)).query(Earlier.failed) == 1
         assert await calls.make_way(key) == MadeWay(ended="released")
