@@ -34,13 +34,14 @@ from workflows.messages import (
 
 Handle = WorkflowHandle[HoldWorkflow, Ended]
 
-SELLING = ("commit", "part", "payment")
-"""`part` is a commit of one of the units."""
+SELLING = ("commit", "part", "payment", "event")
+"""`part` is a commit of one of the units; `event` is a payment as Stripe's events come, by the update."""
 GIVING_BACK = ("release", "cancel", "ui_cancel")
 MESSAGES = (*SELLING, *GIVING_BACK, "extend", "deadline")
 UPDATES = {
     "commit": Ended,
     "part": Ended,
+    "event": None,
     "release": Ended,
     "extend": Extended,
     "amend": AmendAnswer,
@@ -125,9 +126,10 @@ async def send(hold: Hold, message: str) -> None:
 
 
 async def _send_update(hold: Hold, message: str) -> None:
-    name = "commit_as_told" if message == "part" else message
+    name = {"part": "commit_as_told", "event": "payment_succeeded"}.get(message, message)
     update_id = str(uuid.uuid4())
     argument = {
+        "event": Payment(payment_intent_id=f"pi_{hold.hold_id}"),
         "commit": Commit("test"),
         "part": Commit("test", items=(Line("TEE", "", 1),)),
         "release": Cancel("test"),

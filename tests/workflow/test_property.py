@@ -16,7 +16,7 @@ from tests.examples import examples
 from tests.stack import Stack
 from tests.workflow.sending import Hold, held
 from workflows.messages import Amend, AmendAnswer, Cancel, Commit, Ended, Extend, Extended, MadeWay, MakeWay
-from workflows.payment_messages import PaymentProcessing
+from workflows.payment_messages import PaymentFailed, PaymentProcessing
 
 MESSAGES = (
     "commit",
@@ -28,6 +28,10 @@ MESSAGES = (
     "cancel",
     "ui cancel",
     "failed",
+    "payment event",
+    "processing event",
+    "failed event",
+    "cancel event",
     "amend",
     "make way",
 )
@@ -47,7 +51,7 @@ async def say(hold: Hold, message: str) -> str | None:
         "payment": ("payment_succeeded", Payment("pi_1")),
         "other payment": ("payment_succeeded", Payment("pi_2")),
         "processing": ("payment_processing", PaymentProcessing(Payment("pi_3"), 60)),
-        "failed": ("payment_failed", Payment("pi_3")),
+        "failed": ("payment_failed", PaymentFailed(Payment("pi_3"), "evt_1")),
         "cancel": ("cancel", Cancel("test")),
     }
     updates: dict[str, tuple[object, type]] = {
@@ -60,6 +64,8 @@ async def say(hold: Hold, message: str) -> str | None:
     try:
         if message in signals:
             await run.signal(*signals[message])
+        elif message.removesuffix(" event") in signals:
+            await run.execute_update(*signals[message.removesuffix(" event")])
         elif message in updates:
             argument, answers = updates[message]
             answer = await run.execute_update(message.replace(" ", "_"), argument, result_type=answers)
@@ -83,7 +89,7 @@ async def test_any_messages_in_any_order_end_each_hold_once(stack: Stack) -> Non
         row = await stack.read(hold.hold_id)
         assert ended == Ended(row["status"])
         assert told <= {row["status"], None}, script
-        if not {"release", "cancel", "ui cancel"} & set(script):
+        if not {"release", "cancel", "cancel event", "ui cancel"} & set(script):
             assert row["status"] == "committed", script
 
     async def one_example(scripts: list[list[str]]) -> None:
