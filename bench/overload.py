@@ -84,6 +84,8 @@ class Flood:
     capacity: float
     """Creates a second, measured just before and after with the same beside it: the mean."""
     quiet_create_p95: float
+    quiet: Result
+    """Of the same payments without creates, just before."""
     result: Result
     left: int
     """Active holds beyond those whose callers were told so."""
@@ -103,10 +105,15 @@ class Flood:
         return self.result.creates.ms.get("429", [])
 
     @property
-    def unexpected(self) -> int:
-        """Creates answered neither 201 nor 429, and payments not answered 200."""
-        creates = self.result.creates.total - len(self.made) - len(self.refused)
-        return creates + sum(each.total - each.count("200") for each in (self.result.commits, self.result.webhooks))
+    def unexpected(self) -> dict[str, int]:
+        """How many creates were answered neither 201 nor 429, and payments not 200, by request and answer."""
+        expected = {"creates": ("201", "429"), "commits": ("200",), "webhooks": ("200",)}
+        return {
+            f"{kind} {status}": len(ms)
+            for kind, statuses in expected.items()
+            for status, ms in getattr(self.result, kind).ms.items()
+            if status not in statuses
+        }
 
     @property
     def recovered_after(self) -> float:
@@ -122,12 +129,11 @@ class Flood:
 
 @dataclass
 class Overload:
-    """All floods, and the quiet times of payments."""
+    """All floods, and the times of payments before the first of them, with few open holds."""
 
     plan: Plan
     floods: list[Flood] = field(default_factory=list)
-    quiet_commits: list[float] = field(default_factory=list)
-    quiet_webhooks: list[float] = field(default_factory=list)
+    quiet: Result = field(default_factory=Result)
 
 
 class _Measurement:
@@ -150,21 +156,21 @@ class _Measurement:
     def _run(self) -> Overload:
         plan, overload = self._plan, Overload(self._plan)
         self._job(plan.capacity, ALONE, clients=_CLIENTS)  # loads what is loaded on first use
-        quiet = self._job(plan.capacity * 2, PAYING)
-        overload.quiet_commits, overload.quiet_webhooks = quiet.commits.ms["200"], quiet.webhooks.ms["200"]
+        overload.quiet = self._job(plan.capacity * 2, PAYING)
         for beside in plan.beside:
             calm = self._job(plan.capacity, beside, creates=2.0)
             before = self._capacity(beside)
             for factor in plan.factors:
                 self._say(f"{factor:g} times the capacity, {beside.name}")
-                self._make_holds(beside, plan.flood)
+                self._make_holds(beside, plan.flood + plan.capacity * 2)
+                quiet = self._job(plan.capacity * 2, beside) if beside.commits else Result()
                 active = self._active()
                 result = self._job(plan.flood, beside, creates=factor * before, afterwards=plan.afterwards)
                 time.sleep(_SETTLE_SECONDS)
                 left = self._active() - active - len(result.made) + result.commits.count("200")
                 after = self._capacity(beside)
                 p95 = percentile(calm.creates.ms["201"], 95)
-                overload.floods.append(Flood(beside, factor, (before + after) / 2, p95, result, left))
+                overload.floods.append(Flood(beside, factor, (before + after) / 2, p95, quiet, result, left))
                 before = after
         return overload
 
@@ -243,12 +249,12 @@ def _say(what: str) -> None:
 
 def lines(result: Overload) -> list[str]:
     """Return the section of the report."""
-    commit_p95, webhook_p95 = (percentile(ms, 95) for ms in (result.quiet_commits, result.quiet_webhooks))
     explanation = (
         f"Creates arrive at random, for {result.plan.flood:.0f} s, at a multiple of the rate that {_CLIENTS} callers "
         "reach who each wait for their answer (measured before and after, with the same beside it). Goodput: creates "
         "answered 201 within a second, as a share of that rate. Recovered: from when on ten creates in a row after the "
-        "flood were answered as usual. Left: active holds beyond those whose callers were told 201."
+        "flood were answered as usual. Left: active holds beyond those whose callers were told 201. The times of "
+        "commits and webhooks are compared with those of the same payments without creates, just before."
     )
     heads = ["load", "capacity/s", "goodput", "201 p50 / p95 ms", "refused", "refusal p95 ms", "commit p95"]
     heads += ["webhook p95", "other answers", "recovered", "left"]
@@ -264,21 +270,29 @@ def lines(result: Overload) -> list[str]:
                 f"{percentile(flood.made, 50):.0f} / {percentile(flood.made, 95):.0f}",
                 refused,
                 refusal,
-                _times(flood.result.commits, commit_p95),
-                _times(flood.result.webhooks, webhook_p95),
-                str(flood.unexpected),
+                _times(flood.result.commits, flood.quiet.commits),
+                _times(flood.result.webhooks, flood.quiet.webhooks),
+                ", ".join(f"{number} {what}" for what, number in flood.unexpected.items()) or "0",
                 f"{flood.recovered_after:.1f} s",
                 str(flood.left),
             ]
         )
-    quiet = f"Quiet, without creates: commit p95 {commit_p95:.0f} ms, webhook p95 {webhook_p95:.0f} ms."
+    quiet = (
+        "With few open holds, before the first flood and without creates: "
+        f"commit p95 {_p95(result.quiet.commits):.0f} ms, webhook p95 {_p95(result.quiet.webhooks):.0f} ms."
+    )
     return ["## More than can be answered", explanation, table(heads, rows), quiet]
 
 
-def _times(answers: Answers, quiet: float) -> str:
-    """Return the p95 as a multiple of the quiet one."""
-    samples = answers.ms.get("200", [])
-    return f"{percentile(samples, 95):.0f} ms, {percentile(samples, 95) / quiet:.1f} times" if samples else "-"
+def _times(answers: Answers, quiet: Answers) -> str:
+    """Return the p95, and what multiple of the quiet one it is."""
+    if not (answers.count("200") and quiet.count("200")):
+        return "-"
+    return f"{_p95(answers):.0f} ms, {_p95(answers) / _p95(quiet):.1f} times {_p95(quiet):.0f}"
+
+
+def _p95(answers: Answers) -> float:
+    return percentile(answers.ms["200"], 95)
 
 
 def plot(result: Overload, axes: "Axes") -> None:

@@ -53,7 +53,7 @@ def of_load(text: str, turns: Iterable[Result]) -> Claim:
 def of_overload(overload: Overload) -> Claim:
     """Claim that of more than can be answered every request was answered, and nothing was held for who was refused."""
     floods = overload.floods
-    unexpected, left = sum(flood.unexpected for flood in floods), sum(flood.left for flood in floods)
+    unexpected, left = sum(sum(flood.unexpected.values()) for flood in floods), sum(flood.left for flood in floods)
     least = min(flood.goodput / min(flood.factor, 1.0) for flood in floods)
     seen = f"{len(floods)} floods: {unexpected} other answers, {left} holds left, goodput at least {least:.2f}"
     return Claim("In a flood of creates payments go on, and no hold is left", not unexpected and not left, seen)
