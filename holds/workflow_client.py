@@ -199,7 +199,6 @@ class WorkflowClient:
             except UpdateRefusedError as refusal:
                 if refusal.kind == MESSAGE_KNOWN:
                     return None
-                raise
             except TimeoutError:  # no worker answers: the next ones need not find that out again
                 self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
             except (TemporalBusyError, OlderWorkerError, UnansweredError):
