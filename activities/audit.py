@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from activities.database_errors import database_errors_retried
 from core.metrics import Telemetry
+from core.rests import NO_RESTS, Rests
 from core.settings import Settings
 from holds.audit_findings import finding_of_missing, finding_of_orphaned, findings_of_drift
 from holds.audit_stock import StockAuditor
@@ -33,7 +34,7 @@ class AuditActivities(AuditPort):
     async def audit_stock(self, request: AuditRequest) -> AuditPart:
         """Compare every item with its active holds and its last movement."""
         with database_errors_retried():
-            audit = await self._stock.check(request.shop_id)
+            audit = await self._stock.check(request.shop_id, _rests())
         findings = [finding for drift in audit.drifts for finding in findings_of_drift(drift)]
         return await self._report("stock", audit.items, findings, request)
 
@@ -41,7 +42,7 @@ class AuditActivities(AuditPort):
     async def audit_workflows(self, request: AuditRequest) -> AuditPart:
         """Compare active holds with running workflows, and resume the holds whose workflow is missing."""
         with database_errors_retried():
-            audit = await self._workflows.check(request.shop_id)
+            audit = await self._workflows.check(request.shop_id, _rests())
         findings = [*map(finding_of_missing, audit.missing), *map(finding_of_orphaned, audit.orphaned)]
         return await self._report("runs", audit.active_holds, findings, request)
 
@@ -57,3 +58,8 @@ class AuditActivities(AuditPort):
         if request.shop_id is None:
             await note(self._engine, Moment.AUDIT_STOCK if at == "stock" else Moment.AUDIT_RUNS)
         return part_of(looked_at, findings)
+
+
+def _rests() -> Rests:
+    """Return the rests of this attempt. Another attempt has less time."""
+    return Rests() if activity.info().attempt == 1 else NO_RESTS

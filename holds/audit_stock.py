@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database import DatabaseBusyError, DatabaseUnavailableError
+from core.rests import NO_RESTS, Rests
 from holds.audit_model import Repair, StockAudit
 from inventory import audit
 from inventory.audit import Drift, ItemKey, in_batches
@@ -17,21 +18,21 @@ class StockAuditor:
         self._engine = engine
         self._progress = progress
 
-    async def check(self, shop_id: str | None = None) -> StockAudit:
+    async def check(self, shop_id: str | None = None, rests: Rests = NO_RESTS) -> StockAudit:
         """Find the items whose figures disagree. Raises DatabaseBusyError and DatabaseUnavailableError.
 
         Holds and items are read in batches, at different moments, which finds suspects. Each suspect is then read
         again in one statement, so that a hold made or ended in between is no finding.
         """
         active: dict[ItemKey, int] = {}
-        async for holds in audit.active_holds(self._engine, shop_id):
+        async for holds in audit.active_holds(self._engine, shop_id, rests):
             self._progress(len(holds))
             for hold in holds:
                 for line in hold.lines:
                     key = ItemKey(hold.shop_id, line.sku, line.variant_key)
                     active[key] = active.get(key, 0) + line.quantity
         items, suspects = 0, list[ItemKey]()
-        async for page in audit.item_balances(self._engine, shop_id):
+        async for page in audit.item_balances(self._engine, shop_id, rests):
             self._progress(len(page))
             items += len(page)
             for item in page:

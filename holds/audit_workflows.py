@@ -11,6 +11,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.error_messages import first_line
+from core.rests import NO_RESTS, Rests
 from core.settings import Settings
 from domain.holds import Hold, HoldKey, HoldStatus
 from holds.audit_model import MissingWorkflow, Repair, StrayWorkflow, WorkflowAudit
@@ -64,22 +65,22 @@ class WorkflowAuditor:
         self.reserve_limit = timedelta(milliseconds=settings.request_timeout_ms) + _STATEMENT
         """A run older than this that has no row will never have one."""
 
-    async def check(self, shop_id: str | None = None) -> WorkflowAudit:
+    async def check(self, shop_id: str | None = None, rests: Rests = NO_RESTS) -> WorkflowAudit:
         """Find active holds without a workflow and resume them, and find workflows without an active hold.
 
         The new run closes the hold's payment and ends the hold: as its last run had ended it, if Temporal remembers
         that, else at its deadline. A workflow whose hold has ended is ended, which changes nothing of the hold; one
-        whose hold has no row is left to a person. A hold that is made meanwhile is left to the next audit: in a rush,
+        whose hold has no row is left to a person. One that was made since is left to the next audit: in a rush,
         hundreds are. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
         """
         began = datetime.now(UTC)
         running, strays = dict[HoldKey, WorkflowExecution](), list[HoldKey]()
-        async for runs in list_hold_workflows(self._temporal, 'ExecutionStatus = "Running"', shop_id):
+        async for runs in list_hold_workflows(self._temporal, 'ExecutionStatus = "Running"', shop_id, rests):
             running |= runs
             strays += await self._without_active_hold(runs, running, began - self.reserve_limit)
         now = datetime.now(UTC)
         holds, missing = 0, list[MissingWorkflow]()
-        async for page in audit.active_holds(self._engine, shop_id):
+        async for page in audit.active_holds(self._engine, shop_id, rests):
             self._progress(len(page))
             holds += len(page)
             suspects = [

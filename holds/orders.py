@@ -256,10 +256,14 @@ def _payments(of: _OfHold) -> list[PaymentStory]:
 
     if hold.payment is not None:
         story_of(hold.payment)
+    failed = set[str | None]()  # an event may have come both as update and as signal
     for message in of.messages:
         if message.payment is not None:
             story = story_of(message.payment)
-            story.failed_attempts += message.name == "payment_failed"
+            if message.name == "payment_failed":
+                event_id = message.text("event_id")
+                story.failed_attempts += event_id is None or event_id not in failed
+                failed.add(event_id)
             story.last_report, story.last_report_at = _SENT.get(message.name, message.name), message.at
     for event in of.payment_events:
         if event.payment_intent_id is not None:

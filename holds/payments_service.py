@@ -302,7 +302,7 @@ class PaymentsService:
         except HoldNotFoundError:
             return EventResult("unknown_hold", logging.ERROR)
         if not isinstance(answer, AlreadyEnded):
-            return EventResult("told")
+            return EventResult("told" if answer else "known")
         if event.kind not in ("succeeded", "authorized"):
             return EventResult("ended_before")
         if payment.bought(answer.hold.bought_by):

@@ -70,6 +70,8 @@ Answer = TypeVar("Answer")
 _NOT_READY_SECONDS = 0.05
 _HEALTH_CALL = timedelta(seconds=1)
 _ONLY_SIGNALS_SECONDS = 10.0
+_SHORTEST_ANSWER_SECONDS = 0.5
+"""Where less is left of a request, an update that is answered as usual would often come too late."""
 _BUSY_SECONDS = 2.0
 """For how long a busy run is asked again. The SDK's own retries come on top, and both end before the request does."""
 
@@ -92,7 +94,8 @@ class WorkflowClient:
         self._client = client
         self._task_queue = task_queue
         self._runs_here = runs_here
-        self._only_signals_until = 0.0
+        self._only_signals_until: float | None = None
+        """None unless an update was not answered in time."""
 
     async def reserve(self, hold: HoldInput) -> ReserveOutcome:
         """Start the hold's workflow, or join its open run, and wait until the stock is reserved or refused."""
@@ -186,24 +189,38 @@ class WorkflowClient:
             update_id = "extend-" + hashlib.sha256(f"{message.ttl_seconds}:{message.key}".encode()).hexdigest()
         return await self._update(HoldWorkflow.extend, to, message, update_id=update_id)
 
-    async def tell(self, to: Target, signal: Callable[..., None], message: object, *, seconds: float) -> None:
+    async def tell(self, to: Target, signal: Callable[..., None], message: object, *, seconds: float) -> bool:
         """Send a message of a signal of HoldWorkflow by the update of the same name; its run has it when this returns.
 
         Where the update is not answered within the seconds, or cannot be taken, the signal is sent, for which no worker
-        need run: then it is in the run's history. It may also arrive both ways.
+        need run: then it is in the run's history. It may also arrive both ways. Returns whether it was new to the run.
         """
-        if isinstance(to, HoldKey) and time.monotonic() >= self._only_signals_until:
+        if isinstance(to, HoldKey) and seconds >= _SHORTEST_ANSWER_SECONDS and self._may_be_answered():
             update: Coroutine[Any, Any, None] = self._update_once(signal_name(signal), to, message, update_id=None)
             try:
-                return await run_with_timeout(seconds, update)
+                await run_with_timeout(seconds, update)
             except UpdateRefusedError as refusal:
+                self._only_signals_until = None
                 if refusal.kind == MESSAGE_KNOWN:
-                    return None
-            except TimeoutError:  # no worker answers: the next ones need not find that out again
+                    return False
+            except TimeoutError:
                 self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
-            except (TemporalBusyError, OlderWorkerError, UnansweredError):
-                pass
-        return await self.signal(to, signal, message)
+            except (TemporalBusyError, TemporalUnavailableError, OlderWorkerError, WorkflowUpdateFailedError):
+                pass  # whether the signal is taken decides
+            else:
+                self._only_signals_until = None
+                return True
+        await self.signal(to, signal, message)
+        return True
+
+    def _may_be_answered(self) -> bool:
+        """Return whether to send an update. After an unanswered one, one in ten seconds finds out for all."""
+        if self._only_signals_until is None:
+            return True
+        if time.monotonic() < self._only_signals_until:
+            return False
+        self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
+        return True
 
     async def signal(self, to: Target, signal: Callable[..., None], message: object) -> None:
         """Send a signal of HoldWorkflow. It is in the run's history when this returns; an update is not yet then."""

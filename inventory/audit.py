@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
-from core.rests import Rests
+from core.rests import NO_RESTS, Rests
 from core.transactions import in_transaction
 from domain.holds import Hold, HoldKey, HoldStatus
 from inventory.fragments import HOLD_LINES, last_on_hand
@@ -146,11 +146,12 @@ def statement_of_balances(*, one_shop: bool) -> str:
     return _BALANCES.format(limit=BATCH, of_shop=of_shop, last_on_hand=last_on_hand("i"))
 
 
-async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[Hold]]:
+async def active_holds(
+    engine: AsyncEngine, shop_id: str | None = None, rests: Rests = NO_RESTS
+) -> AsyncIterator[Sequence[Hold]]:
     """Yield the active holds with their lines, in batches, the next to expire first."""
     statement = statement_of_active(one_shop=shop_id is not None)
     at, after_shop, after_hold = _FIRST, "", ""
-    rests = Rests()
     while True:
         began = time.monotonic()
         parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id}
@@ -164,11 +165,12 @@ async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> Async
         at, after_shop, after_hold = page[-1].expires_at, page[-1].shop_id, page[-1].hold_id
 
 
-async def item_balances(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[ItemBalance]]:
+async def item_balances(
+    engine: AsyncEngine, shop_id: str | None = None, rests: Rests = NO_RESTS
+) -> AsyncIterator[Sequence[ItemBalance]]:
     """Yield all items with what their last movements left, in batches."""
     statement = statement_of_balances(one_shop=shop_id is not None)
     after = ItemKey("", "", "")
-    rests = Rests()
     while True:
         began = time.monotonic()
         parameters = {

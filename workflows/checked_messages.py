@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast, get_args
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
@@ -81,11 +81,17 @@ def one(kind: object, then: Callable[[Any, Any], None] | None = None) -> Callabl
 
     `then` is a method that checks the message.
     """
-    of = kind if isinstance(kind, type) else get_args(kind)[0]  # of an Annotated one
+    of = kind if isinstance(kind, type) else get_args(kind)[0]  # of an Annotated one, by which the SDK does not decode
+    checked: TypeAdapter[Any] | None = None if of is kind else TypeAdapter(cast("Any", kind))
 
     def check(self: object, *data: object) -> None:
         if len(data) != 1 or not isinstance(data[0], of):
             raise ApplicationError(f"the data must be one {of.__name__}", type=INVALID_DATA)
+        if checked is not None:
+            try:
+                checked.validate_python(data[0])
+            except ValidationError as error:
+                raise ApplicationError(_problem(error), type=INVALID_DATA) from error
         if then is not None:
             then(self, data[0])
 

@@ -302,7 +302,7 @@ async def test_an_attempt_that_is_told_twice_counts_once(shop: Shop) -> None:
     assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED in told
     assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED not in told  # an update is written once, a signal thrice
 
-    assert {result(await shop.send(attempt)) for _ in range(3)} == {"told"}
+    assert {result(await shop.send(attempt)) for _ in range(3)} == {"known"}
     snapshot = await run.query("snapshot", result_type=dict)
     assert snapshot["failed_attempts"] == 1
     assert [event.event_type async for event in run.fetch_history_events()] == told  # nothing was written of repeats

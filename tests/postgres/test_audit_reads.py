@@ -102,7 +102,6 @@ async def test_an_item_of_ten_thousand_ended_holds_is_judged_by_its_active_ones(
 
 async def test_pages_of_any_size_see_every_row_once(grown: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "BATCH", 7)
-    monkeypatch.setattr("core.rests._TIMES", 0)
 
     holds = [hold.hold_id async for page in audit.active_holds(grown) for hold in page]
     items = [count.key async for page in audit.item_balances(grown, "shop-2") for count in page]

@@ -120,8 +120,9 @@ async def test_an_update_with_data_that_cannot_be_read_is_refused_and_stops_noth
     hold = await stack.made()
     run = stack.run_of(hold["holdId"])
 
-    for update in ("attach", "commit", "commit_as_told", "release", "extend"):
-        for data in [[], *UNREADABLE]:
+    of_stripe = ("payment_succeeded", "payment_failed", "payment_processing", "cancel")
+    for update in ("attach", "commit", "commit_as_told", "release", "extend", *of_stripe):
+        for data in [[], [{}], *UNREADABLE]:
             with pytest.raises(WorkflowUpdateFailedError):
                 await run.execute_update(update, args=data)
 
