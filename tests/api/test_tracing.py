@@ -127,8 +127,8 @@ async def test_a_webhooks_trace_is_linked_to_the_hold_that_it_pays_for(stack: St
     body = json.dumps(event("payment_intent.succeeded", {"id": f"pi_{hold}", "metadata": named(hold)})).encode()
     header = {"Stripe-Signature": signed(body, SECRET)}
     assert (await stack.http.post("/api/webhooks/stripe", content=body, headers=header)).status_code == 200
-    heard = await collector.one("SignalWorkflow:payment_succeeded")
-    handled = await collector.one("HandleSignal:payment_succeeded")
+    heard = await collector.one("StartWorkflowUpdate:payment_succeeded")
+    handled = await collector.one("HandleUpdate:payment_succeeded")
     request = await collector.one("POST /api/webhooks/stripe")
     assert heard.parent == request.id
     assert request.attributes["holdfast.hold_id"] == hold
