@@ -1,6 +1,11 @@
 """Rests between the steps of long work in the background."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+Step = TypeVar("Step")
 
 _TIMES = 9
 _LONGEST_SECONDS = 5.0
@@ -18,11 +23,18 @@ class Rests:
     def __init__(self, seconds: float = _SECONDS) -> None:
         self._left = seconds
 
-    async def after(self, seconds: float) -> None:
-        """Rest after a step that took so long."""
-        rest = min(seconds * _TIMES, _LONGEST_SECONDS, self._left)
-        self._left -= rest
-        await asyncio.sleep(rest)
+    async def between(self, steps: AsyncIterator[Step]) -> AsyncIterator[Step]:
+        """Yield the steps, with a rest after each. What the caller does with a step does not count as its time."""
+        while True:
+            began = time.monotonic()
+            try:
+                step = await anext(steps)
+            except StopAsyncIteration:
+                return
+            rest = min((time.monotonic() - began) * _TIMES, _LONGEST_SECONDS, self._left)
+            yield step
+            self._left -= rest
+            await asyncio.sleep(rest)
 
 
 NO_RESTS = Rests(0.0)

@@ -25,14 +25,14 @@ class StockAuditor:
         again in one statement, so that a hold made or ended in between is no finding.
         """
         active: dict[ItemKey, int] = {}
-        async for holds in audit.active_holds(self._engine, shop_id, rests):
+        async for holds in rests.between(audit.active_holds(self._engine, shop_id)):
             self._progress(len(holds))
             for hold in holds:
                 for line in hold.lines:
                     key = ItemKey(hold.shop_id, line.sku, line.variant_key)
                     active[key] = active.get(key, 0) + line.quantity
         items, suspects = 0, list[ItemKey]()
-        async for page in audit.item_balances(self._engine, shop_id, rests):
+        async for page in rests.between(audit.item_balances(self._engine, shop_id)):
             self._progress(len(page))
             items += len(page)
             for item in page:

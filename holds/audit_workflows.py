@@ -70,17 +70,19 @@ class WorkflowAuditor:
 
         The new run closes the hold's payment and ends the hold: as its last run had ended it, if Temporal remembers
         that, else at its deadline. A workflow whose hold has ended is ended, which changes nothing of the hold; one
-        whose hold has no row is left to a person. One that was made since is left to the next audit: in a rush,
+        whose hold has no row is left to a person. A hold that is made meanwhile is left to the next audit: in a rush,
         hundreds are. Raises RPCError, DatabaseBusyError and DatabaseUnavailableError.
         """
         began = datetime.now(UTC)
+        started_before = began - self.reserve_limit
         running, strays = dict[HoldKey, WorkflowExecution](), list[HoldKey]()
-        async for runs in list_hold_workflows(self._temporal, 'ExecutionStatus = "Running"', shop_id, rests):
+        pages = list_hold_workflows(self._temporal, 'ExecutionStatus = "Running"', shop_id)
+        async for runs in rests.between(pages):
             running |= runs
-            strays += await self._without_active_hold(runs, running, began - self.reserve_limit)
+            strays += await self._without_active_hold(runs, running, started_before)
         now = datetime.now(UTC)
         holds, missing = 0, list[MissingWorkflow]()
-        async for page in audit.active_holds(self._engine, shop_id, rests):
+        async for page in rests.between(audit.active_holds(self._engine, shop_id)):
             self._progress(len(page))
             holds += len(page)
             suspects = [
@@ -89,7 +91,7 @@ class WorkflowAuditor:
                 if (hold.key not in running and hold.created_at < began) or hold.expires_at + _OVERDUE < now
             ]
             missing += [found for found in await self._for_each(suspects, self._resume_if_missing) if found]
-        orphaned = await self._orphaned(strays, running, started_before=began - self.reserve_limit)
+        orphaned = await self._orphaned(strays, running, started_before)
         return WorkflowAudit(holds, missing, orphaned)
 
     async def end(self, orphaned: StrayWorkflow) -> Repair:
@@ -151,7 +153,7 @@ class WorkflowAuditor:
         return await run.result(follow_runs=False)
 
     async def _orphaned(
-        self, suspects: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], *, started_before: datetime
+        self, suspects: Collection[HoldKey], running: dict[HoldKey, WorkflowExecution], started_before: datetime
     ) -> list[StrayWorkflow]:
         still = await self._idle_after_pause(suspects)
         # Read again: a row may have been inserted meanwhile.

@@ -263,9 +263,9 @@ class PaymentsService:
                 await self._workflows.start_late_payment(await self._failed_refund(key, payment))
                 return EventResult("refund_failed", logging.ERROR)
             case "succeeded" | "authorized" if await self._taken_back(key, event):
-                await self._signal(key, replace(event, kind="ended", type=_TAKEN_BACK), payment)
+                await self._tell(key, replace(event, kind="ended", type=_TAKEN_BACK), payment)
                 return EventResult("taken_back", logging.WARNING)
-        return await self._signal(key, event, payment)
+        return await self._tell(key, event, payment)
 
     async def _taken_back(self, key: HoldKey, event: StripeEvent) -> bool:
         """Return whether the payment was refunded or cancelled since the event, which tells what was true then.
@@ -291,8 +291,8 @@ class PaymentsService:
         hold = await read_hold(self._engine, *key)
         return LatePayment(*key, payment, refund_failed=True, reference=None if hold is None else hold.reference)
 
-    async def _signal(self, key: HoldKey, event: StripeEvent, payment: Payment) -> EventResult:
-        """Signal the event to the hold's workflow; if the hold has ended, start the workflow of a late payment."""
+    async def _tell(self, key: HoldKey, event: StripeEvent, payment: Payment) -> EventResult:
+        """Tell the hold's workflow of the event; if the hold has ended, start the workflow of a late payment."""
         signal, message = _signal_of(event, payment)
         seconds = min(remaining_ms(self._settings.request_timeout_ms) / 2000, _ANSWER_SECONDS)
         try:

@@ -70,6 +70,7 @@ Answer = TypeVar("Answer")
 _NOT_READY_SECONDS = 0.05
 _HEALTH_CALL = timedelta(seconds=1)
 _ONLY_SIGNALS_SECONDS = 10.0
+"""For how long events are sent as signals after an update that no worker answered in time."""
 _SHORTEST_ANSWER_SECONDS = 0.5
 """Where less is left of a request, an update that is answered as usual would often come too late."""
 _BUSY_SECONDS = 2.0
@@ -196,22 +197,28 @@ class WorkflowClient:
         need run: then it is in the run's history. It may also arrive both ways. Returns whether it was new to the run.
         """
         if isinstance(to, HoldKey) and seconds >= _SHORTEST_ANSWER_SECONDS and self._may_be_answered():
-            update: Coroutine[Any, Any, None] = self._update_once(signal_name(signal), to, message, update_id=None)
-            try:
-                await run_with_timeout(seconds, update)
-            except UpdateRefusedError as refusal:
-                self._only_signals_until = None
-                if refusal.kind == MESSAGE_KNOWN:
-                    return False
-            except TimeoutError:
-                self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
-            except (TemporalBusyError, TemporalUnavailableError, OlderWorkerError, WorkflowUpdateFailedError):
-                pass  # whether the signal is taken decides
-            else:
-                self._only_signals_until = None
-                return True
+            new = await self._told_by_update(to, signal_name(signal), message, seconds)
+            if new is not None:
+                return new
         await self.signal(to, signal, message)
         return True
+
+    async def _told_by_update(self, key: HoldKey, name: str, message: object, seconds: float) -> bool | None:
+        """Return whether the message was new to the run; None if the signal has to be sent."""
+        update: Coroutine[Any, Any, None] = self._update_once(name, key, message, update_id=None)
+        try:
+            await run_with_timeout(seconds, update)
+        except TimeoutError:
+            self._only_signals_until = time.monotonic() + _ONLY_SIGNALS_SECONDS
+            return None
+        except UpdateRefusedError as refusal:
+            new = False if refusal.kind == MESSAGE_KNOWN else None
+        except (TemporalBusyError, TemporalUnavailableError, OlderWorkerError, WorkflowUpdateFailedError):
+            return None
+        else:
+            new = True
+        self._only_signals_until = None
+        return new
 
     def _may_be_answered(self) -> bool:
         """Return whether to send an update. After an unanswered one, one in ten seconds finds out for all."""

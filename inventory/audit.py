@@ -1,6 +1,5 @@
 """The audit of stock: compares every item with its active holds and movements, and repairs items that drifted."""
 
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +8,6 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database import Row, fetch, fetch_on
-from core.rests import NO_RESTS, Rests
 from core.transactions import in_transaction
 from domain.holds import Hold, HoldKey, HoldStatus
 from inventory.fragments import HOLD_LINES, last_on_hand
@@ -146,33 +144,25 @@ def statement_of_balances(*, one_shop: bool) -> str:
     return _BALANCES.format(limit=BATCH, of_shop=of_shop, last_on_hand=last_on_hand("i"))
 
 
-async def active_holds(
-    engine: AsyncEngine, shop_id: str | None = None, rests: Rests = NO_RESTS
-) -> AsyncIterator[Sequence[Hold]]:
+async def active_holds(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[Hold]]:
     """Yield the active holds with their lines, in batches, the next to expire first."""
     statement = statement_of_active(one_shop=shop_id is not None)
     at, after_shop, after_hold = _FIRST, "", ""
     while True:
-        began = time.monotonic()
         parameters = {"at": at, "after_shop": after_shop, "after_hold": after_hold, "shop": shop_id}
         page = [hold_from_row(row) for row in await fetch(engine, statement, parameters)]
-        took = time.monotonic() - began
         if page:
             yield page
         if len(page) < BATCH:
             return
-        await rests.after(took)
         at, after_shop, after_hold = page[-1].expires_at, page[-1].shop_id, page[-1].hold_id
 
 
-async def item_balances(
-    engine: AsyncEngine, shop_id: str | None = None, rests: Rests = NO_RESTS
-) -> AsyncIterator[Sequence[ItemBalance]]:
+async def item_balances(engine: AsyncEngine, shop_id: str | None = None) -> AsyncIterator[Sequence[ItemBalance]]:
     """Yield all items with what their last movements left, in batches."""
     statement = statement_of_balances(one_shop=shop_id is not None)
     after = ItemKey("", "", "")
     while True:
-        began = time.monotonic()
         parameters = {
             "after_shop": after.shop_id,
             "after_sku": after.sku,
@@ -180,12 +170,10 @@ async def item_balances(
             "shop": shop_id,
         }
         page = [_balance_from_row(row) for row in await fetch(engine, statement, parameters)]
-        took = time.monotonic() - began
         if page:
             yield page
         if len(page) < BATCH:
             return
-        await rests.after(took)
         after = page[-1].key
 
 
