@@ -25,7 +25,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.client import Client
 from temporalio.worker import (
     PollerBehaviorSimpleMaximum,
-    UnsandboxedWorkflowRunner,
     Worker,
     WorkflowRunner,
 )
@@ -51,6 +50,7 @@ from core.worker_connection import connect_with_retries, watch_polls
 from core.worker_readiness import OwnPolling, Polling, ProcessStates, WorkerReadiness
 from core.worker_settings import WorkerSettings
 from core.worker_versioning import deployment_config
+from core.workflow_runner import FreeingWorkflowRunner
 from payments.accounts import open_accounts
 from workflows.hold import HoldWorkflow
 from workflows.late_payment import LatePaymentWorkflow
@@ -111,7 +111,7 @@ def make_worker(
         workflows=[HoldWorkflow, LatePaymentWorkflow],
         activities=activities,
         no_remote_activities=payments is None,
-        workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
+        workflow_runner=workflow_runner or FreeingWorkflowRunner(),
         max_cached_workflows=CACHED_WORKFLOWS if cached_workflows is None else cached_workflows,
         max_concurrent_workflow_tasks=WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=ACTIVITY_SLOTS,

@@ -20,11 +20,12 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.worker import PollerBehaviorSimpleMaximum, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 import worker as product
 from core.garbage_collection import collect_garbage_rarely
 from core.temporal import SHUTDOWN_GRACE, connect
+from core.workflow_runner import FreeingWorkflowRunner
 
 
 def task_queue() -> str:
@@ -105,7 +106,7 @@ def floor_worker(client: Client, empty: type, *activities: Callable[..., object]
         task_queue=task_queue(),
         workflows=[empty],
         activities=activities,
-        workflow_runner=UnsandboxedWorkflowRunner(),
+        workflow_runner=FreeingWorkflowRunner(),
         max_cached_workflows=product.CACHED_WORKFLOWS,
         max_concurrent_workflow_tasks=product.WORKFLOW_TASK_SLOTS,
         workflow_task_poller_behavior=PollerBehaviorSimpleMaximum(product.WORKFLOW_POLLERS),

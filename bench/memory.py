@@ -16,7 +16,8 @@ from bench.frame import stop_with_sigterm
 from bench.report import table
 from bench.stack import Bench, running
 from bench.usage import memory
-from core.worker_cache import MOST
+from core.process_memory import MemoryLimit
+from core.worker_cache import cached_workflows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,11 +27,12 @@ _COMMITS = 100
 _AGAIN_SECONDS = 0.1
 _ALL = 100_000
 """Open holds that 2 GiB of worker are to keep."""
-_PROCESSES = 2
+_PROCESSES, _LIMIT = 2, 2**30
+"""An API and a worker, each limited to 1 GiB."""
 _TTL_SECONDS = 86_400
 """No hold may expire before the last one is open."""
-_KEPT = 1000
-"""Holds that left the cache and are in memory until the next scan for garbage (core/garbage_collection.py)."""
+_KEPT = 7000
+"""Open holds that left the cache and are in memory until the next scan for garbage (core/garbage_collection.py)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ async def _opened(bench: Bench, holds: int) -> list[str]:
 def lines(result: MemoryResult) -> list[str]:
     """Return the section of the report."""
     cached, cold = (percentile(ms, 50) for ms in (result.commit_cached_ms, result.commit_cold_ms))
-    kept = _PROCESSES * (result.at_rest + (MOST * result.cached_kib + _KEPT * max(result.cold_kib, 0)) / 1024)
+    most = cached_workflows(MemoryLimit(_LIMIT, own=True), 1)
+    kept = _PROCESSES * (result.at_rest + (most * result.cached_kib + _KEPT * max(result.cold_kib, 0)) / 1024)
     return [
         "## Memory of open holds",
         table(
@@ -131,7 +134,7 @@ def lines(result: MemoryResult) -> list[str]:
             f"A cache of {result.cached:,} holds, then {result.cold:,} more; unique memory of one process, which takes"
             f" {result.at_rest:.0f} MiB at rest and {result.all_open:,.0f} with all of them open. By these figures"
             f" {_ALL:,} open holds take {kept:,.0f} MiB in {_PROCESSES} processes, an API and a worker, each with a"
-            f" cache of {MOST:,} (wanted: 2,048)."
+            f" limit of 1,024 and so a cache of {most:,} (wanted: 2,048)."
         ),
     ]
 

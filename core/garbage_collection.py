@@ -2,13 +2,13 @@
 
 import gc
 
-_THRESHOLDS = (5_000, 5, 3)
+_THRESHOLDS = (5_000, 5, 200)
 """Instead of 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
 every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
 
-A workflow that was open for a while, then ended or left the cache, is freed only by a scan of everything, since its
-objects refer to each other. It leaves some 90 objects, so this scans once in some 1,000 holds, which keep 30 MB until
-then. A scan stops the process: for 0.1 to 0.4 s with 1,000 holds in the cache, on two busy cores.
+Such a scan stops the process, for a second with 10,000 holds in the cache, and finds next to nothing: a hold that
+leaves the cache is freed without it (core/workflow_runner.py). An open hold has some 85 objects, so this scans once in
+some 70,000 holds that stay open.
 """
 
 

@@ -2,9 +2,8 @@
 
 from core.process_memory import MemoryLimit
 
-MOST = 1_000
-"""With 8,000, a process whose cache was full took a second for a task of a hold outside it, and stopped for as long to
-collect garbage (docs/decisions/0007-worker-settings.md)."""
+MOST = 50_000
+"""Some 5 GB, however large the machine is."""
 API_PROCESSES = "WEB_CONCURRENCY"
 """The environment variable, uvicorn's, with the number of API processes: they share the memory."""
 _LEAST = 100
@@ -12,7 +11,7 @@ _KIB = 1024
 _CACHED = 100 * _KIB
 """Of one open hold: bench/RESULTS.md has the measured figure, which differs by a fifth."""
 _AT_REST = 256 * _KIB * _KIB
-"""Of a process without holds (84 MiB), with ended ones that were not freed yet (core/garbage_collection.py)."""
+"""Of a process without holds (104 MiB), with what requests take."""
 _OF_A_MACHINE = 0.25
 """Without a limit of its own, the process shares the machine with Postgres, Temporal and others."""
 

@@ -1,6 +1,5 @@
 """Changes of an active hold: its items, reference, buyer and deadline, and the page to pay on that goes with them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,11 +17,10 @@ from workflows.payment_steps import PaymentSteps
 class Changes:
     """The changes of one hold, made one after the other, and the answer to each."""
 
-    def __init__(self, hold: HoldInput, state: HoldState, steps: PaymentSteps, changed: Callable[[], None]) -> None:
+    def __init__(self, hold: HoldInput, state: HoldState, steps: PaymentSteps) -> None:
         self._hold = hold
         self._state = state
         self._steps = steps
-        self._changed = changed
         self._made: dict[str, tuple[Amend, AmendAnswer]] = {}
         self._refused: dict[str, AmendAnswer] = {}
         self._opening: set[str] = set()
@@ -59,7 +57,7 @@ class Changes:
         waiting = {each.request_id for each in self._state.changes} | self._opening
         if request.request_id not in waiting | self._made.keys():
             self._state.changes.append(request)
-            self._changed()
+            self._state.changed()
 
     def answer_to(self, request: Amend) -> AmendAnswer | None:
         """Return the answer to a request, None while there is none."""
@@ -74,7 +72,7 @@ class Changes:
             return  # its end is the answer
         self._state.changes.remove(request)
         self.made_way[request.request_id] = MadeWay(refused)
-        self._changed()
+        self._state.changed()
 
     async def amend(self, request: Amend, created_at: datetime) -> Amended | None:
         """Make the change and begin to open its page, and answer. Returns the hold if its row was changed."""
@@ -150,4 +148,4 @@ class Changes:
             self._made[request.request_id] = (request, answer)
         else:
             self._refused[request.request_id] = answer
-        self._changed()
+        self._state.changed()

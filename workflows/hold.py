@@ -75,7 +75,7 @@ class HoldWorkflow(HoldMessages):
 
     def _note_cancellation(self) -> None:
         self._record_cancellation()
-        self._changed()
+        self._state.changed()
 
     def _record_cancellation(self) -> None:
         """Record a cancellation requested in Temporal, which reaches `run` some steps later than a message."""
@@ -177,7 +177,7 @@ class HoldWorkflow(HoldMessages):
                 self._state.deadline = self._extensions.apply(self._state.deadline, self._ceiling)
             if self._state.grace_ended_early and workflow.patched(GRACE_ENDS_EARLY):
                 self._state.shorten_to_running_graces()
-            version = self._version
+            version = self._state.version
             match decide(self._state, workflow.now()):
                 case CommitHold() as commit:
                     return await self._sell(commit)
@@ -254,7 +254,7 @@ class HoldWorkflow(HoldMessages):
             """Return whether the wait ends. A message that changes nothing leaves its timer as it is."""
             if self._can_continue():
                 return True
-            if self._version == version:
+            if self._state.version == version:
                 return False
             unchanged = self._state.cancel is cancel and self._would_wait(until)
             # Asked only then: the patch's marker would cost every hold an event.

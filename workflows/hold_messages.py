@@ -68,12 +68,11 @@ class HoldMessages(HoldSignals, RunDetails):
             )
         elif hold.ended_before == "released":
             self._state.record_cancel(Cancel(actor="audit", reason="restored"))
-        self._version = 0
-        self._payment_steps = PaymentSteps(hold, self._state, self._changed)
+        self._payment_steps = PaymentSteps(hold, self._state)
         self._reservation: ReserveOutcome | None = None
         self._written_deadline: datetime | None = None
         self._extensions = Extensions(browser_extended=hold.browser_extended)
-        self._changes = Changes(hold, self._state, self._payment_steps, self._changed)
+        self._changes = Changes(hold, self._state, self._payment_steps)
         if hold.continued is not None:
             restore(hold.continued, self._state, self._payment_steps, self._extensions, self._changes)
         self._warn_before = None if hold.warn_before_seconds is None else timedelta(seconds=hold.warn_before_seconds)
@@ -83,9 +82,6 @@ class HoldMessages(HoldSignals, RunDetails):
         self._ended: EndStatus | None = None
         self._ended_hold: EndedHold | None = None
         self._bought_by: Payment | None = None
-
-    def _changed(self) -> None:
-        self._version += 1
 
     def _note_suggested_continuation(self) -> None:
         """Decide whether the run continues as a new one, before its wait ends for that.
@@ -103,7 +99,7 @@ class HoldMessages(HoldSignals, RunDetails):
     def payment_succeeded(self, payment: NamedPayment) -> None:
         """Commit the hold, or start a late payment if the hold has ended otherwise."""
         record_succeeded(self._state, payment)
-        self._changed()
+        self._state.changed()
 
     @checked_signal(description="Stripe: an attempt to pay failed; the shopper can try again")
     def payment_failed(self, attempt: PaymentFailed) -> None:
@@ -113,10 +109,10 @@ class HoldMessages(HoldSignals, RunDetails):
         is_doubted = self._state.attached is None and doubted(self._state, attempt.payment)
         self._state.record_failed_attempt(attempt.payment, attempt.event_id, doubted=is_doubted)
         if is_doubted:
-            self._changed()
+            self._state.changed()
         if attempt.payment.id in self._state.processing and workflow.patched(GRACE_ENDS_EARLY):
             self._state.end_processing(attempt.payment)
-            self._changed()
+            self._state.changed()
 
     @checked_signal(description="Stripe: a payment is processing (bank debit, voucher)")
     def payment_processing(self, message: PaymentProcessing) -> None:
@@ -125,7 +121,7 @@ class HoldMessages(HoldSignals, RunDetails):
             self._state.record_doubted_processing(message.payment)
         else:
             self._state.record_processing(message, workflow.now())
-        self._changed()
+        self._state.changed()
 
     @checked_signal(
         description='Release the stock. Data: {"actor": "your name", "reason": "why"}',
@@ -138,7 +134,7 @@ class HoldMessages(HoldSignals, RunDetails):
             self._state.record_end(ended)
         else:
             self._state.record_cancel(message)
-        self._changed()
+        self._state.changed()
 
     @checked_signal(
         description='Sell the hold. Data: {"actor": "your name", "reason": "why"}',
@@ -147,7 +143,7 @@ class HoldMessages(HoldSignals, RunDetails):
     def record_commit(self, message: Commit) -> None:
         """Commit the hold without an answer: no limit of updates stops a signal."""
         self._state.record_commit(message)
-        self._changed()
+        self._state.changed()
 
     def _check_failed(self, attempt: PaymentFailed) -> None:
         if attempt.event_id in self._state.failed:
@@ -203,7 +199,7 @@ class HoldMessages(HoldSignals, RunDetails):
         """Close the hold's payment. Returns why that is not possible, or how the hold ended."""
         self._note_suggested_continuation()
         self._state.changes.append(request)
-        self._changed()
+        self._state.changed()
         await workflow.wait_condition(lambda: self._ended is not None or request.request_id in self._changes.made_way)
         return self._changes.made_way.get(request.request_id) or MadeWay(ended=self._ended)
 
@@ -223,7 +219,7 @@ class HoldMessages(HoldSignals, RunDetails):
             del self._payment_steps.attached[request]
         if request not in self._payment_steps.attached and request not in self._state.attach_requests:
             self._state.attach_requests.append(request)
-            self._changed()
+            self._state.changed()
         await workflow.wait_condition(lambda: self._ended is not None or request in self._payment_steps.attached)
         return self._payment_steps.attached.get(request) or Attached(ended=self._ended)
 
@@ -236,7 +232,7 @@ class HoldMessages(HoldSignals, RunDetails):
 
     async def _commit(self, message: Commit) -> Ended:
         self._state.record_commit(message)
-        self._changed()
+        self._state.changed()
         return await self._end(message.request_id)
 
     @workflow.update(description="Sell a part of the hold, or one that was paid elsewhere, and wait for its end")
@@ -267,7 +263,7 @@ class HoldMessages(HoldSignals, RunDetails):
     async def release(self, message: Cancel) -> Ended:
         """Release the hold. Returns how it ended, which may differ."""
         self._state.record_cancel(message)
-        self._changed()
+        self._state.changed()
         if message.unless_in_progress:
             await workflow.wait_condition(lambda: self._ended is not None or self._state.in_progress)
             if self._ended is None:  # it was found when the payment was to be closed
@@ -288,7 +284,7 @@ class HoldMessages(HoldSignals, RunDetails):
     async def extend(self, message: Extend) -> Extended:
         """Move the deadline by `ttl_seconds`, at most to the ceiling of the hold's life."""
         extension = self._extensions.record(message)
-        self._changed()
+        self._state.changed()
         await workflow.wait_condition(lambda: self._ended is not None or self._is_written(extension.deadline))
         if self._is_written(extension.deadline):
             return Extended(min(extension.deadline or self._state.deadline, self._state.deadline))

@@ -41,12 +41,18 @@ class HoldState:
     attach_requests: list[Attach] = field(default_factory=list)
     changes: list[Amend | MakeWay] = field(default_factory=list)
     """Changes that were requested and are not made yet, in the order of their arrival."""
+    version: int = field(default=0, compare=False)
+    """Grows with each change after which `decide` is to be evaluated again."""
     own_deadline: datetime = field(init=False)
     """The deadline without any grace period: as made and extended."""
 
     def __post_init__(self) -> None:
         """Start without a grace period."""
         self.own_deadline = self.deadline
+
+    def changed(self) -> None:
+        """Have `decide` evaluated again."""
+        self.version += 1
 
     @property
     def grace_ended_early(self) -> bool:

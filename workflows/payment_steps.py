@@ -47,10 +47,9 @@ CHECKOUT_REFUSED = "checkout_refused"
 class PaymentSteps:
     """The payment steps of one hold. Their results are recorded in the state, from which `decide` continues."""
 
-    def __init__(self, hold: HoldInput, state: HoldState, changed: Callable[[], None]) -> None:
+    def __init__(self, hold: HoldInput, state: HoldState) -> None:
         self._hold = hold
         self._state = state
-        self._changed = changed
         self._session_expires_at: datetime | None = None
         self._opening: asyncio.Task[None] | None = None
         self._in_row: Payment | None = None
@@ -155,7 +154,7 @@ class PaymentSteps:
                 self._state.page = payment
                 self._state.opening = False
                 self.page_closed = False
-                self._changed()  # a cancel does not wait for the row to be written
+                self._state.changed()  # a cancel does not wait for the row to be written
                 await activity_calls.attach(AttachRequest(self._hold.shop_id, self._hold.hold_id, payment))
                 self._in_row = payment
             case CheckoutRefused():
@@ -164,7 +163,7 @@ class PaymentSteps:
                     self._state.record_cancel(refused)
         if isinstance(outcome, CheckoutOpened) or refused is not None:
             self.checkout = outcome
-        self._changed()
+        self._state.changed()
         return outcome
 
     async def close(self, *, cancelled: bool) -> None:
@@ -245,7 +244,7 @@ class PaymentSteps:
             return  # the hold was paid: its end is the answer
         self.attached[request] = answer
         self._state.attach_requests.remove(request)
-        self._changed()
+        self._state.changed()
 
     async def _attach(self, request: Attach) -> Attached | None:
         payment = request.payment

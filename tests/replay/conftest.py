@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowReplayResult
+from temporalio.worker import Replayer, WorkflowReplayResult
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from core.data_converter import data_converter
 from core.temporal_tracing import TraceContextInterceptor
+from core.workflow_runner import FreeingWorkflowRunner
 
 Replay = Callable[[Sequence[type], WorkflowHistory], Awaitable[object]]
 Histories = asyncio.Queue[WorkflowHistory | None]
@@ -30,7 +31,7 @@ VALUES = (
     scope="module",
     params=[
         (SandboxedWorkflowRunner(SandboxRestrictions.default.with_passthrough_modules(*VALUES)), []),
-        (UnsandboxedWorkflowRunner(), [TraceContextInterceptor(TracerProvider())]),
+        (FreeingWorkflowRunner(), [TraceContextInterceptor(TracerProvider())]),
     ],
     ids=["in-the-sandbox", "traced"],
 )

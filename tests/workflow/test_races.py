@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import Worker
 
+from core.workflow_runner import FreeingWorkflowRunner
 from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import Line
 from domain.payments import Payment
@@ -156,7 +157,7 @@ async def test_after_the_result_of_settle_the_first_message_has_won(idle: Stack,
         workflows=[HoldWorkflow],
         activities=[idle.stock.reserve, idle.stock.move_deadline],
         no_remote_activities=True,
-        workflow_runner=UnsandboxedWorkflowRunner(),  # as in production
+        workflow_runner=FreeingWorkflowRunner(),  # as in production
     )
     acting = Worker(idle.temporal, task_queue=idle.task_queue, activities=[idle.stock.settle])
     async with deciding:
