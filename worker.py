@@ -183,7 +183,7 @@ def _run_process(
 ) -> NoReturn:
     """Run one worker, then end this process."""
     configure_logging(settings.log_format, traced=bool(settings.spans_url))
-    collect_garbage_rarely()
+    collect_garbage_rarely(cached)
     try:
         uvloop.run(run_worker(settings, sdk_metrics_port, cached, OwnPolling(polling, index)))
     except Exception:  # noqa: BLE001 - `multiprocessing` would print its traceback beside the log

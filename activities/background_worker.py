@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker import Worker, WorkflowRunner
 
 from activities.alerts import AlertActivities
 from activities.audit import AuditActivities
@@ -26,6 +26,7 @@ from core.outage_log import OutageLog
 from core.settings import TASK_QUEUE, Settings
 from core.temporal import SHUTDOWN_GRACE
 from core.worker_versioning import deployment_config
+from core.workflow_runner import FreeingWorkflowRunner
 from holds.event_delivery import background_task_queue
 from holds.payment_reconciliation import PaymentReconciler, lookback
 from holds.payments_service import PaymentsService
@@ -90,7 +91,7 @@ async def background_worker(
             reconcile.reconcile_payments,
             reconcile.report_reconciliation,
         ],
-        workflow_runner=workflow_runner or UnsandboxedWorkflowRunner(),
+        workflow_runner=workflow_runner or FreeingWorkflowRunner(),
         max_cached_workflows=_CACHED_WORKFLOWS,
         max_concurrent_workflow_tasks=_WORKFLOW_TASK_SLOTS,
         max_concurrent_activities=_ACTIVITY_SLOTS,

@@ -45,6 +45,7 @@ from core.settings import TASK_QUEUE, Mode, Settings
 from core.start_line import start_fields
 from core.temporal import connect
 from core.tracing import start_tracing
+from core.worker_cache import cached_by_api
 from holds.amending import AmendService
 from holds.approvals import ApprovalService
 from holds.committing import CommitService
@@ -63,7 +64,7 @@ def create_app(
     if settings is None:
         settings = Settings.read()
         configure_logging(settings.log_format, traced=bool(settings.spans_url))
-        collect_garbage_rarely()
+        collect_garbage_rarely(cached_by_api())
     settings.require_tokens()
     telemetry = Telemetry(registry)
     telemetry.bypass.set(settings.bypass)
@@ -100,7 +101,7 @@ def create_app(
             admission=Admission(settings, telemetry),
         )
         log = structlog.get_logger("api")
-        log.info("API starts", **start_fields(settings), connections=limits.connections)
+        log.info("API starts", **start_fields(settings), connections=limits.connections, cached_holds=cached_by_api())
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":

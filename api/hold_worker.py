@@ -1,7 +1,6 @@
 """The worker of an API process: it runs the holds that the process starts."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -10,10 +9,9 @@ from temporalio.service import RPCError
 
 from activities.stock import StockActivities
 from core.outage_log import OutageLog
-from core.process_memory import memory_limit
 from core.settings import Settings
 from core.temporal import connect
-from core.worker_cache import API_PROCESSES, cached_workflows
+from core.worker_cache import cached_by_api
 from holds.runs_here import RunsHere
 from worker import API_NONSTICKY_POLL_RATIO, API_POLLERS, make_worker
 
@@ -45,7 +43,7 @@ async def hold_worker(
             client,
             stock,
             task_queue=task_queue,
-            cached_workflows=cached_workflows(memory_limit(), int(os.environ.get(API_PROCESSES, "1"))),
+            cached_workflows=cached_by_api(),
             pollers=API_POLLERS,
             nonsticky_poll_ratio=API_NONSTICKY_POLL_RATIO,
             deployment=settings.worker_deployment,

@@ -127,7 +127,7 @@ async def work() -> None:
 def main() -> None:
     match sys.argv[1:]:
         case ["api", port]:
-            collect_garbage_rarely()  # as in the product
+            collect_garbage_rarely(product.CACHED_WORKFLOWS)  # as in the product
             uvicorn.run(
                 "bench.floor:create_app",
                 factory=True,
@@ -137,7 +137,7 @@ def main() -> None:
                 access_log=False,
             )
         case ["worker"]:
-            collect_garbage_rarely()
+            collect_garbage_rarely(product.CACHED_WORKFLOWS)
             uvloop.run(work())  # as in the product
         case _:
             sys.exit("python -m bench.floor api PORT | worker")

@@ -31,8 +31,6 @@ _PROCESSES, _LIMIT = 2, 2**30
 """An API and a worker, each limited to 1 GiB."""
 _TTL_SECONDS = 86_400
 """No hold may expire before the last one is open."""
-_KEPT = 7000
-"""Open holds that left the cache and are in memory until the next scan for garbage (core/garbage_collection.py)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class MemoryResult:
 
     @property
     def cold_kib(self) -> float:
-        """What a hold that left the cache takes until the next scan for garbage."""
+        """What a hold takes after it has left the cache."""
         return (self.all_open - self.cache_full) * 1024 / self.cold
 
 
@@ -110,7 +108,7 @@ def lines(result: MemoryResult) -> list[str]:
     """Return the section of the report."""
     cached, cold = (percentile(ms, 50) for ms in (result.commit_cached_ms, result.commit_cold_ms))
     most = cached_workflows(MemoryLimit(_LIMIT, own=True), 1)
-    kept = _PROCESSES * (result.at_rest + (most * result.cached_kib + _KEPT * max(result.cold_kib, 0)) / 1024)
+    kept = _PROCESSES * (result.at_rest + most * result.cached_kib / 1024)
     return [
         "## Memory of open holds",
         table(
@@ -123,7 +121,7 @@ def lines(result: MemoryResult) -> list[str]:
                     f"{percentile(result.commit_cached_ms, 95):.1f} ms",
                 ),
                 (
-                    "left it, until freed",
+                    "left it",
                     f"{result.cold_kib:.1f}",
                     f"{cold:.1f} ms",
                     f"{percentile(result.commit_cold_ms, 95):.1f} ms",

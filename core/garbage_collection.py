@@ -2,18 +2,20 @@
 
 import gc
 
-_THRESHOLDS = (5_000, 5, 200)
-"""Instead of 700, 10, 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
-every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows.
-
-Such a scan stops the process, for a second with 10,000 holds in the cache, and finds next to nothing: a hold that
-leaves the cache is freed without it (core/workflow_runner.py). An open hold has some 85 objects, so this scans once in
-some 70,000 holds that stay open.
-"""
+_YOUNG, _MIDDLE = 5_000, 5
+"""Instead of 700 and 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
+every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows."""
+_OF_A_HOLD = 150
+"""An open hold has some 85 objects."""
 
 
-def collect_garbage_rarely() -> None:
-    """Exclude all present objects from collection and collect less often. Call it after all imports."""
+def collect_garbage_rarely(cached: int) -> None:
+    """Exclude all present objects from collection and collect less often. Call it after all imports.
+
+    A scan of everything stops the process, for a second with 10,000 holds in the cache. It comes once there are more
+    long-lived objects than `cached` holds have, by three quarters: while the cache fills there is none. It would find
+    next to nothing: a hold that leaves the cache is freed without it (core/workflow_runner.py).
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)
+    gc.set_threshold(_YOUNG, _MIDDLE, max(_MIDDLE, cached * _OF_A_HOLD // (_YOUNG * (_MIDDLE + 1))))

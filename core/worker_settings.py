@@ -22,7 +22,7 @@ class WorkerSettings(EnvironmentSettings):
         le=1_000_000,
         alias="HOLDFAST_WORKER_CACHED_HOLDS",
         description="Open holds that each worker process keeps in memory; one beyond is replayed from its history for "
-        "each of its messages. Without it: as many as the memory allows, at most 50000 "
+        "each of its messages. Without it: as many as the memory allows, at most 30000 "
         "([scaling](scaling.md#memory-of-the-workers)).",
     )
     metrics_host: Annotated[str, Allowed("an address of this machine")] = Field(
