@@ -28,4 +28,4 @@ def test_fairness_is_the_slowness_of_the_calm_shop_beside_the_rush() -> None:
 def test_the_cost_of_a_hold_is_the_growth_of_the_worker() -> None:
     result = memory.MemoryResult(1024, 1024, 100.0, 180.0, 181.0, [20.0], [30.0])
     assert (result.cached_kib, result.cold_kib) == (80.0, 1.0)
-    assert "take 358 MiB in 2 processes" in "\n".join(memory.lines(result))
+    assert "take 1,160 MiB in 2 processes" in "\n".join(memory.lines(result))
