@@ -5,15 +5,15 @@ import gc
 _YOUNG, _MIDDLE = 5_000, 5
 """Instead of 700 and 10. A request or workflow task leaves a few hundred objects alive for a short time, so nearly
 every one started a collection, and every hundredth scanned all long-lived objects: the cached workflows."""
-_OF_A_HOLD = 150
-"""An open hold has some 85 objects."""
+_OF_A_HOLD = 400
+"""An open hold has some 85 objects. The others are the memory that core/worker_cache.py leaves for garbage."""
 
 
 def collect_garbage_rarely(cached: int) -> None:
     """Exclude all present objects from collection and collect less often. Call it after all imports.
 
-    A scan of everything stops the process, for a second with 10,000 holds in the cache. It comes once there are more
-    long-lived objects than `cached` holds have, by three quarters: while the cache fills there is none. It would find
+    A scan of everything stops the process, for a second with 10,000 holds in the cache. It comes once so many objects
+    have become long-lived as `cached` holds have, four times over: while the cache fills there is none. It would find
     next to nothing: a hold that leaves the cache is freed without it (core/workflow_runner.py).
     """
     gc.collect()
