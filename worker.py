@@ -23,11 +23,7 @@ import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.client import Client
-from temporalio.worker import (
-    PollerBehaviorSimpleMaximum,
-    Worker,
-    WorkflowRunner,
-)
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkflowRunner
 
 from activities.background_worker import background_worker
 from activities.payments import PaymentActivities

@@ -100,8 +100,9 @@ def create_app(
             streams=streams,
             admission=Admission(settings, telemetry),
         )
+        cached_holds = cached_by_api() if _runs_holds(settings) else 0
         log = structlog.get_logger("api")
-        log.info("API starts", **start_fields(settings), connections=limits.connections, cached_holds=cached_by_api())
+        log.info("API starts", **start_fields(settings), connections=limits.connections, cached_holds=cached_holds)
         if settings.bypass:
             log.warning("SKIP_INVENTORY_VALIDATION is set: no request is checked against the stock", bypassed=True)
         if settings.backend == "prisma":
@@ -109,14 +110,14 @@ def create_app(
         if limits.connections < settings.api_connections:
             log.warning("HOLDFAST_API_CONNECTIONS is lowered: too few open files", connections=limits.connections)
         await stack.enter_async_context(readiness.kept_up())
-        # Temporal returns a first task with the start to workers of any build: routing by build would not hold.
-        if settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL and not settings.worker_build_id:
+        if cached_holds:
             await stack.enter_async_context(
                 hold_worker(
                     settings,
                     StockActivities(engine, telemetry, settings.late_payment_policy, settings.buyer_limits, runs_here),
                     runs_here,
                     task_queue=task_queue,
+                    cached_holds=cached_holds,
                     tracer_provider=tracing.provider,
                 )
             )
@@ -160,3 +161,8 @@ def create_app(
     app.add_middleware(BrowserCors, settings=settings)
     app.add_middleware(Timing, telemetry=telemetry)
     return app
+
+
+def _runs_holds(settings: Settings) -> bool:
+    # Temporal returns a first task with the start to workers of any build: routing by build would not hold.
+    return settings.api_runs_holds and settings.mode is Mode.RESERVE_TTL and not settings.worker_build_id

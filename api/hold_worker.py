@@ -11,7 +11,6 @@ from activities.stock import StockActivities
 from core.outage_log import OutageLog
 from core.settings import Settings
 from core.temporal import connect
-from core.worker_cache import cached_by_api
 from holds.runs_here import RunsHere
 from worker import API_NONSTICKY_POLL_RATIO, API_POLLERS, make_worker
 
@@ -28,6 +27,7 @@ async def hold_worker(
     runs: RunsHere,
     *,
     task_queue: str,
+    cached_holds: int,
     tracer_provider: "TracerProvider | None",
 ) -> AsyncIterator[None]:
     """Run the worker while the block runs, from when Temporal can be reached. Until then other workers run all holds.
@@ -43,7 +43,7 @@ async def hold_worker(
             client,
             stock,
             task_queue=task_queue,
-            cached_workflows=cached_by_api(),
+            cached_workflows=cached_holds,
             pollers=API_POLLERS,
             nonsticky_poll_ratio=API_NONSTICKY_POLL_RATIO,
             deployment=settings.worker_deployment,
