@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -41,6 +42,43 @@ async def test_options_of_the_url_stay(tables: str) -> None:
     )
     await engine.dispose()
     assert list(row.values()) == ["5MB", "2s", "shop"]
+
+
+async def test_behind_a_pooler_a_statement_is_sent_as_one_message(tables: str, tmp_path: Path) -> None:
+    """Of several messages the last may reach PgBouncer after the transaction's end, and take a session for nothing."""
+    engine = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_DATABASE_POOLER": "1"}), pool_size=1)
+    pooled = await engine.raw_connection()
+    connection = pooled.driver_connection
+    assert isinstance(connection, psycopg.AsyncConnection)
+    pooled.close()
+    with (tmp_path / "messages").open("w") as file:
+        connection.pgconn.trace(file.fileno())
+        text = "it's 100 %, a\\b; %(text)s"
+        [row] = await fetch(engine, "SELECT %(text)s AS text, %(several)s AS several", {"text": text, "several": [1]})
+        connection.pgconn.untrace()
+    await engine.dispose()
+    assert row == {"text": text, "several": [1]}
+    messages = [line.split("\t") for line in (tmp_path / "messages").read_text().splitlines()]
+    assert [message[3] for message in messages if message[1] == "F"] == ["Query"]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-01-01T12:00:00+23:59:59.999999",
+        "2026-01-01T12:00:00-23:59",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ],
+)
+async def test_a_time_of_any_offset_is_the_same_behind_a_pooler(tables: str, time: str) -> None:
+    engine = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_DATABASE_POOLER": "1"}))
+    given = datetime.fromisoformat(time)
+    [row] = await fetch(engine, "SELECT %(given)s AS given, %(many)s AS many", {"given": given, "many": [given]})
+    await engine.dispose()
+    assert row["many"] == [row["given"]]
+    assert abs(row["given"] - given) < timedelta(hours=14, seconds=1)
+    assert row["given"] == given or given.year in (1, 9999)
 
 
 async def test_a_statement_that_takes_too_long_is_busy(hurried: AsyncEngine) -> None:
