@@ -33,6 +33,7 @@ _NO_SUCH_TABLE = "42P01"
 _POOL_EXHAUSTED = "every connection of this process is in use"
 _IN_TRANSACTION = "holdfast_settings"
 """The name of the engine's option with the statement that begins each transaction behind a pooler."""
+_FIRST_TIME, _LAST_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 Row = Mapping[str, Any]
@@ -116,7 +117,7 @@ class _UtcDumper(DatetimeDumper):
         try:
             return super().dump(obj.astimezone(UTC))
         except OverflowError:  # in UTC it is before the year 1 or after 9999
-            return super().dump((datetime.min if obj.year == 1 else datetime.max).replace(tzinfo=UTC))
+            return super().dump(_FIRST_TIME if obj.year == 1 else _LAST_TIME)
 
 
 def behind_pooler(engine: AsyncEngine) -> bool:
@@ -183,8 +184,10 @@ async def _fetch_once(engine: AsyncEngine, statement: str, parameters: Mapping[s
             raise classified from error
         raise
     finally:
-        # Closed, or still busy with a cancelled statement: the pool replaces the connection.
+        # Closed, or still busy with a cancelled statement, or in its transaction: the pool replaces the connection. A
+        # pooler would keep a session for it until then.
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            await connection.close()
             pooled.invalidate(soft=True)
         pooled.close()
 
@@ -198,7 +201,7 @@ async def _fetch_in_transaction(
     follows the last Sync: if PgBouncer reads it after the transaction's end, it gives the connection another session
     and does not take it back before the connection's next transaction (seen with 1.18).
     """
-    query = f"BEGIN ISOLATION LEVEL READ COMMITTED; {first}; {statement}; COMMIT"
+    query = f"BEGIN ISOLATION LEVEL READ COMMITTED; {first}; {statement}\n; COMMIT"
     cursor = psycopg.AsyncClientCursor(connection, row_factory=dict_row)
     try:
         await cursor.execute(query, parameters)

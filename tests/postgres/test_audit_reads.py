@@ -34,14 +34,16 @@ SELECT 'h' || n, 'shop-' || mod(n, 3), 'SKU-' || (1 + mod(n, 3)), 1 FROM generat
 """
 
 
-@pytest.fixture(scope="module")
-async def grown(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[AsyncEngine]:
+@pytest.fixture(scope="module", params=["0", "1"], ids=["direct", "behind a pooler"])
+async def grown(
+    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, migrated_template: str
+) -> AsyncIterator[AsyncEngine]:
     """A database with 30,000 holds, of which 50 are active, and 40,000 movements, for tests that only read."""
     with database_on(postgres, migrated_template) as url:
         with psycopg.connect(url) as connection:  # not the product's engine, whose statements have a time-out
             for statement in (_MANY, _MOVEMENTS, _HOLDS, _LINES, "ANALYZE"):
                 connection.execute(statement)
-        engine = create_engine(Settings.read({"DATABASE_URL": url}))
+        engine = create_engine(Settings.read({"DATABASE_URL": url, "INVENTORY_DATABASE_POOLER": request.param}))
         yield engine
         await engine.dispose()
 

@@ -18,10 +18,15 @@ from dev.postgres import EmbeddedPostgres
 from domain.holds import HoldStatus
 from inventory.holds import read_hold
 from inventory.reserve import reserve
+from tests.waiting import until
 
 _CUT_WAITING = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+_OTHERS = """
+SELECT count(*) AS others FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'holdfast' AND pid <> pg_backend_pid()
 """
 
 
@@ -59,7 +64,7 @@ async def test_behind_a_pooler_a_statement_is_sent_as_one_message(tables: str, t
     await engine.dispose()
     assert row == {"text": text, "several": [1]}
     messages = [line.split("\t") for line in (tmp_path / "messages").read_text().splitlines()]
-    assert [message[3] for message in messages if message[1] == "F"] == ["Query"]
+    assert [message[3] for message in messages if message[1:2] == ["F"]] == ["Query"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,20 @@ async def test_a_cancelled_call_leaves_its_connection_usable(tables: str) -> Non
             await fetch(engine, "SELECT pg_sleep(1)", {})
     assert (await fetch(engine, "SELECT 1 AS one", {}))[0]["one"] == 1
     await engine.dispose()
+
+
+async def test_behind_a_pooler_a_cancelled_call_keeps_no_session(tables: str, engine: AsyncEngine) -> None:
+    pooled = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_DATABASE_POOLER": "1"}), pool_size=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await fetch(pooled, "SELECT pg_sleep(1)", {})
+
+    async def is_gone() -> bool:
+        return bool((await fetch(engine, _OTHERS, {}))[0]["others"] == 0)
+
+    await until(is_gone, "the session has ended")
+    assert (await fetch(pooled, "SELECT 1 AS one", {}))[0]["one"] == 1
+    await pooled.dispose()
 
 
 async def test_the_next_call_works_after_postgres_was_restarted(

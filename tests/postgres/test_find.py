@@ -1,5 +1,7 @@
 """Every way to look for holds reads an index, among many holds."""
 
+import itertools
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +9,8 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database import fetch
+from core.database import create_engine, fetch
+from core.settings import Settings
 from dev.harness.stock import SHOP
 from domain.holds import HoldStatus
 from inventory.hold_search import HoldFilter, find_holds, search
@@ -66,25 +69,29 @@ _FILTERS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.fixture
-async def many(tables: str, engine: AsyncEngine) -> AsyncEngine:
-    """Many holds of one shop, and as many in the archive."""
+async def many(tables: str) -> AsyncIterator[list[AsyncEngine]]:
+    """Many holds of one shop, and as many in the archive: the direct way there, and that behind a pooler."""
     async with await psycopg.AsyncConnection.connect(tables, autocommit=True) as connection:  # without time-outs
         for statement in (_HOLDS, _LINES, _ARCHIVE):
             await connection.execute(statement, {"shop": SHOP, "many": _MANY})
         await connection.execute('ANALYZE "InventoryHold", "InventoryHoldItem", "InventoryHoldArchive"')
-    return engine
+    settings = {"DATABASE_URL": tables}
+    engines = [create_engine(Settings.read(settings | {"INVENTORY_DATABASE_POOLER": pooler})) for pooler in "01"]
+    yield engines
+    for engine in engines:
+        await engine.dispose()
 
 
-async def test_every_filter_reads_an_index(many: AsyncEngine) -> None:
+async def test_every_filter_reads_an_index(many: list[AsyncEngine]) -> None:
     for filters, index, of_archive in _FILTERS:
-        for archived in (False, True):
+        for engine, archived in itertools.product(many, (False, True)):
             wanted = HoldFilter(**filters, archived=archived)
             statement, parameters = search(SHOP, wanted, limit=50, after=None)
-            lines = [row["QUERY PLAN"] for row in await fetch(many, f"EXPLAIN {statement}", parameters)]
+            lines = [row["QUERY PLAN"] for row in await fetch(engine, f"EXPLAIN {statement}", parameters)]
             plan = "\n".join(lines)
             assert any(name in plan for name in (of_archive if archived else index).split("|")), plan
             whole = [line for line in lines if "Seq Scan on" in line and "InventoryMovement" not in line]
             assert whole == [], plan  # the table of movements is empty here
-            page = await find_holds(many, SHOP, wanted, limit=50)
+            page = await find_holds(engine, SHOP, wanted, limit=50)
             assert len(page.holds) >= 1, filters
             assert all((hold.archived_at is not None) is archived for hold in page.holds)
