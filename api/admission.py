@@ -181,7 +181,7 @@ class Admission:
         if passage.timed_out:
             line.limit.timed_out()
         elif passage.did_its_work and ticket.entered is not None:
-            line.limit.answered(passage.route, now - ticket.entered, full=line.is_full, now=now)
+            line.limit.answered(passage.route, now - ticket.entered, shop=ticket.shop, full=line.is_full, now=now)
             if importance is not Importance.LIST:  # the list of a shop that does not exist is empty
                 self._telemetry.shop_seen(ticket.shop)
         self._make_room(importance, ticket)

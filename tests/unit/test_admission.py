@@ -117,22 +117,25 @@ def test_the_youngest_is_served_first_once_the_oldest_waits_for_too_long() -> No
     assert old.entered == 2.6
 
 
-def simulate(limit: AdaptiveLimit, *, servers: int, service: float, calls: int) -> float:
+def simulate(
+    limit: AdaptiveLimit, *, servers: int, service: float, calls: int, shops: tuple[str, ...] = ("shop",)
+) -> float:
     """Serve a flood by so many servers, each call for so many seconds; return the mean time in the service."""
     gate, now, total = FairGate(limit), 0.0, 0.0
     free = [0.0] * servers
     ends: list[tuple[float, int, Ticket]] = []
     numbers = itertools.count()
+    in_turn = itertools.cycle(shops)
     for _ in range(calls):
         while not gate.is_full:
-            ticket = gate.arrive("shop", 1.0, now)
+            ticket = gate.arrive(next(in_turn), 1.0, now)
             end = max(now, heapq.heappop(free)) + service
             heapq.heappush(free, end)
             heapq.heappush(ends, (end, next(numbers), ticket))
         now, _, ticket = heapq.heappop(ends)
         assert ticket.entered is not None
         total += now - ticket.entered
-        limit.answered("create", now - ticket.entered, full=gate.is_full, now=now)
+        limit.answered("create", now - ticket.entered, shop=ticket.shop, full=gate.is_full, now=now)
         gate.leave(ticket, now)
     return total / calls
 
@@ -147,11 +150,33 @@ def test_the_limit_keeps_the_service_busy_with_few_calls_waiting_wherever_it_sta
     assert servers <= limit.value <= servers + 8
 
 
+@pytest.mark.parametrize("servers", [1, 4, 20])
+def test_fewer_wait_while_several_shops_are_served_and_the_service_stays_busy(servers: int) -> None:
+    limit = AdaptiveLimit(first=16, least=1, most=400)
+    simulate(limit, servers=servers, service=0.05, calls=1000)
+    of_several = AdaptiveLimit(first=16, least=1, most=400)
+    simulate(of_several, servers=servers, service=0.05, calls=1000, shops=("rush", "rush", "rush", "calm"))
+    assert servers <= of_several.value < limit.value
+
+
+def test_the_limit_is_that_of_one_shop_once_it_alone_was_served_for_a_minute() -> None:
+    def limit_after(seconds_alone: float) -> int:
+        limit = AdaptiveLimit(first=8, least=1, most=400)
+        for shop in ("calm", "rush"):
+            limit.answered("create", 0.05, shop=shop, full=True, now=0.0)
+        for _ in range(200):  # of eight, three wait
+            limit.answered("create", 0.08, shop="rush", full=True, now=seconds_alone)
+        return limit.value
+
+    assert limit_after(seconds_alone=0.0) < 8
+    assert limit_after(seconds_alone=61.0) == limit_after(seconds_alone=1000.0) == 8
+
+
 def test_calls_of_different_kinds_are_not_taken_for_slow_ones_of_one_kind() -> None:
     limit = AdaptiveLimit(first=32, least=16, most=400)
     for _ in range(300):
         for kind, seconds in (("extend", 0.02), ("attach", 1.0)):
-            limit.answered(kind, seconds, full=True, now=0.0)
+            limit.answered(kind, seconds, shop="shop", full=True, now=0.0)
     assert limit.value > 32
 
 
