@@ -16,6 +16,7 @@ from workflows.messages import SEARCH_ATTRIBUTES, SKU_ATTRIBUTE
 _ATTRIBUTES = SEARCH_ATTRIBUTES | SKU_ATTRIBUTE
 TEMPORAL_FLAGS = (
     "--dynamic-config-value=history.transferProcessorMaxPollRPS=1000",
+    "--dynamic-config-value=history.transferProcessorSchedulerWorkerCount=8",
     *(f'--dynamic-config-value=history.{queue}ProcessorUpdateAckInterval="2s"' for queue in ("transfer", "visibility")),
     "--dynamic-config-value=system.forceSearchAttributesCacheRefreshOnRead=false",
     "--dynamic-config-value=history.hostLevelCacheMaxSize=32768",
@@ -27,11 +28,12 @@ TEMPORAL_FLAGS = (
     *(f"--search-attribute={name}={kind}" for name, kind in _ATTRIBUTES.items()),
 )
 """Flags of every dev server, which has one shard. Without the first, each start of a workflow takes about 25 ms longer.
-The next two: a queue keeps the tasks it has done until it is told so, 30 s by default, and walks over all of them for
-each new one. Then: the server need not read the search attributes, which it has from its start, again for each use
-(docs/decisions/0070). Then: its
-caches of runs and events are smaller than a server's, so that each message to one of some thousands of holds reads them
-from the database again. The others are those of `deploy/temporal/dynamic.yaml`."""
+The next one, 512 by default: so many of the tasks of holds that are due write to SQLite's one connection at a time, and
+the write of a create waits for them. The next two: a queue keeps the tasks it has done until it is told so, 30 s by
+default, and walks over all of them for each new one. Then: the server need not read the search attributes, which it has
+from its start, again for each use (docs/decisions/0070). Then: its caches of runs and events are smaller than a
+server's, so that each message to one of some thousands of holds reads them from the database again. The others are
+those of `deploy/temporal/dynamic.yaml`."""
 
 _SQLITE = ("journal_mode=wal", "synchronous=1", "cache_size=-262144")
 """Of a database that is kept. The last: up to 256 MiB of it are cached instead of 2 MB. Temporal has one connection,
