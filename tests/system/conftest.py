@@ -11,6 +11,7 @@ from temporalio.client import Client
 from core.data_converter import data_converter
 from dev.temporal import EmbeddedTemporal
 from tests.stack import Stack, running_stack
+from tests.system.pages import close
 from workflows.messages import hold_workflow_id
 
 _FLAGS = (
@@ -57,6 +58,14 @@ async def context() -> AsyncIterator[BrowserContext]:
             context.set_default_timeout(_PATIENCE_MS)
             yield context
         await browser.close()
+
+
+@pytest.fixture
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """A page of that browser."""
+    page = await context.new_page()
+    yield page
+    await close(page)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 from temporalio.client import Client
 
 from dev.postgres import EmbeddedPostgres
@@ -60,13 +60,6 @@ async def shop(postgres: EmbeddedPostgres, migrated_template: str, temporal: Cli
     with database_on(postgres, migrated_template) as url:
         async with shop_on(url, temporal) as running:
             yield running
-
-
-@pytest.fixture
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    page = await context.new_page()
-    yield page
-    await page.close()
 
 
 async def test_the_page_counts_down_extends_and_gives_back(shop: Shop, page: Page) -> None:

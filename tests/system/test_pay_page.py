@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import BrowserContext, FrameLocator, Page, expect
 
 from tests.e2e.up import Up, started_up, until
+from tests.system.pages import close
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +18,6 @@ def up() -> Iterator[Up]:
     """Yield a started one, of which the tests open pages."""
     with started_up() as one:
         yield one
-
-
-@pytest.fixture
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    page = await context.new_page()
-    yield page
-    await page.close()
 
 
 async def pay(page: Page, way: str = "Card") -> None:
@@ -85,7 +79,7 @@ async def test_a_shopper_who_walks_away_cannot_pay_once_the_stock_is_given_back(
     await expect(page.get_by_role("heading", name="This checkout has expired")).to_be_visible()
     await pay(left_open)
     await expect(left_open.get_by_role("heading", name="This checkout has expired")).to_be_visible()
-    await left_open.close()
+    await close(left_open)
     assert (up.status(hold["holdId"]), paid(up, hold)) == ("expired", 0)
 
 

@@ -14,6 +14,7 @@ from holds.temporal_ui import holds_url
 from tests.api.asking import short_lived
 from tests.stack import SHOP, Stack, running_stack
 from tests.system.conftest import TemporalUi
+from tests.system.pages import close
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def pages(ui: TemporalUi) -> AsyncIterator[None]:
     """Close the pages after each test: an open one goes on asking the server."""
     yield
     for page in ui.context.pages:
-        await page.close()
+        await close(page)
 
 
 def text_of(page: Page, part: str) -> FrameLocator:
