@@ -6,7 +6,7 @@ _OF_ONE_SHOP, _OF_SEVERAL = (2.0, 5.0), (0.5, 1.5)
 """Of the calls in flight, how many may wait inside the service: below the first number the limit grows, above the
 second it shrinks. Fewer while several shops are served, since a call waits for all those that are inside."""
 _SEVERAL_SECONDS = 60.0
-"""Several shops are served until so long after one shop's call was answered next to another's."""
+"""For so long after the calls of two shops were answered one after the other, several shops are served."""
 _FAR_TOO_MANY = 4.0
 """So many times the second number: the limit shrinks by a share of itself, not by one."""
 _SHRINK = 0.8
@@ -21,8 +21,8 @@ class AdaptiveLimit:
 
     A call that takes longer than on an idle service waits for the rest of its time. So the limit, times the share of
     that rest, is how many of the calls in flight wait. It keeps a few waiting: enough to keep the service busy, and few
-    enough for the next one to be served soon. Beside other shops the second counts more: one shop's rush then gets some
-    15 % less. Only the times of calls that did the work may be counted.
+    enough for the next one to be served soon. While several shops are served it keeps fewer, which costs a rushing shop
+    some 15 % of its rate. Only the times of calls that did the work may be counted.
     """
 
     def __init__(self, *, first: int, least: int, most: int) -> None:

@@ -111,6 +111,7 @@ async def test_a_cancelled_call_leaves_its_connection_usable(tables: str) -> Non
 
 async def test_behind_a_pooler_a_cancelled_call_keeps_no_session(tables: str, engine: AsyncEngine) -> None:
     pooled = create_engine(Settings.read({"DATABASE_URL": tables, "INVENTORY_DATABASE_POOLER": "1"}), pool_size=1)
+    await fetch(pooled, "SELECT 1", {})  # connects: the time-out is for the statement alone
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await fetch(pooled, "SELECT pg_sleep(1)", {})

@@ -1,8 +1,9 @@
 """Closing pages of Chromium."""
 
 import asyncio
+from contextlib import suppress
 
-from playwright.async_api import Page
+from playwright.async_api import Error, Page
 
 _AGAIN_SECONDS = 2.0
 
@@ -15,6 +16,7 @@ async def close(page: Page) -> None:
     """
     closing = asyncio.ensure_future(page.close())
     while not (await asyncio.wait([closing], timeout=_AGAIN_SECONDS))[0]:
-        session = await page.context.new_cdp_session(page)
-        await session.send("Page.close")
+        with suppress(Error):  # it has closed meanwhile; otherwise it is asked again
+            session = await page.context.new_cdp_session(page)
+            await session.send("Page.close")
     await closing
