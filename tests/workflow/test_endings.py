@@ -10,6 +10,7 @@ from dev.harness.invariants import assert_stock_adds_up
 from domain.holds import HoldStatus, ReserveOutcome, Shortage, ShortItem, TooLate
 from domain.payments import Payment
 from inventory.settle import settle
+from tests.api.asking import locked
 from tests.stack import SHOP, Stack
 from tests.waiting import until
 from tests.workflow.conftest import SkippingStack
@@ -107,8 +108,9 @@ async def test_the_same_payment_twice_is_one_and_a_second_one_is_reported(stack:
     hold = await stack.made()
     run = stack.run_of(hold["holdId"])
     other = Payment(payment_intent_id=f"pi_{hold['holdId']}", session_id="cs_2")
-    for payment in (CARD, CARD, other):
-        await run.signal(HoldWorkflow.payment_succeeded, payment)
+    async with locked(stack):  # until all have come the first one does not end the hold
+        for payment in (CARD, CARD, other):
+            await run.signal(HoldWorkflow.payment_succeeded, payment)
 
     assert await run.result() == Ended("committed")
     assert stack.counted("inventory_hold_committed") == 1
